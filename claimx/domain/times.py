@@ -1,0 +1,46 @@
+"""
+Times as whole microseconds since the epoch, UTC.
+
+Rows, events and answers carry every time as such an ``int`` (`Micros`): it compares, sorts,
+travels through JSON and becomes an Arrow timestamp without conversion, and Kusto's 100 ns
+ticks are binned to it before anything compares them (domain page, section 1).
+Scheduling (due times, leases, delays) is in float seconds and never mixes with these.
+"""
+
+from __future__ import annotations
+
+from datetime import UTC, date, datetime, timedelta
+from typing import TypeAlias
+
+Micros: TypeAlias = int
+
+_EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
+_MICROSECOND = timedelta(microseconds=1)
+MICROS_PER_SECOND = 1_000_000
+
+
+def from_datetime(moment: datetime) -> Micros:
+    """Convert a datetime; one without a zone is UTC."""
+    if moment.tzinfo is None:
+        moment = moment.replace(tzinfo=UTC)
+    return (moment - _EPOCH) // _MICROSECOND
+
+
+def to_datetime(moment: Micros) -> datetime:
+    """Convert to an aware datetime in UTC; raises OverflowError beyond the years 1 to 9999."""
+    return _EPOCH + timedelta(microseconds=moment)
+
+
+def from_seconds(seconds: float) -> Micros:
+    """Convert what ``time.time()`` gives."""
+    return round(seconds * MICROS_PER_SECOND)
+
+
+def to_iso(moment: Micros) -> str:
+    """Return ``YYYY-MM-DDTHH:MM:SS.ffffffZ``, the form that event ids are hashed from."""
+    return to_datetime(moment).strftime("%Y-%m-%dT%H:%M:%S.%fZ")
+
+
+def day_of(moment: Micros) -> date:
+    """Return the UTC day, the partition of ``claimx_events``."""
+    return to_datetime(moment).date()

@@ -1,0 +1,1 @@
+"""The use cases over ports: what each stage does, without any framework."""

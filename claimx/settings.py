@@ -1,0 +1,389 @@
+"""
+Every knob: environment name, type, unit, default and meaning, in one place.
+
+`Settings.load` reads a mapping (an entry point passes ``os.environ``); nothing here reads the
+environment by itself. Names are fixed by the contract with deployments: an existing one is never
+renamed.
+"""
+
+from __future__ import annotations
+
+import difflib
+import ipaddress
+import re
+import socket
+from collections.abc import Mapping
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from typing import Annotated, Any, Literal, Self
+from urllib.parse import urlsplit
+
+from pydantic import (
+    BaseModel,
+    BeforeValidator,
+    ConfigDict,
+    Field,
+    NonNegativeFloat,
+    PositiveFloat,
+    PositiveInt,
+    SecretStr,
+    ValidationError,
+    model_validator,
+)
+
+from claimx.domain.tables import TABLES
+
+DEFAULT_HOSTS = (
+    "claimxperience.s3.amazonaws.com",
+    "claimxperience.s3.us-east-1.amazonaws.com",
+    "www.claimxperience.com",
+    "claimxperience.com",
+    "xactware-claimx-us-prod.s3.us-west-1.amazonaws.com",
+)
+DEFAULT_EXTENSIONS = tuple(
+    (
+        "pdf xml txt csv json html htm xls xlsx doc docx esx jpg jpeg png gif bmp tiff tif webp"
+        " heic mov mp4"
+    ).split()
+)
+_TABLE_PATHS = {f"CLAIMX_{table.setting}_TABLE_PATH": name for name, table in TABLES.items()}
+_DURATION = re.compile(r"(?P<amount>\d+(?:\.\d+)?)\s*(?P<unit>[smhd])")
+_UNIT_SECONDS = {"s": 1.0, "m": 60.0, "h": 3600.0, "d": 86400.0}
+
+
+class ConfigurationError(Exception):
+    """The settings are wrong; *problems* has one line for each error, naming variable and value."""
+
+    def __init__(self, problems: list[str]) -> None:
+        super().__init__("\n".join(problems))
+        self.problems = problems
+
+
+def _comma_list(value: Any) -> Any:
+    if isinstance(value, str):
+        return tuple(part.strip().lower() for part in value.split(",") if part.strip())
+    return value
+
+
+def _boolean(value: Any) -> Any:
+    if isinstance(value, str):
+        match value.strip().lower():
+            case "true" | "1" | "yes":
+                return True
+            case "false" | "0" | "no":
+                return False
+            case _:
+                msg = "must be true, false, 1, 0, yes or no"
+                raise ValueError(msg)
+    return value
+
+
+def _poll_start(value: Any) -> Any:
+    """Accept an ISO time or a span back from now (``2h``); return ISO text or seconds back."""
+    if not isinstance(value, str):
+        return value
+    if span := _DURATION.fullmatch(value.strip()):
+        return float(span["amount"]) * _UNIT_SECONDS[span["unit"]]
+    try:
+        moment = datetime.fromisoformat(value.strip())
+    except ValueError:
+        msg = "must be a time such as 2026-01-31T08:00:00Z, or a span back such as 2h or 3d"
+        raise ValueError(msg) from None
+    return moment if moment.tzinfo else moment.replace(tzinfo=UTC)
+
+
+Hosts = Annotated[tuple[str, ...], BeforeValidator(_comma_list)]
+Flag = Annotated[bool, BeforeValidator(_boolean)]
+PollStart = Annotated[datetime | NonNegativeFloat, BeforeValidator(_poll_start)]
+
+
+def _knob(name: str, default: Any, meaning: str) -> Any:
+    return Field(default, alias=name, description=meaning)
+
+
+class Settings(BaseModel):
+    """All settings of one process; frozen. Field names are short, aliases are the contract."""
+
+    model_config = ConfigDict(frozen=True, extra="ignore", populate_by_name=False)
+
+    domain: Literal["claimx"] = _knob("PIPELINE_DOMAIN", "claimx", "Must be claimx when set.")
+    redis_url: SecretStr = _knob(
+        "REDIS_URL",
+        SecretStr("redis://127.0.0.1:6379/0"),
+        "Broker, ledger, streams, dead letters: redis://, rediss:// or sentinel://.",
+    )
+
+    kusto_url: str = _knob("EVENTHOUSE_CLUSTER_URL", "", "Kusto cluster of the events.")
+    kusto_database: str = _knob("CLAIMX_EVENTHOUSE_DATABASE", "", "Its database.")
+    kusto_table: str = _knob("CLAIMX_EVENTHOUSE_SOURCE_TABLE", "ClaimXEvents", "Its table.")
+    kusto_timeout: PositiveFloat = _knob(
+        "CLAIMX_EVENTHOUSE_QUERY_TIMEOUT", 120.0, "Seconds a query may take."
+    )
+    poll_interval: PositiveFloat = _knob(
+        "CLAIMX_POLL_INTERVAL_SECONDS", 30.0, "Seconds between polls."
+    )
+    poll_batch: PositiveInt = _knob("CLAIMX_POLL_BATCH_SIZE", 1000, "Rows a page.")
+    poll_overlap: NonNegativeFloat = _knob(
+        "CLAIMX_POLL_OVERLAP_SECONDS", 300.0, "Seconds read again for rows that come late."
+    )
+    poll_settle: NonNegativeFloat = _knob(
+        "CLAIMX_POLL_SETTLE_SECONDS", 5.0, "Seconds a row may need to become visible."
+    )
+    poll_start: PollStart = _knob(
+        "CLAIMX_POLL_START", 3600.0, "Where the first poll begins: a time, or 2h / 3d back."
+    )
+    dedup_hours: PositiveFloat = _knob(
+        "CLAIMX_DEDUP_WINDOW_HOURS", 24.0, "Hours that an event id is remembered."
+    )
+
+    api_url: str = _knob("CLAIMX_API_URL", "", "Base URL of the ClaimX REST API.")
+    api_token: SecretStr = _knob("CLAIMX_API_TOKEN", SecretStr(""), "Sent after 'Basic ' as it is.")
+    api_token_file: str = _knob(
+        "CLAIMX_API_TOKEN_FILE", "", "File with the token; read again after a 401."
+    )
+    project_fresh: NonNegativeFloat = _knob(
+        "CLAIMX_PROJECT_FRESH_SECONDS", 300.0, "Seconds that a fetched project is not asked again."
+    )
+    api_timeout: PositiveFloat = _knob("CLAIMX_API_TIMEOUT_SECONDS", 30.0, "Seconds a call.")
+    api_concurrency: PositiveInt = _knob(
+        "CLAIMX_API_CONCURRENCY", 20, "Calls in flight over all workers."
+    )
+    api_rate: NonNegativeFloat = _knob(
+        "CLAIMX_API_RATE_LIMIT_PER_SECOND", 0.0, "Calls a second over all workers; 0 is off."
+    )
+    api_sender: str = _knob("CLAIMX_API_SENDER_USERNAME", "", "senderUsername of video reports.")
+    api_media_filter: str = _knob(
+        "CLAIMX_API_MEDIA_FILTER", "mediaIds", "Query name of the media filter."
+    )
+
+    lake_path: str = _knob("CLAIMX_LAKE_PATH", "", "Folder or abfss:// URI above the tables.")
+    media_path: str = _knob("ONELAKE_CLAIMX_PATH", "", "Where media go: abfss:// URI or folder.")
+    onelake_endpoint: str = _knob(
+        "ONELAKE_ENDPOINT",
+        "https://onelake.dfs.fabric.microsoft.com",
+        "The file endpoint that abfss:// paths are reached at.",
+    )
+
+    cache_dir: str = _knob("CACHE_DIR", "var/cache", "Media between download and upload.")
+    cache_max_bytes: PositiveInt = _knob(
+        "CLAIMX_CACHE_MAX_BYTES", 20 * 1024**3, "Bytes the cache may hold."
+    )
+    max_media_bytes: PositiveInt = _knob(
+        "CLAIMX_MAX_MEDIA_BYTES", 5 * 1024**3, "Bytes a media file may have."
+    )
+    download_concurrency: PositiveInt = _knob(
+        "CLAIMX_DOWNLOAD_CONCURRENCY", 10, "Downloads side by side in a worker process."
+    )
+    upload_concurrency: PositiveInt = _knob(
+        "CLAIMX_UPLOAD_CONCURRENCY", 10, "Uploads side by side in a worker process."
+    )
+    allowed_hosts: Hosts = _knob(
+        "ALLOWED_ATTACHMENT_DOMAINS", DEFAULT_HOSTS, "Hosts media may come from (no ports)."
+    )
+    allowed_extensions: Hosts = _knob(
+        "CLAIMX_ALLOWED_EXTENSIONS", DEFAULT_EXTENSIONS, "Kinds of files taken in."
+    )
+    allow_loopback: Flag = _knob(
+        "CLAIMX_ALLOW_LOOPBACK", False, "Development: plain http to loopback."
+    )
+
+    batch_rows: PositiveInt = _knob("CLAIMX_BATCH_ROWS", 2000, "Rows that make a flush due.")
+    batch_seconds: PositiveFloat = _knob("CLAIMX_BATCH_SECONDS", 5.0, "Age that makes it due.")
+
+    max_retries: Annotated[int, Field(ge=0)] = _knob(
+        "CLAIMX_MAX_RETRIES", 4, "Retries before a record is given up on."
+    )
+    retry_base: PositiveFloat = _knob("CLAIMX_RETRY_BASE_SECONDS", 30.0, "First back-off.")
+    retry_max: PositiveFloat = _knob("CLAIMX_RETRY_MAX_SECONDS", 2400.0, "Greatest back-off.")
+    wait_max_hours: PositiveFloat = _knob(
+        "CLAIMX_WAIT_MAX_HOURS", 72.0, "Hours to wait for a token or an open circuit."
+    )
+    circuit_failures: PositiveInt = _knob(
+        "CLAIMX_CIRCUIT_FAILURES", 5, "Consecutive failures that open a circuit."
+    )
+    circuit_open: PositiveFloat = _knob(
+        "CLAIMX_CIRCUIT_OPEN_SECONDS", 60.0, "Seconds it stays open."
+    )
+    circuit_trials: PositiveInt = _knob("CLAIMX_CIRCUIT_TRIALS", 3, "Trial calls when half-open.")
+    circuit_successes: PositiveInt = _knob(
+        "CLAIMX_CIRCUIT_SUCCESSES", 2, "Trial successes that close it."
+    )
+    max_in_flight: PositiveInt = _knob(
+        "CLAIMX_MAX_IN_FLIGHT", 100_000, "Active records above which the poller stops admitting."
+    )
+
+    health_port: Annotated[int, Field(ge=0, le=65535)] | None = _knob(
+        "CLAIMX_HEALTH_PORT", None, "Port of the health server; 0 is any free one; off when unset."
+    )
+    metrics_port: Annotated[int, Field(ge=0, le=65535)] | None = _knob(
+        "CLAIMX_METRICS_PORT", None, "Port of the metrics; 0 is any free one; off when unset."
+    )
+    log_level: Literal["DEBUG", "INFO", "WARNING", "ERROR", "CRITICAL"] = _knob(
+        "LOG_LEVEL", "INFO", "Lowest level that is logged."
+    )
+    log_format: Literal["json", "console", "auto"] = _knob(
+        "CLAIMX_LOG_FORMAT", "auto", "json, console, or auto: console on a terminal."
+    )
+    web_port: Annotated[int, Field(ge=0, le=65535)] = _knob("PORT", 5555, "Port of Flower (`web`).")
+    flower_auth: SecretStr = _knob(
+        "FLOWER_BASIC_AUTH", SecretStr(""), "user:password; without it Flower stays on loopback."
+    )
+    table_paths: Annotated[dict[str, str], Field(description="Table name -> its own path.")] = {}
+
+    @classmethod
+    def load(cls, environment: Mapping[str, str]) -> Self:
+        """
+        Build the settings from environment variables; blank ones count as unset.
+
+        Raises ConfigurationError with a line for each wrong value.
+        """
+        values: dict[str, Any] = {}
+        for field in cls.model_fields.values():
+            if field.alias and (text := environment.get(field.alias, "").strip()):
+                values[field.alias] = text
+        if "LOG_LEVEL" in values:
+            values["LOG_LEVEL"] = values["LOG_LEVEL"].upper()
+        values["table_paths"] = {
+            table: environment[name].strip()
+            for name, table in _TABLE_PATHS.items()
+            if environment.get(name, "").strip()
+        }
+        try:
+            return cls.model_validate(values)
+        except ValidationError as error:
+            raise ConfigurationError([_line(e, values) for e in error.errors()]) from None
+
+    @model_validator(mode="after")
+    def _loopback_only_in_development(self) -> Self:
+        """Refuse the development switch beside any address that is not loopback."""
+        if self.allow_loopback:
+            for name, url in (
+                ("CLAIMX_API_URL", self.api_url),
+                ("EVENTHOUSE_CLUSTER_URL", self.kusto_url),
+            ):
+                if url and not is_loopback(url):
+                    msg = (
+                        f"CLAIMX_ALLOW_LOOPBACK is for development only, but {name} is not a"
+                        " loopback address; unset one of them"
+                    )
+                    raise ValueError(msg)
+        return self
+
+    @model_validator(mode="after")
+    def _plain_http_needs_the_switch(self) -> Self:
+        """Refuse plain http anywhere but on loopback in development."""
+        for name, url in (
+            ("CLAIMX_API_URL", self.api_url),
+            ("EVENTHOUSE_CLUSTER_URL", self.kusto_url),
+            ("ONELAKE_ENDPOINT", self.onelake_endpoint),
+        ):
+            if not url:
+                continue
+            parts = urlsplit(url)
+            if parts.scheme not in ("http", "https") or not parts.hostname:
+                msg = f"{name} must be an http(s) URL"
+                raise ValueError(msg)
+            if parts.scheme == "http" and not (self.allow_loopback and is_loopback(url)):
+                msg = f"{name} must be https (http is for loopback with CLAIMX_ALLOW_LOOPBACK=true)"
+                raise ValueError(msg)
+        return self
+
+    def table_path(self, table_name: str) -> str:
+        """Return the table's own folder or URI; raises ConfigurationError when there is none."""
+        if own := self.table_paths.get(table_name):
+            return own.rstrip("/")
+        if not self.lake_path:
+            setting = TABLES[table_name].setting
+            raise ConfigurationError(
+                [f"CLAIMX_LAKE_PATH (or CLAIMX_{setting}_TABLE_PATH) must be set"]
+            )
+        return f"{self.lake_path.rstrip('/')}/{table_name}"
+
+
+@dataclass(frozen=True, slots=True)
+class Knob:
+    """One setting for people: as `claimx config show` prints it."""
+
+    name: str
+    value: str
+    default: str
+    meaning: str
+    is_set: bool
+
+
+def knobs(settings: Settings, environment: Mapping[str, str]) -> list[Knob]:
+    """Return every setting with value (secrets hidden), default and whether it was set."""
+    found = []
+    for attribute, field in Settings.model_fields.items():
+        if field.alias is None:
+            continue
+        found.append(
+            Knob(
+                name=field.alias,
+                value=_shown(getattr(settings, attribute)),
+                default=_shown(field.default),
+                meaning=field.description or "",
+                is_set=bool(environment.get(field.alias, "").strip()),
+            )
+        )
+    found.extend(
+        Knob(
+            name,
+            settings.table_paths.get(table, ""),
+            "",
+            f"Own path of {table}.",
+            table in settings.table_paths,
+        )
+        for name, table in _TABLE_PATHS.items()
+    )
+    return found
+
+
+def unknown_names(environment: Mapping[str, str]) -> list[str]:
+    """Return a warning, with the nearest name, for each ``CLAIMX_*`` variable that is no setting."""
+    known = {field.alias for field in Settings.model_fields.values() if field.alias}
+    known |= set(_TABLE_PATHS)
+    warnings = []
+    for name in sorted(environment):
+        if name.startswith("CLAIMX_") and name not in known:
+            near = difflib.get_close_matches(name, sorted(known), n=1)
+            hint = f"; did you mean {near[0]}?" if near else ""
+            warnings.append(f"{name} is not a setting{hint}")
+    return warnings
+
+
+def is_loopback(url: str) -> bool:
+    """Say whether the URL's host is this machine by its name or literal address (no look-up)."""
+    host = (urlsplit(url).hostname or "").lower()
+    if host == "localhost":
+        return True
+    try:
+        return ipaddress.ip_address(host).is_loopback
+    except ValueError:
+        return False
+
+
+def host_name() -> str:
+    """Return this machine's name, for process announcements."""
+    return socket.gethostname()
+
+
+def _shown(value: Any) -> str:
+    if isinstance(value, SecretStr):
+        secret = value.get_secret_value()
+        if secret.startswith(("redis", "sentinel")):
+            return re.sub(r"//[^@/]*@", "//***@", secret)
+        return "***" if secret else ""
+    if isinstance(value, tuple):
+        return ",".join(value)
+    return "" if value is None else str(value)
+
+
+def _line(error: Any, values: Mapping[str, Any]) -> str:
+    name = str(error["loc"][0]) if error["loc"] else ""
+    message = str(error["msg"]).removeprefix("Value error, ")
+    if not name:
+        return message
+    secret = any(word in name for word in ("TOKEN", "AUTH", "REDIS_URL"))
+    shown = "" if secret or name not in values else f"={values[name]!r}"
+    return f"{name}{shown}: {message}"

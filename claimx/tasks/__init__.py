@@ -1,0 +1,1 @@
+"""Thin Celery shells around the services, and the one base class."""

