@@ -113,6 +113,10 @@ class Settings(BaseModel):
         "Broker, ledger, streams, dead letters: redis://, rediss:// or sentinel://.",
     )
 
+    redis_master: str = _knob(
+        "CLAIMX_REDIS_SENTINEL_MASTER", "mymaster", "Master's name behind sentinel://."
+    )
+
     kusto_url: str = _knob("EVENTHOUSE_CLUSTER_URL", "", "Kusto cluster of the events.")
     kusto_database: str = _knob("CLAIMX_EVENTHOUSE_DATABASE", "", "Its database.")
     kusto_table: str = _knob("CLAIMX_EVENTHOUSE_SOURCE_TABLE", "ClaimXEvents", "Its table.")

@@ -1,0 +1,82 @@
+# Two commands do everything: `make demo` and `make test`. `make` alone lists the rest.
+.DEFAULT_GOAL := help
+SHELL := /bin/sh
+.SUFFIXES:
+
+# The newest interpreter that works (a shim that exists may still refuse), 3.11 to 3.13.
+PYTHON ?= $(shell for p in python3.13 python3.12 python3.11 python3 python; do \
+	$$p -c 'import sys; sys.exit(not (3, 11) <= sys.version_info[:2] <= (3, 13))' 2>/dev/null && { echo $$p; break; }; done)
+VENV := .venv
+READER := .venv-reader
+BIN := $(VENV)/bin
+UV := $(shell command -v uv 2>/dev/null)
+
+define make_venv
+	@test -n "$(PYTHON)" || { echo "claimx needs Python 3.11, 3.12 or 3.13 on the path (or make PYTHON=/path/to/python)" >&2; exit 1; }
+	@echo "setting up $(1) with $(PYTHON) from $(2)" >&2
+	@$(if $(UV),uv venv --quiet --clear --python $$($(PYTHON) -c 'import sys; print(sys.executable)') $(1), \
+		$(PYTHON) -m venv --clear $(1) || { echo "python's venv module is missing: on Debian and Ubuntu install python3-venv" >&2; exit 1; })
+	@$(if $(UV),uv pip install --quiet --python $(1)/bin/python --require-hashes -r $(2), \
+		$(1)/bin/python -m pip --quiet --disable-pip-version-check install --require-hashes -r $(2))
+	@touch $(1)/.stamp
+endef
+
+.PHONY: help
+help: ## list the targets
+	@awk -F':.*## ' '/^[a-z-]+:.*## /{printf "  make %-12s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
+
+$(VENV)/.stamp: requirements-dev.txt
+	$(call make_venv,$(VENV),requirements-dev.txt)
+
+$(READER)/.stamp: requirements-reader.txt
+	$(call make_venv,$(READER),requirements-reader.txt)
+
+.PHONY: env
+env: $(VENV)/.stamp ## set up .venv (product, sandbox, tests), pinned with hashes
+
+.PHONY: reader
+reader: $(READER)/.stamp ## set up .venv-reader (DuckDB, which reads the lake back in tests)
+
+.PHONY: demo
+demo: $(VENV)/.stamp ## run the whole pipeline on local stand-ins, check every table, stop
+	@exec $(BIN)/python -m claimx demo $(ARGS)
+
+.PHONY: up
+up: $(VENV)/.stamp ## keep the local stack running, with Flower, until Ctrl-C
+	@exec $(BIN)/python -m claimx up $(ARGS)
+
+.PHONY: test
+test: $(VENV)/.stamp $(READER)/.stamp lint ## everything that CI runs: lint, types, architecture, all tests
+	$(BIN)/python -m pytest -n 2 --dist loadgroup $(ARGS)
+
+.PHONY: test-quick
+test-quick: $(VENV)/.stamp ## unit, property, contract and architecture tests only
+	$(BIN)/python -m pytest -n 2 tests/unit tests/property tests/contracts tests/architecture $(ARGS)
+
+.PHONY: lint
+lint: $(VENV)/.stamp ## ruff, import rules, types
+	$(BIN)/ruff format --check --quiet .
+	$(BIN)/ruff check --quiet .
+	$(BIN)/lint-imports --no-cache >/dev/null || $(BIN)/lint-imports --no-cache
+	$(BIN)/mypy
+
+.PHONY: format
+format: $(VENV)/.stamp ## let ruff format and mend what it can
+	$(BIN)/ruff format --quiet .
+	$(BIN)/ruff check --quiet --fix .
+
+.PHONY: lock
+lock: ## compile requirements*.in to pinned files with hashes (needs uv)
+	@test -n "$(UV)" || { echo "make lock needs uv on the path" >&2; exit 1; }
+	for part in requirements requirements-dev requirements-reader; do \
+		uv pip compile --quiet --universal --python-version 3.11 --generate-hashes \
+			--no-emit-index-url --no-header $$part.in -o $$part.txt || exit 1; done
+
+.PHONY: audit
+audit: $(VENV)/.stamp ## look the pinned dependencies up among known vulnerabilities (needs a network)
+	$(BIN)/pip-audit --require-hashes --disable-pip -r requirements.txt
+
+.PHONY: clean
+clean: ## remove environments, caches and what the demo left
+	rm -rf $(VENV) $(READER) var .mypy_cache .ruff_cache .hypothesis .import_linter_cache
+	find . -name __pycache__ -type d -prune -exec rm -rf {} +

@@ -1,0 +1,79 @@
+"""
+Hints: Celery messages that name records.
+
+A message carries ids and nothing else, so a task's arguments hold no personal data, link or token,
+and losing one costs the seconds until the redriver sends it again (ADR 0001).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+import structlog
+from kombu import Exchange, Queue
+
+from claimx.domain.records import Stage
+
+log = structlog.get_logger(__name__)
+
+# How many records one message names: enough that a message's millisecond disappears, few enough
+# that two workers share a burst and a lost message delays little (design measurements in ADR 0001).
+CHUNK_SIZES = {
+    Stage.INGEST: 1,  # a record is a page of up to 1000 rows already
+    Stage.ENRICH: 100,
+    Stage.DOWNLOAD: 50,
+    Stage.UPLOAD: 50,
+    Stage.RECORD: 500,
+}
+
+
+def queue_named(name: str) -> Queue:
+    """Return a queue on the default exchange, which needs no binding that could be missing."""
+    return Queue(name, Exchange("", type="direct"), routing_key=name)
+
+
+def queue_name(stage: Stage, affinity: str = "") -> str:
+    """Return the stage's queue, or the one of the single node that can do this work."""
+    return f"{stage.value}.{affinity}" if affinity else stage.value
+
+
+def _shown(ids: Sequence[str]) -> str:
+    """Return what Flower shows of a chunk: its size and the first ids, never a kilobyte of them."""
+    first = ", ".join(ids[:3])
+    return f"[{first}]" if len(ids) <= 3 else f"[{first}, … {len(ids)} ids]"  # noqa: PLR2004
+
+
+class CeleryHints:
+    """Hints over a Celery app; *client* is a Redis client of the broker, for the queues' lengths."""
+
+    def __init__(self, app: Any, client: Any) -> None:
+        self._app = app
+        self._client = client
+
+    def send(self, stage: Stage, ids: Sequence[str], affinity: str = "") -> None:
+        """Send *ids* in chunks; a failure is logged and left to the redriver."""
+        size = CHUNK_SIZES[stage]
+        queue = queue_named(queue_name(stage, affinity))
+        try:
+            with self._app.producer_pool.acquire(block=True, timeout=5) as producer:
+                for start in range(0, len(ids), size):
+                    chunk = list(ids[start : start + size])
+                    self._app.send_task(
+                        f"claimx.{stage.value}",
+                        args=[chunk],
+                        queue=queue,
+                        producer=producer,
+                        retry=False,
+                        argsrepr=_shown(chunk),
+                        kwargsrepr="{}",
+                    )
+        except Exception as error:  # noqa: BLE001 - whatever it was, the ledger still knows the work
+            log.warning("hint not sent", stage=stage.value, count=len(ids), error=type(error).__name__)
+
+    def backlog(self, stage: Stage, affinity: str = "") -> int:
+        """Return the length of the stage's queue; 0 when Redis does not say."""
+        try:
+            return int(self._client.llen(queue_name(stage, affinity)))
+        except Exception:  # noqa: BLE001 - only a hint about hints
+            return 0

@@ -1,0 +1,66 @@
+"""The command line: ``claimx …``; each command is imported when it is asked for."""
+
+from __future__ import annotations
+
+import importlib
+import sys
+from typing import Any
+
+import click
+
+# name -> (module, attribute, one line of help); importing nothing keeps `claimx --help` quick
+_COMMANDS = {
+    "demo": ("claimx.cli.demo", "demo", "Run the whole pipeline on embedded stand-ins, once."),
+    "up": ("claimx.cli.demo", "up", "Keep the local stack running until Ctrl-C."),
+    "sandbox": ("claimx.cli.demo", "sandbox", "Serve the stand-ins alone."),
+    "status": ("claimx.cli.status", "status", "Stages, depths, retries, dead letters, invariant."),
+    "dlq": ("claimx.cli.dlq", "dlq", "Dead letters: list, show, requeue."),
+    "backfill": ("claimx.cli.source", "backfill", "Read a past range of the source, resumably."),
+    "poll": ("claimx.cli.source", "poll", "Poll the source once, now."),
+    "config": ("claimx.cli.config", "config", "Show or check the settings."),
+}
+
+
+class _Lazy(click.Group):
+    def list_commands(self, _context: click.Context) -> list[str]:
+        return list(_COMMANDS)
+
+    def get_command(self, _context: click.Context, name: str) -> click.Command | None:
+        if name not in _COMMANDS:
+            return None
+        module, attribute, _ = _COMMANDS[name]
+        found: click.Command = getattr(importlib.import_module(module), attribute)
+        return found
+
+    def format_commands(self, _context: click.Context, formatter: click.HelpFormatter) -> None:
+        with formatter.section("Commands"):
+            formatter.write_dl([(name, line) for name, (_, _, line) in _COMMANDS.items()])
+
+
+@click.command(cls=_Lazy, context_settings={"help_option_names": ["-h", "--help"]})
+@click.version_option("0.1.0", prog_name="claimx")
+def cli() -> None:
+    """
+    Claims events from an Eventhouse, enriched, with their media, into Delta tables.
+
+    Exit codes: 0 ok, 1 failed, 2 usage or refused, 3 nothing matched, 4 configuration,
+    5 a dependency is unreachable, 6 partly done, 7 unhealthy, 8 already running, 130 interrupted.
+    """
+
+
+def main(arguments: list[str] | None = None) -> Any:
+    """Run the command line; expected failures become one line and their exit code."""
+    from claimx.domain.errors import ClaimXError, Permanent
+    from claimx.settings import ConfigurationError
+
+    try:
+        return cli.main(args=arguments, prog_name="claimx", standalone_mode=True)
+    except ConfigurationError as error:
+        for line in error.problems:
+            print(f"claimx: {line}", file=sys.stderr)  # noqa: T201 - the terminal is the interface
+        sys.exit(4)
+    except ClaimXError as error:
+        print(f"claimx: {error}", file=sys.stderr)  # noqa: T201 - as above
+        sys.exit(1 if isinstance(error, Permanent) else 5)
+    except KeyboardInterrupt:
+        sys.exit(130)

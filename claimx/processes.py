@@ -1,0 +1,149 @@
+"""What every process does beside its work: logs, health, metrics, the cycle line, announcing itself."""
+
+from __future__ import annotations
+
+import atexit
+import os
+import shutil
+import tempfile
+import threading
+from collections.abc import Callable, Mapping
+from typing import Any
+
+import structlog
+from celery import signals
+
+from claimx import bootstrap
+from claimx.settings import Settings, host_name, unknown_names
+from claimx.telemetry import cycle, health, logs
+from claimx.telemetry.metrics import PrometheusMetrics, exposition, totals
+
+log = structlog.get_logger(__name__)
+
+ANNOUNCE_SECONDS = 10.0
+_STALL_SECONDS = 60.0
+
+
+class Attendance:
+    """One process's health server, cycle line and announcement; stopped with the process."""
+
+    def __init__(
+        self, role: str, settings: Settings, metrics: PrometheusMetrics, info: Mapping[str, str]
+    ) -> None:
+        self.progress = health.Progress(_STALL_SECONDS)
+        self._role = role
+        self._name = f"{host_name()}:{os.getpid()}"
+        self._gates = bootstrap.gates_of(settings)
+        self._ledger = bootstrap.ledger_of(settings)
+        self._stopped = threading.Event()
+        self._info = dict(info)
+        self._servers: list[health.HealthServer] = []
+        host = os.environ.get("CLAIMX_HEALTH_HOST", "127.0.0.1")
+        for what, port in (("health", settings.health_port), ("metrics", settings.metrics_port)):
+            if port is None:
+                continue
+            server = health.HealthServer(
+                port, self.progress.problems, self._ready, lambda: exposition(metrics), host
+            )
+            server.start()
+            self._servers.append(server)
+            self._info[what] = server.address
+        self._cycle = cycle.CycleLine(lambda: totals(metrics))
+        self._cycle.start()
+        threading.Thread(target=self._announce, daemon=True, name="announce").start()
+
+    def stop(self) -> None:
+        """Stop serving; the announcement ends by itself."""
+        self._stopped.set()
+        self._cycle.stop()
+        for server in self._servers:
+            server.stop()
+
+    def _ready(self) -> dict[str, str]:
+        try:
+            self._ledger.ping()
+        except Exception as error:  # noqa: BLE001 - whatever it is, we are not ready
+            return {"redis": type(error).__name__}
+        return self.progress.problems()
+
+    def _announce(self) -> None:
+        while True:
+            try:
+                self._gates.beat(self._role, self._name, self._info, ANNOUNCE_SECONDS * 3)
+            except Exception as error:  # noqa: BLE001 - announcing is a courtesy
+                log.debug("not announced", error=type(error).__name__)
+            if self._stopped.wait(ANNOUNCE_SECONDS):
+                return
+
+
+def attend(role: str, settings: Settings, info: Mapping[str, str] | None = None) -> Attendance:
+    """Begin a process of type *role*: configure its logs and start what stands beside its work."""
+    logs.configure(settings.log_level, settings.log_format, process=role)
+    for warning in unknown_names(os.environ):
+        log.warning(warning)
+    return Attendance(role, settings, bootstrap.metrics_of(), info or {})
+
+
+def connect(app: Any) -> None:
+    """Connect a Celery app's worker and beat to all this, by its signals."""
+    app.claimx_runtime = bootstrap.runtime
+    attendance: list[Attendance] = []
+
+    @signals.setup_logging.connect(weak=False)
+    def _logging(**_: Any) -> None:
+        settings = bootstrap.load_settings()
+        logs.configure(settings.log_level, settings.log_format, process="celery")
+
+    @signals.celeryd_after_setup.connect(weak=False)
+    def _own_queue(instance: Any, **_: Any) -> None:
+        # a file lies in one cache: its upload goes to the workers that share that cache
+        selected = instance.app.amqp.queues.consume_from
+        if "upload" in selected:
+            queue = bootstrap.upload_queue_of_this_node()
+            instance.app.amqp.queues.select_add(queue)
+
+    @signals.worker_init.connect(weak=False)
+    def _before_fork(**_: Any) -> None:
+        folder = tempfile.mkdtemp(prefix="claimx-metrics-")
+        os.environ["PROMETHEUS_MULTIPROC_DIR"] = folder
+        atexit.register(_in_this_process(lambda: shutil.rmtree(folder, ignore_errors=True)))
+
+    @signals.worker_ready.connect(weak=False)
+    def _ready(sender: Any, **_: Any) -> None:
+        queues = ",".join(sorted(sender.app.amqp.queues.consume_from))
+        info = {"queues": queues, "node": bootstrap.node_of_this_machine()}
+        attendance.append(attend("worker", bootstrap.load_settings(), info))
+        sender.timer.call_repeatedly(5.0, attendance[0].progress.made)
+
+    @signals.worker_shutdown.connect(weak=False)
+    def _gone(**_: Any) -> None:
+        for one in attendance:
+            one.stop()
+
+    @signals.worker_process_shutdown.connect(weak=False)
+    def _child_gone(pid: int, **_: Any) -> None:
+        from prometheus_client import multiprocess
+
+        multiprocess.mark_process_dead(pid)  # type: ignore[no-untyped-call]
+        bootstrap.close_runtime()
+
+    @signals.beat_init.connect(weak=False)
+    def _beat(sender: Any, **_: Any) -> None:
+        one = attend("beat", bootstrap.load_settings())
+        tick = sender.scheduler.tick
+
+        def watched(*args: Any, **kwargs: Any) -> Any:
+            one.progress.made()
+            return tick(*args, **kwargs)
+
+        sender.scheduler.tick = watched
+
+
+def _in_this_process(action: Callable[[], None]) -> Callable[[], None]:
+    owner = os.getpid()
+
+    def guarded() -> None:
+        if os.getpid() == owner:  # forked children inherit exit hooks
+            action()
+
+    return guarded

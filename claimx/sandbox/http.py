@@ -1,0 +1,300 @@
+"""A lean HTTP server on tornado that can also misbehave: resets, cut bodies, slow answers."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import socket
+import struct
+import time
+from collections import Counter
+from collections.abc import Awaitable, Callable, Mapping
+from dataclasses import dataclass, field
+from typing import Any, ClassVar
+from urllib.parse import parse_qsl, unquote
+
+import orjson
+from tornado.httpserver import HTTPServer
+from tornado.httputil import HTTPHeaders, HTTPServerRequest, ResponseStartLine, responses
+from tornado.iostream import StreamClosedError
+from tornado.netutil import bind_sockets
+
+from claimx.sandbox.faults import Fault, FaultPlan
+
+logger = logging.getLogger(__name__)
+
+MAX_BODY_BYTES = 256 * 1024 * 1024
+CHUNK_BYTES = 256 * 1024
+LOG_IN_PAGE = (
+    b"<!DOCTYPE html>\n<html><head><title>Sign in</title></head><body>"
+    b'<form action="/login" method="post"><input name="username">'
+    b'<input type="password" name="password"><button>Sign in</button></form></body></html>\n'
+)
+
+
+@dataclass(slots=True)
+class Answer:
+    """What a service answers; *headers* beside length and type, *body* None for an empty one."""
+
+    status: int = 200
+    body: bytes = b""
+    content_type: str = "application/json"
+    headers: Mapping[str, str] = field(default_factory=dict)
+    length: int | None = None
+    """The Content-Length to tell where it is not the body's (an answer to HEAD)."""
+
+
+def json_answer(value: Any, status: int = 200, headers: Mapping[str, str] | None = None) -> Answer:
+    """Encode *value* as JSON."""
+    return Answer(status, orjson.dumps(value), headers=headers or {})
+
+
+def log_in_page(status: int = 200) -> Answer:
+    """Return the page that an expired session gets."""
+    return Answer(status, LOG_IN_PAGE, "text/html; charset=utf-8")
+
+
+class Exchange:
+    """One request: its parts decoded, and the raw connection for answers that go wrong on purpose."""
+
+    __slots__ = ("body", "headers", "method", "path", "query", "raw", "raw_path")
+
+    def __init__(self, raw: HTTPServerRequest) -> None:
+        self.raw = raw
+        self.method = raw.method or "GET"
+        self.raw_path = raw.path
+        self.path = unquote(raw.path)
+        self.query = dict(parse_qsl(raw.query, keep_blank_values=True))
+        self.headers = raw.headers
+        self.body = raw.body
+
+    def json(self) -> Any:
+        """Return the body's JSON; raises ValueError."""
+        return orjson.loads(self.body)
+
+
+@dataclass(slots=True)
+class Traffic:
+    """What a service has seen; *paths* by pattern, *highest* the most requests at one time."""
+
+    requests: int = 0
+    in_flight: int = 0
+    highest: int = 0
+    bytes_out: int = 0
+    statuses: Counter[int] = field(default_factory=Counter)
+    paths: Counter[str] = field(default_factory=Counter)
+    faults: Counter[str] = field(default_factory=Counter)
+    errors: int = 0
+
+    def as_json(self) -> dict[str, Any]:
+        """Return plain values for the statistics."""
+        return {
+            "requests": self.requests,
+            "in_flight": self.in_flight,
+            "max_in_flight": self.highest,
+            "bytes_out": self.bytes_out,
+            "statuses": {str(status): n for status, n in sorted(self.statuses.items())},
+            "paths": dict(self.paths.most_common(100)),
+            "faults": dict(self.faults),
+            "errors": self.errors,
+        }
+
+
+class Service:
+    """
+    One port of the sandbox.
+
+    A subclass answers in `answer`; whatever it raises becomes a 500 and is logged. Latency in
+    seconds is waited before each answer without holding up others.
+    """
+
+    name: ClassVar[str] = "service"
+
+    def __init__(self, faults: FaultPlan | None = None, latency: float = 0.0) -> None:
+        self.faults = faults
+        self.latency = latency
+        self.traffic = Traffic()
+        self.port = 0
+        self._server: HTTPServer | None = None
+        self._running: set[asyncio.Task[None]] = set()
+
+    @property
+    def url(self) -> str:
+        """Base URL, known once it listens."""
+        return f"http://127.0.0.1:{self.port}"
+
+    def listen(self, port: int = 0) -> None:
+        """Bind the loopback port (0: any free one) and serve on the running event loop."""
+        sockets = bind_sockets(port, "127.0.0.1", family=socket.AF_INET, backlog=1024)
+        self.port = sockets[0].getsockname()[1]
+        server = HTTPServer(
+            self._accept, max_buffer_size=MAX_BODY_BYTES, max_body_size=MAX_BODY_BYTES
+        )
+        server.add_sockets(sockets)
+        self._server = server
+
+    async def close(self) -> None:
+        """Stop listening and end what still runs."""
+        if self._server is not None:
+            self._server.stop()
+            for task in tuple(self._running):
+                task.cancel()
+            await self._server.close_all_connections()
+
+    async def answer(self, exchange: Exchange) -> Answer | None:
+        """Return the answer, or None when the subclass has written it itself."""
+        raise NotImplementedError
+
+    def pattern(self, exchange: Exchange) -> str:
+        """Return the path with its ids folded, for the statistics."""
+        return f"{exchange.method} {exchange.path}"
+
+    def fault_key(self, exchange: Exchange) -> str:
+        """Return what a fault rule sees and counts by: the path without anything signed."""
+        return exchange.path
+
+    async def spoil(self, exchange: Exchange, fault: Fault) -> Answer | None | bool:
+        """Carry out a fault of this service alone; False when it is not one."""
+        del exchange, fault
+        return False
+
+    def _accept(self, raw: HTTPServerRequest) -> None:
+        task = asyncio.ensure_future(self._serve(raw))
+        self._running.add(task)
+        task.add_done_callback(self._running.discard)
+
+    async def _serve(self, raw: HTTPServerRequest) -> None:
+        traffic = self.traffic
+        traffic.requests += 1
+        traffic.in_flight += 1
+        traffic.highest = max(traffic.highest, traffic.in_flight)
+        try:
+            exchange = Exchange(raw)
+            traffic.paths[self.pattern(exchange)] += 1
+            if self.latency:
+                await asyncio.sleep(self.latency)
+            await self._respond(exchange)
+        except (StreamClosedError, asyncio.CancelledError):
+            pass  # the client left, or the sandbox stops
+        except Exception:
+            traffic.errors += 1
+            logger.exception("sandbox %s failed on %s %s", self.name, raw.method, raw.path)
+            await self._last_word(raw)
+        finally:
+            traffic.in_flight -= 1
+
+    async def _last_word(self, raw: HTTPServerRequest) -> None:
+        try:
+            await self.send(Exchange(raw), Answer(500, b'{"error":"the sandbox itself failed"}'))
+        except Exception:
+            logger.debug("no answer possible any more", exc_info=True)
+
+    async def _respond(self, exchange: Exchange) -> None:
+        fault = None
+        if self.faults is not None:
+            fault = self.faults.choose(self.name, self.fault_key(exchange), time.monotonic())
+        if fault is None:
+            answer = await self.answer(exchange)
+            if answer is not None:
+                await self.send(exchange, answer)
+            return
+        self.traffic.faults[fault.kind] += 1
+        spoiled = await self.spoil(exchange, fault)
+        if spoiled is not False:
+            if isinstance(spoiled, Answer):
+                await self.send(exchange, spoiled)
+            return
+        await self._misbehave(exchange, fault)
+
+    async def _misbehave(self, exchange: Exchange, fault: Fault) -> None:
+        match fault.kind:
+            case "reset":
+                reset(exchange)
+            case "slow":
+                await asyncio.sleep(fault.seconds)
+                answer = await self.answer(exchange)
+                if answer is not None:
+                    await self.send(exchange, answer)
+            case "cut" | "trickle":
+                answer = await self.answer(exchange)
+                if answer is None:
+                    return
+                if fault.kind == "cut":
+                    await self.send_cut(exchange, answer)
+                else:
+                    await self.send_slowly(exchange, answer, fault.seconds)
+            case "login":
+                await self.send(exchange, log_in_page())
+            case "html":
+                page = b"<html><body><h1>Bad gateway</h1></body></html>"
+                await self.send(exchange, Answer(200, page, "text/html"))
+            case "empty":
+                await self.send(exchange, Answer(200, b""))
+            case _:
+                headers = {"Retry-After": f"{fault.seconds:g}"} if fault.status == 429 else {}
+                body = orjson.dumps({"error": {"code": str(fault.status), "message": fault.kind}})
+                await self.send(exchange, Answer(fault.status, body, headers=headers))
+
+    async def send(self, exchange: Exchange, answer: Answer) -> None:
+        """Write the whole answer."""
+        connection: Any = exchange.raw.connection
+        self.traffic.statuses[answer.status] += 1
+        headers = self._headers(answer)
+        body = b"" if exchange.method == "HEAD" or answer.status in (204, 304) else answer.body
+        start = ResponseStartLine("HTTP/1.1", answer.status, responses.get(answer.status, "Status"))
+        self.traffic.bytes_out += len(body)
+        if len(body) <= CHUNK_BYTES:
+            connection.write_headers(start, headers, body)
+        else:
+            await connection.write_headers(start, headers)
+            for offset in range(0, len(body), CHUNK_BYTES):
+                await connection.write(body[offset : offset + CHUNK_BYTES])
+        connection.finish()
+
+    async def send_cut(self, exchange: Exchange, answer: Answer) -> None:
+        """Promise the whole body, send half of it and hang up."""
+        connection: Any = exchange.raw.connection
+        if len(answer.body) < 2:
+            reset(exchange)
+            return
+        self.traffic.statuses[answer.status] += 1
+        start = ResponseStartLine("HTTP/1.1", answer.status, responses.get(answer.status, "Status"))
+        await connection.write_headers(
+            start, self._headers(answer), answer.body[: len(answer.body) // 2]
+        )
+        connection.stream.close()
+
+    async def send_slowly(self, exchange: Exchange, answer: Answer, seconds: float) -> None:
+        """Send the body in ten pieces over *seconds*."""
+        connection: Any = exchange.raw.connection
+        self.traffic.statuses[answer.status] += 1
+        start = ResponseStartLine("HTTP/1.1", answer.status, responses.get(answer.status, "Status"))
+        await connection.write_headers(start, self._headers(answer))
+        piece = max(1, -(-len(answer.body) // 10))
+        for offset in range(0, len(answer.body), piece):
+            await asyncio.sleep(seconds / 10)
+            await connection.write(answer.body[offset : offset + piece])
+        connection.finish()
+
+    @staticmethod
+    def _headers(answer: Answer) -> HTTPHeaders:
+        headers = HTTPHeaders()
+        length = len(answer.body) if answer.length is None else answer.length
+        if answer.status not in (204, 304):
+            headers["Content-Length"] = str(length)
+            headers["Content-Type"] = answer.content_type
+        for name, value in answer.headers.items():
+            headers[name] = value
+        return headers
+
+
+def reset(exchange: Exchange) -> None:
+    """Drop the connection with an RST, as a crashed peer or an impatient proxy does."""
+    connection: Any = exchange.raw.connection
+    stream = connection.stream
+    if stream.socket is not None:
+        stream.socket.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
+    stream.close()
+
+
+Route = Callable[[Exchange], Awaitable[Answer]]

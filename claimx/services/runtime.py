@@ -1,0 +1,74 @@
+"""What a service is given: ports, policies and plain values; built once a process by bootstrap."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass, field
+
+from claimx.domain.ports import (
+    EventSource,
+    Gates,
+    Hints,
+    Lake,
+    Ledger,
+    Metrics,
+)
+from claimx.domain.retry import RetryPolicy
+
+
+@dataclass(frozen=True, slots=True)
+class Limits:
+    """Plain values from the settings that services need; seconds unless the name says otherwise."""
+
+    poll_batch: int = 1000
+    poll_overlap: float = 300.0
+    poll_settle: float = 5.0
+    poll_interval: float = 30.0
+    dedup_seconds: float = 86_400.0
+    max_in_flight: int = 100_000
+    project_fresh: float = 300.0
+    lease_seconds: float = 12.0
+    api_concurrency: int = 20
+    download_concurrency: int = 10
+    upload_concurrency: int = 10
+    batch_rows: int = 2000
+    batch_seconds: float = 5.0
+
+
+@dataclass(slots=True)
+class Runtime:
+    """
+    Everything a stage needs of its process.
+
+    *now* is the wall clock in epoch seconds, *jitter* a number in [0, 1), *holder* names this
+    process in leases. *source* and *lake* are built on first use, because deltalake must not be
+    touched by a process that forks later.
+    """
+
+    ledger: Ledger
+    gates: Gates
+    hints: Hints
+    metrics: Metrics
+    retry: RetryPolicy
+    limits: Limits
+    now: Callable[[], float]
+    jitter: Callable[[], float]
+    holder: str
+    make_lake: Callable[[], Lake]
+    make_source: Callable[[], EventSource]
+    _lake: Lake | None = field(default=None, repr=False)
+    _source: EventSource | None = field(default=None, repr=False)
+
+    @property
+    def lake(self) -> Lake:
+        """The nine tables."""
+        if self._lake is None:
+            self._lake = self.make_lake()
+        return self._lake
+
+    @property
+    def source(self) -> EventSource:
+        """The Eventhouse table."""
+        if self._source is None:
+            self._source = self.make_source()
+        return self._source

@@ -1,0 +1,102 @@
+"""The pipeline in one picture, from the ledger and the gates."""
+
+from __future__ import annotations
+
+from dataclasses import asdict, dataclass
+from typing import Any
+
+from claimx.domain.records import Kind, Stage, State
+from claimx.domain.times import MICROS_PER_SECOND
+from claimx.services.runtime import Runtime
+
+_KINDS = (Kind.EVENT, Kind.MEDIA)
+POLL_CURSOR = "live"
+
+
+@dataclass(frozen=True, slots=True)
+class Status:
+    """
+    A moment of the pipeline.
+
+    *missing* is the invariant's difference by kind (zero, or records went astray);
+    *problems* are sentences that say what is wrong and what to do.
+    """
+
+    poll_lag_seconds: float | None
+    stages: list[dict[str, Any]]
+    counters: dict[str, dict[str, int]]
+    active: dict[str, int]
+    dead: dict[str, int]
+    missing: dict[str, int]
+    stream_length: int
+    stream_pending: int
+    circuits: dict[str, dict[str, Any]]
+    processes: list[dict[str, str]]
+    problems: list[str]
+
+    def as_dict(self) -> dict[str, Any]:
+        """Return it for JSON; numeric keys become text."""
+        document = asdict(self)
+        for row in document["stages"]:
+            row["by_attempt"] = {str(n): count for n, count in row["by_attempt"].items()}
+        return document
+
+
+def take_status(runtime: Runtime) -> Status:
+    """Count everything once; bounded by the census."""
+    census = runtime.ledger.census()
+    checkpoint = runtime.ledger.checkpoint(POLL_CURSOR)
+    lag = None
+    if checkpoint is not None:
+        lag = max(0.0, runtime.now() - checkpoint.source_time / MICROS_PER_SECOND)
+    counters: dict[str, dict[str, int]] = {}
+    for name, count in census.counters.items():
+        kind, _, what = name.partition(".")
+        counters.setdefault(kind, {})[what] = count
+    stages = [
+        {
+            "stage": stage.value,
+            **{
+                state.value: census.stages.get(stage, {}).get(state, 0)
+                for state in (State.READY, State.LEASED, State.RETRYING, State.WAITING)
+            },
+            "oldest_seconds": census.oldest_seconds.get(stage, 0.0),
+            "by_attempt": dict(census.by_attempts.get(stage, {})),
+        }
+        for stage in Stage
+    ]
+    processes = runtime.gates.processes()
+    missing = {kind.value: census.missing(kind) for kind in _KINDS}
+    return Status(
+        poll_lag_seconds=lag,
+        stages=stages,
+        counters=counters,
+        active={kind.value: census.active.get(kind, 0) for kind in _KINDS},
+        dead={kind.value: census.dead.get(kind, 0) for kind in _KINDS},
+        missing=missing,
+        stream_length=census.stream_length,
+        stream_pending=census.stream_pending,
+        circuits=runtime.gates.circuits(),
+        processes=processes,
+        problems=_problems(missing, processes, sum(census.active.values()), runtime.limits.max_in_flight),
+    )
+
+
+def _problems(
+    missing: dict[str, int], processes: list[dict[str, str]], active: int, most: int
+) -> list[str]:
+    found = [
+        f"{abs(count)} {kind} records {'went astray' if count > 0 else 'are counted twice'}:"
+        " admitted differs from recorded + unhandled + dead + active"
+        for kind, count in missing.items()
+        if count
+    ]
+    roles = {process.get("role") for process in processes}
+    found.extend(
+        f"no {role} is running: start one with its Procfile line"
+        for role in ("worker", "writer", "beat")
+        if role not in roles
+    )
+    if active >= most:
+        found.append(f"{active} records in flight: the poller waits (CLAIMX_MAX_IN_FLIGHT={most})")
+    return found

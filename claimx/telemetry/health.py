@@ -1,0 +1,104 @@
+"""
+The small HTTP server beside every process: is it alive, is it ready, what has it counted.
+
+``/health/live`` is 200 while the process's own loop makes progress, ``/health/ready`` while what
+it needs answers, ``/metrics`` is for Prometheus. It listens on loopback unless told otherwise.
+"""
+
+from __future__ import annotations
+
+import errno
+import json
+import threading
+import time
+from collections.abc import Callable
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+
+import structlog
+
+log = structlog.get_logger(__name__)
+
+Check = Callable[[], dict[str, str]]
+"""Returns problems by name; empty when all is well. Must answer within seconds."""
+
+
+class Progress:
+    """When the process's loop last went round; *limit_seconds* without is a stall."""
+
+    def __init__(self, limit_seconds: float, now: Callable[[], float] = time.monotonic) -> None:
+        self._limit = limit_seconds
+        self._now = now
+        self._last = now()
+
+    def made(self) -> None:
+        """Say that the loop went round."""
+        self._last = self._now()
+
+    def problems(self) -> dict[str, str]:
+        """Return the stall, if there is one."""
+        silent = self._now() - self._last
+        return {"progress": f"none for {silent:.0f} s"} if silent > self._limit else {}
+
+
+class HealthServer:
+    """Serves the three paths from a daemon thread; a port that is taken becomes a free one."""
+
+    def __init__(
+        self, port: int, live: Check, ready: Check, metrics: Callable[[], bytes], host: str
+    ) -> None:
+        routes: dict[str, Callable[[], tuple[int, str, bytes]]] = {
+            "/health/live": lambda: _verdict(live),
+            "/health/ready": lambda: _verdict(ready),
+            "/metrics": lambda: (200, "text/plain; version=0.0.4; charset=utf-8", metrics()),
+        }
+
+        class Handler(BaseHTTPRequestHandler):
+            timeout = 10  # a client that says nothing must not hold a thread
+
+            def do_GET(self) -> None:
+                """Answer one of the three paths."""
+                route = routes.get(self.path.split("?")[0])
+                status, kind, body = route() if route else (404, "text/plain", b"not found\n")
+                self.send_response(status)
+                self.send_header("Content-Type", kind)
+                self.send_header("Content-Length", str(len(body)))
+                self.end_headers()
+                self.wfile.write(body)
+
+            def log_message(self, *_: object) -> None:
+                """Keep probes out of the log."""
+
+        self._server = _bind(host, port, Handler)
+        self._server.daemon_threads = True
+        self.address = f"{host}:{self._server.server_address[1]}"
+        self._thread = threading.Thread(
+            target=self._server.serve_forever, kwargs={"poll_interval": 0.5}, daemon=True
+        )
+
+    def start(self) -> None:
+        """Begin to serve."""
+        self._thread.start()
+
+    def stop(self) -> None:
+        """Stop serving and free the port."""
+        self._server.shutdown()
+        self._server.server_close()
+
+
+def _bind(host: str, port: int, handler: type[BaseHTTPRequestHandler]) -> ThreadingHTTPServer:
+    try:
+        return ThreadingHTTPServer((host, port), handler)
+    except OSError as error:
+        if error.errno != errno.EADDRINUSE:
+            raise
+        log.warning("port is taken, using a free one", port=port)
+        return ThreadingHTTPServer((host, 0), handler)
+
+
+def _verdict(check: Check) -> tuple[int, str, bytes]:
+    try:
+        problems = check()
+    except Exception as error:  # noqa: BLE001 - a check that fails is itself the problem
+        problems = {"check": type(error).__name__}
+    body = json.dumps({"ok": not problems, "problems": problems}).encode() + b"\n"
+    return (503 if problems else 200), "application/json", body

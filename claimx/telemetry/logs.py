@@ -1,0 +1,100 @@
+"""
+Structured logs: one JSON object a line, or readable lines on a terminal.
+
+Ids (trace, event_id, project_id, stage) are bound once by whoever works on a record and ride in
+every line. Whatever is logged passes the redaction, so that a link or token in somebody else's
+message does not reach a file.
+"""
+
+from __future__ import annotations
+
+import logging
+import re
+import sys
+from collections.abc import MutableMapping
+from typing import Any
+
+import structlog
+
+_SECRETS = re.compile(
+    r"(?i)((?:sign|sig|signature|x-amz-signature|x-amz-credential|x-amz-security-token|token"
+    r"|password|accountkey)=)[^&\s\"']+|((?:authorization|bearer|basic)[:\s]+)[A-Za-z0-9+/=._~-]{6,}"
+)
+_URL_PASSWORD = re.compile(r"(\w+://)[^@/\s]*@")
+_EMAIL = re.compile(r"[\w.+-]+@[\w-]+\.[\w.-]+")
+_QUIET = {
+    "azure": "WARNING",
+    "urllib3": "WARNING",
+    "aiohttp.access": "WARNING",
+    "redbeat": "WARNING",
+}
+
+
+def redacted(text: str) -> str:
+    """Return *text* without signatures, tokens, URL passwords and e-mail addresses."""
+    text = _URL_PASSWORD.sub(r"\1***@", text)
+    text = _SECRETS.sub(lambda m: (m[1] or m[2]) + "***", text)
+    return _EMAIL.sub("***@***", text)
+
+
+def configure(level: str, form: str, *, process: str) -> None:
+    """
+    Route structlog and the standard library's loggers (Celery's too) to one handler on stderr.
+
+    *form* is ``json``, ``console`` or ``auto`` (console on a terminal); *process* names the
+    process type in every line.
+    """
+    console = form == "console" or (form == "auto" and sys.stderr.isatty())
+    shared: list[Any] = [
+        structlog.contextvars.merge_contextvars,
+        structlog.stdlib.add_logger_name,
+        structlog.stdlib.add_log_level,
+        structlog.stdlib.ExtraAdder(),
+        structlog.processors.TimeStamper(fmt="iso", utc=True, key="time"),
+        _process_name(process),
+        structlog.processors.StackInfoRenderer(),
+        *([] if console else [structlog.processors.format_exc_info]),
+        _redact,
+    ]
+    structlog.configure(
+        processors=[
+            structlog.stdlib.filter_by_level,
+            structlog.stdlib.PositionalArgumentsFormatter(),
+            *shared[:3],
+            *shared[4:],
+            structlog.stdlib.ProcessorFormatter.wrap_for_formatter,
+        ],
+        logger_factory=structlog.stdlib.LoggerFactory(),
+        wrapper_class=structlog.stdlib.BoundLogger,
+        cache_logger_on_first_use=True,
+    )
+    renderer: Any = (
+        structlog.dev.ConsoleRenderer() if console else structlog.processors.JSONRenderer()
+    )
+    handler = logging.StreamHandler(sys.stderr)
+    handler.setFormatter(
+        structlog.stdlib.ProcessorFormatter(
+            foreign_pre_chain=shared,
+            processors=[structlog.stdlib.ProcessorFormatter.remove_processors_meta, renderer],
+        )
+    )
+    root = logging.getLogger()
+    root.handlers[:] = [handler]
+    root.setLevel(level)
+    for name, quiet in _QUIET.items():
+        logging.getLogger(name).setLevel(quiet)
+
+
+def _process_name(process: str) -> Any:
+    def add(_logger: Any, _method: str, entry: MutableMapping[str, Any]) -> Any:
+        entry["process"] = process
+        return entry
+
+    return add
+
+
+def _redact(_logger: Any, _method: str, entry: MutableMapping[str, Any]) -> Any:
+    for key, value in entry.items():
+        if isinstance(value, str) and not key.startswith("_"):
+            entry[key] = redacted(value)
+    return entry

@@ -1,0 +1,171 @@
+"""
+Every metric, declared once: name, type, labels and meaning.
+
+Instruments are made when a process starts, not at import, because prometheus_client decides
+between one process and many (a Celery worker and its children) by the environment it finds.
+Ids never become labels: their number has no bound.
+"""
+
+from __future__ import annotations
+
+import os
+from collections import Counter
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, Literal, get_args
+
+from claimx.domain.ports import Metric
+
+if TYPE_CHECKING:
+    from prometheus_client import CollectorRegistry
+
+_MAX_LABEL_VALUES = 64  # of a label that comes from outside, such as an unknown event type
+_SECONDS = (0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30, 60, 300, 900, 3600)
+
+
+@dataclass(frozen=True, slots=True)
+class Declaration:
+    """A metric as people read it; the exported name is ``claimx_`` + name (+ ``_total``)."""
+
+    type: Literal["counter", "gauge", "histogram"]
+    labels: tuple[str, ...]
+    meaning: str
+
+
+METRICS: Mapping[Metric, Declaration] = {
+    "processed": Declaration("counter", ("stage",), "Records that a stage finished."),
+    "failed": Declaration("counter", ("stage", "category"), "Runs that failed, by category."),
+    "retried": Declaration("counter", ("stage",), "Records sent to a later try."),
+    "dead": Declaration("counter", ("stage", "category"), "Records given up on."),
+    "admitted": Declaration("counter", ("kind",), "Records admitted to the ledger."),
+    "duplicates": Declaration("counter", ("layer",), "Events dropped as known, by dedup layer."),
+    "unhandled": Declaration("counter", ("type",), "Events of a type that has no handler."),
+    "unconverted": Declaration("counter", ("table", "column"), "Values that became null."),
+    "api_calls": Declaration("counter", ("call", "outcome"), "Calls of the ClaimX API."),
+    "media_bytes": Declaration("counter", ("direction",), "Bytes of media moved."),
+    "poll_rows": Declaration("counter", ("cursor",), "Rows that the source returned."),
+    "poll_lag_seconds": Declaration("gauge", ("cursor",), "Now minus the checkpoint."),
+    "stage_seconds": Declaration("histogram", ("stage",), "Time a chunk took in a stage."),
+    "flush_seconds": Declaration("histogram", ("table",), "Time a flush of a table took."),
+    "flush_rows": Declaration("counter", ("table",), "Rows flushed."),
+    "event_lag_seconds": Declaration("histogram", (), "An event's own time to its commit."),
+    "depth": Declaration("gauge", ("stage",), "Active records of a stage."),
+    "redriven": Declaration("counter", ("stage",), "Hints sent again by the redriver."),
+}
+if set(METRICS) != set(get_args(Metric)):  # a typo in either list fails at the first import
+    raise AssertionError(set(METRICS) ^ set(get_args(Metric)))
+
+
+def checked(name: Metric, labels: Mapping[str, str]) -> Declaration:
+    """Return the declaration; raises ValueError when the labels are not the declared ones."""
+    declaration = METRICS[name]
+    if set(labels) != set(declaration.labels):
+        raise ValueError(f"metric {name} has labels {declaration.labels}, not {tuple(labels)}")
+    return declaration
+
+
+class RecordedMetrics:
+    """Metrics kept in memory: for tests, the demo and a process that exports none."""
+
+    def __init__(self) -> None:
+        self.values: Counter[tuple[str, tuple[str, ...]]] = Counter()
+        self.observed: dict[tuple[str, tuple[str, ...]], list[float]] = {}
+
+    def add(self, name: Metric, value: float = 1, **labels: str) -> None:
+        """Count up."""
+        checked(name, labels)
+        self.values[name, tuple(labels.values())] += value  # type: ignore[assignment]
+
+    def observe(self, name: Metric, value: float, **labels: str) -> None:
+        """Put a value into a histogram; the newest 1000 are kept."""
+        checked(name, labels)
+        kept = self.observed.setdefault((name, tuple(labels.values())), [])
+        kept.append(value)
+        del kept[:-1000]
+
+    def set(self, name: Metric, value: float, **labels: str) -> None:
+        """Set a gauge."""
+        checked(name, labels)
+        self.values[name, tuple(labels.values())] = value  # type: ignore[assignment]
+
+
+class PrometheusMetrics:
+    """The declared metrics as Prometheus instruments of one process."""
+
+    def __init__(self, registry: CollectorRegistry | None = None) -> None:
+        import prometheus_client
+        from prometheus_client import values
+
+        # Celery's command line may have imported prometheus_client (through Flower's plug-in)
+        # before the worker set its folder, so the choice is made again here.
+        values.ValueClass = values.get_value_class()  # type: ignore[no-untyped-call]
+        self.registry = registry or prometheus_client.CollectorRegistry()
+        self._seen: dict[tuple[str, str], set[str]] = {}
+        self._instruments: dict[str, Any] = {}
+        for name, declaration in METRICS.items():
+            arguments: dict[str, Any] = {"registry": self.registry}
+            match declaration.type:
+                case "counter":
+                    kind: Any = prometheus_client.Counter
+                case "gauge":
+                    kind = prometheus_client.Gauge
+                    arguments["multiprocess_mode"] = "mostrecent"
+                case "histogram":
+                    kind = prometheus_client.Histogram
+                    arguments["buckets"] = _SECONDS
+            self._instruments[name] = kind(
+                f"claimx_{name}", declaration.meaning, declaration.labels, **arguments
+            )
+
+    def add(self, name: Metric, value: float = 1, **labels: str) -> None:
+        """Count up."""
+        self._labelled(name, labels).inc(value)
+
+    def observe(self, name: Metric, value: float, **labels: str) -> None:
+        """Put a value into a histogram."""
+        self._labelled(name, labels).observe(value)
+
+    def set(self, name: Metric, value: float, **labels: str) -> None:
+        """Set a gauge."""
+        self._labelled(name, labels).set(value)
+
+    def _labelled(self, name: Metric, labels: dict[str, str]) -> Any:
+        checked(name, labels)
+        instrument = self._instruments[name]
+        if not labels:
+            return instrument
+        bounded = {key: self._bounded(name, key, value) for key, value in labels.items()}
+        return instrument.labels(**bounded)
+
+    def _bounded(self, name: str, label: str, value: str) -> str:
+        seen = self._seen.setdefault((name, label), set())
+        if value in seen or len(seen) < _MAX_LABEL_VALUES:
+            seen.add(value)
+            return value
+        return "other"
+
+
+def exposition(metrics: PrometheusMetrics) -> bytes:
+    """Return what a scrape gets: this process's metrics, and its children's where there are any."""
+    import prometheus_client
+    from prometheus_client import multiprocess
+
+    if folder := os.environ.get("PROMETHEUS_MULTIPROC_DIR"):
+        registry = prometheus_client.CollectorRegistry()
+        multiprocess.MultiProcessCollector(registry, path=folder)  # type: ignore[no-untyped-call]
+        return prometheus_client.generate_latest(registry)
+    return prometheus_client.generate_latest(metrics.registry)
+
+
+def totals(metrics: PrometheusMetrics) -> dict[str, float]:
+    """Return the sums of all counters by metric name, children included, for the cycle line."""
+    from prometheus_client.parser import text_string_to_metric_families
+
+    found: dict[str, float] = {}
+    for family in text_string_to_metric_families(exposition(metrics).decode()):
+        if family.type == "counter":
+            name = family.name.removeprefix("claimx_")
+            found[name] = found.get(name, 0.0) + sum(
+                sample.value for sample in family.samples if sample.name.endswith("_total")
+            )
+    return found
