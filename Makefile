@@ -65,6 +65,10 @@ format: $(VENV)/.stamp ## let ruff format and mend what it can
 	$(BIN)/ruff format --quiet .
 	$(BIN)/ruff check --quiet --fix .
 
+.PHONY: docs
+docs: $(VENV)/.stamp ## write the pages that are generated from declarations
+	$(BIN)/python -m claimx config page > docs/configuration.md
+
 .PHONY: lock
 lock: ## compile requirements*.in to pinned files with hashes (needs uv)
 	@test -n "$(UV)" || { echo "make lock needs uv on the path" >&2; exit 1; }

@@ -3,10 +3,12 @@
 import sys
 from datetime import timedelta
 
+from claimx.adapters import transport
 from claimx.adapters.hints import queue_named
 from claimx.bootstrap import broker_url_of, load_settings
 
 settings = load_settings()
+transport.install()  # a worker outlives items that are no messages
 
 # --- broker -----------------------------------------------------------------------------------
 broker_url = broker_url_of(settings)
@@ -65,6 +67,7 @@ task_retry_on_worker_lost = True  # counted; reject_on_worker_lost would loop fo
 task_soft_time_limit = 540  # the chunk settles what it has and gives the rest back
 task_time_limit = 600  # < visibility timeout
 task_track_started = False
+worker_consumer = "claimx.adapters.consumer:Consumer"  # outlives malformed messages
 worker_pool = "prefork"  # solo loses its running task at a soft shutdown
 worker_concurrency = 4  # one long download must not hold up the redriver and the poll
 worker_prefetch_multiplier = 1  # a hoarding worker starves its neighbours
@@ -88,7 +91,9 @@ beat_schedule = {
     "poll": {
         "task": "claimx.poll",
         "schedule": timedelta(seconds=settings.poll_interval),
-        "options": {"expires": max(2.0, settings.poll_interval * 0.9)},  # no pile-up behind an outage
+        "options": {
+            "expires": max(2.0, settings.poll_interval * 0.9)
+        },  # no pile-up behind an outage
     },
     "redrive": {
         "task": "claimx.redrive",

@@ -69,7 +69,9 @@ class CeleryHints:
                         kwargsrepr="{}",
                     )
         except Exception as error:  # noqa: BLE001 - whatever it was, the ledger still knows the work
-            log.warning("hint not sent", stage=stage.value, count=len(ids), error=type(error).__name__)
+            log.warning(
+                "hint not sent", stage=stage.value, count=len(ids), error=type(error).__name__
+            )
 
     def backlog(self, stage: Stage, affinity: str = "") -> int:
         """Return the length of the stage's queue; 0 when Redis does not say."""

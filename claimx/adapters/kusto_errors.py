@@ -47,7 +47,7 @@ class ResultTooLarge(Refused):
     """Kusto gives no more than 500,000 rows or 64 MB in one answer; ask for less at a time."""
 
 
-def translated(error: Exception, *, what: str, host: str) -> ClaimXError:
+def translated(error: Exception, *, what: str, host: str) -> ClaimXError:  # noqa: PLR0911 - one return a kind of failure
     """
     Return the failure that *error* means; *what* names the table and database for people.
 
@@ -64,7 +64,9 @@ def translated(error: Exception, *, what: str, host: str) -> ClaimXError:
     if isinstance(error, kusto.KustoThrottlingError) or status == _THROTTLED:
         return Throttled(f"Kusto throttles {what}", wait, _THROTTLED, host)
     if isinstance(error, kusto.KustoClientInvalidConnectionStringException):
-        return Refused(f"{host} is no Kusto host: check EVENTHOUSE_CLUSTER_URL ({words})", host=host)
+        return Refused(
+            f"{host} is no Kusto host: check EVENTHOUSE_CLUSTER_URL ({words})", host=host
+        )
     if isinstance(error, kusto.KustoNetworkError):
         return _unreachable(error, host)
     if status is not None and status >= _MULTIPLE_CHOICES:
@@ -97,9 +99,7 @@ def retry_after(header: str | None, now: float) -> float | None:
     return seconds if 0 < seconds < float("inf") else None
 
 
-def _by_status(
-    status: int, wait: float | None, words: str, what: str, host: str
-) -> ClaimXError:
+def _by_status(status: int, wait: float | None, words: str, what: str, host: str) -> ClaimXError:
     if status in _NOT_SIGNED_IN:
         return TokenRejected(
             f"Kusto rejects the credential (401) for {what}: check AZURE_CLIENT_ID and its secret",
@@ -172,7 +172,7 @@ def _words(error: Exception) -> str:
     single = getattr(error, "error", None)
     for each in (*getattr(error, "errors", ()), *([single] if single else ())):
         parts += [str(getattr(each, name, "") or "") for name in ("code", "description", "message")]
-    text = " ".join(dict.fromkeys(" ".join(parts).split(" "))) if len(parts) > 1 else parts[0]
+    text = "; ".join(part for part in dict.fromkeys(parts) if part)
     if "<html" in text.lower() or "<!doctype" in text.lower():
         return "(an HTML page)"
     return " ".join(text.split())[:300]

@@ -47,7 +47,9 @@ def connect(url: str, master: str, *, quick: bool = False) -> redis.Redis:
         case "sentinel":
             return _behind_sentinel(url, master, options)
         case _:
-            raise Malformed(f"REDIS_URL must begin redis://, rediss:// or sentinel://, not {scheme}://")
+            raise Malformed(
+                f"REDIS_URL must begin redis://, rediss:// or sentinel://, not {scheme}://"
+            )
 
 
 def _behind_sentinel(url: str, master: str, options: dict[str, Any]) -> redis.Redis:

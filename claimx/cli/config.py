@@ -36,3 +36,28 @@ def validate() -> None:
     for warning in unknown_names(environment):
         note(f"warning: {warning}")
     note("settings are valid")
+
+
+@config.command("page", hidden=True)
+def page() -> None:
+    """Print docs/configuration.md; a test holds the file to it (`make docs`)."""
+    click.echo(settings_page(), nl=False)
+
+
+def settings_page() -> str:
+    """Return the settings as a Markdown page."""
+    lines = [
+        "# Configuration",
+        "",
+        "Generated from `claimx/settings.py` by `make docs`.",
+        "Settings come from the environment, or from a `.env` file in the working folder.",
+        "Durations are seconds, fractions allowed; lists are separated by commas.",
+        "`claimx config show` prints what is in force, `claimx config validate` checks it.",
+        "",
+        "| name | default | meaning |",
+        "| --- | --- | --- |",
+    ]
+    for knob in knobs(Settings.load({}), {}):
+        default = f"`{knob.default}`" if knob.default else ""
+        lines.append(f"| `{knob.name}` | {default} | {knob.meaning} |")
+    return "\n".join(lines) + "\n"

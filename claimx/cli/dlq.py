@@ -86,9 +86,7 @@ def show_letter(ids: tuple[str, ...], form: str) -> None:
     The payload may hold personal data and links, so it is not printed: its fields are named.
     """
     letters = bootstrap.operator_runtime().ledger.dead_letters(DeadFilter(ids=ids))
-    rows = [
-        {**_row(x), "carries": sorted(x.data), "history": list(x.history)} for x in letters
-    ]
+    rows = [{**_row(x), "carries": sorted(x.data), "history": list(x.history)} for x in letters]
     if form != "table":
         show("dead_letters", rows, [], form)
     else:
@@ -131,7 +129,12 @@ def requeue(
         note("no dead letter matches")
         sys.exit(3)
     if dry_run:
-        show("would_requeue", [_row(x) for x in letters], ["id", "stage", "error", "message"], "table")
+        show(
+            "would_requeue",
+            [_row(x) for x in letters],
+            ["id", "stage", "error", "message"],
+            "table",
+        )
         note(f"would requeue {len(letters)}")
         return
     if not yes:

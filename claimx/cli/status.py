@@ -43,7 +43,9 @@ def _parse_limits(text: str) -> dict[str, float]:
         try:
             limits[name] = float(value.strip().removesuffix("s"))
         except ValueError:
-            raise click.BadParameter(f"{part!r} is not name=number", param_hint="--fail-on") from None
+            raise click.BadParameter(
+                f"{part!r} is not name=number", param_hint="--fail-on"
+            ) from None
         if name not in _LIMITS:
             raise click.BadParameter(
                 f"{name!r} is not one of {', '.join(_LIMITS)}", param_hint="--fail-on"
@@ -71,7 +73,9 @@ def _print(found: Status, form: str) -> None:
         return
     lag = "never polled" if found.poll_lag_seconds is None else f"{found.poll_lag_seconds:.0f} s"
     click.echo(f"poll lag   {lag}")
-    click.echo(f"{'stage':<10}{'ready':>8}{'leased':>8}{'retrying':>10}{'waiting':>9}  oldest   by attempt")
+    click.echo(
+        f"{'stage':<10}{'ready':>8}{'leased':>8}{'retrying':>10}{'waiting':>9}  oldest   by attempt"
+    )
     for row in found.stages:
         attempts = " ".join(f"{n}:{count}" for n, count in sorted(row["by_attempt"].items()) if n)
         click.echo(

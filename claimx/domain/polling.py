@@ -55,12 +55,14 @@ def live_window(
 
     It ends *settle_seconds* before *now* (rows younger than that may still be joined by others of
     the same time) and begins *overlap_seconds* before the checkpoint for rows that became visible
-    late, but never before *origin*, where the very first poll began.
+    late, but never before *origin*, where the very first poll began (unless the checkpoint itself
+    was put before it).
     """
     until = from_seconds(now - settle_seconds)
     if checkpoint is None:
         return Window(origin, until)
-    return Window(max(origin, checkpoint.source_time - from_seconds(overlap_seconds)), until)
+    floor = min(origin, checkpoint.source_time)
+    return Window(max(floor, checkpoint.source_time - from_seconds(overlap_seconds)), until)
 
 
 def whole_times(rows: Sequence[Row], limit: int) -> tuple[list[Row], Micros | None]:
@@ -143,23 +145,25 @@ def plain_row(row: Row) -> tuple[dict[str, Any], int]:
 def _plain(value: Any, depth: int) -> Any:
     if depth > MAX_DEPTH:
         raise ValueError(f"nested deeper than {MAX_DEPTH}")
+    plain: Any
     match value:
         case None | bool():
-            return value
+            plain = value
         case int():
-            return value if -(2**63) <= value < 2**64 else str(value)
+            plain = value if -(2**63) <= value < 2**64 else str(value)
         case str():
-            return _text(value)
+            plain = _text(value)
         case float():
-            return value if math.isfinite(value) else None
+            plain = value if math.isfinite(value) else None
         case Decimal():
-            return str(value)
+            plain = str(value)
         case Mapping():
-            return {_text(str(key)): _plain(item, depth + 1) for key, item in value.items()}
+            plain = {_text(str(key)): _plain(item, depth + 1) for key, item in value.items()}
         case list() | tuple():
-            return [_plain(item, depth + 1) for item in value]
+            plain = [_plain(item, depth + 1) for item in value]
         case _:
             raise TypeError(f"a value is a {type(value).__name__}")
+    return plain
 
 
 def _text(text: str) -> str:

@@ -207,6 +207,9 @@ class Circuit(Protocol):
     def report(self, successes: int, failures: int) -> None:
         """Report outcomes since the last report, in the order successes, then failures."""
 
+    def give_back(self, count: int) -> None:
+        """Hand back trial permits whose calls said nothing either way (a 404, a cancelled call)."""
+
 
 class Gates(Protocol):
     """Circuits and the other things that all processes share."""
@@ -219,6 +222,9 @@ class Gates(Protocol):
 
     def take_slots(self, name: str, wanted: int, limit: int, holder: str) -> list[str]:
         """Lease up to *wanted* of *limit* concurrency slots for 60 s; returns slot tokens."""
+
+    def fair_share(self, name: str, limit: int, holder: str) -> int:
+        """Return how many slots *holder* may keep: all of *limit* unless others wait for some."""
 
     def renew_slots(self, name: str, slots: Sequence[str]) -> list[str]:
         """Extend slots by 60 s; returns those still held."""
@@ -324,6 +330,38 @@ class CachedFile:
     content_type: str
     extension: str
     downloaded_at: Micros
+
+
+@dataclass(frozen=True, slots=True)
+class CacheEntry:
+    """A file in the cache; *media_id* is None when its name does not tell (a very long id)."""
+
+    name: str
+    media_id: str | None
+    age_seconds: float
+
+
+class MediaCache(Protocol):
+    """The folder between a download and its upload, as the stages see it."""
+
+    @property
+    def node(self) -> str:
+        """The cache's identity: what `CachedFile.node` and `Advance.affinity` name."""
+
+    def path(self, name: str) -> Any:
+        """Return where a cached file lies (path-like); raises ValueError for a foreign name."""
+
+    def holds(self, name: str, length: int) -> bool:
+        """Say whether the file is there, in full."""
+
+    def remove(self, name: str) -> None:
+        """Remove a cached file; one that is gone already is fine."""
+
+    def entries(self, limit: int, older_than_seconds: float = 0.0) -> list[CacheEntry]:
+        """Return up to *limit* files not touched for that long, the oldest first."""
+
+    def sweep(self, older_than_seconds: float) -> int:
+        """Remove files not touched for that long, half-written ones too; returns how many."""
 
 
 class MediaFetcher(Protocol):

@@ -124,11 +124,12 @@ class Advance:
 
 @dataclass(frozen=True, slots=True)
 class Retried:
-    """Same stage after *delay* seconds, one attempt more."""
+    """Same stage after *delay* seconds, one attempt more. *data*, when given, replaces the record's."""
 
     record: Record
     delay: float
     failure: Failure
+    data: dict[str, Any] | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -147,13 +148,15 @@ class Buried:
     To the dead letters, in one step with whatever it had already found.
 
     *rows* are written to the lake by the writer although the record is dead (a failed media file's
-    attachment row, a dead event's entity rows); *spawn* is admitted.
+    attachment row, a dead event's entity rows); *spawn* is admitted. *data*, when given, replaces
+    the record's.
     """
 
     record: Record
     failure: Failure
     rows: bytes = b""
     spawn: tuple[NewRecord, ...] = ()
+    data: dict[str, Any] | None = None
 
 
 Outcome: TypeAlias = Advance | Retried | Waited | Buried

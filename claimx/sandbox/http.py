@@ -8,8 +8,9 @@ import socket
 import struct
 import time
 from collections import Counter
-from collections.abc import Awaitable, Callable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass, field
+from random import Random
 from typing import Any, ClassVar
 from urllib.parse import parse_qsl, unquote
 
@@ -104,15 +105,18 @@ class Service:
     """
     One port of the sandbox.
 
-    A subclass answers in `answer`; whatever it raises becomes a 500 and is logged. Latency in
-    seconds is waited before each answer without holding up others.
+    A subclass answers in `answer`; whatever it raises becomes a 500 and is logged. *latency* is
+    a range in seconds, waited before each answer without holding up others.
     """
 
     name: ClassVar[str] = "service"
 
-    def __init__(self, faults: FaultPlan | None = None, latency: float = 0.0) -> None:
+    def __init__(
+        self, faults: FaultPlan | None = None, latency: tuple[float, float] = (0.0, 0.0)
+    ) -> None:
         self.faults = faults
         self.latency = latency
+        self._chance = Random(self.name)
         self.traffic = Traffic()
         self.port = 0
         self._server: HTTPServer | None = None
@@ -171,8 +175,8 @@ class Service:
         try:
             exchange = Exchange(raw)
             traffic.paths[self.pattern(exchange)] += 1
-            if self.latency:
-                await asyncio.sleep(self.latency)
+            if self.latency[1] > 0:
+                await asyncio.sleep(self._chance.uniform(*self.latency))
             await self._respond(exchange)
         except (StreamClosedError, asyncio.CancelledError):
             pass  # the client left, or the sandbox stops
@@ -295,6 +299,3 @@ def reset(exchange: Exchange) -> None:
     if stream.socket is not None:
         stream.socket.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
     stream.close()
-
-
-Route = Callable[[Exchange], Awaitable[Answer]]

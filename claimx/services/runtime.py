@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass, field
+from datetime import datetime
+from uuid import uuid4
 
 from claimx.domain.ports import (
     EventSource,
@@ -24,6 +26,9 @@ class Limits:
     poll_overlap: float = 300.0
     poll_settle: float = 5.0
     poll_interval: float = 30.0
+    poll_start: datetime | float = (
+        3600.0  # where the very first poll begins: a time, or seconds back
+    )
     dedup_seconds: float = 86_400.0
     max_in_flight: int = 100_000
     project_fresh: float = 300.0
@@ -41,8 +46,8 @@ class Runtime:
     Everything a stage needs of its process.
 
     *now* is the wall clock in epoch seconds, *jitter* a number in [0, 1), *holder* names this
-    process in leases. *source* and *lake* are built on first use, because deltalake must not be
-    touched by a process that forks later.
+    process in leases, *new_trace* gives a trace id. *source* and *lake* are built on first use,
+    because deltalake must not be touched by a process that forks later.
     """
 
     ledger: Ledger
@@ -56,6 +61,7 @@ class Runtime:
     holder: str
     make_lake: Callable[[], Lake]
     make_source: Callable[[], EventSource]
+    new_trace: Callable[[], str] = lambda: uuid4().hex
     _lake: Lake | None = field(default=None, repr=False)
     _source: EventSource | None = field(default=None, repr=False)
 

@@ -1,0 +1,51 @@
+"""The API token: a value from the environment, or a file that is read again when it is refused."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import structlog
+
+from claimx.domain.errors import TokenRejected
+
+log = structlog.get_logger(__name__)
+
+_MAX_BYTES = 64 * 1024
+
+
+class TokenSource:
+    """
+    The token of one process. *file*, when given, wins over *token*.
+
+    The token is kept in memory and never logged; `reload` reads the file anew.
+    """
+
+    def __init__(self, token: str = "", file: str = "") -> None:
+        self._token = token.strip()
+        self._file = file
+        self._loaded = not file
+
+    def current(self) -> str:
+        """Return the token; raises TokenRejected when there is none that a header can carry."""
+        if not self._loaded:
+            self.reload()
+        if not self._token:
+            where = f"CLAIMX_API_TOKEN_FILE ({self._file})" if self._file else "CLAIMX_API_TOKEN"
+            raise TokenRejected(f"there is no API token: {where} is empty or cannot be read")
+        if not self._token.isascii() or not self._token.isprintable():
+            raise TokenRejected("the API token holds characters that a header cannot carry")
+        return self._token
+
+    def reload(self) -> None:
+        """Read the file again; one that cannot be read leaves the token as it was."""
+        if not self._file:
+            return
+        try:
+            with Path(self._file).open("rb") as file:
+                token = file.read(_MAX_BYTES).decode("utf-8", "replace").strip()
+        except OSError as error:
+            log.warning("token file cannot be read", file=self._file, error=error.strerror)
+            return
+        self._loaded = True
+        if token:  # an empty file is one that is being rewritten
+            self._token = token

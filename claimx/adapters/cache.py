@@ -1,0 +1,255 @@
+"""
+The media cache: a folder on the worker's own disk, between a download and its upload.
+
+Files are named by their media id (in an alphabet that no id can break out of) and their content,
+so a file is never replaced by another one while somebody reads it, and the sweeper knows whose
+it is. Several processes share a folder; it is one *node*.
+"""
+
+from __future__ import annotations
+
+import base64
+import binascii
+import errno
+import hashlib
+import os
+import re
+import threading
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from uuid import uuid4
+
+from claimx.domain.errors import DiskFull
+from claimx.domain.ports import CacheEntry
+
+_NODE_FILE = ".node"
+_NODE = re.compile(r"[0-9a-f]{32}")
+_NAME = re.compile(r"(?:i(?P<id>[a-v0-9]{1,200})|h[0-9a-f]{40})\.[0-9a-f]{16}")
+_PART = re.compile(r"\.[0-9a-f]{32}\.part")
+_LONGEST_ID = 120  # bytes that still fit into a file name once encoded
+_RECOUNT_SECONDS = 30.0
+_MEBIBYTE = 1024 * 1024
+
+
+class DiskCache:
+    """
+    The folder *root*, held within *max_bytes* and leaving *spare_bytes* of the disk free.
+
+    Its quota is exact for one process; what other processes add is counted every half minute,
+    so together they may overshoot by what they write in that time, never into the spare bytes.
+    Raises OSError when the folder cannot be made.
+    """
+
+    def __init__(
+        self,
+        root: str | Path,
+        max_bytes: int,
+        *,
+        spare_bytes: int = 64 * _MEBIBYTE,
+        now: Callable[[], float] = time.time,
+    ) -> None:
+        self.root = Path(root).absolute()
+        self._max_bytes = max_bytes
+        self._spare_bytes = spare_bytes
+        self._now = now
+        self._lock = threading.Lock()
+        self._used = 0
+        self._recount_at = 0.0
+        self.root.mkdir(mode=0o700, parents=True, exist_ok=True)
+        self.node = _node_of(self.root)
+        """The folder's identity: the same for all processes that share it."""
+
+    def path(self, name: str) -> Path:
+        """Return where a cached file lies; raises ValueError for what is no name of a file here."""
+        if _NAME.fullmatch(name) is None:
+            msg = f"{name[:80]!r} is not the name of a cached file"
+            raise ValueError(msg)
+        return self.root / name
+
+    def holds(self, name: str, length: int) -> bool:
+        """Say whether the file is there, in full."""
+        try:
+            return self.path(name).stat().st_size == length
+        except (OSError, ValueError):
+            return False
+
+    def begin(self, expected: int = 0) -> Incoming:
+        """
+        Begin a file of about *expected* bytes; raises DiskFull when there is no room for it.
+
+        The caller must `Incoming.keep` or `Incoming.discard` it.
+        """
+        self.reserve(expected)
+        try:
+            return Incoming(self, expected)
+        except OSError as error:
+            self.reserve(-expected)
+            raise full(error) from error
+
+    def remove(self, name: str) -> None:
+        """Remove a cached file; one that is gone already is fine."""
+        path = self.path(name)
+        try:
+            length = path.stat().st_size
+            path.unlink()
+        except FileNotFoundError:
+            return
+        self.reserve(-length)
+
+    def entries(self, limit: int, older_than_seconds: float = 0.0) -> list[CacheEntry]:
+        """Return up to *limit* of the files not touched for *older_than_seconds*, the oldest first."""
+        now = self._now()
+        found = [
+            CacheEntry(name, _media_id_in(name), now - modified)
+            for name, _, modified in self._files()
+            if now - modified >= older_than_seconds and _PART.fullmatch(name) is None
+        ]
+        found.sort(key=lambda entry: -entry.age_seconds)
+        return found[:limit]
+
+    def sweep(self, older_than_seconds: float) -> int:
+        """
+        Remove what was not touched for *older_than_seconds*; returns how many files that were.
+
+        Half-written files of processes that died go the same way.
+        """
+        removed = 0
+        for name, length, modified in list(self._files()):
+            if self._now() - modified >= older_than_seconds:
+                (self.root / name).unlink(missing_ok=True)
+                self.reserve(-length)
+                removed += 1
+        return removed
+
+    def reserve(self, count: int) -> None:
+        """Count *count* bytes more (or fewer) in; raises DiskFull when there is no room."""
+        with self._lock:
+            if count <= 0:
+                self._used = max(0, self._used + count)
+                return
+            if self._now() >= self._recount_at or self._used + count > self._max_bytes:
+                self._used = sum(length for _, length, _ in self._files())
+                self._recount_at = self._now() + _RECOUNT_SECONDS
+            if self._used + count > self._max_bytes:
+                raise DiskFull(
+                    f"the cache holds {self._used} of {self._max_bytes} bytes: no room for"
+                    f" {count} more (CLAIMX_CACHE_MAX_BYTES)"
+                )
+            disk = os.statvfs(self.root)
+            if disk.f_bavail * disk.f_frsize < count + self._spare_bytes:
+                raise DiskFull("the disk of the cache is full")
+            self._used += count
+
+    def _files(self) -> Iterator[tuple[str, int, float]]:
+        with os.scandir(self.root) as folder:
+            for entry in folder:
+                if _NAME.fullmatch(entry.name) or _PART.fullmatch(entry.name):
+                    try:
+                        status = entry.stat(follow_symlinks=False)
+                    except FileNotFoundError:
+                        continue
+                    yield entry.name, status.st_size, status.st_mtime
+
+
+class Incoming:
+    """A file on its way into the cache: counted and hashed while it is written."""
+
+    def __init__(self, cache: DiskCache, expected: int) -> None:
+        self._cache = cache
+        self._reserved = expected
+        self._hash = hashlib.sha256()
+        self._path = cache.root / f".{uuid4().hex}.part"
+        flags = os.O_WRONLY | os.O_CREAT | os.O_EXCL
+        self._file = os.fdopen(os.open(self._path, flags, 0o600), "wb", buffering=0)
+        self.length = 0
+
+    @property
+    def sha256(self) -> str:
+        """The hash of what was written so far."""
+        return self._hash.hexdigest()
+
+    def write(self, chunk: bytes | bytearray) -> None:
+        """Append; raises DiskFull when disk or quota are full."""
+        beyond = self.length + len(chunk) - self._reserved
+        if beyond > 0:
+            self._cache.reserve(beyond)
+            self._reserved += beyond
+        rest = memoryview(chunk)
+        try:
+            while rest:  # a write to a nearly full disk may be a short one
+                rest = rest[self._file.write(rest) or 0 :]
+        except OSError as error:
+            raise full(error) from error
+        self._hash.update(chunk)
+        self.length += len(chunk)
+
+    def keep(self, media_id: str) -> str:
+        """Make it a cached file, durably; returns its name. Raises DiskFull."""
+        name = f"{_encoded(media_id)}.{self.sha256[:16]}"
+        try:
+            os.fsync(self._file.fileno())
+            self._file.close()
+            self._path.replace(self._cache.path(name))
+        except OSError as error:
+            raise full(error) from error
+        self._cache.reserve(self.length - self._reserved)
+        return name
+
+    def discard(self) -> None:
+        """Leave nothing behind; safe after `keep` failed, too."""
+        self._file.close()
+        self._path.unlink(missing_ok=True)
+        self._cache.reserve(-self._reserved)
+        self._reserved = 0
+
+
+def full(error: OSError) -> DiskFull:
+    """Return our error for one of the disk's; all of them pause the stage until it is seen to."""
+    if error.errno in (errno.ENOSPC, errno.EDQUOT):
+        return DiskFull("the disk of the cache is full")
+    reason = errno.errorcode.get(error.errno or 0, type(error).__name__)
+    return DiskFull(f"the cache cannot be written ({reason})")
+
+
+def _encoded(media_id: str) -> str:
+    raw = media_id.encode("utf-8", "surrogatepass")
+    if not raw or len(raw) > _LONGEST_ID:
+        return f"h{hashlib.sha256(raw).hexdigest()[:40]}"
+    return "i" + base64.b32hexencode(raw).decode().rstrip("=").lower()
+
+
+def _media_id_in(name: str) -> str | None:
+    found = _NAME.fullmatch(name)
+    if found is None or found["id"] is None:
+        return None
+    text = found["id"].upper()
+    try:
+        return base64.b32hexdecode(text + "=" * (-len(text) % 8)).decode("utf-8", "surrogatepass")
+    except (binascii.Error, UnicodeDecodeError):
+        return None
+
+
+def _node_of(root: Path) -> str:
+    """Return the folder's identity, giving it one first; of racing processes one wins."""
+    path = root / _NODE_FILE
+    for _ in range(3):
+        try:
+            text = path.read_text().strip()
+            if _NODE.fullmatch(text):
+                return text
+            path.unlink(missing_ok=True)  # cut short by a crash
+        except FileNotFoundError:
+            pass
+        mine = root / f".{uuid4().hex}.part"
+        mine.write_text(uuid4().hex)
+        try:
+            os.link(mine, path)  # unlike a rename, never replaces another's
+        except FileExistsError:
+            pass
+        except OSError:  # a file system without links
+            if not path.exists():
+                mine.replace(path)
+        finally:
+            mine.unlink(missing_ok=True)
+    return path.read_text().strip()

@@ -1,0 +1,202 @@
+"""
+What the ClaimX API's answers mean: status codes, JSON, and the wrappings around the data.
+
+Pure functions over what arrived; `claimx.adapters.claimx_api` does the calling (domain page,
+section 2).
+"""
+
+from __future__ import annotations
+
+import json
+import math
+import re
+from collections.abc import Mapping
+from http import HTTPStatus
+from typing import Any, Self, TypeAlias
+
+from claimx.adapters.http import retry_after
+from claimx.domain.errors import (
+    ClaimXError,
+    NotFound,
+    Refused,
+    Throttled,
+    TokenRejected,
+    TryLater,
+    Unavailable,
+    Unreadable,
+)
+
+JsonObject: TypeAlias = dict[str, Any]
+
+_DEEPEST_WRAPPING = 3
+_TASK_FIELDS = frozenset({"assignmentId", "taskId", "customTask", "projectId", "formId"})
+_CONTENT_TYPE = re.compile(r"[\w.+-]{1,40}/[\w.+-]{1,60}")
+
+
+class WrittenFloat(float):
+    """A number with a fraction whose text is what the API wrote: 12.50 stays ``12.50``."""
+
+    text: str
+
+    def __new__(cls, text: str) -> Self:
+        """Keep the text beside the value."""
+        number = super().__new__(cls, text)
+        number.text = text
+        return number
+
+    def __str__(self) -> str:
+        """Return the text as it was written."""
+        return self.text
+
+
+def refusal(  # noqa: PLR0911 - one return for each row of the contract's table
+    status: int, headers: Mapping[str, str], now: float, host: str
+) -> ClaimXError | None:
+    """Return the error that a status means, None for any 2xx; *now* in epoch seconds."""
+    if HTTPStatus.OK <= status < HTTPStatus.MULTIPLE_CHOICES:
+        return None
+    asked = retry_after(headers.get("Retry-After"), now)
+    said = f"the ClaimX API answered {status}"
+    match status:
+        case HTTPStatus.UNAUTHORIZED:
+            return TokenRejected(f"{said}: the token is not accepted", asked, status, host)
+        case HTTPStatus.NOT_FOUND | HTTPStatus.GONE:
+            return NotFound(f"{said}: it knows no such thing", None, status, host)
+        case HTTPStatus.REQUEST_TIMEOUT | HTTPStatus.TOO_EARLY:
+            return TryLater(said, asked, status, host)
+        case HTTPStatus.TOO_MANY_REQUESTS:
+            return Throttled(said, asked, status, host)
+        case _ if HTTPStatus.BAD_REQUEST <= status < HTTPStatus.INTERNAL_SERVER_ERROR:
+            return Refused(said, None, status, host)
+        case _ if HTTPStatus.MULTIPLE_CHOICES <= status < HTTPStatus.BAD_REQUEST:
+            # followed, it could carry the token elsewhere or end at a log-in page
+            return Unavailable(f"{said}: redirects are not followed", asked, status, host)
+        case _:
+            return Unavailable(said, asked, status, host)
+
+
+def parsed(body: bytes, content_type: str, charset: str | None = None) -> Any:
+    """Return the JSON value; raises Unreadable for anything else, a log-in page included."""
+    if not body.strip():
+        raise Unreadable("the answer is empty")
+    try:
+        text: str | bytes = body
+        if charset and not charset.lower().startswith("utf"):
+            text = body.decode(charset)
+        return json.loads(text, parse_float=_number, parse_constant=lambda _: None)
+    except (ValueError, RecursionError, LookupError):
+        shown = content_type if _CONTENT_TYPE.fullmatch(content_type) else "no content type"
+        raise Unreadable(f"the answer is not JSON ({shown})") from None
+
+
+def _number(text: str) -> WrittenFloat | str:
+    """Return a number with its text; one beyond a float's range is text alone."""
+    number = WrittenFloat(text)
+    return number if math.isfinite(number) else text
+
+
+def project_of(answer: Any, asked_for: str) -> JsonObject:
+    """Return the project's object; Refused when it is another project than *asked_for*."""
+    found = _object(answer, "project")
+    if "project" not in found and isinstance(found.get("data"), dict):
+        found = found["data"]
+    inner = found.get("project")
+    if not isinstance(inner, dict) and "projectId" not in found:
+        raise Unreadable("the answer holds no project")
+    told = inner.get("projectId") if isinstance(inner, dict) else found.get("projectId")
+    if (got := id_text(told)) and not same_id(got, asked_for):
+        raise Refused(f"asked for project {asked_for}, the API answered project {got}")
+    return found
+
+
+def project_id_of(answer: Any) -> str:
+    """Return the id of a bare integer, or of an object with ``projectId`` or ``id``."""
+    for _ in range(_DEEPEST_WRAPPING):
+        if not isinstance(answer, dict):
+            break
+        inner = next((answer[key] for key in ("projectId", "id", "data") if answer.get(key)), None)
+        answer = inner
+    if not (found := id_text(answer)):
+        raise Unreadable("the answer holds no project id")
+    return found
+
+
+def task_of(answer: Any) -> JsonObject:
+    """Return a task assignment's object."""
+    found = _object(answer, "task assignment")
+    if not _TASK_FIELDS & found.keys() and isinstance(found.get("data"), dict):
+        found = found["data"]
+    if not _TASK_FIELDS & found.keys():
+        raise Unreadable("the answer holds no task assignment")
+    return found
+
+
+def list_of(answer: Any, *wrappings: str) -> list[JsonObject]:
+    """Return the objects of a list, bare or below one of *wrappings*; a null below one is empty."""
+    for _ in range(_DEEPEST_WRAPPING):
+        if isinstance(answer, list):
+            return _objects(answer)
+        key = next((key for key in wrappings if isinstance(answer, dict) and key in answer), None)
+        if key is None:
+            break
+        answer = answer[key]
+        if answer is None:
+            return []
+    raise Unreadable(f"the answer holds no list of {wrappings[-1]}")
+
+
+def videos_of(answer: Any) -> list[JsonObject]:
+    """Return the video items of one object, a list, or either below a wrapping; often empty."""
+    for _ in range(_DEEPEST_WRAPPING + 1):
+        if answer is None or answer == {}:
+            return []
+        if isinstance(answer, list):
+            return _objects([item for item in answer if item is not None and item != {}])
+        if not isinstance(answer, dict):
+            break
+        wrappings = ("data", "collaborations", "videoCollaboration")
+        key = next((key for key in wrappings if key in answer), None)
+        if key is None:
+            return [answer]
+        answer = answer[key]
+    raise Unreadable("the answer holds no video collaborations")
+
+
+def id_text(value: Any) -> str:
+    """Return an id as text without decimals, empty for what is no id."""
+    match value:
+        case bool():
+            return ""
+        case int():
+            return str(value)
+        case float():
+            return str(int(value)) if value.is_integer() else ""
+        case str():
+            return value.strip()
+        case _:
+            return ""
+
+
+def same_id(one: str, other: str) -> bool:
+    """Say whether two ids are the same, leading zeros and ``.0`` aside."""
+    return _canonical(one) == _canonical(other)
+
+
+def _canonical(text: str) -> str:
+    text = text.strip()
+    whole = text.removesuffix(".0")
+    return whole.lstrip("0") or "0" if whole.isascii() and whole.isdecimal() else text
+
+
+def _object(answer: Any, what: str) -> JsonObject:
+    if not isinstance(answer, dict):
+        raise Unreadable(f"the answer is no object of a {what}")
+    return answer
+
+
+def _objects(items: list[Any]) -> list[JsonObject]:
+    """Return the objects among *items*; a list of nothing but other things is not readable."""
+    found = [item for item in items if isinstance(item, dict)]
+    if items and not found:
+        raise Unreadable("the answer is a list without any object")
+    return found

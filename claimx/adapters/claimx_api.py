@@ -1,0 +1,304 @@
+"""The ClaimX REST API over aiohttp (domain page, section 2)."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import time
+from collections.abc import Callable, Mapping, Sequence
+from contextlib import suppress
+from typing import Any
+from urllib.parse import quote, urlencode, urlsplit
+
+import aiohttp
+from yarl import URL
+
+from claimx.adapters import claimx_answers as answers
+from claimx.adapters.api_token import TokenSource
+from claimx.adapters.http import bounded_read, translated
+from claimx.adapters.rate import RateLimit
+from claimx.adapters.slots import SlotPool
+from claimx.domain import times
+from claimx.domain.circuit import AUTH
+from claimx.domain.errors import (
+    CircuitOpen,
+    ClaimXError,
+    Malformed,
+    TokenRejected,
+    category_of,
+)
+from claimx.domain.ports import Answer, Gates, Metrics
+
+API = "api"
+"""Name of the API's circuit, slots and tokens."""
+
+FILTERED_IDS = 5  # domain page, section 2: more ids than this fetch the whole project
+_LONGEST_ID = 200
+_SMALL_BODY = 64 * 1024
+_SOON = 1.0
+_NO_TOKEN_SECONDS = 10.0
+
+
+class HTTPClaimXApi:
+    """
+    `claimx.domain.ports.ClaimXApi` over HTTP, for one event loop at a time.
+
+    *concurrency* bounds the calls in flight and *rate* (calls a second, 0 is off) their pace over
+    all processes, through *gates*; *holder* names this process there. A body longer than
+    *max_body_bytes* is not read. No redirect is followed, and no body or token is ever logged.
+    """
+
+    def __init__(
+        self,
+        base_url: str,
+        token: TokenSource,
+        gates: Gates,
+        metrics: Metrics,
+        *,
+        holder: str,
+        concurrency: int = 20,
+        rate: float = 0.0,
+        timeout: float = 30.0,
+        media_filter: str = "mediaIds",
+        sender_username: str = "",
+        max_body_bytes: int = 20 * 1024 * 1024,
+        now: Callable[[], float] = time.time,
+        make_session: Callable[[], aiohttp.ClientSession] | None = None,
+    ) -> None:
+        self._base = base_url.rstrip("/")
+        self._host = urlsplit(base_url).hostname or ""
+        self._token = token
+        self._metrics = metrics
+        self._circuit = gates.circuit(API)
+        self._door = gates.circuit(AUTH)
+        self._slots = SlotPool(gates, API, concurrency, holder)
+        self._rate = RateLimit(gates, API, rate)
+        self._timeout = aiohttp.ClientTimeout(total=timeout)
+        self._media_filter = media_filter
+        self._sender = sender_username
+        self._max_body = max_body_bytes
+        self._now = now
+        self._make_session = make_session or _session
+        self._session: aiohttp.ClientSession | None = None
+        self._loop: asyncio.AbstractEventLoop | None = None
+        self._doubtful = False  # the token was refused and nothing was accepted since
+
+    # the calls of the pipeline
+    async def project(self, project_id: str) -> Answer:
+        """Return the project's object; Refused when it is another project's."""
+        path = f"/export/project/{segment(project_id)}"
+        return await self._get("project", path, lambda data: answers.project_of(data, project_id))
+
+    async def media(self, project_id: str, media_ids: Sequence[str] = ()) -> Answer:
+        """Return media items; up to five ids are sent as a filter, more fetch the project's."""
+        query = {}
+        if 0 < len(media_ids) <= FILTERED_IDS:
+            query[self._media_filter] = ",".join(media_ids)
+        path = f"/export/project/{segment(project_id)}/media"
+        return await self._get(
+            "media", path, lambda data: answers.list_of(data, "data", "media"), query
+        )
+
+    async def task_assignment(self, assignment_id: str) -> Answer:
+        """Return the assignment's object."""
+        path = f"/customTasks/assignment/{segment(assignment_id)}"
+        return await self._get("task_assignment", path, answers.task_of, {"full": "true"})
+
+    async def video_report(self, project_id: str) -> Answer:
+        """Return the project's video collaborations, often none."""
+        body = {
+            "reportType": "VIDEO_COLLABORATION",
+            "projectId": int(project_id) if _is_number(project_id) else project_id,
+            "senderUsername": self._sender,
+        }
+        return await self._call("video_report", "POST", "/data", answers.videos_of, body=body)
+
+    # the calls of the operator's commands
+    async def project_id_of_claim(self, number: str) -> Answer:
+        """Return the project id (text) of a claim's number."""
+        path = "/export/project/projectId"
+        query = {"projectNumber": number}
+        return await self._get("project_id", path, answers.project_id_of, query)
+
+    async def contacts(self, project_id: str) -> Answer:
+        """Return the project's contacts as a list of objects."""
+        path = f"/export/project/{segment(project_id)}/contacts"
+        return await self._get(
+            "contacts", path, lambda data: answers.list_of(data, "data", "contacts")
+        )
+
+    async def conversations(self, project_id: str) -> Answer:
+        """Return the project's conversations as a list of objects."""
+        path = f"/export/project/{segment(project_id)}/conversations"
+        return await self._get(
+            "conversations", path, lambda data: answers.list_of(data, "data", "conversations")
+        )
+
+    async def close(self) -> None:
+        """Close the connections of the running loop."""
+        if self._session is not None and self._loop is asyncio.get_running_loop():
+            await self._session.close()
+        self._session = None
+
+    # inside
+    async def _get(
+        self,
+        name: str,
+        path: str,
+        unwrap: Callable[[Any], Any],
+        query: Mapping[str, str] | None = None,
+    ) -> Answer:
+        if query:
+            path = f"{path}?{urlencode(query, safe=',', quote_via=quote)}"
+        return await self._call(name, "GET", path, unwrap)
+
+    async def _call(
+        self,
+        name: str,
+        method: str,
+        path: str,
+        unwrap: Callable[[Any], Any],
+        body: Any = None,
+    ) -> Answer:
+        """Make one call through the gates and report how it went."""
+        self._turn_away(0)  # whoever need not queue for a slot does not
+        async with self._slots.slot():
+            await self._rate.take()
+            self._turn_away(1)
+            token = ""
+            try:
+                token = self._fresh_token()
+                asked_at = times.from_seconds(self._now())
+                data = unwrap(await self._exchange(method, path, token, body))
+            except ClaimXError as error:
+                self._failed(error, token)
+                self._metrics.add("api_calls", call=name, outcome=category_of(error).value)
+                raise
+            except BaseException:  # cancelled: the call says nothing about the API
+                self._said_nothing()
+                raise
+            self._doubtful = False
+            self._circuit.report(1, 0)
+            self._door.report(1, 0)
+            self._metrics.add("api_calls", call=name, outcome="success")
+            return Answer(data, asked_at)
+
+    def _turn_away(self, count: int) -> None:
+        """Take *count* (0 or 1) permits, or raise what the closed door or open circuit means."""
+        granted, wait = self._door.permit(count)
+        if granted < count or wait:
+            self._doubtful = True
+            raise TokenRejected(
+                "the API token was not accepted; a probe asks from time to time",
+                retry_after=wait or _SOON,
+                host=self._host,
+            )
+        granted, wait = self._circuit.permit(count)
+        if granted < count or wait:
+            self._door.give_back(count)
+            raise CircuitOpen(
+                "the circuit of the ClaimX API is open", retry_after=wait or _SOON, host=self._host
+            )
+
+    def _fresh_token(self) -> str:
+        if self._doubtful:
+            self._token.reload()
+        return self._token.current()
+
+    def _failed(self, error: ClaimXError, token: str) -> None:
+        """Report a failed call to the circuit and, for a 401, to the door."""
+        error.host = error.host or self._host
+        if error.counts_against_circuit:
+            self._circuit.report(0, 1)
+            self._door.give_back(1)
+        elif isinstance(error, TokenRejected):
+            self._circuit.give_back(1)
+            self._refused(error, token)
+        else:
+            self._said_nothing()
+
+    def _refused(self, error: TokenRejected, token: str) -> None:
+        """Read the token again; unless that gave a new one, shut the door for everybody."""
+        self._doubtful = True
+        if error.status is None:  # no call was made: this process has no token
+            self._door.give_back(1)
+            error.retry_after = _NO_TOKEN_SECONDS
+            return
+        self._token.reload()
+        with suppress(TokenRejected):
+            if token and self._token.current() != token:
+                self._door.give_back(1)
+                error.retry_after = error.retry_after or 0.1
+                return
+        self._door.report(0, 1)
+        wait = self._door.permit(0)[1]
+        error.retry_after = max(error.retry_after or 0.0, wait) or _SOON
+
+    def _said_nothing(self) -> None:
+        self._circuit.give_back(1)
+        self._door.give_back(1)
+
+    async def _exchange(self, method: str, path: str, token: str, body: Any) -> Any:
+        """Send one request and return its parsed JSON, or raise what its answer means."""
+        headers = {
+            "Authorization": f"Basic {token}",
+            "Accept": "application/json",
+            "User-Agent": "claimx",
+        }
+        data = None
+        if body is not None:
+            headers["Content-Type"] = "application/json"
+            data = json.dumps(body).encode()
+        try:
+            async with self._connections().request(
+                method,
+                URL(self._base + path, encoded=True),
+                headers=headers,
+                data=data,
+                allow_redirects=False,
+                timeout=self._timeout,
+            ) as response:
+                if error := answers.refusal(
+                    response.status, response.headers, self._now(), self._host
+                ):
+                    await _drop_body(response)
+                    raise error
+                found = await bounded_read(response, self._max_body)
+                return answers.parsed(found, response.content_type, response.charset)
+        except (aiohttp.ClientError, TimeoutError, OSError, ValueError) as error:
+            raise translated(error, self._host) from error
+
+    def _connections(self) -> aiohttp.ClientSession:
+        """Return the running loop's session; connections are kept alive between chunks."""
+        loop = asyncio.get_running_loop()
+        if self._session is None or self._session.closed or self._loop is not loop:
+            self._session, self._loop = self._make_session(), loop
+        return self._session
+
+
+def segment(text: str) -> str:
+    """Return an id as one path segment; raises Malformed for one that could leave it."""
+    if not text or len(text) > _LONGEST_ID or text in {".", ".."}:
+        raise Malformed(f"{text[:20]!r} cannot be an id of the ClaimX API")
+    try:
+        return quote(text, safe="")
+    except UnicodeEncodeError:
+        raise Malformed("an id of the ClaimX API must be valid Unicode") from None
+
+
+def _is_number(text: str) -> bool:
+    return text.isascii() and text.isdecimal()
+
+
+def _session() -> aiohttp.ClientSession:
+    """Return a session that keeps connections, but no cookies and no limit beside the slots."""
+    connector = aiohttp.TCPConnector(limit=0, keepalive_timeout=15, ttl_dns_cache=60)
+    return aiohttp.ClientSession(connector=connector, cookie_jar=aiohttp.DummyCookieJar())
+
+
+async def _drop_body(response: aiohttp.ClientResponse) -> None:
+    """Read away a short body, so that its connection can be used again."""
+    if (response.content_length or _SMALL_BODY) < _SMALL_BODY:
+        with suppress(aiohttp.ClientError, TimeoutError, OSError):
+            async with asyncio.timeout(1):
+                await response.read()

@@ -1,0 +1,68 @@
+"""
+Celery's consumer, made to outlive every malformed message.
+
+A body of the wrong shape puts the stock worker into a crash loop: it dies, the message is restored,
+it dies again. Here whatever a handler raises is kept aside and the message acknowledged; so are
+messages that Celery would only log and drop (unknown task, refused content, undecodable body).
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+from celery.worker.consumer import Consumer as StockConsumer
+from kombu.utils.encoding import safe_repr
+
+from claimx.adapters.unreadable import keep_unreadable
+
+
+class Consumer(StockConsumer):  # type: ignore[misc]
+    """Named by the ``worker_consumer`` setting."""
+
+    def create_task_handler(self, *args: Any, **kwargs: Any) -> Any:
+        """Return the stock handler inside a guard."""
+        handle = super().create_task_handler(*args, **kwargs)
+
+        def guarded(message: Any) -> Any:
+            try:
+                return handle(message)
+            except self.connection_errors:
+                raise  # the broker is away: not the message's fault
+            except Exception as error:  # noqa: BLE001 - the worker must outlive any message
+                self._keep(message, error)
+                message.ack_log_error(_logger(), self.connection_errors)
+                return None
+
+        return guarded
+
+    def on_unknown_message(self, body: Any, message: Any) -> None:
+        """Keep a message without a task name."""
+        self._keep(message, None)
+        super().on_unknown_message(body, message)
+
+    def on_decode_error(self, message: Any, exc: Exception) -> None:
+        """Keep a body that cannot be decoded."""
+        self._keep(message, exc)
+        message.ack_log_error(_logger(), self.connection_errors)
+
+    def on_invalid_task(self, body: Any, message: Any, exc: Exception) -> None:
+        """Keep refused content and bad arguments."""
+        self._keep(message, exc)
+        super().on_invalid_task(body, message, exc)
+
+    def on_unknown_task(self, body: Any, message: Any, exc: Exception) -> None:
+        """Keep a message for a task that this release does not have."""
+        self._keep(message, exc)
+        super().on_unknown_task(body, message, exc)
+
+    def _keep(self, message: Any, error: Exception | None) -> None:
+        text = f"{safe_repr(message.headers)} {safe_repr(message.body)}"
+        with self.app.connection_for_write() as connection:
+            client = connection.default_channel.client
+            keep_unreadable(client, "message", text, error)
+
+
+def _logger() -> Any:
+    from celery.worker.consumer.consumer import logger
+
+    return logger

@@ -1,0 +1,235 @@
+"""`claimx.domain.ports.Gates` over Redis."""
+
+from __future__ import annotations
+
+import json
+import secrets
+import time
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from typing import Any
+
+import redis
+import structlog
+
+from claimx.adapters.gates import scripts
+from claimx.adapters.gates.circuit import RedisCircuit
+from claimx.domain.circuit import AUTH, AUTH_SETTINGS, CircuitSettings, CircuitState
+
+log = structlog.get_logger(__name__)
+
+SLOT_SECONDS = 60.0  # domain page, section 6: a killed worker's slots are free within this
+_WAITING_SECONDS = 1.0  # how long a process that found no slot counts as waiting for one
+_AWAY_SECONDS = 0.5  # after Redis failed to answer, nobody asks it for this long
+_CHUNK = 500
+_STATES = (CircuitState.CLOSED, CircuitState.OPEN, CircuitState.HALF_OPEN)
+_SCRIPTS: Mapping[str, str] = {
+    "permit": scripts.PERMIT,
+    "report": scripts.REPORT,
+    "give_back": scripts.GIVE_BACK,
+    "state": scripts.CIRCUIT_STATE,
+    "take_slots": scripts.TAKE_SLOTS,
+    "fair_share": scripts.FAIR_SHARE,
+    "renew_slots": scripts.RENEW_SLOTS,
+    "take_tokens": scripts.TAKE_TOKENS,
+    "lock": scripts.LOCK,
+    "unlock": scripts.UNLOCK,
+    "beat": scripts.BEAT,
+    "processes": scripts.PROCESSES,
+}
+
+
+class RedisGates:
+    """
+    Circuits, slots, tokens, locks and announcements, each step atomic and on Redis's clock.
+
+    *client* must answer or fail quickly (time-outs of about 0.2 s and no retries); it need not
+    decode. When Redis does not answer, circuits are closed and projects unknown, but slots, tokens
+    and locks are not given, because they would promise what nobody can keep: the caller asks again.
+    After a failure Redis is left alone for half a second, so that an outage costs microseconds.
+    *circuit* is for every circuit that *circuits* does not name; ``auth`` has its own.
+    """
+
+    def __init__(
+        self,
+        client: redis.Redis,
+        prefix: str = "claimx:",
+        circuit: CircuitSettings | None = None,
+        *,
+        circuits: Mapping[str, CircuitSettings] | None = None,
+        fresh_seconds: float = 0.1,
+    ) -> None:
+        self._client = client
+        self._prefix = f"{prefix}gate:"
+        self._default = circuit or CircuitSettings()
+        self._settings = {AUTH: AUTH_SETTINGS, **(circuits or {})}
+        self._fresh = fresh_seconds
+        self._scripts = {name: client.register_script(text) for name, text in _SCRIPTS.items()}
+        self._circuits: dict[str, RedisCircuit] = {}
+        self._away_until = 0.0
+        self._next_line = 0.0
+
+    # circuits
+    def circuit(self, name: str) -> RedisCircuit:
+        """Return the circuit, one object a name for this process."""
+        found = self._circuits.get(name)
+        if found is None:
+            found = self._circuits[name] = RedisCircuit(
+                name,
+                (self._key("circuit", name), self._key("circuits")),
+                self._ask,
+                self._settings.get(name, self._default),
+                self._fresh,
+            )
+        return found
+
+    def circuits(self) -> dict[str, dict[str, Any]]:
+        """Return every circuit that has failures or is not closed."""
+        names = self._try(lambda: self._client.smembers(self._key("circuits")), set())
+        found = {}
+        for name in sorted(_text(item) for item in names):
+            answer = self._ask(
+                "state", (self._key("circuit", name), self._key("circuits")), (name,)
+            )
+            if answer is None:
+                continue
+            state, failures, wait = (int(part) for part in answer)
+            if state or failures:
+                found[name] = {
+                    "state": _STATES[state].value,
+                    "failures": failures,
+                    "open_for_seconds": wait / 1000,
+                }
+        return found
+
+    # slots
+    def take_slots(self, name: str, wanted: int, limit: int, holder: str) -> list[str]:
+        """Lease up to *wanted* slots; while others wait for one, no holder gets above its share."""
+        if wanted <= 0:
+            return []
+        tokens = self._ask(
+            "take_slots",
+            self._slot_keys(name),
+            (
+                limit,
+                holder,
+                wanted,
+                _ms(SLOT_SECONDS),
+                secrets.token_hex(6),
+                _ms(_WAITING_SECONDS),
+            ),
+        )
+        return [_text(token) for token in tokens or ()]
+
+    def fair_share(self, name: str, limit: int, holder: str) -> int:
+        """Return how many slots *holder* may keep: all of *limit* unless others wait."""
+        share = self._ask("fair_share", self._slot_keys(name), (limit, holder))
+        return limit if share is None else int(share)
+
+    def renew_slots(self, name: str, slots: Sequence[str]) -> list[str]:
+        """Extend slots; those it cannot vouch for are left out."""
+        if not slots:
+            return []
+        kept = self._ask("renew_slots", self._slot_keys(name)[:1], (_ms(SLOT_SECONDS), *slots))
+        return [_text(token) for token in kept or ()]
+
+    def free_slots(self, name: str, slots: Sequence[str]) -> None:
+        """Give slots back; without Redis their leases end by themselves."""
+        if slots:
+            self._try(lambda: self._client.zrem(self._slot_keys(name)[0], *slots), 0)
+
+    def take_tokens(self, name: str, wanted: int, per_second: float) -> tuple[int, float]:
+        """Take tokens; the bucket holds a tenth of a second's worth, so no second sees a burst."""
+        if per_second <= 0:
+            return wanted, 0.0
+        capacity = max(1.0, per_second / 10)
+        answer = self._ask(
+            "take_tokens", (self._key("tokens", name),), (wanted, per_second, capacity)
+        )
+        if answer is None:
+            return 0, _AWAY_SECONDS
+        got, wait = (int(part) for part in answer)
+        return got, wait / 1000
+
+    # locks
+    def lock(self, name: str, holder: str, seconds: float) -> int | None:
+        """Take or extend a lease; None when another holds it or Redis does not answer."""
+        keys = (self._key("lock", name), self._key("fence", name))
+        fence = self._ask("lock", keys, (holder, _ms(seconds)))
+        return None if fence is None else int(fence)
+
+    def unlock(self, name: str, holder: str) -> None:
+        """Give a lease back if it is still this holder's."""
+        self._ask("unlock", (self._key("lock", name),), (holder,))
+
+    # freshness
+    def known_projects(self, project_ids: Sequence[str]) -> set[str]:
+        """Return those that are fresh; none without Redis, so that they are asked for again."""
+        known: set[str] = set()
+        for start in range(0, len(project_ids), _CHUNK):
+            chunk = project_ids[start : start + _CHUNK]
+            keys = [self._key("project", project_id) for project_id in chunk]
+            values = self._try(lambda keys=keys: self._client.mget(keys), [])  # type: ignore[misc]
+            known.update(
+                project_id for project_id, value in zip(chunk, values, strict=False) if value
+            )
+        return known
+
+    def mark_known(self, project_ids: Iterable[str], seconds: float) -> None:
+        """Remember projects for *seconds*; zero or less remembers nothing."""
+        ids = list(project_ids)
+        if seconds <= 0:
+            return
+        for start in range(0, len(ids), _CHUNK):
+            pipe = self._client.pipeline(transaction=False)
+            for project_id in ids[start : start + _CHUNK]:
+                pipe.set(self._key("project", project_id), 1, px=_ms(seconds))
+            self._try(pipe.execute, [])
+
+    # processes
+    def beat(self, role: str, name: str, info: Mapping[str, str], seconds: float) -> None:
+        """Announce a process until *seconds* from now."""
+        document = json.dumps({**info, "role": role, "name": name})
+        self._ask("beat", self._process_keys(), (f"{role} {name}", document, _ms(seconds)))
+
+    def processes(self) -> list[dict[str, str]]:
+        """Return the announced processes by role and name."""
+        documents = self._ask("processes", self._process_keys(), ()) or ()
+        found: list[dict[str, str]] = [json.loads(document) for document in documents]
+        return sorted(found, key=lambda info: (info["role"], info["name"]))
+
+    # inside
+    def _key(self, *parts: str) -> str:
+        return self._prefix + ":".join(parts)
+
+    def _slot_keys(self, name: str) -> tuple[str, str]:
+        return self._key("slots", name), self._key("waiting", name)
+
+    def _process_keys(self) -> tuple[str, str]:
+        return self._key("processes"), self._key("processes", "ends")
+
+    def _ask(self, script: str, keys: Sequence[str], arguments: Sequence[Any]) -> Any:
+        return self._try(lambda: self._scripts[script](keys=keys, args=arguments), None)
+
+    def _try(self, step: Callable[[], Any], otherwise: Any) -> Any:
+        """Run one step; *otherwise* when Redis fails it or failed one a moment ago."""
+        if time.monotonic() < self._away_until:
+            return otherwise
+        try:
+            return step()
+        except (redis.RedisError, OSError) as error:
+            now = time.monotonic()
+            self._away_until = now + _AWAY_SECONDS
+            if now >= self._next_line:  # an outage is one line in ten seconds
+                self._next_line = now + 10.0
+                log.warning(
+                    "gates without redis", error=type(error).__name__, detail=str(error)[:200]
+                )
+            return otherwise
+
+
+def _ms(seconds: float) -> int:
+    return max(1, round(seconds * 1000))
+
+
+def _text(value: bytes | str) -> str:
+    return value.decode() if isinstance(value, bytes) else value

@@ -1,0 +1,6 @@
+"""The lake as Delta tables, in local folders or OneLake; `DeltaLake` is all that others need."""
+
+from claimx.adapters.lake.delta import DeltaLake
+from claimx.adapters.lake.upkeep import Maintained
+
+__all__ = ["DeltaLake", "Maintained"]

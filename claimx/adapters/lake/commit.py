@@ -1,0 +1,161 @@
+"""One exact commit: read, decide, write as compare-and-set, and again after a conflict."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Collection, Mapping
+from dataclasses import dataclass, field
+from datetime import date
+from typing import Any, TypeAlias
+
+import pyarrow as pa
+import pyarrow.compute as pc
+from deltalake import (
+    CommitProperties,
+    DeltaTable,
+    PostCommitHookProperties,
+    Transaction,
+    WriterProperties,
+    write_deltalake,
+)
+
+from claimx.adapters.lake.handles import Conflict, Handle, our_errors
+from claimx.adapters.lake.schema import arrow_schema, from_arrow, to_arrow
+from claimx.domain.changes import Values
+from claimx.domain.errors import Unavailable
+from claimx.domain.tables import Table
+from claimx.domain.upsert import Key
+
+APP = "claimx"
+MAX_CONFLICTS = 12
+_BACK_OFF_SECONDS = 0.05
+_MAX_BACK_OFF_SECONDS = 2.0
+
+# Expired logs are removed by maintenance alone: on OneLake the hook fails after the commit.
+HOOKS = PostCommitHookProperties(create_checkpoint=True, cleanup_expired_logs=False)
+WRITER = WriterProperties(compression="ZSTD")
+
+
+@dataclass(slots=True)
+class Plan:
+    """The rows to write: new ones and full replacements; *unchanged* only counts."""
+
+    inserted: list[Values] = field(default_factory=list)
+    updated: list[Values] = field(default_factory=list)
+    unchanged: int = 0
+
+
+Decide: TypeAlias = Callable[[Mapping[Key, Values]], Plan]
+
+
+@dataclass(frozen=True, slots=True)
+class Committer:
+    """
+    Commits to one table at a time.
+
+    Every commit carries the next version of one app transaction, read from the snapshot that the
+    rows were read from. Two writers that read the same snapshot collide, whatever they write:
+    plain appends never would, and both would insert the same key.
+    """
+
+    sleep: Callable[[float], None]
+    chance: Callable[[], float]
+
+    def commit(
+        self,
+        handle: Handle,
+        table: Table,
+        keys: Collection[Key],
+        decide: Decide,
+        days: Collection[date] = (),
+    ) -> tuple[Plan, int]:
+        """
+        Read the rows of *keys* (on *days*, if any), let *decide* plan, commit; returns the version.
+
+        Raises UnfitError before anything is written, Unavailable or TokenRejected when the outcome
+        is unknown or other writers won too often.
+        """
+        for conflicts in range(MAX_CONFLICTS):
+            try:
+                with our_errors(table.name, handle):
+                    return self._once(handle, table, keys, decide, days)
+            except Conflict:
+                delay = min(_MAX_BACK_OFF_SECONDS, _BACK_OFF_SECONDS * 2**conflicts)
+                self.sleep(delay * (0.5 + self.chance()))
+        raise Unavailable(f"{table.name}: other writers won {MAX_CONFLICTS} times in a row")
+
+    def _once(
+        self,
+        handle: Handle,
+        table: Table,
+        keys: Collection[Key],
+        decide: Decide,
+        days: Collection[date],
+    ) -> tuple[Plan, int]:
+        snapshot = handle.fresh()
+        plan = decide(read_keys(snapshot, table, keys, days))
+        if not plan.inserted and not plan.updated:
+            return plan, snapshot.version()
+        batch = to_arrow(table, [*plan.inserted, *plan.updated])
+        properties = _next_transaction(snapshot)
+        if plan.updated:
+            on = " AND ".join(f"t.{name} = s.{name}" for name in table.key)
+            snapshot.merge(
+                batch,
+                on,
+                source_alias="s",
+                target_alias="t",
+                streamed_exec=False,  # only then the source's range of keys prunes files
+                writer_properties=WRITER,
+                commit_properties=properties,
+                post_commithook_properties=HOOKS,
+            ).when_matched_update_all().when_not_matched_insert_all().execute()
+        else:
+            write_deltalake(
+                snapshot,
+                batch,
+                mode="append",
+                schema_mode="merge",  # the table may have columns that a newer release declared
+                writer_properties=WRITER,
+                commit_properties=properties,
+                post_commithook_properties=HOOKS,
+            )
+        handle.committed()
+        return plan, snapshot.version()
+
+
+def _next_transaction(snapshot: DeltaTable) -> CommitProperties:
+    current = snapshot.transaction_version(APP)
+    number = 1 if current is None else current + 1
+    # no retries of its own: a lost race must come back to us, and be decided again
+    return CommitProperties(app_transactions=[Transaction(APP, number)], max_commit_retries=0)
+
+
+def read_keys(
+    snapshot: DeltaTable, table: Table, keys: Collection[Key], days: Collection[date] = ()
+) -> dict[Key, Values]:
+    """
+    Return the stored rows of *keys*; only files that may hold one are read.
+
+    Of an insert-only table only the keys are read: what stands there stays.
+    """
+    if not keys:
+        return {}
+    condition: Any = None
+    for position, name in enumerate(table.key):
+        values = sorted({key[position] for key in keys})
+        part = pc.field(name).isin(pa.array(values, pa.string()))
+        part &= (pc.field(name) >= values[0]) & (pc.field(name) <= values[-1])
+        condition = part if condition is None else condition & part
+    if days:
+        condition &= pc.field(table.partition_by[0]).isin(pa.array(sorted(days), pa.date32()))
+    stored = [column.name for column in snapshot.schema().fields]
+    wanted = table.key if table.insert_only else table.column_names
+    columns = [name for name in wanted if name in stored]
+    dataset = snapshot.to_pyarrow_dataset(schema=_stored_schema(table, stored))
+    rows = from_arrow(table, dataset.to_table(columns=columns, filter=condition))
+    found = {tuple(row[name] for name in table.key): row for row in rows}
+    return {key: found[key] for key in keys if key in found}
+
+
+def _stored_schema(table: Table, stored: Collection[str]) -> pa.Schema:
+    return pa.schema([one for one in arrow_schema(table) if one.name in stored])

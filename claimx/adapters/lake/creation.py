@@ -1,0 +1,89 @@
+"""Creating a table, and adding the columns that were declared after it was created."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import pyarrow as pa
+from deltalake import DeltaTable, Schema
+from deltalake.exceptions import TableNotFoundError
+
+from claimx.adapters.lake.commit import HOOKS
+from claimx.adapters.lake.handles import Conflict, Handle, is_remote, our_errors, pinned_environment
+from claimx.adapters.lake.schema import arrow_schema, properties
+from claimx.domain.errors import NotAllowed, Unavailable
+from claimx.domain.tables import Table
+
+_TRIES = 5
+
+
+def ensure_table(handle: Handle, table: Table) -> None:
+    """
+    Create *table* unless it is there; give it the declared columns that it lacks.
+
+    Safe against others doing the same: whoever loses looks again. Raises NotAllowed when what
+    is there is another table (a column of another type, another partition).
+    """
+    for _ in range(_TRIES):
+        try:
+            with our_errors(table.name, handle):
+                _evolve(handle.fresh(), table)
+            return
+        except TableNotFoundError:
+            _create(handle, table)
+        except Conflict:
+            continue
+    raise Unavailable(f"{table.name}: others keep changing the table's columns")
+
+
+def _create(handle: Handle, table: Table) -> None:
+    if not is_remote(handle.path):
+        Path(handle.path).mkdir(parents=True, exist_ok=True)
+    options = handle.options()
+    try:
+        with our_errors(table.name, handle), pinned_environment(handle.path):
+            DeltaTable.create(
+                handle.path,
+                Schema.from_arrow(arrow_schema(table)),
+                partition_by=list(table.partition_by),
+                name=table.name.rpartition("/")[2],
+                description=table.doc,
+                configuration=properties(table),
+                storage_options=options,
+                post_commithook_properties=HOOKS,
+            )
+    except (Conflict, Unavailable) as lost:
+        # either another creator was faster, and looking again finds its table, or it never works
+        if not DeltaTable.is_deltatable(handle.path, options):
+            raise Unavailable(f"{table.name}: cannot be created") from lost
+
+
+def _evolve(snapshot: DeltaTable, table: Table) -> None:
+    arrow: Any = snapshot.schema().to_arrow()
+    stored = pa.schema(arrow)
+    missing = []
+    for field in arrow_schema(table):
+        if field.name not in stored.names:
+            missing.append(field)
+            continue
+        found = _plain(stored.field(field.name).type)
+        if found != field.type:
+            raise NotAllowed(
+                f"{table.name}.{field.name} is {found} in the lake but declared {field.type}: "
+                "move that table away, or set another path for it"
+            )
+    partitions = tuple(snapshot.metadata().partition_columns)
+    if partitions != table.partition_by:
+        raise NotAllowed(
+            f"{table.name} is partitioned by {partitions or 'nothing'} in the lake but declared "
+            f"by {table.partition_by or 'nothing'}: move that table away, or set another path"
+        )
+    if missing:
+        snapshot.alter.add_columns(
+            Schema.from_arrow(pa.schema(missing)).fields, post_commithook_properties=HOOKS
+        )
+
+
+def _plain(type_: pa.DataType) -> pa.DataType:
+    return pa.string() if type_ in {pa.large_string(), pa.string_view()} else type_

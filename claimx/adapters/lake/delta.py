@@ -1,0 +1,216 @@
+"""The nine tables as Delta tables: the real `Lake`."""
+
+from __future__ import annotations
+
+import random
+import time
+from collections.abc import Callable, Collection, Mapping, Sequence
+from datetime import date, timedelta
+from typing import Any
+
+import pyarrow as pa
+import pyarrow.compute as pc
+from deltalake.exceptions import TableNotFoundError
+
+from claimx.adapters.lake.commit import Committer, Plan
+from claimx.adapters.lake.creation import ensure_table
+from claimx.adapters.lake.handles import Handle, Storage, our_errors
+from claimx.adapters.lake.names import NAMES, Names
+from claimx.adapters.lake.schema import UnfitError, arrow_schema, from_arrow, refusals
+from claimx.adapters.lake.upkeep import Maintained, maintain_table
+from claimx.domain.changes import Change, Values
+from claimx.domain.errors import Unavailable
+from claimx.domain.ports import Written
+from claimx.domain.refusal import ill_formed
+from claimx.domain.tables import EVENTS, PROJECTS, Table
+from claimx.domain.times import Micros, day_of
+from claimx.domain.upsert import Key, NamedBy, by_key, merge, named_by, partition_day, renames
+
+# Below this many rows the whole of claimx_events is searched for an id. Above it only the days
+# around the batch's are: a scan of every id for each flush would grow without end.
+_SEARCH_ALL_ROWS = 2_000_000
+_SEARCH_DAYS = 2
+
+
+class DeltaLake:
+    """
+    The `Lake` on deltalake.
+
+    *paths* maps a table's name to its folder or URI, *storage* gives the options for a URI at the
+    moment of opening it. Never use it in a process that forks later: deltalake's threads do not
+    survive that, so build it in the process that writes or reads.
+    """
+
+    def __init__(
+        self,
+        paths: Mapping[str, str],
+        storage: Storage = dict,
+        *,
+        clock: Callable[[], float] = time.monotonic,
+        sleep: Callable[[float], None] = time.sleep,
+        chance: Callable[[], float] = random.random,
+    ) -> None:
+        self._handles = {name: Handle(path, storage, clock) for name, path in paths.items()}
+        self._committer = Committer(sleep, chance)
+        self._ensured: set[str] = set()
+        self._clock = clock
+        self._names: Names | None = None
+        if PROJECTS.name in paths:
+            guard = Handle(f"{paths[PROJECTS.name].rstrip('/')}/_names", storage, clock)
+            self._names = Names(guard, self._committer, self._ensure)
+            self._handles[NAMES.name] = guard
+
+    def ensure(self, table: Table) -> None:
+        """See `Lake.ensure`; also adds columns that were declared later. Raises NotAllowed."""
+        handle = self._handles[table.name]
+        with handle.lock:
+            self._ensure(handle, table)
+
+    def upsert(self, table: Table, changes: Sequence[Change], now: Micros) -> Written:
+        """See `Lake.upsert`."""
+        started = self._clock()
+        refused: list[tuple[Change, str]] = []
+        good: list[Change] = []
+        for change in changes:
+            reason = ill_formed(table, change)
+            refused.extend([(change, reason)] if reason else [])
+            good.extend([] if reason else [change])
+        try:
+            plan, version = self._write(table, good, now)
+        except UnfitError:
+            found = refusals(table, good)
+            bad = {id(change) for change, _ in found}
+            refused += found
+            plan, version = self._write(table, [c for c in good if id(c) not in bad], now)
+        return Written(
+            inserted=len(plan.inserted),
+            updated=len(plan.updated),
+            unchanged=plan.unchanged,
+            version=version,
+            seconds=self._clock() - started,
+            refused=tuple(refused),
+        )
+
+    def known_events(self, ids: Sequence[str], since: Micros, until: Micros) -> set[str]:
+        """See `Lake.known_events`; a table that is not there knows none."""
+        if not ids:
+            return set()
+        condition = pc.field("event_id").isin(pa.array(list(ids), pa.string()))
+        found = self._scan(EVENTS, ["event_id"], condition & _on_days(since, until))
+        return (
+            set() if found is None else {str(one) for one in found.column("event_id").to_pylist()}
+        )
+
+    def recent_events(self, since: Micros, until: Micros, limit: int) -> list[str]:
+        """See `Lake.recent_events`."""
+        moment = pc.field("ingested_at")
+        zone = pa.timestamp("us", tz="UTC")
+        condition = (moment >= pa.scalar(since, zone)) & (moment <= pa.scalar(until, zone))
+        condition &= _on_days(since, until)
+        found = self._scan(EVENTS, ["event_id", "ingested_at"], condition)
+        if found is None:
+            return []
+        newest = found.sort_by([("ingested_at", "descending"), ("event_id", "descending")])
+        return [str(one) for one in newest.slice(0, limit).column("event_id").to_pylist()]
+
+    def rows(self, table: Table) -> list[Values]:
+        """See `Lake.rows`."""
+        found = self._scan(table, None, None)
+        return [] if found is None else from_arrow(table, found)
+
+    def maintain(self, table: Table, *, full: bool = False) -> Maintained:
+        """
+        Compact, remove replaced files and expired logs; see `claimx.adapters.lake.upkeep`.
+
+        Never raises for what the lake refuses: that is told in the result's problems.
+        """
+        done = maintain_table(self._handles[table.name], table, full=full)
+        if table is PROJECTS:
+            done += maintain_table(self._handles[NAMES.name], NAMES, full=full)
+        return done
+
+    def _ensure(self, handle: Handle, table: Table) -> None:
+        if table.name not in self._ensured:
+            ensure_table(handle, table)
+            self._ensured.add(table.name)
+
+    def _write(self, table: Table, changes: Sequence[Change], now: Micros) -> tuple[Plan, int]:
+        groups = by_key(table, changes)
+        if not groups:
+            return Plan(), -1
+        handle = self._handles[table.name]
+        with handle.lock:
+            self._ensure(handle, table)
+            holding = self._record_names(table, changes)
+
+            def decide(stored: Mapping[Key, Values]) -> Plan:
+                return self._plan(table, groups, stored, holding, now)
+
+            days = self._days_to_search(handle, table, changes)
+            try:
+                return self._committer.commit(handle, table, list(groups), decide, days)
+            except TableNotFoundError as error:
+                self._ensured.discard(table.name)  # somebody removed it: the next try creates it
+                raise Unavailable(f"{table.name}: the table is gone") from error
+
+    def _record_names(self, table: Table, changes: Sequence[Change]) -> dict[str, NamedBy]:
+        named = named_by(changes) if table is PROJECTS else {}
+        return self._names.record(named) if named and self._names else {}
+
+    def _plan(
+        self,
+        table: Table,
+        groups: Mapping[Key, Sequence[Change]],
+        stored: Mapping[Key, Values],
+        holding: Mapping[str, NamedBy],
+        now: Micros,
+    ) -> Plan:
+        merged = {
+            key: merge(table, stored.get(key), group, now, holding) for key, group in groups.items()
+        }
+        renamed = [key for key, row in merged.items() if renames(table, stored.get(key), row)]
+        if renamed and self._names:
+            names = self._names.of([key[0] for key in renamed])
+            for key in renamed:
+                merged[key] = merge(table, stored.get(key), groups[key], now, names)
+        plan = Plan()
+        for key, row in merged.items():
+            before = stored.get(key)
+            if before is None:
+                plan.inserted.append(row)
+            elif row is before:
+                plan.unchanged += 1
+            else:
+                plan.updated.append(row)
+        return plan
+
+    def _days_to_search(
+        self, handle: Handle, table: Table, changes: Sequence[Change]
+    ) -> Collection[date]:
+        if not table.partition_by:
+            return ()
+        with our_errors(table.name, handle):
+            if handle.fresh().count() <= _SEARCH_ALL_ROWS:
+                return ()
+        found: set[date] = set()
+        for change in changes:
+            day = date.fromisoformat(partition_day(table, change.values, change.event_time) or "")
+            around = range(-_SEARCH_DAYS, _SEARCH_DAYS + 1)
+            found |= {day + timedelta(days=offset) for offset in around}
+        return found
+
+    def _scan(self, table: Table, columns: list[str] | None, condition: Any) -> pa.Table | None:
+        handle = self._handles[table.name]
+        with handle.lock:
+            try:
+                with our_errors(table.name, handle):
+                    dataset = handle.fresh().to_pyarrow_dataset(schema=arrow_schema(table))
+                    return dataset.to_table(columns=columns, filter=condition)
+            except TableNotFoundError:
+                return None
+
+
+def _on_days(since: Micros, until: Micros) -> pc.Expression:
+    day = pc.field("event_date")
+    first, last = pa.scalar(day_of(since), pa.date32()), pa.scalar(day_of(until), pa.date32())
+    return (day >= first) & (day <= last)

@@ -1,0 +1,148 @@
+"""Open tables: kept while that is cheap, re-opened before they grow, and their errors as ours."""
+
+from __future__ import annotations
+
+import os
+import re
+import threading
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
+
+from deltalake import DeltaTable
+from deltalake.exceptions import CommitFailedError, TableNotFoundError
+
+from claimx.adapters.lake.schema import UnfitError
+from claimx.domain.errors import ClaimXError, TokenRejected, Unavailable
+
+Storage = Callable[[], Mapping[str, str]]
+"""Gives the storage options for opening a table now, with a token good for ten minutes or more."""
+
+MAX_COMMITS = 50  # a handle kept longer gets slower and fatter than one opened anew
+MAX_AGE_SECONDS = 300.0  # a bearer token is fixed for the life of a handle
+
+# Environment variables that outrank the bearer token we pass, or redirect where it is sent.
+_OUTRANKING = (
+    "AZURE_STORAGE_ACCOUNT_KEY",
+    "AZURE_STORAGE_ACCESS_KEY",
+    "AZURE_STORAGE_MASTER_KEY",
+    "AZURE_STORAGE_SAS_KEY",
+    "AZURE_STORAGE_SAS_TOKEN",
+    "AZURE_STORAGE_TOKEN",
+    "AZURE_STORAGE_USE_EMULATOR",
+    "AZURE_STORAGE_ENDPOINT",
+    "AZURE_ENDPOINT",
+    "AZURE_SKIP_SIGNATURE",
+    "AZURE_USE_AZURE_CLI",
+    "AZURE_USE_FABRIC_ENDPOINT",
+    "AZURE_CONTAINER_NAME",
+    "AZURE_ALLOW_HTTP",
+)
+_environment = threading.Lock()
+_STATUS = re.compile(r"\b(?:status|HTTP|code)\D{0,24}([45]\d\d)\b", re.IGNORECASE)
+_REJECTED = {401, 403}
+
+
+class Conflict(Exception):
+    """Another writer committed first; nothing was written. Read again and decide again."""
+
+
+def is_remote(path: str) -> bool:
+    """Tell a URI from a folder."""
+    return "://" in path
+
+
+class Handle:
+    """
+    One table's `DeltaTable`; not for several threads at once, *lock* is there for that.
+
+    A table that is not there raises deltalake's TableNotFoundError.
+    """
+
+    def __init__(self, path: str, storage: Storage, clock: Callable[[], float]) -> None:
+        self.path = path
+        self.lock = threading.RLock()
+        self._storage = storage
+        self._clock = clock
+        self._table: DeltaTable | None = None
+        self._opened = 0.0
+        self._commits = 0
+
+    def fresh(self) -> DeltaTable:
+        """Return the table at its newest version."""
+        too_old = self._clock() - self._opened > MAX_AGE_SECONDS
+        if self._table is None or too_old or self._commits >= MAX_COMMITS:
+            self.drop()
+            options = self.options()
+            with pinned_environment(self.path):
+                self._table = DeltaTable(self.path, storage_options=options)
+            self._opened = self._clock()
+        else:
+            self._table.update_incremental()
+        return self._table
+
+    def options(self) -> dict[str, str] | None:
+        """Return the storage options; a folder needs none."""
+        return dict(self._storage()) if is_remote(self.path) else None
+
+    def committed(self) -> None:
+        """Count a commit."""
+        self._commits += 1
+
+    def drop(self) -> None:
+        """Forget the handle; the next use opens it anew."""
+        self._table = None
+        self._commits = 0
+
+
+@contextmanager
+def pinned_environment(path: str) -> Iterator[None]:
+    """
+    Hide variables that deltalake would put above the options given, while a URI is opened.
+
+    It merges AZURE_* into them: an account key left in the environment would win over the token.
+    """
+    if not is_remote(path):
+        yield
+        return
+    with _environment:
+        hidden = {name: os.environ.pop(name) for name in _OUTRANKING if name in os.environ}
+        try:
+            yield
+        finally:
+            os.environ.update(hidden)
+
+
+@contextmanager
+def our_errors(what: str, handle: Handle) -> Iterator[None]:
+    """
+    Turn whatever deltalake raises into Conflict, TokenRejected or Unavailable.
+
+    A conflict is known to have written nothing. Anything else leaves the outcome unknown (the
+    hooks run after the commit is durable; an answer can be lost), so the handle is dropped.
+    """
+    try:
+        yield
+    except (ClaimXError, Conflict, TableNotFoundError, UnfitError):
+        handle.drop()
+        raise
+    except CommitFailedError as error:
+        handle.drop()
+        raise Conflict(what) from error
+    except Exception as error:
+        handle.drop()
+        raise _unknown(what, error) from error
+    except BaseException as error:
+        handle.drop()
+        if type(error).__name__ == "PanicException":  # Rust's panic is no Exception
+            raise _unknown(what, error) from None
+        raise
+
+
+def _unknown(what: str, error: BaseException) -> ClaimXError:
+    # the text may hold values or addresses: only its status is fit for logs and dead letters
+    found = _STATUS.search(str(error))
+    status = int(found.group(1)) if found else None
+    message = f"{what}: the lake failed ({type(error).__name__})"
+    if status in _REJECTED:
+        return TokenRejected(message, status=status)
+    return Unavailable(message, status=status)

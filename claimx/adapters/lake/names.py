@@ -1,0 +1,90 @@
+"""Who named a project: the guard that keeps an MFN event's name above the API's."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Collection, Mapping
+
+from deltalake.exceptions import TableNotFoundError
+
+from claimx.adapters.lake.commit import Committer, Plan, read_keys
+from claimx.adapters.lake.handles import Handle, our_errors
+from claimx.domain.changes import Values
+from claimx.domain.tables import Column, ColumnType, Rule, Table
+from claimx.domain.upsert import Key, NamedBy
+
+NAMES = Table(
+    name="claimx_projects/_names",
+    setting="",
+    doc="The MFN event that named each project; Delta ignores folders that begin with _.",
+    key=("project_id",),
+    columns=(
+        Column("project_id", rule=Rule.KEY),
+        Column("master_file_name"),
+        Column("event_time", ColumnType.TIME),
+        Column("event_id"),
+    ),
+)
+
+
+class Names:
+    """
+    A small table inside the projects table's own folder.
+
+    It is written before the projects are. A crash between the two leaves a name that the next
+    delivery of the same event brings into its row; the other order could lose the name to an
+    answer of the API.
+    """
+
+    def __init__(
+        self, handle: Handle, committer: Committer, ensure: Callable[[Handle, Table], None]
+    ) -> None:
+        self._handle = handle
+        self._committer = committer
+        self._ensure = ensure
+
+    def record(self, named: Mapping[str, NamedBy]) -> dict[str, NamedBy]:
+        """Store names that are newer than the stored ones; returns what holds now."""
+        holding = dict(named)
+
+        def decide(stored: Mapping[Key, Values]) -> Plan:
+            plan = Plan()
+            for project_id, name in named.items():
+                row = stored.get((project_id,))
+                holding[project_id] = name if row is None else max(name, _from_row(row))
+                if row is None:
+                    plan.inserted.append(_to_row(project_id, name))
+                elif holding[project_id] != _from_row(row):
+                    plan.updated.append(_to_row(project_id, name))
+                else:
+                    plan.unchanged += 1
+            return plan
+
+        with self._handle.lock:
+            self._ensure(self._handle, NAMES)
+            keys = [(project_id,) for project_id in named]
+            self._committer.commit(self._handle, NAMES, keys, decide)
+        return holding
+
+    def of(self, project_ids: Collection[str]) -> dict[str, NamedBy]:
+        """Return the MFN events known for these projects."""
+        with self._handle.lock:
+            try:
+                with our_errors(NAMES.name, self._handle):
+                    keys = [(project_id,) for project_id in project_ids]
+                    stored = read_keys(self._handle.fresh(), NAMES, keys)
+            except TableNotFoundError:  # no MFN event has come yet
+                return {}
+        return {key[0]: _from_row(row) for key, row in stored.items()}
+
+
+def _from_row(row: Values) -> NamedBy:
+    return NamedBy(row["event_time"], row["event_id"], row["master_file_name"])
+
+
+def _to_row(project_id: str, name: NamedBy) -> Values:
+    return {
+        "project_id": project_id,
+        "master_file_name": name.name,
+        "event_time": name.event_time,
+        "event_id": name.event_id,
+    }

@@ -1,0 +1,154 @@
+"""Maintenance of one Delta table: fewer files, no replaced files, a short log."""
+
+from __future__ import annotations
+
+import time
+from collections import Counter
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import pyarrow as pa
+import structlog
+from deltalake import DeltaTable
+from deltalake.exceptions import TableNotFoundError
+
+from claimx.adapters.lake.commit import HOOKS, WRITER
+from claimx.adapters.lake.handles import Conflict, Handle, is_remote, our_errors
+from claimx.domain.errors import ClaimXError
+from claimx.domain.tables import Table
+
+log = structlog.get_logger(__name__)
+
+SMALL_FILES = 100
+SMALL_BYTES = 32 * 1024 * 1024
+TARGET_BYTES = 128 * 1024 * 1024
+RETENTION_HOURS = 12
+FULL_RETENTION_HOURS = 48  # a file not in the log may belong to a writer that has yet to commit
+_STAGING_SECONDS = 24 * 3600.0
+_TRIES = 3
+
+
+@dataclass(frozen=True, slots=True)
+class Maintained:
+    """What was done to a table; *problems* names the steps that failed, for the operator."""
+
+    compacted_files: int = 0
+    removed_files: int = 0
+    problems: tuple[str, ...] = field(default=())
+
+    def __add__(self, other: Maintained) -> Maintained:
+        """Sum up."""
+        return Maintained(
+            self.compacted_files + other.compacted_files,
+            self.removed_files + other.removed_files,
+            self.problems + other.problems,
+        )
+
+
+def maintain_table(handle: Handle, table: Table, *, full: bool = False) -> Maintained:
+    """
+    Compact where at least 100 small files lie, vacuum, checkpoint, and cut the log.
+
+    *full* also removes files that no log names and that are two days old (a killed writer's).
+    Each step stands alone: one that fails is a problem to report, not a reason to stop. Writers
+    go on meanwhile; a merge that meets the compaction is decided again.
+    """
+    problems: list[str] = []
+
+    def step(name: str, action: Callable[[DeltaTable], int]) -> int:
+        for attempt in range(_TRIES):
+            try:
+                with our_errors(table.name, handle):
+                    return action(handle.fresh())
+            except Conflict:  # a writer was faster; only the last lost race is worth telling
+                if attempt == _TRIES - 1:
+                    problems.append(f"{table.name}: {name} kept meeting writers")
+            except ClaimXError as error:
+                problems.append(f"{table.name}: {name} failed: {error}")
+                break
+        return 0
+
+    with handle.lock:
+        try:
+            with our_errors(table.name, handle):
+                handle.fresh()
+        except TableNotFoundError:
+            return Maintained()
+        except ClaimXError as error:
+            return Maintained(problems=(f"{table.name}: cannot be opened: {error}",))
+        compacted = step("compaction", lambda snapshot: _compact(snapshot, table))
+        removed = step("vacuum", lambda snapshot: _vacuum(snapshot, full=full))
+        step("checkpoint", _checkpoint)
+        step("log cleanup", _cut_log)
+        handle.drop()
+    if not is_remote(handle.path):
+        removed += _sweep_staging(Path(handle.path))
+    done = Maintained(compacted, removed, tuple(problems))
+    log.info(
+        "table maintained",
+        table=table.name,
+        compacted_files=done.compacted_files,
+        removed_files=done.removed_files,
+        problems=list(done.problems),
+    )
+    return done
+
+
+def _compact(snapshot: DeltaTable, table: Table) -> int:
+    actions = pa.table(snapshot.get_add_actions(flatten=True)).to_pylist()
+    column = f"partition.{table.partition_by[0]}" if table.partition_by else None
+    small = Counter(
+        action[column] if column else None
+        for action in actions
+        if action["size_bytes"] < SMALL_BYTES
+    )
+    removed = 0
+    for partition, count in small.items():
+        if count < SMALL_FILES:
+            continue
+        where: list[Any] | None = None
+        if column:
+            where = [(table.partition_by[0], "=", str(partition))]
+        metrics = snapshot.optimize.compact(
+            partition_filters=where,
+            target_size=TARGET_BYTES,
+            writer_properties=WRITER,
+            post_commithook_properties=HOOKS,
+        )
+        removed += int(metrics["numFilesRemoved"])
+    return removed
+
+
+def _vacuum(snapshot: DeltaTable, *, full: bool) -> int:
+    removed = snapshot.vacuum(
+        FULL_RETENTION_HOURS if full else RETENTION_HOURS,
+        dry_run=False,
+        full=full,
+        post_commithook_properties=HOOKS,
+    )
+    return len(removed)
+
+
+def _checkpoint(snapshot: DeltaTable) -> int:
+    snapshot.create_checkpoint()
+    return 0
+
+
+def _cut_log(snapshot: DeltaTable) -> int:
+    snapshot.cleanup_metadata()
+    return 0
+
+
+def _sweep_staging(folder: Path) -> int:
+    """Remove what a killed writer left of files it never finished; vacuum does not list them."""
+    removed = 0
+    for path in folder.rglob("*.parquet#*"):
+        try:
+            if time.time() - path.stat().st_mtime > _STAGING_SECONDS:
+                path.unlink()
+                removed += 1
+        except OSError as error:
+            log.debug("staging file stays", name=path.name, error=type(error).__name__)
+    return removed

@@ -1,0 +1,92 @@
+"""The nine tables in memory: the same rules, with a dict a table."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Sequence
+
+from claimx.domain.changes import Change, Values
+from claimx.domain.errors import ClaimXError
+from claimx.domain.ports import Written
+from claimx.domain.refusal import refusal
+from claimx.domain.tables import EVENTS, Table
+from claimx.domain.times import Micros, day_of
+from claimx.domain.upsert import Key, NamedBy, by_key, merge, named_by
+
+
+class MemoryLake:
+    """
+    A `Lake` for tests and demonstrations.
+
+    *fail_next* holds errors by table: the next upsert of the table raises the first of them,
+    and before anything is written.
+    """
+
+    def __init__(self) -> None:
+        self.tables: dict[str, dict[Key, Values]] = {}
+        self.names: dict[str, NamedBy] = {}
+        self.versions: dict[str, int] = {}
+        self.fail_next: dict[str, list[ClaimXError]] = {}
+        self._lock = threading.RLock()
+
+    def ensure(self, table: Table) -> None:
+        """Create the table if it is absent."""
+        with self._lock:
+            self.tables.setdefault(table.name, {})
+            self.versions.setdefault(table.name, 0)
+
+    def upsert(self, table: Table, changes: Sequence[Change], now: Micros) -> Written:
+        """See `Lake.upsert`."""
+        with self._lock:
+            if self.fail_next.get(table.name):
+                raise self.fail_next[table.name].pop(0)
+            self.ensure(table)
+            checked = [(change, refusal(table, change)) for change in changes]
+            groups = by_key(table, (change for change, wrong in checked if wrong is None))
+            for project_id, name in named_by(c for group in groups.values() for c in group).items():
+                self.names[project_id] = max(name, self.names.get(project_id, name))
+            inserted = updated = unchanged = 0
+            stored = self.tables[table.name]
+            for key, group in groups.items():
+                before = stored.get(key)
+                after = merge(table, before, group, now, self.names)
+                stored[key] = after
+                inserted += before is None
+                updated += before is not None and after is not before
+                unchanged += after is before
+            self.versions[table.name] += bool(inserted or updated)
+            return Written(
+                inserted=inserted,
+                updated=updated,
+                unchanged=unchanged,
+                version=self.versions[table.name],
+                refused=tuple((change, wrong) for change, wrong in checked if wrong is not None),
+            )
+
+    def known_events(self, ids: Sequence[str], since: Micros, until: Micros) -> set[str]:
+        """See `Lake.known_events`."""
+        first, last = day_of(since).isoformat(), day_of(until).isoformat()
+        with self._lock:
+            stored = self.tables.get(EVENTS.name, {})
+            wanted = {event_id: stored.get((event_id,)) for event_id in ids}
+            return {
+                event_id
+                for event_id, row in wanted.items()
+                if row is not None and first <= row["event_date"] <= last
+            }
+
+    def recent_events(self, since: Micros, until: Micros, limit: int) -> list[str]:
+        """See `Lake.recent_events`."""
+        with self._lock:
+            stored = self.tables.get(EVENTS.name, {}).values()
+            hits = [
+                (row["ingested_at"], row["event_id"])
+                for row in stored
+                if row["ingested_at"] is not None and since <= row["ingested_at"] <= until
+            ]
+        return [event_id for _, event_id in sorted(hits, reverse=True)[:limit]]
+
+    def rows(self, table: Table) -> list[Values]:
+        """See `Lake.rows`."""
+        with self._lock:
+            return [dict(row) for row in self.tables.get(table.name, {}).values()]

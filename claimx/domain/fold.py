@@ -1,0 +1,172 @@
+"""Folding the changes of one key into its values, column by column (domain page, section 4)."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Sequence
+from typing import Any
+
+from claimx.domain.changes import Change, Source, Values
+from claimx.domain.tables import Rule, Table
+from claimx.domain.times import Micros
+
+PRIMARY = "is_primary_contact"
+LINKED_BY = "task_assignment_id"
+
+
+def order_of(change: Change) -> tuple[Micros, Micros, str]:
+    """Return what orders an answer or a result: when it was asked, then its event."""
+    asked = change.event_time if change.enriched_at is None else change.enriched_at
+    return (asked, change.event_time, change.event_id)
+
+
+class Fold:
+    """
+    The values of one row while changes are applied to it.
+
+    *guard* is ``last_enriched_at`` to be: an answer at least as new passes and writes its
+    columns, an older one is stale and fills at most what sticks. Sorting by the sources' own
+    times makes the result free of the order in which the changes came.
+    """
+
+    def __init__(self, table: Table, existing: Values | None, changes: Sequence[Change]) -> None:
+        self._table = table
+        self._existing = existing
+        ordered = sorted(changes, key=_rank) if len(changes) > 1 else changes
+        facts = (c for c in ordered if c.source is Source.EVENT)
+        self._facts = sorted(facts, key=lambda c: (c.event_time, c.event_id))
+        self._links = [c for c in ordered if c.source is Source.LINK]
+        self._answers = [c for c in ordered if c.source not in {Source.EVENT, Source.LINK}]
+        self._rules = {c.name: c.rule for c in table.columns if c.rule is not Rule.BOOKKEEPING}
+        self._winner: Change | None = None
+        base = existing if existing is not None else changes[0].values
+        self.values: Values = dict.fromkeys(self._rules)
+        if existing is not None:
+            self.values |= {name: existing.get(name) for name in self._rules}
+        self.values |= {name: base[name] for name in table.key}
+        self.guard: Micros | None = None if existing is None else existing.get("last_enriched_at")
+        # the customer's null may not wipe out what a link has filled
+        self._nulls_clear = (
+            existing is None or existing.get(LINKED_BY) is None or (PRIMARY not in self._rules)
+        )
+
+    def forget_guard_of_link_rows(self) -> None:
+        """Let the customer's own data take over a row that only a link has made, however old."""
+        claimed = any(change.values.get(PRIMARY) is True for change in self._answers)
+        if claimed and not self._nulls_clear and self.values[PRIMARY] is not True:
+            self.guard = None
+
+    def apply(self) -> None:
+        """Apply everything: facts of events, then answers, then links."""
+        untouched = self.guard is None
+        passing = [change for change in self._answers if self._passes(change)]
+        stale = [change for change in self._answers if not self._passes(change)]
+        for change in passing:
+            self._answer(change)
+        for change in reversed(stale):  # the newest of the stale fills first
+            self._fill(change, only_sticky=True)
+        if passing:
+            self._winner = passing[-1]
+            self.guard = order_of(passing[-1])[0]
+        for change in reversed(self._facts):
+            self._fill(change, only_sticky=not (untouched and not passing))
+        self._apply_links()
+
+    def rename(self, name: str | None) -> None:
+        """Give a project the name that an MFN event gave it, if one did."""
+        if name is not None:
+            self.values["master_file_name"] = name
+
+    def event_id(self) -> str:
+        """
+        Return the newest event whose data the row holds.
+
+        The time of the event that the stored row names is not stored; it is taken to be older
+        than what is new now, unless the row holds a fact that is later.
+        """
+        added = [c for c in (*self._facts, *self._links) if self._contributed(c)]
+        if self._winner is not None:
+            added.append(self._winner)
+        if self._existing is None:
+            everything = added or [*self._facts, *self._links, *self._answers]
+            return max((c.event_time, c.event_id) for c in everything)[1]
+        latest = [
+            self._existing[name]
+            for name, rule in self._rules.items()
+            if rule is Rule.LATEST and self._existing.get(name) is not None
+        ]
+        newest = max(((c.event_time, c.event_id) for c in added), default=None)
+        if newest is None or any(newest[0] < known for known in latest):
+            return str(self._existing["event_id"])
+        return newest[1]
+
+    def _passes(self, change: Change) -> bool:
+        return self.guard is None or order_of(change)[0] >= self.guard
+
+    def _answer(self, change: Change) -> None:
+        for name, value in change.values.items():
+            match self._rules.get(name):
+                case Rule.ANSWER | Rule.NAMED if value is not None or self._nulls_clear:
+                    self.values[name] = value
+                case Rule.STICKY if value is not None:
+                    self.values[name] = value
+                case Rule.LATEST | Rule.EVER:
+                    self._accumulate(name, value)
+                case _:
+                    pass
+
+    def _fill(self, change: Change, *, only_sticky: bool) -> None:
+        for name, value in change.values.items():
+            rule = self._rules.get(name)
+            if rule in {Rule.LATEST, Rule.EVER}:
+                self._accumulate(name, value)
+            elif rule is Rule.STICKY or (rule is Rule.ANSWER and not only_sticky):
+                self._fill_null(name, value)
+
+    def _apply_links(self) -> None:
+        """Apply what links say: only what is missing where the customer's own data stand."""
+        primary = self.values.get(PRIMARY) is True
+        passing = [change for change in self._links if self._passes(change)]
+        stale = [change for change in self._links if not self._passes(change)]
+        for change in passing:
+            for name, value in change.values.items():
+                if value is not None and self._link_sets(name, primary=primary):
+                    self.values[name] = value
+        for change in (*reversed(passing), *reversed(stale)):
+            for name, value in change.values.items():
+                if name in self._rules and self._rules[name] is not Rule.KEY:
+                    self._fill_null(name, value)
+        if passing and not primary:
+            self.guard = order_of(passing[-1])[0]
+
+    def _link_sets(self, name: str, *, primary: bool) -> bool:
+        rule = self._rules.get(name)
+        return rule is Rule.STICKY or (rule is Rule.ANSWER and not primary)
+
+    def _accumulate(self, name: str, value: Any) -> None:
+        held = self.values[name]
+        if value is None:
+            return
+        if self._rules[name] is Rule.EVER:
+            self.values[name] = bool(held) or bool(value)
+        else:
+            self.values[name] = value if held is None else max(held, value)
+
+    def _fill_null(self, name: str, value: Any) -> None:
+        if self.values[name] is None:
+            self.values[name] = value
+
+    def _contributed(self, change: Change) -> bool:
+        before = self._existing or {}
+        return any(
+            value is not None
+            and self._rules.get(name, Rule.KEY) is not Rule.KEY
+            and self.values[name] == value
+            and before.get(name) != value
+            for name, value in change.values.items()
+        )
+
+
+def _rank(change: Change) -> tuple[Any, ...]:
+    # the text makes even changes that tie in every time come in one order
+    return (*order_of(change), json.dumps(change.values, sort_keys=True, default=str))

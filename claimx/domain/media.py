@@ -1,0 +1,156 @@
+"""Which media files are taken in, and what their bytes say (domain page, sections 3 and 6)."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable
+from dataclasses import dataclass
+from urllib.parse import parse_qsl, unquote, urlsplit
+
+from claimx.domain.errors import LinkExpired, NotAllowed
+from claimx.domain.kinds import (
+    BY_CONTENT_TYPE,
+    BY_EXTENSION,
+    HEAD_BYTES,
+    HTML,
+    TXT,
+    UNKNOWN,
+    XML,
+    Kind,
+    as_text,
+    is_page,
+    refined,
+    sniff,
+)
+
+_ENDING = re.compile(r"\.([A-Za-z0-9]{1,8})\s*\Z")
+_NAME_PARAMETERS = ("filename", "file", "name")
+# endings of what runs on the server: they say nothing about the file it hands out
+_SCRIPTS = frozenset("php asp aspx ashx axd jsp jspx do action cgi pl py rb svc".split())
+_PASSWORD_FIELD = re.compile(r"<input\b[^>]*\btype\s*=\s*[\"']?password\b", re.IGNORECASE)
+_FORM = re.compile(r"<form\b[^>]*>", re.IGNORECASE)
+_TITLE = re.compile(r"<title\b[^>]*>([^<]*)", re.IGNORECASE)
+_LOG_IN = re.compile(
+    r"login|logon|signin|\b(log|sign)[\s_-][io]n\b|\bsso\b|\bsaml|authenticat"
+    r"|session (has )?expired",
+    re.IGNORECASE,
+)
+
+
+@dataclass(frozen=True, slots=True)
+class Content:
+    """What arrived: its true content type and the extension it should have, without dot."""
+
+    content_type: str
+    extension: str
+
+
+@dataclass(frozen=True, slots=True)
+class Rules:
+    """The kinds that are taken in, by extension (lower case, without dot)."""
+
+    extensions: frozenset[str]
+
+    @classmethod
+    def of(cls, extensions: Iterable[str]) -> Rules:
+        """Build the rules from extensions as the setting lists them."""
+        return cls(frozenset(e.strip().lower().lstrip(".") for e in extensions) - {""})
+
+    def declared(self, file_name: str | None, url: str) -> str:
+        """
+        Return the extension that name, URL path or URL query declare; empty when none does.
+
+        Raises NotAllowed when it is not among those taken in, before anything is fetched.
+        """
+        extension = declared_extension(file_name, url)
+        if extension and extension not in self.extensions:
+            raise NotAllowed(f"files of type .{extension} are not taken in")
+        return extension
+
+    def check(self, head: bytes, declared: str, header: str | None) -> Content:
+        """
+        Return what the bytes are, by their first 256 KiB.
+
+        *declared* is what `declared` returned, *header* the answer's Content-Type. Raises
+        LinkExpired for HTML that nobody announced and for a log-in form, NotAllowed for a kind
+        that is not taken in.
+        """
+        announced = _kind_of_header(header)
+        if not head:
+            kind = BY_EXTENSION.get(declared) or announced or UNKNOWN
+            return Content(kind.content_type, declared or kind.extension)
+        head = head[:HEAD_BYTES]
+        found = sniff(head)
+        if _is_web_page(head, found, declared, announced):
+            return _page(head, declared, self)
+        if found is HTML:
+            found = XML  # tags that HTML has too, in a file that is called .xml
+        kind = refined(found, declared or (announced.extension if announced else ""))
+        if not any(extension in self.extensions for extension in kind.extensions):
+            what = "of no known kind" if kind is UNKNOWN else kind.content_type
+            raise NotAllowed(f"the file is {what}, which is not taken in")
+        extension = declared if declared in kind.extensions else self._usual(kind)
+        return Content(kind.content_type, extension)
+
+    def _usual(self, kind: Kind) -> str:
+        return next(e for e in kind.extensions if e in self.extensions)
+
+
+def declared_extension(file_name: str | None, url: str) -> str:
+    """Return the extension, lower case without dot, from the name, else the URL; else empty."""
+    if found := _ending(file_name or ""):
+        return found
+    parts = urlsplit(url)
+    found = _ending(unquote(parts.path))
+    if found and found not in _SCRIPTS:
+        return found
+    query = parse_qsl(parts.query, keep_blank_values=False)
+    for wanted in _NAME_PARAMETERS:
+        for name, value in query:
+            if name.lower() == wanted and (found := _ending(value)):
+                return found
+    return ""
+
+
+def is_log_in(text: str) -> bool:
+    """Say whether an HTML page asks for a log-in: a password field, or a form called so."""
+    if _PASSWORD_FIELD.search(text):
+        return True
+    forms = _FORM.findall(text)
+    if not forms:
+        return False
+    title = _TITLE.search(text)
+    return any(_LOG_IN.search(tag) for tag in forms) or bool(title and _LOG_IN.search(title[1]))
+
+
+def _is_web_page(head: bytes, found: Kind, declared: str, announced: Kind | None) -> bool:
+    text = as_text(head)
+    if text is None:
+        return False
+    if declared in HTML.extensions and found in (HTML, XML, TXT):
+        return True
+    if found is HTML:
+        return declared != "xml" or is_page(text)
+    return announced is HTML and text.lstrip()[:1] == "<" and found is not XML
+
+
+def _page(head: bytes, declared: str, rules: Rules) -> Content:
+    if declared not in HTML.extensions:
+        raise LinkExpired("a web page came instead of the file: the link is over")
+    if is_log_in(as_text(head) or head.decode("latin-1")):
+        raise LinkExpired("a log-in page came instead of the file: the link is over")
+    if declared not in rules.extensions:
+        raise NotAllowed(f"files of type .{declared} are not taken in")
+    return Content(HTML.content_type, declared)
+
+
+def _ending(name: str) -> str:
+    """Return a name's ending when it can be an extension: short, and not a mere number."""
+    found = _ENDING.search(name)
+    if found is None or found[1].isdigit():
+        return ""
+    return found[1].lower()
+
+
+def _kind_of_header(header: str | None) -> Kind | None:
+    return BY_CONTENT_TYPE.get((header or "").split(";", 1)[0].strip().lower())

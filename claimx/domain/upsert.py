@@ -1,0 +1,206 @@
+"""
+What a row of the lake becomes when changes reach it (domain page, sections 4 and 6).
+
+Pure, and the same for every lake: any order of one batch gives the same row, and applying a
+batch again changes nothing. What orders changes is never their arrival but the time that their
+source gives them; the one such time a row keeps is ``last_enriched_at``, its guard.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any, TypeAlias
+
+from claimx.domain.changes import Change, Source, Values
+from claimx.domain.fold import Fold, order_of
+from claimx.domain.tables import ATTACHMENTS, CONTACTS, PROJECTS, Column, Rule, Table
+from claimx.domain.times import Micros, day_of
+
+Key: TypeAlias = tuple[str, ...]
+
+NAME = "master_file_name"
+COMPLETED = "completed"
+
+
+@dataclass(frozen=True, slots=True, order=True)
+class NamedBy:
+    """The MFN event that named a project; the greatest one holds (section 6, *project check*)."""
+
+    event_time: Micros
+    event_id: str
+    name: str
+
+
+def merge(
+    table: Table,
+    existing: Values | None,
+    changes: Sequence[Change],
+    now: Micros,
+    names: Mapping[str, NamedBy] | None = None,
+) -> Values:
+    """
+    Return the full row that *changes*, all of one key, make of *existing*.
+
+    It is *existing* itself when nothing changes. *names* are the MFN events known for projects,
+    by project id; those in the batch are found here. *now* only becomes ``created_at`` and
+    ``updated_at``, the latter when a value changed that is not bookkeeping.
+    """
+    if not changes:
+        msg = f"no changes to merge into a row of {table.name}"
+        raise ValueError(msg)
+    if table.insert_only:
+        return existing if existing is not None else _first(table, changes, now)
+    if table is ATTACHMENTS:
+        return _result(table, existing, changes, now)
+    fold = Fold(table, existing, changes)
+    if table is CONTACTS:
+        fold.forget_guard_of_link_rows()
+    fold.apply()
+    if table is PROJECTS:
+        fold.rename(_name_that_holds(fold.values[table.key[0]], changes, names or {}))
+    return _row(table, existing, fold.values, now, event_id=fold.event_id(), guard=fold.guard)
+
+
+def key_of(table: Table, values: Mapping[str, Any]) -> Key | None:
+    """Return the key, None when a part of it is missing, empty or no text."""
+    parts = tuple(values.get(name) for name in table.key)
+    if all(isinstance(part, str) and part for part in parts):
+        return parts  # type: ignore[return-value]
+    return None
+
+
+def by_key(table: Table, changes: Iterable[Change]) -> dict[Key, list[Change]]:
+    """Group changes by key; those without one are left out (see `claimx.domain.refusal`)."""
+    groups: dict[Key, list[Change]] = {}
+    for change in changes:
+        key = key_of(table, change.values)
+        if key is not None:
+            groups.setdefault(key, []).append(change)
+    return groups
+
+
+def named_by(changes: Iterable[Change]) -> dict[str, NamedBy]:
+    """Return the newest MFN event of each project among *changes* of ``claimx_projects``."""
+    names: dict[str, NamedBy] = {}
+    for change in changes:
+        name = change.values.get(NAME)
+        if change.source is Source.EVENT and name is not None:
+            project_id = change.values[PROJECTS.key[0]]
+            this = NamedBy(change.event_time, change.event_id, name)
+            names[project_id] = max(this, names.get(project_id, this))
+    return names
+
+
+def renames(table: Table, existing: Values | None, merged: Values) -> bool:
+    """Tell whether a project lost or changed a name that an MFN event may have given it."""
+    return (
+        table is PROJECTS
+        and existing is not None
+        and existing.get(NAME) is not None
+        and existing[NAME] != merged[NAME]
+    )
+
+
+def partition_day(table: Table, values: Mapping[str, Any], event_time: Micros) -> str | None:
+    """Return the day that a row of a partitioned table belongs to, None for other tables."""
+    if not table.partition_by:
+        return None
+    ingested_at = values.get("ingested_at")
+    return day_of(event_time if ingested_at is None else ingested_at).isoformat()
+
+
+def _name_that_holds(
+    project_id: str, changes: Sequence[Change], names: Mapping[str, NamedBy]
+) -> str | None:
+    known = [*named_by(changes).values()]
+    if project_id in names:
+        known.append(names[project_id])
+    return max(known).name if known else None
+
+
+def _first(table: Table, changes: Sequence[Change], now: Micros) -> Values:
+    """Return the row of an insert-only table: of several in one batch the oldest stands."""
+
+    def age(change: Change) -> tuple[Any, ...]:
+        processed = change.values.get("processed_at") or 0
+        return (
+            change.event_time,
+            processed,
+            json.dumps(change.values, sort_keys=True, default=str),
+        )
+
+    first = min(changes, key=age) if len(changes) > 1 else changes[0]
+    values = {name: first.values.get(name) for name in _value_columns(table)}
+    for column in table.partition_by:
+        values[column] = partition_day(table, values, first.event_time)
+    return _row(table, None, values, now, event_id=first.event_id)
+
+
+def _result(
+    table: Table, existing: Values | None, changes: Sequence[Change], now: Micros
+) -> Values:
+    """
+    Return the attachment row: completed beats failed, of two alike the newer stands.
+
+    The table has no guard column. A completed row keeps its upload's time; for a failed one the
+    time of writing stands in, which is later than the failure and earlier than any new try's.
+    """
+
+    def rank(change: Change) -> tuple[Any, ...]:
+        completed = change.values.get("status") == COMPLETED
+        text = json.dumps(change.values, sort_keys=True, default=str)
+        return (completed, *order_of(change), text)
+
+    best = max(changes, key=rank) if len(changes) > 1 else changes[0]
+    completed = best.values.get("status") == COMPLETED
+    if existing is not None:
+        was_completed = existing.get("status") == COMPLETED
+        if was_completed and not completed:
+            return existing
+        stored = existing.get("uploaded_at") if was_completed else existing.get("updated_at")
+        if was_completed == completed and stored is not None and order_of(best)[0] < stored:
+            return existing
+    values = {name: (existing or {}).get(name) for name in _value_columns(table)}
+    if completed:
+        values |= {"error_category": None, "error": None}
+    values |= {name: best.values[name] for name in values if name in best.values}
+    return _row(table, existing, values, now, event_id=best.event_id)
+
+
+def _row(
+    table: Table,
+    existing: Values | None,
+    values: Values,
+    now: Micros,
+    *,
+    event_id: str,
+    guard: Micros | None = None,
+) -> Values:
+    """Add the bookkeeping; *existing* itself when neither a value nor the guard moved."""
+    row = {name: values.get(name) for name in table.column_names}
+    names = _value_columns(table)
+    changed = existing is None or any(differs(row[name], existing.get(name)) for name in names)
+    if existing is not None and not changed and guard == existing.get("last_enriched_at"):
+        return existing
+    row["event_id"] = event_id
+    row["created_at"] = now if existing is None else existing["created_at"]
+    row["updated_at"] = now if existing is None or changed else existing["updated_at"]
+    if "last_enriched_at" in row:
+        row["last_enriched_at"] = guard
+    return row
+
+
+def differs(one: Any, other: Any) -> bool:
+    """Compare two values of a column; a double that is no number equals itself."""
+    return bool(one != other) and (one == one or other == other)  # noqa: PLR0124 - finds NaN
+
+
+def _value_columns(table: Table) -> tuple[str, ...]:
+    return tuple(column.name for column in table.columns if is_value(column))
+
+
+def is_value(column: Column) -> bool:
+    """Tell a column that changes speak of from one that the lake keeps itself."""
+    return column.rule is not Rule.BOOKKEEPING

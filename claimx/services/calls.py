@@ -1,0 +1,131 @@
+"""The API as one chunk's events see it: calls counted for each event, projects fetched once."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Awaitable, Callable, Iterable, Sequence
+from typing import TypeVar
+
+from claimx.domain.errors import CircuitOpen, ClaimXError, Malformed, TokenRejected
+from claimx.domain.ports import Answer, ClaimXApi, Gates
+from claimx.domain.times import MICROS_PER_SECOND
+
+_T = TypeVar("_T")
+
+
+class ProjectChecks:
+    """
+    The freshness of projects for one chunk.
+
+    What is known is asked of the gates once for the whole chunk, and of events that need the same
+    project at the same time one asks the API; all of them get the answer, so that each writes the
+    row itself and none depends on another's fate. An answer serves for *fresh_seconds*.
+    """
+
+    def __init__(
+        self, api: ClaimXApi, gates: Gates, now: Callable[[], float], fresh_seconds: float
+    ) -> None:
+        self._api = api
+        self._gates = gates
+        self._now = now
+        self._fresh = fresh_seconds
+        self._looked_up: dict[str, bool] = {}
+        self._flights: dict[str, asyncio.Task[Answer]] = {}
+        self._answers: dict[str, Answer] = {}
+
+    def preload(self, project_ids: Iterable[str]) -> None:
+        """Look up, in one step, which of *project_ids* are known."""
+        ids = list(dict.fromkeys(project_ids))
+        known = self._gates.known_projects(ids) if ids else set()
+        self._looked_up.update((project_id, project_id in known) for project_id in ids)
+
+    def is_known(self, project_id: str) -> bool:
+        """Say whether the project's row is committed and fresh."""
+        if project_id not in self._looked_up:
+            self.preload([project_id])
+        return self._looked_up[project_id]
+
+    async def answer(self, project_id: str, fetch: Callable[[], Awaitable[Answer]]) -> Answer:
+        """Return the chunk's answer for the project; *fetch* runs unless somebody is at it."""
+        answer = self._answers.get(project_id)
+        if answer and answer.asked_at >= (self._now() - self._fresh) * MICROS_PER_SECOND:
+            return answer
+        flight = self._flights.get(project_id)
+        if flight is None:
+            flight = asyncio.ensure_future(self._fly(project_id, fetch))
+            self._flights[project_id] = flight
+            flight.add_done_callback(lambda done: self._landed(project_id, done))
+        # shielded: one event that is given up on must not take the others' answer with it
+        return await asyncio.shield(flight)
+
+    def keep(self, project_id: str, answer: Answer) -> None:
+        """Let an answer that was fetched anyway serve the chunk's other events."""
+        self._answers[project_id] = answer
+
+    async def close(self) -> None:
+        """Stop fetches that nobody waits for any more."""
+        flights = list(self._flights.values())
+        for flight in flights:
+            flight.cancel()
+        await asyncio.gather(*flights, return_exceptions=True)
+
+    def _landed(self, project_id: str, flight: asyncio.Task[Answer]) -> None:
+        del self._flights[project_id]
+        if not flight.cancelled():
+            flight.exception()  # looked at, for when all who waited have gone
+
+    async def _fly(self, project_id: str, fetch: Callable[[], Awaitable[Answer]]) -> Answer:
+        answer = await fetch()
+        self.keep(project_id, answer)
+        return answer
+
+
+class CountedApi:
+    """`claimx.domain.ports.EventApi` for one event; *calls* counts what reached the API."""
+
+    def __init__(self, api: ClaimXApi, checks: ProjectChecks) -> None:
+        self._api = api
+        self._checks = checks
+        self.calls = 0
+
+    async def project(self, project_id: str) -> Answer:
+        """Fetch the project, always."""
+        answer = await self._counted(self._api.project(project_id))
+        self._checks.keep(project_id, answer)
+        return answer
+
+    async def project_unless_known(self, project_id: str) -> Answer | None:
+        """Fetch the project unless it is fresh; None when it is."""
+        if self._checks.is_known(project_id):
+            return None
+        return await self._checks.answer(
+            project_id, lambda: self._counted(self._api.project(project_id))
+        )
+
+    async def media(self, project_id: str, media_ids: Sequence[str] = ()) -> Answer:
+        """Fetch media."""
+        return await self._counted(self._api.media(project_id, media_ids))
+
+    async def task_assignment(self, assignment_id: str) -> Answer:
+        """Fetch a task assignment."""
+        return await self._counted(self._api.task_assignment(assignment_id))
+
+    async def video_report(self, project_id: str) -> Answer:
+        """Fetch the video report."""
+        return await self._counted(self._api.video_report(project_id))
+
+    async def _counted(self, call: Awaitable[_T]) -> _T:
+        try:
+            found = await call
+        except ClaimXError as error:
+            self.calls += not _never_sent(error)
+            raise
+        self.calls += 1
+        return found
+
+
+def _never_sent(error: ClaimXError) -> bool:
+    """Say whether a closed door, an open circuit or our own check stopped the call."""
+    if isinstance(error, CircuitOpen | Malformed):
+        return True
+    return error.status is None and isinstance(error, TokenRejected)

@@ -1,0 +1,254 @@
+"""
+A chunk of claimed records worked on side by side in one event loop.
+
+Every record is settled by itself and soon after it is done, so a slow one holds up nobody; leases
+are renewed while the chunk runs, and whatever is unfinished when it must end is given back.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections import defaultdict
+from collections.abc import Awaitable, Callable, Sequence
+from dataclasses import dataclass
+
+import structlog
+
+from claimx.domain.errors import ClaimXError
+from claimx.domain.records import (
+    Advance,
+    Buried,
+    Outcome,
+    Record,
+    Retried,
+    Stage,
+    Waited,
+)
+from claimx.services.runtime import Runtime
+from claimx.services.settle import outcome_of
+
+log = structlog.get_logger(__name__)
+
+SETTLE_SECONDS = 0.1
+SETTLE_AT_ONCE = 200
+SETTLE_TRIES = 5
+BOUND_SECONDS = 240.0  # well below the task's soft time limit
+
+
+@dataclass(slots=True)
+class Counts:
+    """What became of a chunk's records; *lost* ones are another worker's now."""
+
+    processed: int = 0
+    retried: int = 0
+    waited: int = 0
+    dead: int = 0
+    released: int = 0
+    lost: int = 0
+
+    @property
+    def again(self) -> int:
+        """Records that come again by themselves."""
+        return self.retried + self.waited
+
+
+async def claim(runtime: Runtime, stage: Stage, ids: Sequence[str]) -> list[Record]:
+    """Lease those of *ids* that *stage* may work on now."""
+    unique = list(dict.fromkeys(ids))
+    return await asyncio.to_thread(
+        runtime.ledger.claim, stage, unique, runtime.limits.lease_seconds
+    )
+
+
+class Chunk:
+    """
+    One run over claimed records of one stage.
+
+    *work* turns a record into its outcome; whatever it raises is judged by the retry policy.
+    At most *concurrency* records are worked on at a time; after *bound_seconds* the unfinished
+    ones are given back. A record whose lease was lost is dropped in silence.
+    """
+
+    def __init__(
+        self,
+        runtime: Runtime,
+        stage: Stage,
+        work: Callable[[Record], Awaitable[Outcome]],
+        *,
+        concurrency: int,
+        bound_seconds: float = BOUND_SECONDS,
+    ) -> None:
+        self._runtime = runtime
+        self._stage = stage
+        self._work = work
+        self._room = asyncio.Semaphore(concurrency)
+        self._bound = bound_seconds
+        self._tasks: dict[str, asyncio.Task[None]] = {}
+        self._open: dict[str, Record] = {}
+        self._done: list[Outcome] = []
+        self._ledger_turn = asyncio.Lock()
+        self._hints: set[asyncio.Task[None]] = set()
+        self.counts = Counts()
+
+    async def run(self, records: Sequence[Record]) -> Counts:
+        """
+        Work on *records* until all are settled, time is up or the caller is cancelled.
+
+        Raises Unavailable when the ledger takes no outcomes; their leases then end by themselves.
+        """
+        if not records:
+            return self.counts
+        loop = asyncio.get_running_loop()
+        self._open = {record.id: record for record in records}
+        self._tasks = {record.id: loop.create_task(self._one(record)) for record in records}
+        keeper = loop.create_task(self._keep_leases())
+        deadline = loop.time() + self._bound
+        try:
+            pending = set(self._tasks.values())
+            while pending and loop.time() < deadline:
+                _, pending = await asyncio.wait(pending, timeout=SETTLE_SECONDS)
+                await self._settle()
+        finally:
+            await self._end(keeper)
+        self._summary()
+        return self.counts
+
+    async def _one(self, record: Record) -> None:
+        structlog.contextvars.bind_contextvars(trace=record.trace, **names_of(record))
+        async with self._room:
+            try:
+                outcome = await self._work(record)
+            except Exception as error:  # noqa: BLE001 - the policy judges what nobody classified
+                outcome = outcome_of(record, error, self._runtime)
+        self._done.append(outcome)
+
+    async def _end(self, keeper: asyncio.Task[None]) -> None:
+        """Stop what runs, settle what is done, give back the rest."""
+        running = [task for task in self._tasks.values() if not task.done()]
+        for task in running:
+            task.cancel()
+        await asyncio.gather(*running, return_exceptions=True)
+        try:
+            while self._done:
+                await self._settle()
+            if unfinished := list(self._open.values()):
+                await asyncio.to_thread(self._runtime.ledger.release, unfinished)
+                self.counts.released += len(unfinished)
+                log.info("records given back", stage=self._stage.value, count=len(unfinished))
+        finally:
+            keeper.cancel()
+            await asyncio.gather(keeper, *self._hints, return_exceptions=True)
+
+    async def _keep_leases(self) -> None:
+        """Renew every third of the lease; stop the work on records that are no longer ours."""
+        lease = self._runtime.limits.lease_seconds
+        while True:
+            await asyncio.sleep(lease / 3)
+            held = list(self._open.values())
+            try:
+                async with self._ledger_turn:
+                    kept = await asyncio.to_thread(self._runtime.ledger.renew, held, lease)
+            except ClaimXError as error:
+                log.warning("leases not renewed", stage=self._stage.value, reason=str(error))
+                continue
+            for record in held:
+                if record.id not in kept and record.id in self._open:
+                    self._lose(record)
+
+    def _lose(self, record: Record) -> None:
+        del self._open[record.id]
+        self.counts.lost += 1
+        self._tasks[record.id].cancel()
+        log.debug("lease lost", stage=self._stage.value, trace=record.trace, record=record.id)
+
+    async def _settle(self) -> None:
+        """Carry out what is done, in one step of the ledger; tries again while it is away."""
+        batch, self._done = self._done[:SETTLE_AT_ONCE], self._done[SETTLE_AT_ONCE:]
+        batch = [outcome for outcome in batch if outcome.record.id in self._open]
+        if not batch:
+            return
+        for attempt in range(1, SETTLE_TRIES + 1):
+            try:
+                async with self._ledger_turn:
+                    taken = await asyncio.to_thread(self._runtime.ledger.settle, batch)
+                break
+            except ClaimXError:
+                if attempt == SETTLE_TRIES:
+                    for outcome in batch:  # their leases end; nobody can say what was stored
+                        self._open.pop(outcome.record.id, None)
+                    raise
+                await asyncio.sleep(0.1 * 2**attempt)
+        hints: defaultdict[tuple[Stage, str], list[str]] = defaultdict(list)
+        for outcome, ours in zip(batch, taken, strict=True):
+            if outcome.record.id not in self._open:  # found lost while the step ran
+                continue
+            del self._open[outcome.record.id]
+            if ours:
+                self._account(outcome)
+                _hint(outcome, hints)
+            else:
+                self.counts.lost += 1
+        for (stage, affinity), ids in hints.items():
+            sending = asyncio.to_thread(self._runtime.hints.send, stage, ids, affinity)
+            task = asyncio.get_running_loop().create_task(sending)
+            self._hints.add(task)
+            task.add_done_callback(self._hints.discard)
+
+    def _account(self, outcome: Outcome) -> None:
+        """Count and log one settled outcome."""
+        metrics, stage, record = self._runtime.metrics, self._stage.value, outcome.record
+        line = log.bind(stage=stage, trace=record.trace, record=record.id, **names_of(record))
+        if isinstance(outcome, Advance):
+            self.counts.processed += 1
+            metrics.add("processed", stage=stage)
+            line.debug("stage done", to=outcome.stage.value)
+            return
+        failure = outcome.failure
+        told = {
+            "category": failure.category.value,
+            "error": failure.error,
+            "reason": failure.message,
+        }
+        metrics.add("failed", stage=stage, category=failure.category.value)
+        match outcome:
+            case Retried(delay=delay):
+                self.counts.retried += 1
+                metrics.add("retried", stage=stage)
+                line.info("comes again", attempt=record.attempts + 1, delay=round(delay, 3), **told)
+            case Waited(delay=delay):
+                self.counts.waited += 1
+                line.debug("waits", delay=round(delay, 3), **told)
+            case Buried():
+                self.counts.dead += 1
+                metrics.add("dead", stage=stage, category=failure.category.value)
+                line.warning("buried", given_up=failure.reason, attempts=record.attempts, **told)
+
+    def _summary(self) -> None:
+        counts = self.counts
+        log.info(
+            "chunk done",
+            stage=self._stage.value,
+            processed=counts.processed,
+            retried=counts.retried,
+            waited=counts.waited,
+            dead=counts.dead,
+        )
+
+
+def names_of(record: Record) -> dict[str, str]:
+    """Return the ids by which an operator looks for a record."""
+    found = {}
+    for name in ("event_id", "project_id", "media_id"):
+        value = record.data.get(name)
+        if isinstance(value, str) and value:
+            found[name] = value
+    return found
+
+
+def _hint(outcome: Outcome, hints: defaultdict[tuple[Stage, str], list[str]]) -> None:
+    """Note what can be worked on now because of *outcome*; the lake writer needs no hints."""
+    if isinstance(outcome, Advance) and outcome.stage is not Stage.WRITE and not outcome.delay:
+        hints[outcome.stage, outcome.affinity].append(outcome.record.id)
+    if isinstance(outcome, Advance | Buried):
+        for new in outcome.spawn:
+            hints[new.stage, ""].append(new.id)

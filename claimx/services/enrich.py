@@ -1,0 +1,212 @@
+"""
+The stage ENRICH: an event becomes rows for the lake and media to download (domain page, section 1).
+
+What a handler found and that the event is done are one step of the ledger. An event that is given
+up on leaves what it had found, but no row of its own.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterable, Sequence
+from typing import Any
+
+import structlog
+
+from claimx.domain import times
+from claimx.domain.changes import Change, Enrichment, Source
+from claimx.domain.codec import encode_changes, media_to_json
+from claimx.domain.errors import Malformed
+from claimx.domain.events import Event
+from claimx.domain.ports import ClaimXApi
+from claimx.domain.records import (
+    Advance,
+    Buried,
+    Kind,
+    NewRecord,
+    Outcome,
+    Record,
+    Stage,
+    media_record_id,
+)
+from claimx.domain.tables import EVENTS
+from claimx.handlers.registry import handler_for
+from claimx.services.calls import CountedApi, ProjectChecks
+from claimx.services.chunk import BOUND_SECONDS, Chunk, Counts, claim
+from claimx.services.runtime import Runtime
+from claimx.services.settle import outcome_of
+
+log = structlog.get_logger(__name__)
+
+CONCURRENCY = 100  # events worked on at a time; the API's own bound is in its slots
+
+ENRICHED = "enriched"
+UNHANDLED = "unhandled"
+
+_API_CALLS = "api_calls"
+_OURS = frozenset({_API_CALLS, "status", "event_time"})  # what this stage adds to an event's data
+
+
+async def enrich_chunk(
+    ids: Sequence[str],
+    runtime: Runtime,
+    api: ClaimXApi,
+    *,
+    concurrency: int = CONCURRENCY,
+    bound_seconds: float = BOUND_SECONDS,
+) -> Counts:
+    """
+    Enrich those of the events named by *ids* that are due here; safe to repeat, side by side too.
+
+    Raises Unavailable when the ledger does not answer; whatever was claimed then comes again when
+    its lease ends. Cancelled, it settles what is done and gives the rest back.
+    """
+    records = await claim(runtime, Stage.ENRICH, ids)
+    checks = ProjectChecks(api, runtime.gates, runtime.now, runtime.limits.project_fresh)
+    enricher = _Enricher(runtime, api, checks)
+    chunk = Chunk(
+        runtime,
+        Stage.ENRICH,
+        enricher.enrich,
+        concurrency=concurrency,
+        bound_seconds=bound_seconds,
+    )
+    checks.preload(_projects_of(records))
+    try:
+        return await chunk.run(records)
+    finally:
+        await checks.close()
+
+
+class _Enricher:
+    """What the events of one chunk share."""
+
+    def __init__(self, runtime: Runtime, api: ClaimXApi, checks: ProjectChecks) -> None:
+        self._runtime = runtime
+        self._api = api
+        self._checks = checks
+
+    async def enrich(self, record: Record) -> Outcome:
+        """Return what becomes of one event."""
+        api = CountedApi(self._api, self._checks)
+        found = Enrichment()
+        try:
+            event = event_of(record)
+            handled = handler_for(event.type)
+            handler = None
+            if handled is not None:
+                handler, handle = handled
+                await handle(event, api, found)
+            return self._finished(record, event, handler, found, api.calls)
+        except Exception as error:  # noqa: BLE001 - judged by its category, UNKNOWN included
+            return self._failed(record, error, found, api.calls)
+
+    def _finished(
+        self, record: Record, event: Event, handler: str | None, found: Enrichment, calls: int
+    ) -> Advance:
+        status = UNHANDLED if handler is None else ENRICHED
+        total = _calls_before(record) + calls
+        row = event_row(
+            event,
+            handler=handler,
+            api_calls=total,
+            attempts=record.tries + 1,
+            processed_at=times.from_seconds(self._runtime.now()),
+        )
+        data = {**record.data, _API_CALLS: total, "status": status, "event_time": event.time}
+        outcome = Advance(
+            record,
+            Stage.WRITE,
+            data,
+            rows=encode_changes([*found.changes, row]),
+            spawn=downloads(found, record),
+        )
+        if handler is None:
+            self._runtime.metrics.add("unhandled", type=event.type)
+            log.info("no handler", type=event.type, stage=Stage.ENRICH.value)
+        self._count_unconverted(found)
+        return outcome
+
+    def _failed(self, record: Record, error: Exception, found: Enrichment, calls: int) -> Outcome:
+        data = {**record.data, _API_CALLS: _calls_before(record) + calls}
+        outcome = outcome_of(record, error, self._runtime, data=data)
+        if not isinstance(outcome, Buried):
+            return outcome
+        self._count_unconverted(found)
+        rows, spawn = b"", ()
+        try:
+            rows = encode_changes(found.changes) if found.changes else b""
+            spawn = downloads(found, record)
+        except Exception as broken:  # noqa: BLE001 - what cannot be kept must not keep it alive
+            log.warning("partial rows dropped", trace=record.trace, error=type(broken).__name__)
+        return Buried(record, outcome.failure, rows=rows, spawn=spawn, data=data)
+
+    def _count_unconverted(self, found: Enrichment) -> None:
+        for (table, column), count in found.unconverted.items():
+            self._runtime.metrics.add("unconverted", count, table=table, column=column)
+
+
+def event_of(record: Record) -> Event:
+    """Return the record's event; raises Malformed when its data is none."""
+    data = {name: value for name, value in record.data.items() if name not in _OURS}
+    try:
+        return Event.from_json(data)
+    except (KeyError, TypeError, ValueError, AttributeError) as error:
+        raise Malformed(f"the record holds no event ({type(error).__name__})") from None
+
+
+def event_row(
+    event: Event, *, handler: str | None, api_calls: int, attempts: int, processed_at: times.Micros
+) -> Change:
+    """Return the event's own row, which says that it was finished."""
+    listed = json.dumps(list(event.media_ids)) if event.media_ids else None
+    return Change(
+        table=EVENTS.name,
+        values={
+            "event_id": event.event_id,
+            "event_type": event.type,
+            "project_id": event.project_id,
+            "media_id": event.media_id,
+            "media_ids": listed,
+            "task_assignment_id": event.task_assignment_id,
+            "video_collaboration_id": event.video_collaboration_id,
+            "master_file_name": event.master_file_name,
+            "ingested_at": event.time,
+            "event_date": times.day_of(event.time).isoformat(),
+            "status": UNHANDLED if handler is None else ENRICHED,
+            "handler": handler,
+            "api_calls": api_calls,
+            "attempts": attempts,
+            "processed_at": processed_at,
+        },
+        source=Source.RESULT,
+        event_id=event.event_id,
+        event_time=event.time,
+    )
+
+
+def downloads(found: Enrichment, record: Record) -> tuple[NewRecord, ...]:
+    """Return a record for each media file found; a file that is named twice is fetched once."""
+    items = {item.media_id: item for item in found.media}
+    return tuple(
+        NewRecord(
+            id=media_record_id(item.media_id),
+            kind=Kind.MEDIA,
+            stage=Stage.DOWNLOAD,
+            data=media_to_json(item),
+            trace=record.trace,
+            revive=True,
+        )
+        for item in items.values()
+    )
+
+
+def _calls_before(record: Record) -> int:
+    """Return the calls of earlier tries."""
+    before: Any = record.data.get(_API_CALLS, 0)
+    return before if isinstance(before, int) else 0
+
+
+def _projects_of(records: Iterable[Record]) -> list[str]:
+    ids = (record.data.get("project_id") for record in records)
+    return [project_id for project_id in ids if isinstance(project_id, str)]

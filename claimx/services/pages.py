@@ -1,0 +1,208 @@
+"""What a page of the source becomes: rows nobody knows yet, stored as page records."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+import structlog
+
+from claimx.domain.errors import ClaimXError, Malformed
+from claimx.domain.events import Event, parse
+from claimx.domain.polling import TIME, bundles, moved, plain_row, spans
+from claimx.domain.ports import Checkpoint, SourceRow
+from claimx.domain.records import Kind, NewRecord, Stage, event_record_id, page_record_id
+from claimx.domain.times import Micros
+from claimx.services.runtime import Runtime
+
+log = structlog.get_logger(__name__)
+
+RECORD_ROWS = 2000  # a worker is through with these well within its lease
+RECORD_BYTES = 4 * 1024 * 1024
+RECORDS_A_STEP = 8  # so that one step of the ledger carries at most 32 MiB
+
+
+@dataclass(slots=True)
+class Sifted:
+    """A page's rows with their sizes that are new here, and how many were not, by who knew them."""
+
+    fresh: list[tuple[dict[str, Any], int]] = field(default_factory=list)
+    malformed: int = 0
+    doubled: int = 0
+    seen: int = 0
+    in_lake: int = 0
+
+    @property
+    def known(self) -> int:
+        """Return how many rows are duplicates."""
+        return self.doubled + self.seen + self.in_lake
+
+
+def read_row(row: SourceRow) -> tuple[str, Event | Exception]:
+    """
+    Return the id of the record that a row becomes, and the event or why there is none.
+
+    A row that is no event has an id by its content, so that reading it again is no second dead
+    letter. Never raises: a parser's own fault is a reason like any other, and stops no page.
+    """
+    try:
+        event = parse(row)
+    except Exception as error:  # noqa: BLE001 - one bad row never stops a page
+        text = json.dumps(row, sort_keys=True, ensure_ascii=True, default=repr)
+        return event_record_id(f"malformed-{hashlib.sha256(text.encode()).hexdigest()}"), error
+    return event_record_id(event.event_id), event
+
+
+def sift(
+    runtime: Runtime,
+    rows: Sequence[SourceRow],
+    *,
+    ask_lake: Callable[[Micros], bool],
+    lake_may_fail: bool,
+) -> Sifted:
+    """
+    Drop the rows that are known already: within the page, to the ledger, to the lake.
+
+    The lake is asked only about events that the ledger has not seen and whose ingestion time
+    *ask_lake* says could have been finished in a life that the ledger does not remember: of a
+    healthy poller's rows there are none, because a look-up reads the ids of whole days. With
+    *lake_may_fail*, a lake that is away lets them through: they are done again, to the same rows.
+    """
+    found = Sifted()
+    first: dict[str, tuple[tuple[dict[str, Any], int], Event | None]] = {}
+    for row in rows:
+        plain = _storable(row)
+        record_id, read = read_row(plain[0])
+        if record_id in first:
+            found.doubled += 1
+        else:
+            first[record_id] = (plain, read if isinstance(read, Event) else None)
+    seen = runtime.ledger.seen(list(first)) if first else set()
+    found.seen = len(seen & first.keys())
+    in_doubt = [
+        event
+        for record_id, (_, event) in first.items()
+        if record_id not in seen and event is not None and ask_lake(event.source_time)
+    ]
+    in_lake = _in_lake(runtime, in_doubt, may_fail=lake_may_fail)
+    for record_id, (plain, event) in first.items():
+        if record_id in seen:
+            continue
+        if event is not None and event.event_id in in_lake:
+            found.in_lake += 1
+            continue
+        found.malformed += event is None
+        found.fresh.append(plain)
+    _count(runtime, found)
+    return found
+
+
+def store(
+    runtime: Runtime,
+    cursor: str,
+    checkpoint: Checkpoint | None,
+    rows: Sequence[tuple[dict[str, Any], int]],
+    *,
+    after: Micros,
+    last: Micros,
+    fence: int,
+) -> tuple[Checkpoint | None, int]:
+    """
+    Store new rows as page records and move the checkpoint to *last*, where the page ended.
+
+    Returns the new checkpoint and the number of records; None when another poller was faster.
+    A page too large for one step is stored in several, and only the last moves the checkpoint: a
+    crash between them reads the page again, and what was stored is seen by then.
+    """
+    records = list(bundles(rows, min(runtime.limits.poll_batch, RECORD_ROWS), RECORD_BYTES))
+    steps = [records[at : at + RECORDS_A_STEP] for at in range(0, len(records), RECORDS_A_STEP)]
+    ids: list[str] = []
+    for number, step in enumerate(steps or [[]], start=1):
+        version = checkpoint.version if checkpoint else 0
+        pages = [
+            NewRecord(
+                page_record_id(f"{cursor}:{version + 1}:{index}"),
+                Kind.PAGE,
+                Stage.INGEST,
+                {"rows": bundle},
+                runtime.new_trace(),
+            )
+            for index, bundle in enumerate(step)
+        ]
+        target = moved(checkpoint, last if number >= len(steps) else after)
+        checkpoint = runtime.ledger.store_page(cursor, checkpoint, target, pages, fence)
+        ids += [page.id for page in pages] if checkpoint else []
+        if checkpoint is None:
+            break
+    if ids:
+        runtime.hints.send(Stage.INGEST, ids)
+    return checkpoint, len(ids)
+
+
+class Pressure:
+    """How much work is under way, rows in page records included, without a census for each page."""
+
+    def __init__(self, runtime: Runtime) -> None:
+        self._runtime = runtime
+        self._waiting = self._count_pages()
+
+    def in_flight(self) -> int:
+        """Return the active events and media, and about how many rows wait to become such."""
+        return self._runtime.ledger.active() + self._waiting
+
+    def stored(self, rows: int) -> None:
+        """Note rows that went into page records."""
+        self._waiting += rows
+
+    def too_high(self, limit: int) -> bool:
+        """Say whether *limit* is reached; looks closer before it says yes."""
+        if self.in_flight() < limit:
+            return False
+        self._waiting = self._count_pages()
+        return self.in_flight() >= limit
+
+    def _count_pages(self) -> int:
+        pages = self._runtime.ledger.census().active.get(Kind.PAGE, 0)
+        return pages * min(self._runtime.limits.poll_batch, RECORD_ROWS)
+
+
+def _storable(row: SourceRow) -> tuple[dict[str, Any], int]:
+    """Return the row as JSON; one that cannot be is told in words, and so becomes a dead letter."""
+    try:
+        return plain_row(row)
+    except Malformed as error:
+        return plain_row({"_unreadable": error.message, "_row": _shown(row), TIME: row[TIME]})
+
+
+def _shown(row: SourceRow) -> str:
+    try:
+        return repr(row)[:4000]
+    except Exception as error:  # noqa: BLE001 - a value whose own repr fails is still only one bad row
+        return f"not printable: {type(error).__name__}"
+
+
+def _in_lake(runtime: Runtime, events: Sequence[Event], *, may_fail: bool) -> set[str]:
+    found: set[str] = set()
+    for since, until in spans(event.time for event in events):
+        ids = [event.event_id for event in events if since <= event.time <= until]
+        try:
+            found |= runtime.lake.known_events(ids, since, until)
+        except ClaimXError as error:
+            if not may_fail:
+                raise
+            log.warning(
+                "the lake cannot say what it has; these events may be done again",
+                events=len(ids),
+                category=error.category.value,
+                error=str(error),
+            )
+    return found
+
+
+def _count(runtime: Runtime, found: Sifted) -> None:
+    for layer, count in (("page", found.doubled), ("seen", found.seen), ("lake", found.in_lake)):
+        if count:
+            runtime.metrics.add("duplicates", count, layer=layer)

@@ -1,0 +1,285 @@
+"""
+The poll: new rows of the source into the ledger, again and again, by one poller at a time.
+
+A crash anywhere leaves the checkpoint where the last stored page put it; the next poll reads on
+from there, and what had been stored is known by its ids.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from datetime import datetime
+from enum import StrEnum
+
+import structlog
+
+from claimx.domain.errors import ClaimXError, ErrorCategory
+from claimx.domain.polling import LIVE, TIME, Window, live_window, moved
+from claimx.domain.ports import Checkpoint
+from claimx.domain.times import MICROS_PER_SECOND, Micros, from_datetime, from_seconds, to_iso
+from claimx.services.pages import Pressure, sift, store
+from claimx.services.runtime import Runtime
+
+log = structlog.get_logger(__name__)
+
+LOCK_SECONDS = 30.0
+"""
+How long a poller that died keeps others waiting.
+
+Shorter than a slow query may take: then a second poller reads the same page, and the ledger takes
+it from whoever comes first.
+"""
+
+CYCLE_SECONDS = 25.0
+MAX_EXCLUDED = 5000  # ids named in a query; the rest is told apart by the ledger
+MEMORY_SECONDS = 600.0  # rows younger than this were not finished before the ledger's oldest copy
+
+
+class Stop(StrEnum):
+    """Why a poll ended."""
+
+    DRY = "dry"
+    TIME = "out of time"
+    PRESSURE = "back-pressure"
+    BUSY = "another poller is at work"
+    SUPERSEDED = "another poller was faster"
+    FAILED = "failed"
+
+
+@dataclass(slots=True)
+class PollReport:
+    """
+    What one poll did; *rows* were read, *fresh* of them stored in *records* page records.
+
+    *lag_seconds* is how far behind now the source is known to be read (None when nothing was
+    learnt); *error* is for people.
+    """
+
+    cursor: str
+    stopped: Stop = Stop.DRY
+    dry_run: bool = False
+    pages: int = 0
+    rows: int = 0
+    fresh: int = 0
+    known: int = 0
+    malformed: int = 0
+    records: int = 0
+    window: Window | None = None
+    checkpoint: Checkpoint | None = None
+    lag_seconds: float | None = None
+    error: str = ""
+    category: ErrorCategory | None = None
+
+
+def poll_once(
+    runtime: Runtime, *, dry_run: bool = False, seconds: float | None = None
+) -> PollReport:
+    """
+    Read the source from the checkpoint on until it is dry, too much is in flight, or time is up.
+
+    Takes *seconds*, by default most of the poll interval and at most 25, plus one query. With
+    *dry_run* nothing is locked, stored or sent. Failures of source, ledger and lake end the poll
+    and stand in the report; the next one tries again.
+    """
+    report = PollReport(LIVE, dry_run=dry_run)
+    budget = min(CYCLE_SECONDS, runtime.limits.poll_interval * 0.9) if seconds is None else seconds
+    lease = f"poll:{LIVE}"
+    try:
+        fence = 0 if dry_run else runtime.gates.lock(lease, runtime.holder, LOCK_SECONDS)
+        if fence is None:
+            report.stopped = Stop.BUSY
+            return report
+        try:
+            _Cycle(runtime, report, fence, runtime.now() + budget).run()
+        finally:
+            if not dry_run:
+                runtime.gates.unlock(lease, runtime.holder)
+    except ClaimXError as error:
+        note_failure(report, error)
+    if report.lag_seconds is not None and not dry_run:
+        runtime.metrics.set("poll_lag_seconds", report.lag_seconds, cursor=LIVE)
+    _tell(report)
+    return report
+
+
+def note_failure(report: PollReport, error: ClaimXError) -> None:
+    """Write an expected failure into the report and the log."""
+    report.stopped, report.error, report.category = Stop.FAILED, str(error), error.category
+    write = log.error if error.category is ErrorCategory.PERMANENT else log.warning
+    write(
+        "poll failed; the next one tries again",
+        cursor=report.cursor,
+        category=error.category.value,
+        error=str(error),
+        status=error.status,
+    )
+
+
+class _Cycle:
+    """One poll under its lease."""
+
+    def __init__(self, runtime: Runtime, report: PollReport, fence: int, deadline: float) -> None:
+        self._runtime = runtime
+        self._report = report
+        self._fence = fence
+        self._deadline = deadline
+        self._half_time = deadline - (deadline - runtime.now()) / 2
+
+    def run(self) -> None:
+        """Read page after page."""
+        runtime, report, limits = self._runtime, self._report, self._runtime.limits
+        report.checkpoint = runtime.ledger.checkpoint(LIVE)
+        origin, born = self._anchors()
+        window = live_window(
+            report.checkpoint, origin, runtime.now(), limits.poll_overlap, limits.poll_settle
+        )
+        report.window = window
+        pressure = Pressure(runtime)
+        read_before = report.checkpoint.source_time if report.checkpoint else window.after
+        exclude = self._in_overlap(window, read_before)
+        at = window.after
+        report.stopped = Stop.DRY
+        while at < window.until:
+            if stop := self._must_stop(pressure):
+                report.stopped = stop
+                break
+            at = self._past_overlap(at, read_before)
+            rows = runtime.source.page(at, window.until, limits.poll_batch, exclude)
+            if not rows:
+                at = window.until
+                break
+            last = int(rows[-1][TIME])
+            report.pages += 1
+            report.rows += len(rows)
+            runtime.metrics.add("poll_rows", len(rows), cursor=LIVE)
+            sifted = sift(runtime, rows, ask_lake=self._could_be_old(born), lake_may_fail=True)
+            report.known += sifted.known
+            report.fresh += len(sifted.fresh)
+            report.malformed += sifted.malformed
+            pressure.stored(len(sifted.fresh))
+            if not self._keep(sifted.fresh, at, last):
+                report.stopped = Stop.SUPERSEDED
+                break
+            at = last
+        report.lag_seconds = max(0.0, runtime.now() - max(at, read_before) / MICROS_PER_SECOND)
+
+    def _keep(
+        self, fresh: list[tuple[dict[str, object], int]], after: Micros, last: Micros
+    ) -> bool:
+        """Store the page, if it says anything new; False when another poller was faster."""
+        report = self._report
+        current = report.checkpoint
+        if report.dry_run:
+            return True
+        if current and not fresh and moved(current, last) == current.source_time:
+            return True
+        checkpoint, records = store(
+            self._runtime, LIVE, current, fresh, after=after, last=last, fence=self._fence
+        )
+        report.records += records
+        if checkpoint is None:
+            return False
+        report.checkpoint = checkpoint
+        return self._renewed()
+
+    def _renewed(self) -> bool:
+        runtime = self._runtime
+        fence = runtime.gates.lock(f"poll:{LIVE}", runtime.holder, LOCK_SECONDS)
+        if fence is None:
+            return False
+        self._fence = max(self._fence, fence)
+        return True
+
+    def _must_stop(self, pressure: Pressure) -> Stop | None:
+        runtime = self._runtime
+        if runtime.now() >= self._deadline:
+            return Stop.TIME
+        if not self._report.dry_run and pressure.too_high(runtime.limits.max_in_flight):
+            log.warning(
+                "back-pressure: the poll pauses until work in flight is done",
+                in_flight=pressure.in_flight(),
+                limit=runtime.limits.max_in_flight,
+                setting="CLAIMX_MAX_IN_FLIGHT",
+            )
+            return Stop.PRESSURE
+        return None
+
+    def _anchors(self) -> tuple[Micros, Micros]:
+        """
+        Return where this ledger's first poll began reading, and when that was.
+
+        Kept beside the checkpoint from the very first poll on: else an empty source would let the
+        start slide along with the clock, over rows of a time when nobody polled.
+        """
+        runtime, report = self._runtime, self._report
+        start, born = f"{LIVE}:start", f"{LIVE}:born"
+        kept, since = runtime.ledger.checkpoint(start), runtime.ledger.checkpoint(born)
+        origin = kept.source_time if kept else first_start(runtime)
+        birth = since.source_time if since else from_seconds(runtime.now())
+        if not report.dry_run:
+            if since is None:
+                runtime.ledger.store_page(born, None, birth, [], self._fence)
+            if kept is None:
+                runtime.ledger.store_page(start, None, origin, [], self._fence)
+        return origin, birth
+
+    def _could_be_old(self, born: Micros) -> Callable[[Micros], bool]:
+        """
+        Return what says of an unseen row that the lake may have it.
+
+        That takes a ledger that has forgotten: it was lost (rows from before its birth), put back
+        to an older copy, or the row is from beyond its dedup window (old rows).
+        """
+        memory = max(MEMORY_SECONDS, self._runtime.limits.poll_overlap)
+        oldest = from_seconds(self._runtime.now() - memory)
+        return lambda source_time: source_time <= born or source_time < oldest
+
+    def _in_overlap(self, window: Window, read_before: Micros) -> list[str]:
+        """Return ids that the lake has in what is read a second time; none when it cannot say."""
+        if read_before <= window.after:
+            return []
+        overlap = from_seconds(self._runtime.limits.poll_overlap)
+        try:  # an event's own time lies somewhat before its ingestion
+            return self._runtime.lake.recent_events(
+                window.after - overlap, read_before, MAX_EXCLUDED
+            )
+        except ClaimXError as error:
+            log.info("the overlap is read in full", error=str(error), category=error.category.value)
+            return []
+
+    def _past_overlap(self, at: Micros, read_before: Micros) -> Micros:
+        """Leave an overlap that takes half of the time, or nothing new would ever be read."""
+        if at >= read_before or self._runtime.now() < self._half_time:
+            return at
+        log.warning(
+            "the overlap holds more rows than can be read again in time; going on with new ones",
+            skipped_seconds=(read_before - at) / MICROS_PER_SECOND,
+            setting="CLAIMX_POLL_OVERLAP_SECONDS",
+        )
+        return read_before
+
+
+def first_start(runtime: Runtime) -> Micros:
+    """Return where a poller without a checkpoint begins: a fixed time, or a span back from now."""
+    start = runtime.limits.poll_start
+    if isinstance(start, datetime):
+        return from_datetime(start)
+    return from_seconds(runtime.now() - start)
+
+
+def _tell(report: PollReport) -> None:
+    if report.stopped is Stop.FAILED or not report.rows:
+        return
+    log.info(
+        "polled",
+        stopped=report.stopped.value,
+        pages=report.pages,
+        rows=report.rows,
+        fresh=report.fresh,
+        known=report.known,
+        malformed=report.malformed,
+        records=report.records,
+        dry_run=report.dry_run,
+        checkpoint=to_iso(report.checkpoint.source_time) if report.checkpoint else None,
+    )

@@ -1,0 +1,347 @@
+"""The gates' contract, held by both implementations; "a" and "b" are two processes."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from typing import Any
+
+import pytest
+import redis
+from conftest import free_port
+
+from claimx.adapters.gates import RedisGates
+from claimx.adapters.memory.gates import MemoryGates
+from claimx.adapters.redis_client import connect
+from claimx.domain.circuit import CircuitSettings
+
+OPEN_SECONDS = 0.15
+SETTINGS = CircuitSettings(open_seconds=OPEN_SECONDS, trial_seconds=0.5)
+BACK_OFF = CircuitSettings(
+    failures=1, open_seconds=0.05, trials=1, successes=1, longest_open_seconds=0.1
+)
+
+
+@dataclass
+class Shared:
+    """Two processes' gates over one store, and how to let time pass for it."""
+
+    a: Any
+    b: Any
+    sleep: Callable[[float], None]
+
+
+@pytest.fixture(params=["memory", "redis"])
+def shared(request: pytest.FixtureRequest) -> Iterator[Shared]:
+    named = {"auth": BACK_OFF}
+    if request.param == "memory":
+        clock = [1000.0]
+
+        def forward(seconds: float) -> None:
+            clock[0] += seconds
+
+        gates = MemoryGates(lambda: clock[0], SETTINGS, circuits=named)
+        yield Shared(gates, gates, forward)
+        return
+    url = request.getfixturevalue("redis_url")
+    clients = [redis.Redis.from_url(url), redis.Redis.from_url(url)]
+    a, b = (
+        RedisGates(client, "t:", SETTINGS, circuits=named, fresh_seconds=0) for client in clients
+    )
+    yield Shared(a, b, time.sleep)
+    for client in clients:
+        client.close()
+
+
+def opened(shared: Shared) -> None:
+    for _ in range(5):
+        shared.a.circuit("api").report(0, 1)
+
+
+def half_open(shared: Shared) -> None:
+    opened(shared)
+    shared.sleep(OPEN_SECONDS + 0.01)
+
+
+def test_a_closed_circuit_lets_every_call_through(shared):
+    assert shared.a.circuit("api").permit(1000) == (1000, 0.0)
+    assert shared.a.circuits() == {}
+
+
+def test_failures_in_a_row_are_counted_over_all_processes(shared):
+    for gates in (shared.a, shared.b, shared.a, shared.b):
+        gates.circuit("api").report(0, 1)
+    before = shared.a.circuit("api").permit(1)
+
+    shared.b.circuit("api").report(0, 1)
+
+    granted, wait = shared.a.circuit("api").permit(10)
+    assert before == (1, 0.0)
+    assert granted == 0
+    assert 0 < wait <= OPEN_SECONDS + 0.001
+    assert shared.b.circuits()["api"]["state"] == "open"
+
+
+def test_a_success_anywhere_begins_the_count_anew(shared):
+    shared.a.circuit("api").report(0, 4)
+    shared.b.circuit("api").report(1, 0)
+
+    shared.a.circuit("api").report(0, 4)
+
+    assert shared.a.circuit("api").permit(1) == (1, 0.0)
+    assert shared.a.circuits()["api"] == {
+        "state": "closed",
+        "failures": 4,
+        "open_for_seconds": 0.0,
+    }
+
+
+def test_a_report_counts_its_successes_before_its_failures(shared):
+    shared.a.circuit("api").report(0, 4)
+
+    shared.a.circuit("api").report(7, 1)
+
+    assert shared.a.circuits()["api"]["failures"] == 1
+
+
+def test_circuits_are_independent_of_each_other(shared):
+    opened(shared)
+
+    assert shared.a.circuit("onelake").permit(1) == (1, 0.0)
+
+
+def test_half_open_hands_out_three_trials_in_total(shared):
+    half_open(shared)
+
+    first, _ = shared.a.circuit("api").permit(2)
+    second, wait = shared.b.circuit("api").permit(20)
+    third, _ = shared.a.circuit("api").permit(1)
+
+    assert (first, second, third) == (2, 1, 0)
+    assert wait > 0
+    assert shared.a.circuits()["api"]["state"] == "half-open"
+
+
+def test_two_trial_successes_close_it_for_everybody(shared):
+    half_open(shared)
+    shared.a.circuit("api").permit(3)
+
+    shared.a.circuit("api").report(1, 0)
+    after_one, _ = shared.b.circuit("api").permit(5)
+    shared.b.circuit("api").report(1, 0)
+
+    assert after_one == 0
+    assert shared.b.circuit("api").permit(5) == (5, 0.0)
+    assert shared.a.circuits() == {}
+
+
+def test_one_trial_failure_opens_it_again(shared):
+    half_open(shared)
+    shared.a.circuit("api").permit(3)
+    shared.a.circuit("api").report(1, 0)
+
+    shared.b.circuit("api").report(0, 1)
+
+    granted, wait = shared.a.circuit("api").permit(1)
+    assert granted == 0
+    assert 0 < wait <= OPEN_SECONDS + 0.001
+
+
+def test_outcomes_of_calls_that_began_before_it_opened_change_nothing(shared):
+    opened(shared)
+    shared.a.circuit("api").report(5, 0)
+    while_open, _ = shared.a.circuit("api").permit(1)
+    shared.sleep(OPEN_SECONDS + 0.01)
+
+    shared.a.circuit("api").report(0, 3)  # nobody has a trial yet
+
+    assert while_open == 0
+    assert shared.a.circuit("api").permit(5)[0] == 3
+
+
+def test_a_trial_without_a_verdict_can_be_given_back(shared):
+    half_open(shared)
+    shared.a.circuit("api").permit(3)
+
+    shared.a.circuit("api").give_back(1)
+
+    assert shared.b.circuit("api").permit(5)[0] == 1
+
+
+def test_trials_of_a_process_that_died_are_handed_out_anew(shared):
+    half_open(shared)
+    shared.a.circuit("api").permit(3)
+    while_out = shared.b.circuit("api").permit(1)[0]
+
+    shared.sleep(0.51)
+
+    assert while_out == 0
+    assert shared.b.circuit("api").permit(5)[0] == 3
+
+
+def test_the_auth_door_opens_for_one_probe_at_a_time_at_growing_distances(shared):
+    auth_a, auth_b = shared.a.circuit("auth"), shared.b.circuit("auth")
+    auth_a.report(0, 1)
+    first_wait = auth_b.permit(1)[1]
+    shared.sleep(0.06)
+    probes = [auth_a.permit(1)[0], auth_b.permit(1)[0]]
+    auth_a.report(0, 1)
+    second_wait = auth_b.permit(1)[1]
+    shared.sleep(0.11)
+    auth_b.permit(1)
+    auth_b.report(1, 0)
+
+    assert probes == [1, 0]
+    assert 0 < first_wait <= 0.0501 < second_wait <= 0.1001
+    assert auth_a.permit(9) == (9, 0.0)
+
+
+def test_slots_are_never_more_than_the_limit_over_all_processes(shared):
+    a = shared.a.take_slots("api", 15, 20, "a")
+    b = shared.b.take_slots("api", 15, 20, "b")
+
+    assert len(a) == 15
+    assert len(b) == 5
+    assert len(set(a + b)) == 20
+    assert shared.a.take_slots("api", 1, 20, "c") == []
+
+
+def test_slots_given_back_are_free_at_once(shared):
+    slots = shared.a.take_slots("api", 3, 3, "a")
+
+    shared.a.free_slots("api", slots[:2])
+
+    assert len(shared.b.take_slots("api", 3, 3, "b")) == 2
+
+
+def test_renewing_says_which_slots_are_still_held(shared):
+    slots = shared.a.take_slots("api", 2, 5, "a")
+    shared.a.free_slots("api", slots[:1])
+
+    assert shared.a.renew_slots("api", slots) == slots[1:]
+    assert shared.a.renew_slots("api", []) == []
+
+
+def test_while_one_process_waits_the_other_keeps_no_more_than_its_share(shared):
+    slots = shared.a.take_slots("api", 10, 10, "a")
+    alone = shared.a.fair_share("api", 10, "a")
+    shared.b.take_slots("api", 8, 10, "b")  # gets none: it waits
+
+    share = shared.a.fair_share("api", 10, "a")
+    shared.a.free_slots("api", slots[:2])
+
+    assert (alone, share) == (10, 5)
+    assert shared.a.take_slots("api", 2, 10, "a") == []
+    assert len(shared.b.take_slots("api", 8, 10, "b")) == 2
+
+
+def test_tokens_come_at_the_rate_over_all_processes(shared):
+    first, _ = shared.a.take_tokens("api", 5, 10.0)
+    second, wait = shared.b.take_tokens("api", 5, 10.0)
+    shared.sleep(wait + 0.002)
+
+    third, _ = shared.a.take_tokens("api", 1, 10.0)
+
+    assert first == 1  # a tenth of a second's worth
+    assert second == 0
+    assert 0 < wait <= 0.101
+    assert third == 1
+    assert shared.a.take_tokens("api", 7, 0.0) == (7, 0.0)
+
+
+def test_a_lock_is_one_holders_and_its_fence_grows_with_every_take(shared):
+    first = shared.a.lock("poll", "a", 0.1)
+    refused = shared.b.lock("poll", "b", 0.1)
+    extended = shared.a.lock("poll", "a", 0.1)
+    shared.sleep(0.12)
+    after_expiry = shared.b.lock("poll", "b", 5)
+    shared.b.unlock("poll", "b")
+    again = shared.a.lock("poll", "a", 5)
+
+    assert refused is None
+    assert extended == first
+    assert first < after_expiry < again
+
+
+def test_nobody_unlocks_what_another_holds(shared):
+    shared.a.lock("poll", "a", 5)
+
+    shared.b.unlock("poll", "b")
+
+    assert shared.b.lock("poll", "b", 5) is None
+
+
+def test_known_projects_are_forgotten_after_their_time(shared):
+    shared.a.mark_known(["1", "2"], 0.1)
+    shared.a.mark_known(["3"], 0)
+    known = shared.b.known_projects(["1", "2", "3", "4"])
+    shared.sleep(0.12)
+
+    assert known == {"1", "2"}
+    assert shared.b.known_projects(["1", "2"]) == set()
+    assert shared.b.known_projects([]) == set()
+
+
+def test_processes_are_seen_until_their_announcement_ends(shared):
+    shared.a.beat("worker", "host:1", {"health": "127.0.0.1:9"}, 0.1)
+    shared.a.beat("beat", "host:2", {}, 5)
+    both = shared.b.processes()
+    shared.sleep(0.12)
+
+    assert both == [
+        {"role": "beat", "name": "host:2"},
+        {"role": "worker", "name": "host:1", "health": "127.0.0.1:9"},
+    ]
+    assert [info["name"] for info in shared.b.processes()] == ["host:2"]
+
+
+@pytest.fixture
+def away() -> Iterator[RedisGates]:
+    """Gates whose Redis is not there."""
+    client = connect(f"redis://127.0.0.1:{free_port()}/0", "", quick=True)
+    yield RedisGates(client)
+    client.close()
+
+
+def test_without_redis_circuits_are_closed_and_nothing_scarce_is_promised(away):
+    circuit = away.circuit("api")
+    circuit.report(0, 50)
+
+    assert circuit.permit(7) == (7, 0.0)
+    assert away.circuits() == {}
+    assert away.take_slots("api", 5, 20, "a") == []
+    assert away.renew_slots("api", ["a/1"]) == []
+    assert away.take_tokens("api", 1, 10.0)[0] == 0
+    assert away.lock("poll", "a", 5) is None
+    assert away.known_projects(["1"]) == set()
+    assert away.processes() == []
+    away.mark_known(["1"], 5)
+    away.free_slots("api", ["a/1"])
+    away.unlock("poll", "a")
+
+
+def test_a_closed_verdict_is_believed_for_a_moment_without_asking_redis(redis_url):
+    client = redis.Redis.from_url(redis_url)
+    circuit = RedisGates(client, fresh_seconds=30).circuit("api")
+    circuit.permit(1)
+    before = client.info("commandstats").get("cmdstat_evalsha", {}).get("calls", 0)
+
+    for _ in range(100):
+        circuit.permit(1)
+        circuit.report(1, 0)
+
+    after = client.info("commandstats").get("cmdstat_evalsha", {}).get("calls", 0)
+    client.close()
+    assert after == before
+
+
+def test_a_success_is_reported_at_once_while_there_are_failures_to_clear(redis_url):
+    client = redis.Redis.from_url(redis_url)
+    gates = RedisGates(client, fresh_seconds=30)
+    gates.circuit("api").report(0, 4)
+
+    gates.circuit("api").report(1, 0)
+
+    assert RedisGates(client).circuits() == {}
+    client.close()

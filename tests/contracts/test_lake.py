@@ -1,0 +1,412 @@
+"""What every lake promises (domain page, section 4), for the one in memory and the real one."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from claimx.adapters.lake import DeltaLake
+from claimx.adapters.memory.lake import MemoryLake
+from claimx.domain.changes import Change, Source
+from claimx.domain.tables import (
+    ATTACHMENTS,
+    CONTACTS,
+    EVENTS,
+    MEDIA,
+    PROJECTS,
+    TABLES,
+    TASKS,
+    Table,
+)
+
+SECOND = 1_000_000
+T0 = 1_790_000_000 * SECOND
+DAY = 86_400 * SECOND
+
+
+def paths_below(folder: Path) -> dict[str, str]:
+    return {name: str(folder / name) for name in TABLES}
+
+
+@pytest.fixture(params=["memory", "delta"])
+def lake(request, tmp_path):
+    if request.param == "memory":
+        return MemoryLake()
+    return DeltaLake(paths_below(tmp_path), sleep=lambda _: None, chance=lambda: 0.0)
+
+
+def answer(table: Table, at: int, event: str = "e1", time: int = 0, **values) -> Change:
+    return Change(table.name, values, Source.ANSWER, event, T0 + time, T0 + at)
+
+
+def fact(table: Table, event: str = "e1", time: int = 0, **values) -> Change:
+    return Change(table.name, values, Source.EVENT, event, T0 + time)
+
+
+def link(at: int, event: str = "e1", **values) -> Change:
+    values = {"contact_type": "POLICYHOLDER", "is_primary_contact": False} | values
+    return Change(CONTACTS.name, values, Source.LINK, event, T0, T0 + at)
+
+
+def event_row(event_id: str, time: int = 0, **values) -> Change:
+    values = {"event_id": event_id, "event_type": "X", "ingested_at": T0 + time} | values
+    return Change(EVENTS.name, values, Source.RESULT, event_id, T0 + time)
+
+
+def result(status: str, at: int, event: str = "e1", **values) -> Change:
+    values = {"media_id": "m1", "status": status} | values
+    return Change(ATTACHMENTS.name, values, Source.RESULT, event, T0, T0 + at)
+
+
+def only_row(lake, table):
+    (row,) = lake.rows(table)
+    return row
+
+
+def test_a_first_change_makes_a_full_row(lake):
+    change = answer(PROJECTS, 5, project_id="p1", status="OPEN", year_built=1999)
+
+    written = lake.upsert(PROJECTS, [change], T0 + 9)
+
+    row = only_row(lake, PROJECTS)
+    assert tuple(row) == PROJECTS.column_names
+    assert (row["status"], row["year_built"], row["city"]) == ("OPEN", 1999, None)
+    assert (row["event_id"], row["last_enriched_at"]) == ("e1", T0 + 5)
+    assert row["created_at"] == row["updated_at"] == T0 + 9
+    assert (written.inserted, written.updated, written.unchanged) == (1, 0, 0)
+
+
+def test_writing_twice_changes_nothing(lake):
+    changes = [
+        answer(PROJECTS, 5, project_id="p1", status="OPEN"),
+        fact(PROJECTS, "e2", 7, project_id="p1", policyholder_invited_at=T0 + 7),
+        fact(PROJECTS, "e3", 8, project_id="p1", master_file_name="MFN"),
+    ]
+    first = lake.upsert(PROJECTS, changes, T0 + 9)
+    before = lake.rows(PROJECTS)
+
+    second = lake.upsert(PROJECTS, changes, T0 + 99)
+
+    assert lake.rows(PROJECTS) == before
+    assert (second.inserted, second.updated, second.unchanged) == (0, 0, 1)
+    assert second.version == first.version
+
+
+def test_a_newer_answer_wins_and_its_null_clears(lake):
+    lake.upsert(PROJECTS, [answer(PROJECTS, 5, project_id="p1", status="OPEN", city="Ulm")], T0)
+
+    newer = answer(PROJECTS, 6, "e2", project_id="p1", status=None, city="Ulm")
+    written = lake.upsert(PROJECTS, [newer], T0 + 50)
+
+    row = only_row(lake, PROJECTS)
+    assert (row["status"], row["city"], row["event_id"]) == (None, "Ulm", "e2")
+    assert (row["created_at"], row["updated_at"]) == (T0, T0 + 50)
+    assert written.updated == 1
+
+
+def test_an_older_answer_is_stale_however_late_it_comes(lake):
+    lake.upsert(PROJECTS, [answer(PROJECTS, 6, project_id="p1", status="OPEN")], T0)
+
+    stale = answer(PROJECTS, 5, "e2", project_id="p1", status="OLD", city="Ulm")
+    written = lake.upsert(PROJECTS, [stale], T0 + 50)
+
+    row = only_row(lake, PROJECTS)
+    assert (row["status"], row["city"], row["updated_at"]) == ("OPEN", None, T0)
+    assert written.unchanged == 1
+
+
+def test_a_column_that_nobody_speaks_of_stays(lake):
+    lake.upsert(TASKS, [answer(TASKS, 5, assignment_id="7", status="NEW", mfn="M")], T0)
+
+    lake.upsert(TASKS, [answer(TASKS, 6, assignment_id="7", status="DONE")], T0 + 1)
+
+    row = only_row(lake, TASKS)
+    assert (row["status"], row["mfn"]) == ("DONE", "M")
+
+
+def test_the_same_answer_asked_later_moves_only_the_guard(lake):
+    lake.upsert(PROJECTS, [answer(PROJECTS, 5, project_id="p1", status="OPEN")], T0)
+
+    lake.upsert(PROJECTS, [answer(PROJECTS, 8, project_id="p1", status="OPEN")], T0 + 50)
+
+    row = only_row(lake, PROJECTS)
+    assert (row["last_enriched_at"], row["updated_at"]) == (T0 + 8, T0)
+
+
+def test_facts_of_events_are_ordered_by_their_own_time(lake):
+    for time in (3, 9, 6):
+        lake.upsert(
+            PROJECTS,
+            [fact(PROJECTS, f"e{time}", time, project_id="p1", policyholder_joined_at=T0 + time)],
+            T0 + 100 + time,
+        )
+
+    row = only_row(lake, PROJECTS)
+    assert (row["policyholder_joined_at"], row["event_id"]) == (T0 + 9, "e9")
+    assert row["last_enriched_at"] is None
+
+
+def test_a_row_that_a_fact_made_takes_any_answer(lake):
+    lake.upsert(PROJECTS, [fact(PROJECTS, "e9", 9, project_id="p1", xa_autolink_fail=True)], T0)
+
+    lake.upsert(PROJECTS, [answer(PROJECTS, 1, project_id="p1", status="OPEN")], T0 + 1)
+
+    row = only_row(lake, PROJECTS)
+    assert (row["xa_autolink_fail"], row["status"]) == (True, "OPEN")
+    assert row["last_enriched_at"] == T0 + 1
+
+
+class TestNamesOfProjects:
+    def test_a_name_from_an_mfn_event_outlives_every_answer(self, lake):
+        lake.upsert(PROJECTS, [fact(PROJECTS, "e1", 5, project_id="p1", master_file_name="E")], T0)
+
+        for at in (9, 10):
+            named = answer(PROJECTS, at, f"a{at}", project_id="p1", master_file_name=f"API{at}")
+            lake.upsert(PROJECTS, [named], T0 + at)
+        lake.upsert(
+            PROJECTS, [answer(PROJECTS, 11, "a11", project_id="p1", master_file_name=None)], T0 + 11
+        )
+
+        assert only_row(lake, PROJECTS)["master_file_name"] == "E"
+
+    def test_it_holds_against_an_answer_in_its_own_batch(self, lake):
+        changes = [
+            fact(PROJECTS, "e1", 5, project_id="p1", master_file_name="E"),
+            answer(PROJECTS, 9, "e1", 5, project_id="p1", master_file_name="API"),
+        ]
+
+        lake.upsert(PROJECTS, changes, T0)
+
+        assert only_row(lake, PROJECTS)["master_file_name"] == "E"
+
+    def test_of_two_mfn_events_the_newer_holds_in_either_order(self, lake):
+        for project, times in (("p1", (5, 8)), ("p2", (8, 5))):
+            for time in times:
+                name = fact(
+                    PROJECTS, f"e{time}", time, project_id=project, master_file_name=str(time)
+                )
+                lake.upsert(PROJECTS, [name], T0)
+
+        assert {row["master_file_name"] for row in lake.rows(PROJECTS)} == {"8"}
+
+    def test_it_replaces_a_name_that_the_api_gave(self, lake):
+        lake.upsert(PROJECTS, [answer(PROJECTS, 9, project_id="p1", master_file_name="API")], T0)
+
+        lake.upsert(PROJECTS, [fact(PROJECTS, "e1", 5, project_id="p1", master_file_name="E")], T0)
+
+        assert only_row(lake, PROJECTS)["master_file_name"] == "E"
+
+    def test_without_an_mfn_event_the_newer_answer_names(self, lake):
+        for at in (5, 9, 7):
+            named = answer(PROJECTS, at, project_id="p1", master_file_name=str(at))
+            lake.upsert(PROJECTS, [named], T0)
+
+        assert only_row(lake, PROJECTS)["master_file_name"] == "9"
+
+
+class TestOnePolicyholderFromTwoSources:
+    KEY = {"project_id": "p1", "contact_email": "a@b.c", "contact_type": "POLICYHOLDER"}
+
+    def customer(self, at: int, **values) -> Change:
+        return answer(CONTACTS, at, "c", **(self.KEY | {"is_primary_contact": True} | values))
+
+    def link(self, at: int, **values) -> Change:
+        return link(at, "l", **(self.KEY | {"is_primary_contact": False} | values))
+
+    @pytest.mark.parametrize("order", ["together", "customer first", "link first"])
+    @pytest.mark.parametrize(("asked", "linked"), [(5, 9), (9, 5)])
+    def test_the_customer_owns_the_row_and_the_link_fills_it(self, lake, order, asked, linked):
+        customer = self.customer(asked, first_name="Ada", last_name=None, phone_number=None)
+        through = self.link(linked, first_name="A.", last_name="L.", task_assignment_id="7")
+        batches = {
+            "together": [[through, customer]],
+            "customer first": [[customer], [through]],
+            "link first": [[through], [customer]],
+        }[order]
+
+        for batch in batches:
+            lake.upsert(CONTACTS, batch, T0)
+
+        row = only_row(lake, CONTACTS)
+        assert (row["first_name"], row["last_name"]) == ("Ada", "L.")
+        assert (row["task_assignment_id"], row["is_primary_contact"]) == ("7", True)
+        assert row["last_enriched_at"] == T0 + asked
+
+    def test_a_link_alone_is_not_primary(self, lake):
+        lake.upsert(CONTACTS, [self.link(5, first_name="A.", task_assignment_id="7")], T0)
+
+        row = only_row(lake, CONTACTS)
+        assert (row["is_primary_contact"], row["first_name"]) == (False, "A.")
+
+    def test_between_links_the_newer_wins(self, lake):
+        lake.upsert(CONTACTS, [self.link(9, first_name="New", task_assignment_id="8")], T0)
+
+        old = self.link(5, first_name="Old", last_name="Name", task_assignment_id="7")
+        lake.upsert(CONTACTS, [old], T0)
+
+        row = only_row(lake, CONTACTS)
+        assert (row["first_name"], row["last_name"], row["task_assignment_id"]) == (
+            "New",
+            "Name",
+            "8",
+        )
+
+    def test_a_customers_null_clears_where_no_link_has_been(self, lake):
+        lake.upsert(CONTACTS, [self.customer(5, phone_number="1")], T0)
+
+        lake.upsert(CONTACTS, [self.customer(9, phone_number=None)], T0)
+
+        assert only_row(lake, CONTACTS)["phone_number"] is None
+
+    def test_a_representative_may_stop_being_primary(self, lake):
+        key = self.KEY | {"contact_type": "CLAIM_REP"}
+        lake.upsert(CONTACTS, [answer(CONTACTS, 5, **key, is_primary_contact=True)], T0)
+
+        lake.upsert(CONTACTS, [answer(CONTACTS, 9, **key, is_primary_contact=False)], T0)
+
+        assert only_row(lake, CONTACTS)["is_primary_contact"] is False
+
+
+class TestAttachments:
+    def test_a_later_success_replaces_a_failure_with_its_error(self, lake):
+        lake.upsert(
+            ATTACHMENTS, [result("failed", 5, error="x", error_category="PERMANENT")], T0 + 6
+        )
+
+        lake.upsert(
+            ATTACHMENTS, [result("completed", 9, "e2", bytes=3, uploaded_at=T0 + 9)], T0 + 10
+        )
+
+        row = only_row(lake, ATTACHMENTS)
+        assert (row["status"], row["error"], row["bytes"]) == ("completed", None, 3)
+        assert (row["event_id"], row["created_at"], row["updated_at"]) == ("e2", T0 + 6, T0 + 10)
+
+    @pytest.mark.parametrize("together", [True, False])
+    def test_a_failure_never_replaces_a_success(self, lake, together):
+        done = result("completed", 5, bytes=3, uploaded_at=T0 + 5)
+        failed = result("failed", 9, "e2", error="x")
+
+        for batch in [[done, failed]] if together else [[done], [failed]]:
+            lake.upsert(ATTACHMENTS, batch, T0 + 6)
+
+        row = only_row(lake, ATTACHMENTS)
+        assert (row["status"], row["error"], row["event_id"]) == ("completed", None, "e1")
+
+    def test_of_two_failures_the_newer_stands(self, lake):
+        lake.upsert(ATTACHMENTS, [result("failed", 5, error="first")], T0 + 6)
+        lake.upsert(ATTACHMENTS, [result("failed", 9, error="second")], T0 + 10)
+
+        lake.upsert(ATTACHMENTS, [result("failed", 5, error="first")], T0 + 11)
+
+        assert only_row(lake, ATTACHMENTS)["error"] == "second"
+
+
+class TestEvents:
+    def test_the_first_row_of_an_event_stands(self, lake):
+        lake.upsert(EVENTS, [event_row("a", handler="one")], T0 + 1)
+
+        again = lake.upsert(EVENTS, [event_row("a", handler="two"), event_row("b")], T0 + 2)
+
+        rows = {row["event_id"]: row for row in lake.rows(EVENTS)}
+        assert {name: row["handler"] for name, row in rows.items()} == {"a": "one", "b": None}
+        assert rows["a"]["created_at"] == rows["a"]["updated_at"] == T0 + 1
+        assert (again.inserted, again.unchanged) == (1, 1)
+
+    def test_a_duplicate_with_another_day_is_the_same_event(self, lake):
+        lake.upsert(EVENTS, [event_row("a")], T0)
+
+        lake.upsert(EVENTS, [event_row("a", time=9 * DAY)], T0)
+
+        assert only_row(lake, EVENTS)["ingested_at"] == T0
+
+    def test_one_event_twice_in_a_batch_is_one_row_in_any_order(self, lake):
+        lake.upsert(
+            EVENTS, [event_row("a", 5, handler="new"), event_row("a", 1, handler="old")], T0
+        )
+
+        assert only_row(lake, EVENTS)["handler"] == "old"
+
+    def test_the_partition_is_the_utc_day_of_the_events_time(self, lake):
+        lake.upsert(EVENTS, [event_row("a")], T0)
+
+        assert only_row(lake, EVENTS)["event_date"] == "2026-09-21"
+
+    def test_known_events_are_those_among_the_days(self, lake):
+        lake.upsert(EVENTS, [event_row("a"), event_row("b", 3 * DAY)], T0)
+
+        assert lake.known_events(["a", "b", "c"], T0, T0 + DAY) == {"a"}
+        assert lake.known_events(["a", "b", "c"], T0, T0 + 3 * DAY) == {"a", "b"}
+        assert lake.known_events([], T0, T0 + DAY) == set()
+
+    def test_recent_events_come_newest_first(self, lake):
+        rows = [event_row(name, time) for name, time in [("a", 0), ("b", 2 * DAY), ("c", DAY)]]
+        lake.upsert(EVENTS, rows, T0)
+
+        assert lake.recent_events(T0, T0 + 2 * DAY, 10) == ["b", "c", "a"]
+        assert lake.recent_events(T0 + 1, T0 + 2 * DAY, 1) == ["b"]
+
+    def test_a_table_that_is_not_there_knows_nothing(self, lake):
+        assert lake.known_events(["a"], T0, T0 + DAY) == set()
+        assert lake.recent_events(T0, T0 + DAY, 5) == []
+        assert lake.rows(EVENTS) == []
+
+
+class TestRefusedChanges:
+    @pytest.mark.parametrize(
+        ("values", "reason"),
+        [
+            ({"media_id": None}, "claimx_media: the key (media_id) is incomplete"),
+            ({"media_id": ""}, "claimx_media: the key (media_id) is incomplete"),
+            ({"media_id": "m2", "nonsense": 1}, "claimx_media: there is no column 'nonsense'"),
+            ({"media_id": "m2", "event_id": "e"}, "claimx_media.event_id: the lake keeps"),
+            ({"media_id": "m2", "latitude": "north"}, "claimx_media.latitude: expected a number"),
+            ({"media_id": "m2", "file_name": 5}, "claimx_media.file_name: expected text"),
+            ({"media_id": "m2", "file_name": "\ud800"}, "claimx_media.file_name: holds a lone"),
+            ({"media_id": "m2", "taken_date": 2**62}, "claimx_media.taken_date: beyond the years"),
+            ({"media_id": "m2", "taken_date": 2**64}, "claimx_media.taken_date: beyond 64 bits"),
+            ({"media_id": "m2", "downloadable": 1}, "claimx_media.downloadable: expected true"),
+        ],
+    )
+    def test_one_bad_change_is_told_and_the_rest_is_written(self, lake, values, reason):
+        bad = answer(MEDIA, 5, **values)
+        good = [answer(MEDIA, 5, media_id=name, file_name=name) for name in ("m1", "m3")]
+
+        written = lake.upsert(MEDIA, [good[0], bad, good[1]], T0)
+
+        ((change, why),) = written.refused
+        assert change is bad
+        assert why.startswith(reason)
+        assert sorted(row["media_id"] for row in lake.rows(MEDIA)) == ["m1", "m3"]
+
+    def test_a_batch_of_bad_changes_writes_nothing(self, lake):
+        written = lake.upsert(MEDIA, [answer(MEDIA, 5, media_id="m1", latitude="x")], T0)
+
+        assert len(written.refused) == 1
+        assert lake.rows(MEDIA) == []
+
+
+def test_an_empty_batch_is_nothing(lake):
+    written = lake.upsert(MEDIA, [], T0)
+
+    assert (written.inserted, written.updated, written.refused) == (0, 0, ())
+
+
+def test_ensure_makes_an_empty_table_and_keeps_a_full_one(lake):
+    for table in TABLES.values():
+        lake.ensure(table)
+        lake.ensure(table)
+    lake.upsert(MEDIA, [answer(MEDIA, 5, media_id="m1")], T0)
+
+    lake.ensure(MEDIA)
+
+    assert len(lake.rows(MEDIA)) == 1
+    assert lake.rows(TASKS) == []
+
+
+@pytest.mark.parametrize("text", ["O'Hara", "a\\b", 'x"y', "日本", "a b;--", "%_", "\u202e", "\n"])
+def test_any_text_is_a_key(lake, text):
+    for at in (5, 6):
+        lake.upsert(MEDIA, [answer(MEDIA, at, media_id=text, file_name=f"{at}")], T0)
+
+    assert (only_row(lake, MEDIA)["media_id"], only_row(lake, MEDIA)["file_name"]) == (text, "6")

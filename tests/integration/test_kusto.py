@@ -1,0 +1,431 @@
+"""What the Eventhouse adapter makes of each answer, against a server that says what it is told to."""
+
+from __future__ import annotations
+
+import json
+import struct
+import socket
+import threading
+from collections import deque
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from typing import Any
+
+import pytest
+
+from claimx.adapters.kusto import MAX_EXCLUDED, KustoSource
+from claimx.adapters.memory.gates import MemoryGates
+from claimx.domain.circuit import CircuitSettings
+from claimx.domain.errors import (
+    CircuitOpen,
+    Refused,
+    Throttled,
+    TokenRejected,
+    TryLater,
+    Unavailable,
+    Unreadable,
+)
+
+pytestmark = pytest.mark.integration
+
+BASE = 1_767_225_600_000_000  # 2026-01-01
+COLUMNS = {
+    "event_id": "string",
+    "project_id": "long",
+    "media_ids": "dynamic",
+    "ingested_at": "datetime",
+}
+TIMED = {**COLUMNS, "_ingestion_time": "datetime"}
+
+
+@dataclass(frozen=True)
+class Reply:
+    """One answer: a status with a body, or a connection that ends before or within it."""
+
+    status: int = 200
+    body: Any = b""
+    headers: dict[str, str] = field(default_factory=dict)
+    cut: bool = False
+    reset: bool = False
+
+
+def frames(columns: dict[str, str], *rows: Any, level: int = 4, **completion: Any) -> Reply:
+    """A whole v2 answer."""
+    table = [{"ColumnName": name, "ColumnType": kind} for name, kind in columns.items()]
+    status = [
+        {"ColumnName": name, "ColumnType": "string"} for name in ("ClientRequestId", "Payload")
+    ] + [{"ColumnName": "Level", "ColumnType": "int"}]
+    return Reply(
+        body=[
+            {"FrameType": "DataSetHeader", "IsProgressive": False, "Version": "v2.0"},
+            {
+                "FrameType": "DataTable",
+                "TableId": 1,
+                "TableKind": "PrimaryResult",
+                "TableName": "PrimaryResult",
+                "Columns": table,
+                "Rows": list(rows),
+            },
+            {
+                "FrameType": "DataTable",
+                "TableId": 2,
+                "TableKind": "QueryCompletionInformation",
+                "TableName": "QueryCompletionInformation",
+                "Columns": status,
+                "Rows": [["id", json.dumps({"Text": "the words of the service"}), level]],
+            },
+            {"FrameType": "DataSetCompletion", "HasErrors": False, "Cancelled": False} | completion,
+        ]
+    )
+
+
+def refusal(status: int, message: str = "no such thing", code: str = "General_BadRequest") -> Reply:
+    error = {"code": code, "message": "short", "@message": message, "@permanent": status < 500}
+    return Reply(status, {"error": error})
+
+
+def one_api(code: str) -> dict[str, Any]:
+    return {"OneApiErrors": [{"error": {"code": code, "message": code, "@message": code}}]}
+
+
+class Kusto(ThreadingHTTPServer):
+    """Hands out the replies in order; *asked* keeps the queries."""
+
+    daemon_threads = True
+
+    def __init__(self) -> None:
+        super().__init__(("127.0.0.1", 0), _Handler)
+        self.replies: deque[Reply] = deque()
+        self.asked: list[dict[str, Any]] = []
+
+    @property
+    def url(self) -> str:
+        return f"http://127.0.0.1:{self.server_address[1]}"
+
+    @property
+    def queries(self) -> list[str]:
+        return [request["csl"] for request in self.asked]
+
+
+class _Handler(BaseHTTPRequestHandler):
+    server: Kusto
+    protocol_version = "HTTP/1.1"
+
+    def log_message(self, *_: Any) -> None: ...
+
+    def do_POST(self) -> None:
+        self.server.asked.append(json.loads(self.rfile.read(int(self.headers["Content-Length"]))))
+        reply = self.server.replies.popleft()
+        if reply.reset:
+            self.connection.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
+            self.connection.close()
+            self.close_connection = True
+            return
+        body = reply.body if isinstance(reply.body, bytes) else json.dumps(reply.body).encode()
+        self.send_response(reply.status)
+        for name, value in reply.headers.items():
+            self.send_header(name, value)
+        self.send_header("Content-Length", str(len(body)))
+        self.end_headers()
+        self.wfile.write(body[: len(body) // 2] if reply.cut else body)
+        if reply.cut:
+            self.close_connection = True
+
+
+@pytest.fixture
+def kusto() -> Iterator[Kusto]:
+    server = Kusto()
+    thread = threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.01})
+    thread.start()
+    yield server
+    server.shutdown()
+    server.server_close()
+    thread.join(5)
+
+
+@pytest.fixture
+def gates() -> MemoryGates:
+    return MemoryGates(lambda: 0.0, CircuitSettings(failures=2))
+
+
+@pytest.fixture
+def source(kusto, gates) -> Iterator[KustoSource]:
+    """A source that knows its columns already."""
+    source = KustoSource(kusto.url, "db", "ClaimXEvents", None, 5.0, gates, now=lambda: 0.0)
+    kusto.replies.append(frames(COLUMNS))
+    source.columns()
+    kusto.asked.clear()
+    yield source
+    source.close()
+
+
+def row(number: int, at: str) -> list[Any]:
+    return [f"e{number}", number, None, None, at]
+
+
+@pytest.mark.parametrize(
+    ("reply", "failure", "words"),
+    [
+        (Reply(429, {"error": {}}, {"Retry-After": "7"}), Throttled, "throttles"),
+        (Reply(429, b"", {"Retry-After": "7"}), Throttled, "throttles"),
+        (Reply(503, b"busy", {"Retry-After": "7"}), Throttled, "later"),
+        (refusal(400), Refused, "ClaimXEvents.*db.*CLAIMX_EVENTHOUSE_SOURCE_TABLE.*no such thing"),
+        (refusal(403), Refused, "Viewer"),
+        (Reply(404, b"<html>lost</html>"), Refused, "EVENTHOUSE_CLUSTER_URL"),
+        (Reply(401, b"who?"), TokenRejected, "AZURE_CLIENT_ID"),
+        (refusal(408), TryLater, "408"),
+        (refusal(500), Unavailable, "500"),
+        (Reply(502, b"<html><body>hunter2</body></html>"), Unavailable, "an HTML page"),
+        (Reply(500, {"oops": 1}), Unavailable, "500"),
+        (Reply(302, b"", {"Location": "https://example.org/"}), Refused, "302"),
+        (Reply(reset=True), Unavailable, "cannot be reached"),
+        (Reply(200, b""), Unreadable, "cannot be read"),
+        (Reply(200, b"<html>log in</html>"), Unreadable, "cannot be read"),
+        (Reply(200, {"Tables": []}), Unreadable, "cannot be read"),
+        (Reply(200, b"[1, 2"), Unreadable, "cannot be read"),
+        (Reply(200, frames(TIMED, row(1, "2026-01-01T00:00:01Z")).body, cut=True), Unreadable, "cut"),
+        (frames(TIMED, row(1, "2026-01-01T00:00:01Z"), one_api("E_OTHER")), Unreadable, "E_OTHER"),
+        (frames(TIMED, row(1, "2026-01-01T00:00:01Z"), level=2), Unreadable, "words of the serv"),
+        (
+            frames(TIMED, row(1, "2026-01-01T00:00:01Z"), HasErrors=True, **one_api("E_LOST")),
+            Unreadable,
+            "E_LOST",
+        ),
+        (frames(TIMED, row(1, "2026-01-01T00:00:01Z"), Cancelled=True), Unreadable, "midway"),
+        (frames(TIMED, ["too", "short"]), Unreadable, "do not fit"),
+        (frames(TIMED, row(1, "yesterday")), Unreadable, "cannot be read"),
+        (frames(TIMED, row(1, None)), Unreadable, "cannot be read"),
+    ],
+)
+def test_every_bad_answer_is_one_of_our_failures_and_never_a_short_page(
+    kusto, source, reply, failure, words
+):
+    """A page that is short without anyone saying so would move the checkpoint past unread rows."""
+    kusto.replies.append(reply)
+
+    with pytest.raises(failure, match=words) as caught:
+        source.page(BASE, BASE + 10_000_000, 100)
+
+    assert type(caught.value) is failure
+    assert "hunter2" not in str(caught.value)
+    if failure is Throttled:
+        assert caught.value.retry_after == 7.0
+
+
+def test_a_cluster_that_does_not_listen_is_unavailable(gates):
+    with socket.socket() as closed:
+        closed.bind(("127.0.0.1", 0))
+        port = closed.getsockname()[1]
+    source = KustoSource(f"http://127.0.0.1:{port}", "db", "T", None, 5.0, gates)
+
+    with pytest.raises(Unavailable, match="cannot be reached"):
+        source.page(0, 1, 1)
+
+
+def test_rows_keep_json_values_and_ticks_are_cut_to_microseconds(kusto, source):
+    kusto.replies.append(
+        frames(
+            TIMED,
+            ["a", 7, '[1,"x"]', "2026-01-01T00:00:00.1234567Z", "2026-01-01T00:00:01.9999999Z"],
+            ["b", None, [1], None, "2026-01-01T00:00:01.9999991Z"],
+            ["c", 9, "plain", None, "2026-01-01T00:00:02Z"],
+        )
+    )
+
+    rows = source.page(BASE, BASE + 10_000_000, 100)
+
+    assert [found["_ingestion_time"] - BASE for found in rows] == [1_999_999, 1_999_999, 2_000_000]
+    assert rows[0]["media_ids"] == [1, "x"]
+    assert rows[0]["project_id"] == 7
+    assert rows[0]["ingested_at"] == "2026-01-01T00:00:00.1234567Z"
+    assert [found["media_ids"] for found in rows[1:]] == [[1], "plain"]
+
+
+def test_bounds_are_half_open_microseconds_in_declared_parameters(kusto, source):
+    """So a tick between two microseconds belongs to exactly one of two pages that meet there."""
+    kusto.replies.append(frames(TIMED, row(1, "2026-01-01T00:00:01Z")))
+
+    source.page(BASE, BASE + 10_000_000, 3, ['e9"]) | project secret //', "é"])
+
+    properties = json.loads(kusto.asked[0]["properties"])
+    assert properties["Parameters"]["_from"] == "datetime(2026-01-01T00:00:00.000001Z)"
+    assert properties["Parameters"]["_to"] == "datetime(2026-01-01T00:00:10.000001Z)"
+    assert json.loads(properties["Parameters"]["_exclude"][len("dynamic(") : -1]) == [
+        'e9"]) | project secret //',
+        "é",
+    ]
+    assert "secret" not in kusto.queries[0]
+    assert properties["Options"] == {"servertimeout": "0:00:05"}
+    assert kusto.asked[0]["db"] == "db"
+
+
+def test_a_time_that_is_cut_is_left_for_the_next_page(kusto, source):
+    kusto.replies.append(
+        frames(TIMED, *(row(n, f"2026-01-01T00:00:0{1 + n // 2}Z") for n in range(4)))
+    )
+
+    rows = source.page(BASE, BASE + 10_000_000, 3)
+
+    assert [found["event_id"] for found in rows] == ["e0", "e1"]
+    assert "| take 4" in kusto.queries[0]
+
+
+def test_a_time_larger_than_the_page_is_read_whole(kusto, source):
+    many = [row(n, "2026-01-01T00:00:01.5000003Z") for n in range(5)]
+    kusto.replies += [frames(TIMED, *many[:3]), frames(TIMED, *many)]
+
+    rows = source.page(BASE, BASE + 10_000_000, 2)
+
+    assert len(rows) == 5
+    assert "take" not in kusto.queries[1]
+    bounds = json.loads(kusto.asked[1]["properties"])["Parameters"]
+    assert bounds["_from"] == "datetime(2026-01-01T00:00:01.500000Z)"
+    assert bounds["_to"] == "datetime(2026-01-01T00:00:01.500001Z)"
+
+
+TOO_LARGE = frames(TIMED, one_api("E_QUERY_RESULT_SET_TOO_LARGE"))
+
+
+def test_an_answer_too_large_is_asked_for_in_smaller_pages(kusto, source):
+    kusto.replies += [TOO_LARGE, TOO_LARGE, frames(TIMED, row(1, "2026-01-01T00:00:01Z"))]
+
+    rows = source.page(BASE, BASE + 10_000_000, 40)
+
+    assert len(rows) == 1
+    assert [query.rpartition("take ")[2].strip() for query in kusto.queries] == ["41", "21", "11"]
+
+
+def test_one_time_too_large_for_an_answer_is_read_in_parts(kusto, source):
+    many = [row(n, "2026-01-01T00:00:01Z") for n in range(8)]
+    kusto.replies += [frames(TIMED, *many[:3]), TOO_LARGE]
+    kusto.replies += [frames(TIMED, one) for one in many]
+
+    rows = source.page(BASE, BASE + 10_000_000, 2)
+
+    assert sorted(found["event_id"] for found in rows) == [f"e{n}" for n in range(8)]
+    assert "| where hash(tostring(['project_id']), 8) == 7" in kusto.queries[-1]
+
+
+def test_one_time_that_no_split_makes_small_enough_is_refused_with_what_to_do(kusto, source):
+    kusto.replies.append(frames(TIMED, *(row(n, "2026-01-01T00:00:01Z") for n in range(3))))
+    kusto.replies += [TOO_LARGE] * 4
+
+    with pytest.raises(Refused, match=r"2026-01-01T00:00:01\.000000Z.*truncationmaxsize"):
+        source.page(BASE, BASE + 10_000_000, 2)
+
+    assert len(kusto.asked) == 5
+
+
+def test_rows_without_an_ingestion_time_are_a_missing_policy(kusto, source):
+    count = {"Count": "long"}
+    kusto.replies += [frames(TIMED), frames(count, [0]), frames(count, [1])]
+
+    with pytest.raises(Refused, match=r"ClaimXEvents.*policy ingestiontime true"):
+        source.page(BASE, BASE + 10_000_000, 2)
+
+
+def test_an_empty_table_is_no_failure_and_is_not_looked_at_again_for_a_while(kusto, source):
+    count = {"Count": "long"}
+    kusto.replies += [frames(TIMED), frames(count, [0]), frames(count, [0]), frames(TIMED)]
+
+    first = source.page(BASE, BASE + 10_000_000, 2)
+    second = source.page(BASE, BASE + 10_000_000, 2)
+
+    assert (first, second) == ([], [])
+    assert len(kusto.asked) == 4
+
+
+def test_columns_are_learnt_anew_after_a_failure(kusto, source):
+    """The failure may be that the table was altered."""
+    kusto.replies += [refusal(400), frames({"eventId": "string"}), frames(TIMED)]
+    kusto.replies += [frames({"Count": "long"}, [1])]
+
+    with pytest.raises(Refused):
+        source.page(BASE, BASE + 10_000_000, 2, ["x"])
+    source.page(BASE, BASE + 10_000_000, 2, ["x"])
+
+    assert "tostring(['event_id']) !in (_exclude)" in kusto.queries[0]
+    assert "take 0" in kusto.queries[1]
+    assert "tostring(['eventId']) !in (_exclude)" in kusto.queries[2]
+
+
+def test_no_id_column_no_exclusion(kusto, gates):
+    source = KustoSource(kusto.url, "db", "ClaimXEvents", None, 5.0, gates)
+    kusto.replies += [
+        frames({"event_type": "string"}),
+        frames(TIMED, row(1, "2026-01-01T00:00:01Z")),
+    ]
+
+    source.page(BASE, BASE + 10_000_000, 2, ["x"])
+
+    assert "_exclude" not in kusto.queries[1]
+    source.close()
+
+
+def test_the_circuit_opens_after_failures_and_then_nothing_is_asked(kusto, source):
+    kusto.replies += [refusal(500), refusal(500)]
+
+    for _ in range(2):
+        with pytest.raises(Unavailable):
+            source.columns() and source.page(BASE, BASE + 1, 1)
+    with pytest.raises(CircuitOpen) as caught:
+        source.page(BASE, BASE + 1, 1)
+
+    assert len(kusto.asked) == 2
+    assert caught.value.retry_after > 0
+
+
+def test_refusals_leave_the_circuit_closed(kusto, source, gates):
+    for _ in range(4):
+        kusto.replies.append(refusal(400))
+        with pytest.raises(Refused):
+            source.page(BASE, BASE + 1, 1)
+
+    assert gates.circuits() == {}
+
+
+class Credential:
+    """A credential that notes whether somebody closed it."""
+
+    def __init__(self, error: Exception | None = None) -> None:
+        self.error = error
+        self.closed = False
+
+    def get_token(self, *_scopes: str, **_: Any) -> Any:
+        if self.error:
+            raise self.error
+        return None
+
+    def close(self) -> None:
+        self.closed = True
+
+
+@pytest.mark.parametrize(
+    ("settings", "words"),
+    [
+        (("", "db", "T"), "EVENTHOUSE_CLUSTER_URL"),
+        (("http://127.0.0.1:1", "", "T"), "CLAIMX_EVENTHOUSE_DATABASE"),
+        (("http://127.0.0.1:1", "db", "T'] | take 1 //"), "CLAIMX_EVENTHOUSE_SOURCE_TABLE"),
+        (("http://kusto.example.org", "db", "T"), "https"),
+        (("https://help.kusto.windows.net", "db", "T"), "credential"),
+    ],
+)
+def test_settings_that_cannot_work_are_told_at_once(gates, settings, words):
+    with pytest.raises(ValueError, match=words):
+        KustoSource(*settings, None, 5.0, gates)
+
+
+def test_a_shared_credential_stays_open_when_the_client_is_made_anew(gates):
+    credential = Credential()
+    source = KustoSource("https://help.kusto.windows.net", "db", "T", credential, 5.0, gates)
+    source._connected()
+
+    source.close()
+
+    assert not credential.closed
+
+
+def test_more_ids_than_a_query_may_carry_are_refused(source):
+    with pytest.raises(ValueError, match="20000"):
+        source.page(BASE, BASE + 1, 1, ["x"] * (MAX_EXCLUDED + 1))

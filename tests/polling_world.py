@@ -1,0 +1,118 @@
+"""A source, a ledger, a lake and a clock for the tests of polling, all in memory."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Iterable
+from typing import Any
+
+from claimx.adapters.memory.gates import MemoryGates
+from claimx.adapters.memory.hints import MemoryHints
+from claimx.adapters.memory.lake import MemoryLake
+from claimx.adapters.memory.ledger import MemoryLedger
+from claimx.adapters.memory.source import MemorySource
+from claimx.domain.changes import Change, Source
+from claimx.domain.records import Kind, Stage, event_record_id
+from claimx.domain.retry import RetryPolicy
+from claimx.domain.tables import EVENTS
+from claimx.domain.times import day_of, from_seconds, to_iso
+from claimx.services.ingest import IngestReport, ingest
+from claimx.services.runtime import Limits, Runtime
+from claimx.telemetry.metrics import RecordedMetrics
+
+NOON = 1_767_268_800.0  # 2026-01-01T12:00:00Z
+
+
+def event_row(event_id: str | None, **more: Any) -> dict[str, Any]:
+    """A row of the source that is an event."""
+    return {"event_id": event_id, "event_type": "PROJECT_CREATED", "project_id": 7} | more
+
+
+class World:
+    """Several processes share it; `runtime` is one of them. Time passes when `clock` is moved."""
+
+    def __init__(self, **limits: Any) -> None:
+        self.clock = NOON
+        self.limits = Limits(**{"poll_batch": 10, "poll_start": 3600.0} | limits)
+        self.source = MemorySource(now=self.now)
+        self.ledger = MemoryLedger(self.now)
+        self.gates = MemoryGates(self.now)
+        self.hints = MemoryHints()
+        self.lake = MemoryLake()
+        self.metrics = RecordedMetrics()
+
+    def now(self) -> float:
+        return self.clock
+
+    def runtime(self, holder: str = "one", **instead: Any) -> Runtime:
+        """One process; *instead* replaces a port of its own."""
+        ports = {
+            "ledger": self.ledger,
+            "gates": self.gates,
+            "hints": self.hints,
+            "metrics": self.metrics,
+            "make_lake": lambda: self.lake,
+            "make_source": lambda: self.source,
+            **instead,
+        }
+        return Runtime(
+            retry=RetryPolicy(),
+            limits=self.limits,
+            now=self.now,
+            jitter=lambda: 0.0,
+            holder=holder,
+            **ports,
+        )
+
+    def happened(self, event_id: str, seconds_ago: float, *, shown_in: float = 0.0) -> None:
+        """An event is ingested; it shows in *shown_in* seconds from now."""
+        self.source.add(
+            [event_row(event_id)], from_seconds(self.clock - seconds_ago), self.clock + shown_in
+        )
+
+    def ingest(self) -> IngestReport:
+        """Run a worker over the hints that were sent."""
+        return ingest(self.runtime("worker"), self.hints.taken(Stage.INGEST))
+
+    def redrive(self) -> None:
+        """Bring back what is due, as the redriver would."""
+        for (stage, affinity), ids in self.ledger.due(10_000).items():
+            self.hints.send(stage, ids, affinity)
+
+    def forget_redis(self) -> None:
+        """Lose everything that Redis held."""
+        self.ledger = MemoryLedger(self.now)
+        self.gates = MemoryGates(self.now)
+        self.hints = MemoryHints()
+
+    def finished(self, *event_ids: str, at: float | None = None) -> None:
+        """Put events into the lake, as if they had been through every stage."""
+        time = from_seconds(self.clock if at is None else at)
+        for event_id in event_ids:
+            values = {
+                "event_id": event_id,
+                "ingested_at": time,
+                "event_date": day_of(time).isoformat(),
+                "status": "enriched",
+            }
+            change = Change(EVENTS.name, values, Source.RESULT, event_id, time)
+            self.lake.upsert(EVENTS, [change], time)
+
+    def admitted(self, event_ids: Iterable[str]) -> set[str]:
+        """Return those of the events that the ledger has a record of."""
+        return {e for e in event_ids if self.ledger.find(event_record_id(e)) is not None}
+
+    @property
+    def counters(self) -> Counter[str]:
+        """The ledger's totals."""
+        return Counter(self.ledger.census().counters)
+
+    @property
+    def pages(self) -> int:
+        """How many page records wait."""
+        return self.ledger.census().active.get(Kind.PAGE, 0)
+
+
+def iso(seconds: float) -> str:
+    """Return epoch seconds as the source would write them."""
+    return to_iso(from_seconds(seconds))

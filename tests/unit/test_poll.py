@@ -1,0 +1,470 @@
+"""The poll: what it reads, what it stores and when it stops."""
+
+from __future__ import annotations
+
+from datetime import UTC, datetime
+from typing import Any
+
+import pytest
+from polling_world import NOON, World, event_row
+
+from claimx.adapters.memory.ledger import MemoryLedger
+from claimx.domain.errors import ErrorCategory, Refused, TokenRejected, Unavailable
+from claimx.domain.polling import LIVE
+from claimx.domain.records import Stage
+from claimx.domain.times import from_seconds
+from claimx.services.poll import LOCK_SECONDS, Stop, poll_once
+
+
+def test_new_rows_become_page_records_and_move_the_checkpoint():
+    world = World()
+    for n in range(3):
+        world.happened(f"e{n}", seconds_ago=100 - n)
+
+    report = poll_once(world.runtime())
+
+    assert (report.rows, report.fresh, report.records) == (3, 3, 1)
+    assert report.stopped is Stop.DRY
+    assert world.ledger.checkpoint(LIVE).source_time == from_seconds(NOON - 98)
+    assert world.metrics.values["poll_rows", (LIVE,)] == 3
+    assert [stage for stage, _, _ in world.hints.sent] == [Stage.INGEST]
+    assert world.ingest().admitted == 3
+
+
+def test_a_page_has_as_many_rows_as_the_batch_size():
+    world = World(poll_batch=4)
+    for n in range(10):
+        world.happened(f"e{n}", seconds_ago=100 - n)
+
+    report = poll_once(world.runtime())
+
+    assert (report.pages, report.rows) == (3, 10)
+    assert {limit for _, _, limit, _ in world.source.calls} == {4}
+
+
+def test_one_ingestion_time_larger_than_a_page_is_split_into_records():
+    world = World(poll_batch=4)
+    world.source.add([event_row(f"e{n}") for n in range(11)], from_seconds(NOON - 60))
+
+    report = poll_once(world.runtime())
+
+    assert (report.pages, report.records) == (1, 3)
+    assert world.ingest().admitted == 11
+
+
+def test_a_page_larger_than_one_step_is_stored_in_several_and_moves_the_checkpoint_last():
+    """A crash between the steps must leave the checkpoint before the whole of that time."""
+    world = World(poll_batch=1)
+    world.source.add([event_row(f"e{n}") for n in range(20)], from_seconds(NOON - 60))
+    ledger = _FailingAfter(world.ledger, good_pages=1)
+
+    broken = poll_once(world.runtime(ledger=ledger))
+    assert broken.stopped is Stop.FAILED
+    assert world.ledger.checkpoint(LIVE).source_time < from_seconds(NOON - 60)
+    world.redrive()
+    world.ingest()
+    world.clock += LOCK_SECONDS
+    poll_once(world.runtime())
+    world.redrive()
+    world.ingest()
+
+    assert world.counters["event.admitted"] == 20
+
+
+def test_rows_that_may_not_have_settled_are_left_for_the_next_poll():
+    world = World(poll_settle=5.0)
+    world.happened("old", seconds_ago=5)
+    world.happened("new", seconds_ago=4)
+
+    first = poll_once(world.runtime())
+    world.clock += 10
+    second = poll_once(world.runtime())
+
+    assert (first.fresh, second.fresh) == (1, 1)
+
+
+def test_the_first_poll_begins_a_span_back():
+    world = World(poll_start=600.0)
+    world.happened("before", seconds_ago=601)
+    world.happened("after", seconds_ago=599)
+
+    poll_once(world.runtime())
+    world.ingest()
+
+    assert world.admitted(["before", "after"]) == {"after"}
+
+
+def test_the_first_poll_begins_at_a_fixed_time():
+    world = World(poll_start=datetime(2026, 1, 1, 6, tzinfo=UTC))
+    world.happened("before", seconds_ago=6 * 3600 + 1)
+    world.happened("after", seconds_ago=6 * 3600 - 1)
+
+    poll_once(world.runtime())
+    world.ingest()
+
+    assert world.admitted(["before", "after"]) == {"after"}
+
+
+def test_an_empty_source_does_not_let_the_start_slide_along_with_the_clock():
+    """Nobody polled for two hours; what happened in the first of them is still read."""
+    world = World(poll_start=3600.0)
+    poll_once(world.runtime())
+    world.clock += 7200
+    world.happened("while nobody looked", seconds_ago=6000)
+
+    report = poll_once(world.runtime())
+
+    assert report.fresh == 1
+
+
+def test_the_overlap_does_not_reach_back_before_the_first_start():
+    world = World(poll_start=60.0, poll_overlap=300.0)
+    world.happened("before", seconds_ago=100)
+    world.happened("after", seconds_ago=30)
+
+    poll_once(world.runtime())
+    world.clock += 30
+    report = poll_once(world.runtime())
+    world.ingest()
+
+    assert report.fresh == 0
+    assert world.admitted(["before", "after"]) == {"after"}
+
+
+def test_a_row_that_shows_late_is_found_in_the_overlap():
+    world = World()
+    world.happened("late", seconds_ago=50, shown_in=20)
+    world.happened("on time", seconds_ago=40)
+    poll_once(world.runtime())
+    checkpoint = world.ledger.checkpoint(LIVE)
+    world.clock += 30
+
+    report = poll_once(world.runtime())
+    world.ingest()
+
+    assert report.fresh == 1
+    assert world.admitted(["late", "on time"]) == {"late", "on time"}
+    assert world.ledger.checkpoint(LIVE).source_time == checkpoint.source_time
+
+
+def test_known_rows_are_not_stored_again_and_leave_the_checkpoint_alone():
+    world = World()
+    world.happened("e1", seconds_ago=50)
+    poll_once(world.runtime())
+    world.ingest()
+    before = world.ledger.checkpoint(LIVE)
+    world.clock += 30
+
+    report = poll_once(world.runtime())
+
+    assert (report.rows, report.known, report.records) == (1, 1, 0)
+    assert world.ledger.checkpoint(LIVE) == before
+    assert world.metrics.values["duplicates", ("seen",)] == 1
+
+
+def test_a_page_of_duplicates_moves_the_checkpoint_but_stores_nothing():
+    world = World()
+    world.happened("e1", seconds_ago=50)
+    poll_once(world.runtime())
+    world.ingest()
+    world.clock += 30
+    world.happened("e1", seconds_ago=10)
+
+    report = poll_once(world.runtime())
+
+    assert (report.fresh, report.records) == (0, 0)
+    assert world.ledger.checkpoint(LIVE).source_time == from_seconds(world.clock - 10)
+
+
+def test_ids_that_the_lake_has_are_left_out_of_the_query_for_the_overlap():
+    world = World()
+    world.happened("e1", seconds_ago=50)
+    poll_once(world.runtime())
+    world.ingest()
+    world.finished("e1", at=NOON - 51)
+    world.clock += 30
+
+    report = poll_once(world.runtime())
+
+    assert world.source.calls[-1][3] == ("e1",)
+    assert report.rows == 0
+
+
+def test_a_lake_that_is_away_costs_only_the_exclusion():
+    world = World()
+    world.happened("e1", seconds_ago=50)
+    poll_once(world.runtime())
+    world.ingest()
+    world.clock += 30
+    world.happened("e2", seconds_ago=10)
+
+    report = poll_once(world.runtime(make_lake=_LakeAway))
+
+    assert (report.stopped, report.fresh, report.known) == (Stop.DRY, 1, 1)
+
+
+def test_after_redis_was_lost_events_of_the_lake_are_dropped():
+    """Domain page, section 5: the window is read again, and what the lake has is not done again."""
+    world = World()
+    for n in range(5):
+        world.happened(f"e{n}", seconds_ago=50 - n)
+    poll_once(world.runtime())
+    world.ingest()
+    world.finished("e0", "e3", at=NOON - 50)
+    world.forget_redis()
+    world.clock += 30
+
+    report = poll_once(world.runtime())
+    world.ingest()
+
+    assert report.known == 2
+    assert world.admitted([f"e{n}" for n in range(5)]) == {"e1", "e2", "e4"}
+    assert world.metrics.values["duplicates", ("lake",)] == 2
+
+
+def test_after_redis_was_lost_a_lake_that_is_away_stops_nothing():
+    """They are done again, to the same rows."""
+    world = World()
+    world.happened("e1", seconds_ago=50)
+
+    report = poll_once(world.runtime(make_lake=_LakeAway))
+
+    assert report.fresh == 1
+
+
+def test_of_a_healthy_pollers_new_rows_the_lake_is_not_asked():
+    """A look-up reads the ids of a whole day; twice a minute that is too much for nothing."""
+    world = World()
+    poll_once(world.runtime())
+    world.clock += 60
+    world.happened("e1", seconds_ago=10)
+
+    report = poll_once(world.runtime(make_lake=_LakeNotAsked))
+
+    assert report.fresh == 1
+
+
+def test_doubled_rows_of_one_page_are_stored_once():
+    world = World()
+    world.source.add([event_row("e1"), event_row("e1", project_id=8)], from_seconds(NOON - 9))
+
+    report = poll_once(world.runtime())
+
+    assert (report.fresh, report.known) == (1, 1)
+
+
+def test_a_row_that_is_no_json_is_buried_alone():
+    world = World()
+    world.source.add([event_row("bad", x=object()), event_row("good")], from_seconds(NOON - 9))
+
+    report = poll_once(world.runtime())
+    ingested = world.ingest()
+
+    assert report.malformed == 1
+    assert (ingested.admitted, ingested.malformed) == (1, 1)
+
+
+def test_only_one_poller_works_at_a_time():
+    world = World()
+    world.happened("e1", seconds_ago=50)
+    world.gates.lock(f"poll:{LIVE}", "another", 30.0)
+
+    report = poll_once(world.runtime())
+
+    assert report.stopped is Stop.BUSY
+    assert world.source.calls == []
+
+
+def test_a_poll_gives_its_lease_back():
+    world = World()
+
+    poll_once(world.runtime("one"))
+
+    assert poll_once(world.runtime("two")).stopped is Stop.DRY
+
+
+def test_a_poller_that_was_overtaken_stores_nothing():
+    """It lost its lease while it read; the other one has stored the same page by now."""
+    world = World()
+    world.happened("e1", seconds_ago=50)
+    other = world.runtime("other")
+    source = _Meanwhile(world.source, lambda: _takes_over(world, other))
+
+    report = poll_once(world.runtime("slow", make_source=lambda: source))
+    world.ingest()
+
+    assert report.stopped is Stop.SUPERSEDED
+    assert report.records == 0
+    assert world.counters["event.admitted"] == 1
+
+
+def test_back_pressure_stops_the_poll_before_it_reads():
+    world = World(max_in_flight=2)
+    for n in range(3):
+        world.happened(f"e{n}", seconds_ago=50 - n)
+    poll_once(world.runtime())
+    world.ingest()
+    calls = len(world.source.calls)
+    world.happened("e9", seconds_ago=10)
+
+    report = poll_once(world.runtime())
+
+    assert report.stopped is Stop.PRESSURE
+    assert len(world.source.calls) == calls
+
+
+def test_rows_that_nobody_ingests_are_back_pressure_too():
+    """With every worker down the poller must not fill Redis with pages."""
+    world = World(max_in_flight=25, poll_batch=10)
+    for n in range(100):
+        world.happened(f"e{n}", seconds_ago=900 - n)
+
+    report = poll_once(world.runtime())
+
+    assert report.stopped is Stop.PRESSURE
+    assert report.fresh == 30
+
+
+def test_a_poll_ends_when_its_time_is_up_and_the_next_goes_on():
+    world = World(poll_batch=1)
+    for n in range(5):
+        world.happened(f"e{n}", seconds_ago=500 - n)
+    source = _Slow(world, 10.0)
+
+    first = poll_once(world.runtime(make_source=lambda: source), seconds=25.0)
+    second = poll_once(world.runtime())
+    world.ingest()
+
+    assert (first.stopped, first.fresh) == (Stop.TIME, 3)
+    assert second.fresh == 2
+    assert first.lag_seconds > 400
+    assert world.counters["event.admitted"] == 5
+
+
+def test_an_overlap_that_takes_too_long_is_left_for_new_rows():
+    """Else a busy source with slow answers would never be read beyond its overlap."""
+    world = World(poll_batch=1, poll_overlap=600.0)
+    for n in range(30):
+        world.happened(f"old{n}", seconds_ago=400 - n)
+    poll_once(world.runtime())
+    world.ingest()
+    world.happened("new", seconds_ago=100)
+    source = _Slow(world, 5.0)
+
+    report = poll_once(world.runtime(make_source=lambda: source), seconds=25.0)
+
+    assert report.fresh == 1
+
+
+@pytest.mark.parametrize(
+    ("error", "category"),
+    [
+        (Unavailable("Kusto cannot be reached"), ErrorCategory.TRANSIENT),
+        (TokenRejected("no token"), ErrorCategory.AUTH),
+        (Refused("no such table"), ErrorCategory.PERMANENT),
+    ],
+)
+def test_a_failing_source_ends_the_poll_and_the_next_one_tries_again(error, category):
+    world = World()
+    world.happened("e1", seconds_ago=50)
+    world.source.failures.append(error)
+
+    first = poll_once(world.runtime())
+    second = poll_once(world.runtime("two"))
+
+    assert (first.stopped, first.category, first.error) == (Stop.FAILED, category, str(error))
+    assert second.fresh == 1
+
+
+def test_a_ledger_that_is_away_ends_the_poll():
+    world = World()
+
+    report = poll_once(world.runtime(ledger=_FailingAfter(world.ledger, good_pages=0)))
+
+    assert report.stopped is Stop.FAILED
+
+
+def test_the_lag_of_a_dry_source_is_the_settling_time():
+    world = World(poll_settle=5.0)
+    world.happened("e1", seconds_ago=500)
+
+    report = poll_once(world.runtime())
+
+    assert report.lag_seconds == pytest.approx(5.0)
+    assert world.metrics.values["poll_lag_seconds", (LIVE,)] == pytest.approx(5.0)
+
+
+def test_a_dry_run_reads_and_changes_nothing():
+    world = World()
+    world.happened("e1", seconds_ago=50)
+    world.gates.lock(f"poll:{LIVE}", "the live one", 30.0)
+
+    report = poll_once(world.runtime(), dry_run=True)
+
+    assert (report.rows, report.fresh, report.records) == (1, 1, 0)
+    assert world.ledger.checkpoint(LIVE) is None
+    assert world.hints.sent == []
+    assert world.counters == {}
+
+
+class _FailingAfter:
+    """A ledger that goes away after it stored some pages."""
+
+    def __init__(self, ledger: MemoryLedger, good_pages: int) -> None:
+        self._ledger = ledger
+        self._left = good_pages
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._ledger, name)
+
+    def store_page(self, cursor: str, expected: Any, move_to: Any, pages: Any, fence: int = 0):
+        if pages or self._left == 0:
+            if self._left == 0:
+                raise Unavailable("Redis is away")
+            self._left -= 1
+        return self._ledger.store_page(cursor, expected, move_to, pages, fence)
+
+
+class _LakeAway:
+    def known_events(self, *_: Any) -> set[str]:
+        raise Unavailable("the lake is away")
+
+    def recent_events(self, *_: Any) -> list[str]:
+        raise Unavailable("the lake is away")
+
+
+class _LakeNotAsked:
+    def known_events(self, *_: Any) -> set[str]:
+        raise AssertionError("asked")
+
+
+class _Meanwhile:
+    """A source during whose first answer something else happens."""
+
+    def __init__(self, source: Any, happens: Any) -> None:
+        self._source = source
+        self._happens = happens
+
+    def page(self, *args: Any) -> list[dict[str, Any]]:
+        rows = self._source.page(*args)
+        happens, self._happens = self._happens, lambda: None
+        happens()
+        return rows
+
+
+class _Slow:
+    """A source whose answers take some seconds."""
+
+    def __init__(self, world: World, seconds: float) -> None:
+        self._world = world
+        self._seconds = seconds
+
+    def page(self, *args: Any) -> list[dict[str, Any]]:
+        rows = self._world.source.page(*args)
+        self._world.clock += self._seconds
+        return rows
+
+
+def _takes_over(world: World, other: Any) -> None:
+    world.clock += LOCK_SECONDS + 1
+    assert poll_once(other).fresh == 1

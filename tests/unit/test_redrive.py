@@ -1,0 +1,104 @@
+"""What the redriver sends, and what it leaves for later."""
+
+from __future__ import annotations
+
+import pytest
+
+from claimx.adapters.memory.gates import MemoryGates
+from claimx.adapters.memory.hints import MemoryHints
+from claimx.domain.records import Stage
+from claimx.domain.retry import RetryPolicy
+from claimx.services.redrive import LONG_QUEUE, TRICKLE, redrive_once
+from claimx.services.runtime import Limits, Runtime
+from claimx.telemetry.metrics import RecordedMetrics
+
+
+class Due:
+    """The one method of a ledger that the redriver uses, over a plain answer."""
+
+    def __init__(self, due: dict[tuple[Stage, str], list[str]]) -> None:
+        self.due_now = due
+        self.limits: list[int] = []
+
+    def due(self, limit: int) -> dict[tuple[Stage, str], list[str]]:
+        self.limits.append(limit)
+        return self.due_now
+
+
+def runtime_with(due: dict[tuple[Stage, str], list[str]]) -> Runtime:
+    return Runtime(
+        ledger=Due(due),
+        gates=MemoryGates(lambda: 0.0),
+        hints=MemoryHints(),
+        metrics=RecordedMetrics(),
+        retry=RetryPolicy(),
+        limits=Limits(),
+        now=lambda: 0.0,
+        jitter=lambda: 0.0,
+        holder="test",
+        make_lake=None,
+        make_source=None,
+    )
+
+
+def test_what_is_due_is_sent_by_stage():
+    runtime = runtime_with({(Stage.ENRICH, ""): ["e:1", "e:2"], (Stage.DOWNLOAD, ""): ["m:1"]})
+
+    report = redrive_once(runtime, limit=10)
+
+    assert runtime.hints.sent == [
+        (Stage.ENRICH, ("e:1", "e:2"), ""),
+        (Stage.DOWNLOAD, ("m:1",), ""),
+    ]
+    assert report.sent == 3
+    assert runtime.ledger.limits == [10]
+
+
+def test_nothing_due_sends_nothing():
+    runtime = runtime_with({})
+
+    report = redrive_once(runtime)
+
+    assert (report.sent, runtime.hints.sent) == (0, [])
+
+
+def test_behind_a_long_queue_only_the_oldest_go_out():
+    """All would make the queue longer still; none would leave a retry waiting for ever."""
+    ids = [f"e:{n}" for n in range(TRICKLE + 20)]
+    runtime = runtime_with({(Stage.ENRICH, ""): ids, (Stage.RECORD, ""): ["m:1"]})
+    runtime.hints.backlogs[Stage.ENRICH, ""] = LONG_QUEUE + 1
+
+    report = redrive_once(runtime)
+
+    assert runtime.hints.taken(Stage.ENRICH) == ids[:TRICKLE]
+    assert runtime.hints.taken(Stage.RECORD) == ["m:1"]
+    assert report.later == 20
+
+
+@pytest.mark.parametrize(
+    "announced",
+    [{"node": "n1"}, {"node": "n1", "queues": "download,upload,upload.n1"}],
+    ids=["says only its node", "says what it consumes"],
+)
+def test_an_upload_goes_to_the_node_that_has_the_file(announced):
+    runtime = runtime_with({(Stage.UPLOAD, "n1"): ["m:1"]})
+    runtime.gates.beat("worker", "w", announced, 30)
+
+    report = redrive_once(runtime)
+
+    assert runtime.hints.sent == [(Stage.UPLOAD, ("m:1",), "n1")]
+    assert report.orphaned == 0
+
+
+@pytest.mark.parametrize(
+    "announced", [{}, {"node": "n2"}, {"node": "n1", "queues": "enrich"}], ids=str
+)
+def test_an_upload_whose_node_is_gone_goes_to_the_shared_queue(announced):
+    """Nobody reads that node's queue any more: there the record would stay for ever."""
+    runtime = runtime_with({(Stage.UPLOAD, "n1"): ["m:1"], (Stage.UPLOAD, ""): ["m:2"]})
+    runtime.gates.beat("worker", "w", announced, 30)
+
+    report = redrive_once(runtime)
+
+    assert runtime.hints.sent == [(Stage.UPLOAD, ("m:1", "m:2"), "")]
+    assert report.orphaned == 1

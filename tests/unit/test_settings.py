@@ -1,0 +1,142 @@
+"""Settings: what is accepted, and what is said about what is not."""
+
+from __future__ import annotations
+
+from datetime import UTC, datetime
+from pathlib import Path
+
+import pytest
+
+from claimx.cli.config import settings_page
+from claimx.domain.tables import TABLES
+from claimx.settings import ConfigurationError, Settings, knobs, unknown_names
+
+ROOT = Path(__file__).parents[2]
+
+
+def test_defaults_need_no_environment():
+    settings = Settings.load({})
+
+    assert settings.poll_interval == 30
+    assert settings.max_retries == 4
+    assert settings.allow_loopback is False
+
+
+@pytest.mark.parametrize("text", ["true", "1", "YES", " True "])
+def test_booleans_in_any_case(text):
+    assert Settings.load({"CLAIMX_ALLOW_LOOPBACK": text}).allow_loopback is True
+
+
+def test_every_wrong_value_gets_a_line_that_names_it():
+    """All errors at once: nobody wants to find them one start at a time."""
+    with pytest.raises(ConfigurationError) as caught:
+        Settings.load(
+            {
+                "CLAIMX_BATCH_ROWS": "many",
+                "CLAIMX_POLL_INTERVAL_SECONDS": "-1",
+                "CLAIMX_ALLOW_LOOPBACK": "maybe",
+                "PIPELINE_DOMAIN": "verisk",
+            }
+        )
+
+    lines = caught.value.problems
+    assert len(lines) == 4
+    for name in (
+        "CLAIMX_BATCH_ROWS",
+        "CLAIMX_POLL_INTERVAL_SECONDS",
+        "CLAIMX_ALLOW_LOOPBACK",
+        "PIPELINE_DOMAIN",
+    ):
+        assert sum(line.startswith(name) for line in lines) == 1
+
+
+@pytest.mark.parametrize(
+    ("text", "expected"),
+    [
+        ("2h", 7200.0),
+        ("3d", 3 * 86400.0),
+        ("1.5m", 90.0),
+        ("2026-01-31T08:00:00Z", datetime(2026, 1, 31, 8, tzinfo=UTC)),
+        ("2026-01-31", datetime(2026, 1, 31, tzinfo=UTC)),
+    ],
+)
+def test_poll_start_is_a_time_or_a_span_back(text, expected):
+    assert Settings.load({"CLAIMX_POLL_START": text}).poll_start == expected
+
+
+def test_lists_are_by_comma_and_blanks_do_not_matter():
+    settings = Settings.load({"ALLOWED_ATTACHMENT_DOMAINS": " A.example , b.example,, "})
+
+    assert settings.allowed_hosts == ("a.example", "b.example")
+
+
+def test_development_switch_refuses_a_real_address():
+    """The switch lifts https for loopback only; beside a real address it is a mistake."""
+    with pytest.raises(ConfigurationError, match="CLAIMX_API_URL is not a loopback"):
+        Settings.load(
+            {"CLAIMX_ALLOW_LOOPBACK": "true", "CLAIMX_API_URL": "https://api.example/rest"}
+        )
+
+
+@pytest.mark.parametrize("name", ["CLAIMX_API_URL", "EVENTHOUSE_CLUSTER_URL", "ONELAKE_ENDPOINT"])
+def test_plain_http_needs_the_switch(name):
+    with pytest.raises(ConfigurationError, match=f"{name} must be https"):
+        Settings.load({name: "http://127.0.0.1:8080"})
+
+
+def test_a_table_path_overrides_the_lake():
+    settings = Settings.load(
+        {"CLAIMX_LAKE_PATH": "/lake/", "CLAIMX_EVENTS_TABLE_PATH": "/elsewhere/events"}
+    )
+
+    assert settings.table_path("claimx_events") == "/elsewhere/events"
+    assert settings.table_path("claimx_media") == "/lake/claimx_media"
+
+
+def test_a_missing_lake_names_both_ways_to_set_it():
+    with pytest.raises(ConfigurationError, match="CLAIMX_LAKE_PATH .or CLAIMX_MEDIA_TABLE_PATH"):
+        Settings.load({}).table_path("claimx_media")
+
+
+def test_an_unknown_name_suggests_the_nearest():
+    assert unknown_names({"CLAIMX_BATCH_ROW": "1"}) == [
+        "CLAIMX_BATCH_ROW is not a setting; did you mean CLAIMX_BATCH_ROWS?"
+    ]
+
+
+def test_secrets_are_not_shown():
+    environment = {
+        "CLAIMX_API_TOKEN": "s3cret-token",
+        "REDIS_URL": "redis://user:hidden@127.0.0.1/0",
+        "FLOWER_BASIC_AUTH": "me:hidden",
+    }
+
+    shown = str(knobs(Settings.load(environment), environment))
+
+    assert "s3cret" not in shown
+    assert "hidden" not in shown
+
+
+def test_a_wrong_secret_is_not_repeated():
+    """The line that refuses a value must not be the leak."""
+    with pytest.raises(ConfigurationError) as caught:
+        Settings.load({"REDIS_URL": "redis://:hidden@h", "CLAIMX_BATCH_ROWS": "x"})
+
+    assert "hidden" not in str(caught.value)
+
+
+def test_every_setting_is_declared_with_a_meaning():
+    for knob in knobs(Settings.load({}), {}):
+        assert knob.meaning.endswith("."), knob.name
+
+
+def test_every_table_has_a_path_setting():
+    names = {knob.name for knob in knobs(Settings.load({}), {})}
+
+    for table in TABLES.values():
+        assert f"CLAIMX_{table.setting}_TABLE_PATH" in names
+
+
+def test_the_configuration_page_is_what_the_settings_declare():
+    """docs/configuration.md is what deployments are written from; `make docs` writes it."""
+    assert (ROOT / "docs/configuration.md").read_text() == settings_page()

@@ -1,0 +1,173 @@
+"""How a process is seen: logs without secrets, metrics as declared, health that is true."""
+
+from __future__ import annotations
+
+import json
+import logging
+import urllib.error
+import urllib.request
+from collections.abc import Callable, Iterator
+
+import pytest
+import structlog
+
+from claimx.telemetry import logs
+from claimx.telemetry.cycle import changes
+from claimx.telemetry.health import HealthServer, Progress
+from claimx.telemetry.metrics import (
+    METRICS,
+    PrometheusMetrics,
+    RecordedMetrics,
+    exposition,
+    totals,
+)
+
+
+@pytest.fixture
+def output(capsys: pytest.CaptureFixture[str]) -> Iterator[Callable[[], str]]:
+    handlers, level = logging.getLogger().handlers[:], logging.getLogger().level
+    yield lambda: capsys.readouterr().err
+    logging.getLogger().handlers[:] = handlers
+    logging.getLogger().setLevel(level)
+    structlog.reset_defaults()
+
+
+def test_a_line_is_json_with_the_bound_ids(output):
+    logs.configure("INFO", "json", process="worker")
+
+    with structlog.contextvars.bound_contextvars(trace="t1", event_id="e1", stage="enrich"):
+        structlog.get_logger("x").info("event enriched", calls=2)
+
+    line = json.loads(output())
+    assert line["event"] == "event enriched"
+    assert line["process"] == "worker"
+    assert (line["trace"], line["event_id"], line["stage"]) == ("t1", "e1", "enrich")
+    assert line["level"] == "info"
+    assert line["time"].endswith("Z")
+
+
+def test_other_libraries_lines_are_json_too(output):
+    """Celery logs through the standard library; an aggregator reads one format."""
+    logs.configure("INFO", "json", process="worker")
+
+    logging.getLogger("celery.worker").info("received %s", "task")
+
+    assert json.loads(output())["event"] == "received task"
+
+
+def test_an_exception_is_one_line_and_redacted(output):
+    logs.configure("INFO", "json", process="worker")
+
+    try:
+        raise ValueError("GET https://m.example/f?sign=abc123&x=1 for jo@example.com")
+    except ValueError:
+        logging.getLogger("x").exception("failed")
+
+    (line,) = output().splitlines()
+    assert "abc123" not in line
+    assert "jo@example.com" not in line
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "https://b.example/k?X-Amz-Signature=deadbeef00&X-Amz-Expires=60",
+        "https://o.example/f?sv=1&sig=deadbeef00",
+        "Authorization: Basic deadbeef00",
+        "redis://user:deadbeef00@host/0",
+    ],
+)
+def test_secrets_are_redacted(text):
+    assert "deadbeef00" not in logs.redacted(text)
+
+
+def test_every_metric_says_what_it_means():
+    for name, declaration in METRICS.items():
+        assert declaration.meaning.endswith("."), name
+
+
+def test_wrong_labels_are_refused():
+    """A typo must fail where it is written, not make a second time series."""
+    with pytest.raises(ValueError, match="has labels"):
+        RecordedMetrics().add("processed", stagee="enrich")
+
+
+def test_prometheus_exports_what_is_declared():
+    metrics = PrometheusMetrics()
+
+    metrics.add("processed", 3, stage="enrich")
+    metrics.observe("flush_seconds", 0.2, table="claimx_media")
+    metrics.set("poll_lag_seconds", 7, cursor="live")
+
+    text = exposition(metrics).decode()
+    assert 'claimx_processed_total{stage="enrich"} 3.0' in text
+    assert 'claimx_flush_seconds_count{table="claimx_media"} 1.0' in text
+    assert 'claimx_poll_lag_seconds{cursor="live"} 7.0' in text
+    assert totals(metrics)["processed"] == 3
+
+
+def test_a_label_from_outside_cannot_grow_without_bound():
+    metrics = PrometheusMetrics()
+
+    for number in range(500):
+        metrics.add("unhandled", type=f"TYPE_{number}")
+
+    lines = [
+        line for line in exposition(metrics).decode().splitlines() if "unhandled_total{" in line
+    ]
+    assert len(lines) <= 65
+
+
+def test_the_cycle_line_counts_what_was_added():
+    assert changes({"processed": 5}, {"processed": 9, "dead": 1}) == {
+        "processed": 4,
+        "failed": 0,
+        "retried": 0,
+        "dead": 1,
+        "admitted": 0,
+        "flush_rows": 0,
+        "redriven": 0,
+    }
+
+
+def _get(address: str, path: str) -> tuple[int, bytes]:
+    try:
+        with urllib.request.urlopen(f"http://{address}{path}", timeout=5) as answer:
+            return answer.status, answer.read()
+    except urllib.error.HTTPError as error:
+        return error.code, error.read()
+
+
+def test_health_tells_live_from_ready():
+    """A process that waits for Redis is alive and not ready; restarting it would not help."""
+    server = HealthServer(0, dict, lambda: {"redis": "Unavailable"}, lambda: b"m 1\n", "127.0.0.1")
+    server.start()
+    try:
+        live, ready = _get(server.address, "/health/live"), _get(server.address, "/health/ready")
+        metrics = _get(server.address, "/metrics")
+        missing = _get(server.address, "/nothing")
+    finally:
+        server.stop()
+
+    assert live[0] == 200
+    assert ready[0] == 503
+    assert b"Unavailable" in ready[1]
+    assert metrics == (200, b"m 1\n")
+    assert missing[0] == 404
+
+
+def test_a_port_that_is_taken_becomes_a_free_one():
+    first = HealthServer(0, dict, dict, bytes, "127.0.0.1")
+    port = int(first.address.rpartition(":")[2])
+
+    second = HealthServer(port, dict, dict, bytes, "127.0.0.1")
+
+    assert second.address != first.address
+
+
+def test_a_loop_that_stands_still_is_not_alive():
+    clock = iter([0.0, 10.0, 100.0])
+    progress = Progress(60.0, now=lambda: next(clock))
+
+    assert progress.problems() == {}
+    assert progress.problems() == {"progress": "none for 100 s"}
