@@ -12,23 +12,32 @@ import os
 import random
 import sys
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
 
 from claimx.adapters.redis_client import connect, with_tls_checked
+from claimx.domain.ports import Hints
+from claimx.domain.records import Stage
 from claimx.domain.retry import RetryPolicy
+from claimx.domain.tables import TABLES
 from claimx.services.runtime import Limits, Runtime
 from claimx.settings import ConfigurationError, Settings, host_name
 
 if TYPE_CHECKING:
+    from claimx.adapters.cache import DiskCache
+    from claimx.adapters.credentials import Credentials
     from claimx.adapters.gates import RedisGates
+    from claimx.adapters.kusto import KustoSource
+    from claimx.adapters.lake import DeltaLake
     from claimx.adapters.ledger import RedisLedger
+    from claimx.tasks.workshop import Workshop
     from claimx.telemetry.metrics import PrometheusMetrics
 
 T = TypeVar("T")
 
 _EXIT_CONFIGURATION = 4
+_SECONDS_PER_HOUR = 3600.0
 _built: dict[tuple[int, str], Any] = {}
 
 
@@ -61,6 +70,244 @@ def metrics_of() -> PrometheusMetrics:
     from claimx.telemetry.metrics import PrometheusMetrics
 
     return _once("metrics", PrometheusMetrics)
+
+
+def redis_of(settings: Settings, *, quick: bool = False) -> Any:
+    """Return this process's client of Redis; *quick* is the one for gates."""
+    name = "redis-quick" if quick else "redis"
+    return _once(
+        name,
+        lambda: connect(settings.redis_url.get_secret_value(), settings.redis_master, quick=quick),
+    )
+
+
+def ledger_of(settings: Settings) -> RedisLedger:
+    """Return the ledger."""
+    from claimx.adapters.ledger import RedisLedger
+
+    return _once(
+        "ledger",
+        lambda: RedisLedger(
+            redis_of(settings), dedup_seconds=settings.dedup_hours * _SECONDS_PER_HOUR
+        ),
+    )
+
+
+def gates_of(settings: Settings) -> RedisGates:
+    """Return circuits, slots, locks and announcements."""
+    from claimx.adapters.gates import RedisGates
+    from claimx.domain.circuit import CircuitSettings
+
+    return _once(
+        "gates",
+        lambda: RedisGates(
+            redis_of(settings, quick=True),
+            circuit=CircuitSettings(
+                failures=settings.circuit_failures,
+                open_seconds=settings.circuit_open,
+                trials=settings.circuit_trials,
+                successes=settings.circuit_successes,
+            ),
+        ),
+    )
+
+
+def credentials_of(settings: Settings) -> Credentials:
+    """Return this process's Azure credentials."""
+    from claimx.adapters.credentials import Credentials
+
+    return _once(
+        "credentials",
+        lambda: Credentials([settings.kusto_url, settings.onelake_endpoint, settings.api_url]),
+    )
+
+
+def lake_of(settings: Settings) -> DeltaLake:
+    """Return the nine tables; never before this process forks."""
+    from claimx.adapters.lake import DeltaLake
+
+    return _once(
+        "lake",
+        lambda: DeltaLake(
+            {name: settings.table_path(name) for name in TABLES},
+            lambda: credentials_of(settings).storage_options(settings.onelake_endpoint),
+        ),
+    )
+
+
+def source_of(settings: Settings) -> KustoSource:
+    """Return the Eventhouse table; raises ConfigurationError when it is not set."""
+    from claimx.adapters.kusto import KustoSource
+
+    def build() -> KustoSource:
+        plain = settings.kusto_url.startswith("http:")
+        try:
+            return KustoSource(
+                settings.kusto_url,
+                settings.kusto_database,
+                settings.kusto_table,
+                None if plain else credentials_of(settings).token_credential(),
+                settings.kusto_timeout,
+                gates_of(settings),
+            )
+        except ValueError as error:
+            raise ConfigurationError([str(error)]) from None
+
+    return _once("source", build)
+
+
+def build_runtime(settings: Settings, hints: Hints | None = None) -> Runtime:
+    """Return a runtime over *settings*; without *hints* the redriver alone sends them."""
+    return Runtime(
+        ledger=ledger_of(settings),
+        gates=gates_of(settings),
+        hints=hints or NoHints(),
+        metrics=metrics_of(),
+        retry=RetryPolicy(
+            max_retries=settings.max_retries,
+            base_seconds=settings.retry_base,
+            max_seconds=settings.retry_max,
+            wait_max_seconds=settings.wait_max_hours * _SECONDS_PER_HOUR,
+        ),
+        limits=Limits(
+            poll_batch=settings.poll_batch,
+            poll_overlap=settings.poll_overlap,
+            poll_settle=settings.poll_settle,
+            poll_interval=settings.poll_interval,
+            poll_start=settings.poll_start,
+            dedup_seconds=settings.dedup_hours * _SECONDS_PER_HOUR,
+            max_in_flight=settings.max_in_flight,
+            project_fresh=settings.project_fresh,
+            api_concurrency=settings.api_concurrency,
+            download_concurrency=settings.download_concurrency,
+            upload_concurrency=settings.upload_concurrency,
+            batch_rows=settings.batch_rows,
+            batch_seconds=settings.batch_seconds,
+        ),
+        now=time.time,
+        jitter=random.random,
+        holder=f"{host_name()}:{os.getpid()}",
+        make_lake=lambda: lake_of(settings),
+        make_source=lambda: source_of(settings),
+    )
+
+
+def runtime() -> Runtime:
+    """Return this process's runtime, hints by Celery."""
+
+    def build() -> Runtime:
+        from claimx.adapters.hints import CeleryHints
+        from claimx.celery import app
+
+        settings = load_settings()
+        return build_runtime(settings, CeleryHints(app, redis_of(settings, quick=True)))
+
+    return _once("runtime", build)
+
+
+def workshop() -> Workshop:
+    """Return what this worker process does its chunks with: a loop, the API, downloads, uploads."""
+    return _once("workshop", lambda: _build_workshop(load_settings(), runtime()))
+
+
+def _build_workshop(settings: Settings, runtime: Runtime) -> Workshop:
+    from claimx.adapters.api_token import TokenSource
+    from claimx.adapters.claimx_api import HTTPClaimXApi
+    from claimx.adapters.media_http import HTTPMediaFetcher
+    from claimx.adapters.onelake import make_store
+    from claimx.tasks.loop import ProcessLoop
+    from claimx.tasks.workshop import Workshop
+
+    if not settings.api_url:
+        raise ConfigurationError(["CLAIMX_API_URL must be set"])
+    if not settings.media_path:
+        raise ConfigurationError(["ONELAKE_CLAIMX_PATH must be set"])
+    gates = gates_of(settings)
+    api = HTTPClaimXApi(
+        settings.api_url,
+        TokenSource(settings.api_token.get_secret_value(), settings.api_token_file),
+        gates,
+        runtime.metrics,
+        holder=runtime.holder,
+        concurrency=settings.api_concurrency,
+        rate=settings.api_rate,
+        timeout=settings.api_timeout,
+        media_filter=settings.api_media_filter,
+        sender_username=settings.api_sender,
+    )
+    cache = cache_of(settings)
+    fetcher = HTTPMediaFetcher(
+        cache,
+        gates,
+        runtime.metrics,
+        allowed_hosts=settings.allowed_hosts,
+        allowed_extensions=settings.allowed_extensions,
+        max_bytes=settings.max_media_bytes,
+        allow_loopback=settings.allow_loopback,
+    )
+    store = make_store(
+        settings.media_path,
+        settings.onelake_endpoint,
+        lambda: credentials_of(settings).storage_credential(settings.onelake_endpoint),
+        gates,
+        runtime.metrics,
+    )
+    return Workshop(ProcessLoop(), runtime, api, fetcher, cache, store)
+
+
+def cache_of(settings: Settings) -> DiskCache:
+    """Return the cache of this machine (of CACHE_DIR)."""
+    from claimx.adapters.cache import DiskCache
+
+    return _once("cache", lambda: DiskCache(settings.cache_dir, settings.cache_max_bytes))
+
+
+def close_workshop() -> None:
+    """Close what this process opened, before it ends."""
+    found = _built.pop((os.getpid(), "workshop"), None)
+    if found is not None:
+        found.close()
+
+
+def operator_runtime() -> Runtime:
+    """Return the runtime of a command; raises Unavailable when Redis does not answer."""
+    found = runtime()
+    found.ledger.ping()
+    return found
+
+
+def wait_for_redis(settings: Settings, patience_seconds: float = 600.0) -> None:
+    """Return when Redis answers; one line says what is waited for; Unavailable when it never does."""
+    import structlog
+
+    from claimx.domain.errors import Unavailable
+
+    log = structlog.get_logger(__name__)
+    deadline = time.monotonic() + patience_seconds
+    delay, said = 0.2, False
+    while True:
+        try:
+            ledger_of(settings).ping()
+            return
+        except Unavailable as error:
+            if time.monotonic() > deadline:
+                raise
+            if not said:
+                log.warning("waiting for Redis (REDIS_URL)", reason=str(error))
+                said = True
+            time.sleep(delay)
+            delay = min(5.0, delay * 2)
+
+
+class NoHints:
+    """Sends nothing: the redriver finds what is due."""
+
+    def send(self, stage: Stage, ids: Sequence[str], affinity: str = "") -> None:
+        """Do nothing."""
+
+    def backlog(self, stage: Stage, affinity: str = "") -> int:
+        """Return 0."""
+        return 0
 
 
 def _once(name: str, build: Callable[[], T]) -> T:

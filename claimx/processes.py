@@ -5,6 +5,8 @@ from __future__ import annotations
 import atexit
 import os
 import shutil
+import signal
+import sys
 import tempfile
 import threading
 from collections.abc import Callable, Mapping
@@ -14,6 +16,8 @@ import structlog
 from celery import signals
 
 from claimx import bootstrap
+from claimx.adapters.hints import queue_name, queue_named
+from claimx.domain.records import Stage
 from claimx.settings import Settings, host_name, unknown_names
 from claimx.telemetry import cycle, health, logs
 from claimx.telemetry.metrics import PrometheusMetrics, exposition, totals
@@ -87,20 +91,23 @@ def attend(role: str, settings: Settings, info: Mapping[str, str] | None = None)
 def connect(app: Any) -> None:
     """Connect a Celery app's worker and beat to all this, by its signals."""
     app.claimx_runtime = bootstrap.runtime
+    app.claimx_workshop = bootstrap.workshop
     attendance: list[Attendance] = []
 
     @signals.setup_logging.connect(weak=False)
     def _logging(**_: Any) -> None:
         settings = bootstrap.load_settings()
         logs.configure(settings.log_level, settings.log_format, process="celery")
+        if "beat" in sys.argv:  # a worker waits for its broker by itself, RedBeat ends instead
+            bootstrap.wait_for_redis(settings)
 
     @signals.celeryd_after_setup.connect(weak=False)
     def _own_queue(instance: Any, **_: Any) -> None:
         # a file lies in one cache: its upload goes to the workers that share that cache
         selected = instance.app.amqp.queues.consume_from
         if "upload" in selected:
-            queue = bootstrap.upload_queue_of_this_node()
-            instance.app.amqp.queues.select_add(queue)
+            node = bootstrap.cache_of(bootstrap.load_settings()).node
+            instance.app.amqp.queues.select_add(queue_named(queue_name(Stage.UPLOAD, node)))
 
     @signals.worker_init.connect(weak=False)
     def _before_fork(**_: Any) -> None:
@@ -111,7 +118,7 @@ def connect(app: Any) -> None:
     @signals.worker_ready.connect(weak=False)
     def _ready(sender: Any, **_: Any) -> None:
         queues = ",".join(sorted(sender.app.amqp.queues.consume_from))
-        info = {"queues": queues, "node": bootstrap.node_of_this_machine()}
+        info = {"queues": queues, "node": bootstrap.cache_of(bootstrap.load_settings()).node}
         attendance.append(attend("worker", bootstrap.load_settings(), info))
         sender.timer.call_repeatedly(5.0, attendance[0].progress.made)
 
@@ -120,12 +127,19 @@ def connect(app: Any) -> None:
         for one in attendance:
             one.stop()
 
+    @signals.worker_process_init.connect(weak=False)
+    def _after_fork(**_: Any) -> None:
+        # hosts send SIGTERM to every process at once; the parent decides when a child ends, and
+        # with the remap it says so by SIGQUIT
+        if os.environ.get("REMAP_SIGTERM") == "SIGQUIT":
+            signal.signal(signal.SIGTERM, signal.SIG_IGN)
+
     @signals.worker_process_shutdown.connect(weak=False)
     def _child_gone(pid: int, **_: Any) -> None:
         from prometheus_client import multiprocess
 
         multiprocess.mark_process_dead(pid)  # type: ignore[no-untyped-call]
-        bootstrap.close_runtime()
+        bootstrap.close_workshop()
 
     @signals.beat_init.connect(weak=False)
     def _beat(sender: Any, **_: Any) -> None:

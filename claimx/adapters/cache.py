@@ -162,6 +162,7 @@ class Incoming:
         self._path = cache.root / f".{uuid4().hex}.part"
         flags = os.O_WRONLY | os.O_CREAT | os.O_EXCL
         self._file = os.fdopen(os.open(self._path, flags, 0o600), "wb", buffering=0)
+        self._turn = threading.Lock()  # a cancelled download discards while a thread still writes
         self.length = 0
 
     @property
@@ -176,32 +177,36 @@ class Incoming:
             self._cache.reserve(beyond)
             self._reserved += beyond
         rest = memoryview(chunk)
-        try:
-            while rest:  # a write to a nearly full disk may be a short one
-                rest = rest[self._file.write(rest) or 0 :]
-        except OSError as error:
-            raise full(error) from error
-        self._hash.update(chunk)
-        self.length += len(chunk)
+        with self._turn:
+            try:
+                while rest:  # a write to a nearly full disk may be a short one
+                    rest = rest[self._file.write(rest) or 0 :]
+            except OSError as error:
+                raise full(error) from error
+            self._hash.update(chunk)
+            self.length += len(chunk)
 
     def keep(self, media_id: str) -> str:
         """Make it a cached file, durably; returns its name. Raises DiskFull."""
         name = f"{_encoded(media_id)}.{self.sha256[:16]}"
-        try:
-            os.fsync(self._file.fileno())
-            self._file.close()
-            self._path.replace(self._cache.path(name))
-        except OSError as error:
-            raise full(error) from error
-        self._cache.reserve(self.length - self._reserved)
+        with self._turn:
+            try:
+                os.fsync(self._file.fileno())
+                self._file.close()
+                self._path.replace(self._cache.path(name))
+            except OSError as error:
+                raise full(error) from error
+            self._cache.reserve(self.length - self._reserved)
+            self._reserved = 0
         return name
 
     def discard(self) -> None:
-        """Leave nothing behind; safe after `keep` failed, too."""
-        self._file.close()
-        self._path.unlink(missing_ok=True)
-        self._cache.reserve(-self._reserved)
-        self._reserved = 0
+        """Leave nothing half-written behind; safe at any time, a kept file stays."""
+        with self._turn:
+            self._file.close()
+            self._path.unlink(missing_ok=True)
+            self._cache.reserve(-self._reserved)
+            self._reserved = 0
 
 
 def full(error: OSError) -> DiskFull:

@@ -25,11 +25,14 @@ from claimx.domain.errors import (
     Unavailable,
     Unreadable,
 )
+from claimx.domain.values import Unconvertible, id_text, same_id
 
 JsonObject: TypeAlias = dict[str, Any]
 
 _DEEPEST_WRAPPING = 3
-_TASK_FIELDS = frozenset({"assignmentId", "taskId", "customTask", "projectId", "formId"})
+_TASK_FIELDS = frozenset(  # what tells an assignment from an error's object
+    "assignmentId taskId taskName formId projectId assigneeId assignor customTask".split()
+)
 _CONTENT_TYPE = re.compile(r"[\w.+-]{1,40}/[\w.+-]{1,60}")
 
 
@@ -104,7 +107,7 @@ def project_of(answer: Any, asked_for: str) -> JsonObject:
     if not isinstance(inner, dict) and "projectId" not in found:
         raise Unreadable("the answer holds no project")
     told = inner.get("projectId") if isinstance(inner, dict) else found.get("projectId")
-    if (got := id_text(told)) and not same_id(got, asked_for):
+    if (got := _id(told)) and not same_id(got, asked_for):
         raise Refused(f"asked for project {asked_for}, the API answered project {got}")
     return found
 
@@ -116,7 +119,7 @@ def project_id_of(answer: Any) -> str:
             break
         inner = next((answer[key] for key in ("projectId", "id", "data") if answer.get(key)), None)
         answer = inner
-    if not (found := id_text(answer)):
+    if not (found := _id(answer)):
         raise Unreadable("the answer holds no project id")
     return found
 
@@ -131,11 +134,15 @@ def task_of(answer: Any) -> JsonObject:
     return found
 
 
-def list_of(answer: Any, *wrappings: str) -> list[JsonObject]:
-    """Return the objects of a list, bare or below one of *wrappings*; a null below one is empty."""
+def list_of(answer: Any, *wrappings: str) -> list[Any]:
+    """
+    Return a list, bare or below one of *wrappings*; a null below one is empty.
+
+    What is no object in it is left there, for the reader of the items to count.
+    """
     for _ in range(_DEEPEST_WRAPPING):
         if isinstance(answer, list):
-            return _objects(answer)
+            return _with_objects(answer)
         key = next((key for key in wrappings if isinstance(answer, dict) and key in answer), None)
         if key is None:
             break
@@ -145,13 +152,13 @@ def list_of(answer: Any, *wrappings: str) -> list[JsonObject]:
     raise Unreadable(f"the answer holds no list of {wrappings[-1]}")
 
 
-def videos_of(answer: Any) -> list[JsonObject]:
+def videos_of(answer: Any) -> list[Any]:
     """Return the video items of one object, a list, or either below a wrapping; often empty."""
     for _ in range(_DEEPEST_WRAPPING + 1):
         if answer is None or answer == {}:
             return []
         if isinstance(answer, list):
-            return _objects([item for item in answer if item is not None and item != {}])
+            return _with_objects([item for item in answer if item is not None and item != {}])
         if not isinstance(answer, dict):
             break
         wrappings = ("data", "collaborations", "videoCollaboration")
@@ -162,30 +169,12 @@ def videos_of(answer: Any) -> list[JsonObject]:
     raise Unreadable("the answer holds no video collaborations")
 
 
-def id_text(value: Any) -> str:
-    """Return an id as text without decimals, empty for what is no id."""
-    match value:
-        case bool():
-            return ""
-        case int():
-            return str(value)
-        case float():
-            return str(int(value)) if value.is_integer() else ""
-        case str():
-            return value.strip()
-        case _:
-            return ""
-
-
-def same_id(one: str, other: str) -> bool:
-    """Say whether two ids are the same, leading zeros and ``.0`` aside."""
-    return _canonical(one) == _canonical(other)
-
-
-def _canonical(text: str) -> str:
-    text = text.strip()
-    whole = text.removesuffix(".0")
-    return whole.lstrip("0") or "0" if whole.isascii() and whole.isdecimal() else text
+def _id(value: Any) -> str:
+    """Return an id as text, empty for what is none."""
+    try:
+        return id_text(value) or ""
+    except Unconvertible:
+        return ""
 
 
 def _object(answer: Any, what: str) -> JsonObject:
@@ -194,9 +183,8 @@ def _object(answer: Any, what: str) -> JsonObject:
     return answer
 
 
-def _objects(items: list[Any]) -> list[JsonObject]:
-    """Return the objects among *items*; a list of nothing but other things is not readable."""
-    found = [item for item in items if isinstance(item, dict)]
-    if items and not found:
+def _with_objects(items: list[Any]) -> list[Any]:
+    """Return *items* as they are, unless there is none among them that anybody could read."""
+    if items and not any(isinstance(item, dict) for item in items):
         raise Unreadable("the answer is a list without any object")
-    return found
+    return items

@@ -12,7 +12,7 @@ import aiohttp
 from claimx.domain.errors import ClaimXError, Malformed, Unavailable, Unreadable
 from claimx.domain.retry import MAX_RETRY_AFTER_SECONDS
 
-_SECONDS = re.compile(r"\d{1,12}(\.\d{1,6})?")
+_SECONDS = re.compile(r"[0-9]{1,12}(\.[0-9]{1,6})?")
 
 
 def retry_after(header: str | None, now: float) -> float | None:

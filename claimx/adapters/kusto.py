@@ -9,22 +9,17 @@ microseconds, so that a row is before, in or after a microsecond and never besid
 from __future__ import annotations
 
 import json
-import os
 import re
 import time
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
-from datetime import datetime, timedelta
-from ipaddress import ip_address
+from datetime import datetime
 from typing import Any
-from urllib.parse import urlsplit
 
 import structlog
-from azure.kusto.data import ClientRequestProperties, KustoClient, KustoConnectionStringBuilder
-from azure.kusto.data.exceptions import KustoMultiApiError
 
-from claimx.adapters.kusto_errors import FOREIGN, ResultTooLarge, is_too_large, translated
-from claimx.domain.errors import CircuitOpen, ClaimXError, Refused, Unreadable
+from claimx.adapters.kusto_errors import ResultTooLarge
+from claimx.adapters.kusto_queries import Answer, KustoQueries
+from claimx.domain.errors import ClaimXError, Permanent, Refused, Unreadable
 from claimx.domain.polling import TIME, whole_times
 from claimx.domain.ports import Gates, SourceRow
 from claimx.domain.times import Micros, from_datetime, to_iso
@@ -40,46 +35,7 @@ _IDENTIFIER = re.compile(r"[A-Za-z_][A-Za-z0-9_ .\-]{0,1023}")
 _ID_COLUMNS = ("event_id", "eventId")
 _SPLIT_COLUMNS = ("project_id", "projectId", *_ID_COLUMNS)
 _BOUNDS = "_from:datetime, _to:datetime"
-
-
-@dataclass(frozen=True, slots=True)
-class _Answer:
-    """The first result table: column names with types, and rows as they were on the wire."""
-
-    columns: tuple[tuple[str, str], ...]
-    rows: list[list[Any]]
-
-
-class _CompleteClient(KustoClient):
-    """
-    A client that sees the last frame of an answer.
-
-    Kusto may say only there that the rows before it are not all of them, and the stock client drops
-    that frame: a page cut short in silence would move the checkpoint past rows never seen.
-    """
-
-    @staticmethod
-    def _kusto_parse_by_endpoint(endpoint: str, response_json: Any) -> Any:
-        if isinstance(response_json, list):
-            for frame in response_json:
-                if frame.get("FrameType") == "DataSetCompletion" and (
-                    frame.get("HasErrors") or frame.get("Cancelled") or frame.get("OneApiErrors")
-                ):
-                    raise KustoMultiApiError([frame])
-        return KustoClient._kusto_parse_by_endpoint(endpoint, response_json)  # noqa: SLF001 - the hook the class leaves
-
-
-class _Borrowed:
-    """A credential that a client may close without closing it for the rest of the process."""
-
-    def __init__(self, credential: Any) -> None:
-        self._credential = credential
-
-    def get_token(self, *scopes: str, **options: Any) -> Any:
-        return self._credential.get_token(*scopes, **options)
-
-    def close(self) -> None:
-        """Leave the lender's credential open."""
+_AT = "claimx_source_time"  # a column's name that no table has
 
 
 class KustoSource:
@@ -103,34 +59,17 @@ class KustoSource:
         *,
         now: Callable[[], float] = time.monotonic,
     ) -> None:
-        """Raise ValueError, naming the setting, for anything no query could be made with."""
-        if not cluster_url or not database:
-            raise ValueError("EVENTHOUSE_CLUSTER_URL and CLAIMX_EVENTHOUSE_DATABASE must be set")
+        """Raise Permanent, naming the setting, for anything no query could be made with."""
         if not _IDENTIFIER.fullmatch(table):
-            raise ValueError(f"CLAIMX_EVENTHOUSE_SOURCE_TABLE={table!r} is no table name")
-        parts = urlsplit(cluster_url)
-        if parts.scheme == "http":
-            if not _is_loopback(parts.hostname or ""):
-                raise ValueError("EVENTHOUSE_CLUSTER_URL must be https, or http on loopback")
-            credential = None
-        elif credential is None:
-            raise ValueError(f"the cluster {parts.hostname} needs a credential")
-        self._url = cluster_url.rstrip("/")
-        self._host = parts.hostname or ""
-        self._database = database
+            raise Permanent(f"CLAIMX_EVENTHOUSE_SOURCE_TABLE={table!r} is no table name")
         self._table = table
-        self._credential = credential
-        self._timeout = timedelta(seconds=min(max(timeout, 1.0), 3600.0))  # Kusto's own limits
-        self._circuit = gates.circuit("kusto")
+        self.what = f"table {table} in database {database}"
+        self._queries = KustoQueries(
+            cluster_url, database, self.what, credential, timeout, gates.circuit("kusto")
+        )
         self._now = now
-        self._client: tuple[int, Any] | None = None
         self._known: tuple[float, dict[str, str]] | None = None
         self._checked = float("-inf")
-
-    @property
-    def what(self) -> str:
-        """Return the table and database as messages name them."""
-        return f"table {self._table} in database {self._database}"
 
     def page(
         self, after: Micros, until: Micros, limit: int, exclude: Sequence[str] = ()
@@ -157,9 +96,7 @@ class KustoSource:
 
     def close(self) -> None:
         """Close the connections; the next query opens new ones."""
-        if self._client is not None:
-            client, self._client = self._client[1], None
-            client.close()
+        self._queries.close()
 
     # --- reading ------------------------------------------------------------------------------
 
@@ -220,8 +157,8 @@ class KustoSource:
             f"{self._quoted}\n"
             "| where ingestion_time() >= _from and ingestion_time() < _to\n"
             f"{excluding}"
-            f"| extend {TIME} = ingestion_time()\n"
-            f"| order by {TIME} asc\n"
+            f"| extend {_AT} = ingestion_time()\n"
+            f"| order by {_AT} asc\n"
         )
         if last.startswith("| where"):
             text = text.replace("| extend", f"{last}\n| extend", 1)
@@ -258,65 +195,15 @@ class KustoSource:
     def _quoted(self) -> str:
         return f"['{self._table}']"
 
-    def _ask(self, text: str, values: Mapping[str, str]) -> _Answer:
-        """Run one query under the circuit; whatever goes wrong, the next one starts afresh."""
-        allowed, wait = self._circuit.permit(1)
-        if not allowed:
-            raise CircuitOpen("the circuit for Kusto is open", max(wait, 0.1), host=self._host)
+    def _ask(self, text: str, parameters: Mapping[str, str]) -> Answer:
+        """Run one query; after a failure the columns are learnt anew, for it may have been they."""
         try:
-            answer = self._run(text, values)
-        except (ClaimXError, *FOREIGN) as error:
-            failure = translated(error, what=self.what, host=self._host)
-            if not isinstance(failure, ResultTooLarge):
-                self._forget()
-            if failure.counts_against_circuit:
-                self._circuit.report(0, 1)
-            else:
-                self._circuit.give_back(1)
-            raise failure from error
-        except BaseException:  # a time limit, a signal: says nothing about Kusto
-            self._circuit.give_back(1)
+            return self._queries.ask(text, parameters)
+        except ResultTooLarge:
             raise
-        self._circuit.report(1, 0)
-        return answer
-
-    def _run(self, text: str, values: Mapping[str, str]) -> _Answer:
-        properties = ClientRequestProperties()  # type: ignore[no-untyped-call]  # theirs
-        properties.application = "claimx"
-        properties.set_option(ClientRequestProperties.request_timeout_option_name, self._timeout)
-        for name, value in values.items():
-            properties.set_parameter(name, value)
-        found = self._connected().execute_query(self._database, text, properties)
-        if found.errors_count:
-            words = " ".join(" ".join(found.get_exceptions()).split())
-            if is_too_large(words):
-                raise ResultTooLarge(f"Kusto: the answer for {self.what} is too large")
-            raise Unreadable(f"Kusto reports errors beside the rows of {self.what}: {words[:300]}")
-        table = found.primary_results[0]
-        columns = tuple((c.column_name, str(c.column_type).lower()) for c in table.columns)
-        if any(len(row) != len(columns) for row in table.raw_rows):
-            raise Unreadable(f"Kusto gave rows of {self.what} that do not fit their columns")
-        return _Answer(columns, table.raw_rows)
-
-    def _connected(self) -> Any:
-        """Return the client of this very process: connections do not survive a fork."""
-        if self._client is None or self._client[0] != os.getpid():
-            if self._credential is None:
-                target = KustoConnectionStringBuilder.with_no_authentication(self._url)
-            else:
-                target = KustoConnectionStringBuilder.with_azure_token_credential(
-                    self._url, _Borrowed(self._credential)
-                )
-            self._client = (os.getpid(), _CompleteClient(target))
-        return self._client[1]
-
-    def _forget(self) -> None:
-        """Drop connections and columns: the failure may have been theirs."""
-        self._known = None
-        try:
-            self.close()
-        except FOREIGN as error:
-            log.debug("kusto client not closed", error=type(error).__name__)
+        except ClaimXError:
+            self._known = None
+            raise
 
 
 def _own_id(known: Mapping[str, str]) -> str:
@@ -331,7 +218,7 @@ def _row(columns: Sequence[tuple[str, str]], values: Sequence[Any]) -> SourceRow
     """Return one row as JSON values, its ingestion time cut to whole microseconds."""
     row: SourceRow = {}
     for (name, kind), value in zip(columns, values, strict=True):
-        if name == TIME:
+        if name == _AT:
             row[TIME] = from_datetime(datetime.fromisoformat(value))
         elif not name.startswith("$"):
             row[name] = _parsed(value) if kind == "dynamic" else value
@@ -348,12 +235,5 @@ def _parsed(value: Any) -> Any:
     return value
 
 
-def _count(answer: _Answer) -> int:
+def _count(answer: Answer) -> int:
     return int(answer.rows[0][0])
-
-
-def _is_loopback(host: str) -> bool:
-    try:
-        return host == "localhost" or ip_address(host).is_loopback
-    except ValueError:
-        return False

@@ -82,7 +82,7 @@ class Stack:
                 break
             if port_file.exists() and port_file.stat().st_size:
                 found: dict[str, Any] = json.loads(port_file.read_text())
-                self.environment.update(found["env"])
+                self.environment.update(found["environment"])
                 return found
             time.sleep(0.05)
         raise Unavailable(f"the sandbox did not start; see {self.log_path('sandbox')}")

@@ -1,1 +1,5 @@
-"""Event types to rows and media: one module a family of events, and the registry."""
+"""From an event to rows and media, one module a family of event types; importing registers all."""
+
+from claimx.handlers import media, project, task, update, video
+
+__all__ = ["media", "project", "task", "update", "video"]

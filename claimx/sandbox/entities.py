@@ -11,7 +11,9 @@ from claimx.sandbox.files import KINDS, make
 from claimx.sandbox.forms import Sheet, Vendor
 from claimx.sandbox.matchers import folded, one_of
 
-FIRST = "Ada Bela Chidi Dana Emeka Fay Goran Hana Ines José Kwame Lea Miloš Nora Østen Priya".split()
+FIRST = (
+    "Ada Bela Chidi Dana Emeka Fay Goran Hana Ines José Kwame Lea Miloš Nora Østen Priya".split()
+)
 LAST = "Abara Brandt Castillo Duran Eze Fischer Grünwald Haddad Ito Jovanović Klein Łukasik".split()
 CITIES = "Brookvale Cedarton Düren Eastmere Fairholm Glenrock Harwick Ivydale".split()
 LOSSES = "Hail Wind Fire Water Theft Lightning".split()
@@ -190,7 +192,9 @@ class Maker:
         ):
             address.put(name, column, v.text(value, nulls=0.2))
         code = rng.randrange(10000, 99999)
-        address.put("zipPostcode", "zip_postcode", v.pick((code, str(code)), (f"0{code % 10000:04d}",) * 2))
+        address.put(
+            "zipPostcode", "zip_postcode", v.pick((code, str(code)), (f"0{code % 10000:04d}",) * 2)
+        )
         sheet.row.update(address.row)
         if v.maybe(0.95):
             sheet.raw["address"] = address.raw
@@ -220,7 +224,7 @@ class Maker:
         )
 
     def _story(self) -> str:
-        words = "roof tiles ceiling wet hail broken window basement garage \"quoted\" naïve".split()
+        words = 'roof tiles ceiling wet hail broken window basement garage "quoted" naïve'.split()
         return " ".join(self.rng.choice(words) for _ in range(6)) + ".\nSecond line."
 
     def _customer(self, number: int) -> tuple[Sheet, dict[str, Any] | None, str | None]:
@@ -253,10 +257,16 @@ class Maker:
         first, second = f"Holder{number}@Example.com", f"other.{number}@example.org"
         match int(self.rng.random() * 8):
             case 0:
-                emails: Any = [{"emailAddress": second, "primary": False}, {"emailAddress": f" {first} ", "primary": v.pick(True, "true")}]
+                emails: Any = [
+                    {"emailAddress": second, "primary": False},
+                    {"emailAddress": f" {first} ", "primary": v.pick(True, "true")},
+                ]
                 found: str | None = first
             case 1:
-                emails = [{"emailAddress": "  ", "primary": True}, {"emailAddress": second, "primary": False}]
+                emails = [
+                    {"emailAddress": "  ", "primary": True},
+                    {"emailAddress": second, "primary": False},
+                ]
                 found = second
             case 2:
                 emails, found = v.pick([], None), None
@@ -277,11 +287,23 @@ class Maker:
                 phones: Any = v.pick([], None)
                 found: tuple[str | None, str | None] = (None, None)
             case 1:
-                phones, found = [{"phoneNumber": " ", "phoneCountryCode": 44}, {"phoneNumber": local, "phoneCountryCode": 1}], (str(local), "1")
+                phones, found = (
+                    [
+                        {"phoneNumber": " ", "phoneCountryCode": 44},
+                        {"phoneNumber": local, "phoneCountryCode": 1},
+                    ],
+                    (str(local), "1"),
+                )
             case 2:
-                phones, found = [{"phoneNumber": f"+1 555 {number % 9999:04d} ", "phoneCountryCode": None}], (f"+1 555 {number % 9999:04d}", None)
+                phones, found = (
+                    [{"phoneNumber": f"+1 555 {number % 9999:04d} ", "phoneCountryCode": None}],
+                    (f"+1 555 {number % 9999:04d}", None),
+                )
             case _:
-                phones, found = [{"phoneNumber": str(local), "phoneCountryCode": v.pick(1, "1", " 1")}], (str(local), "1")
+                phones, found = (
+                    [{"phoneNumber": str(local), "phoneCountryCode": v.pick(1, "1", " 1")}],
+                    (str(local), "1"),
+                )
         sheet.raw["phones"] = phones
         return found
 
@@ -294,7 +316,9 @@ class Maker:
             name = f"Rep.{self.rng.randrange(40)}.{seat}@carrier.example"
             primary, is_primary = v.flag(value=seat == 0)
             mfn, mfn_value = v.text(f"T-{self.rng.randrange(9999)}", nulls=0.4)
-            team.append({"userName": v.pick(name, f" {name}"), "primaryContact": primary, "mfn": mfn})
+            team.append(
+                {"userName": v.pick(name, f" {name}"), "primaryContact": primary, "mfn": mfn}
+            )
             contacts[(name.lower(), "CLAIM_REP")] = {
                 "first_name": None,
                 "last_name": None,
@@ -429,13 +453,21 @@ class Maker:
     def media(self, number: int, project: Project) -> MediaFile:
         """Make a media file of the usual kinds; the specials are made by `claimx.sandbox.specials`."""
         v, rng = self.vendor, self.rng
-        kind = v.pick(*("jpg",) * 12, *("png",) * 3, *("pdf",) * 3, *"mp4 mov gif webp bmp heic txt csv xml json docx html".split())
+        kind = v.pick(
+            *("jpg",) * 12,
+            *("png",) * 3,
+            *("pdf",) * 3,
+            *"mp4 mov gif webp bmp heic txt csv xml json docx html".split(),
+        )
         low, high = self._sizes
         size = int(low * (high / low) ** rng.random())
         extension = KINDS[kind].extension
         if kind == "jpg":
             extension = v.pick("jpg", "JPG", "jpeg")
-        name: str | None = v.pick(f"photo_{number}", f"IMG {number}", f"Küche-{number}", f"report.v{number % 9}") + f".{extension}"
+        name: str | None = (
+            v.pick(f"photo_{number}", f"IMG {number}", f"Küche-{number}", f"report.v{number % 9}")
+            + f".{extension}"
+        )
         if v.maybe(0.03):
             name = None
         item = MediaFile(number, project.project_id, name, kind, size)

@@ -99,12 +99,18 @@ def _jpeg(filler: bytes) -> bytes:
         b"\xff\xfe" + struct.pack(">H", len(part) + 2) + part
         for part in (filler[i : i + 60_000] for i in range(0, len(filler), 60_000))
     )
-    return b"\xff\xd8\xff\xe0\x00\x10JFIF\x00\x01\x01\x00\x00\x01\x00\x01\x00\x00" + comments + b"\xff\xd9"
+    return (
+        b"\xff\xd8\xff\xe0\x00\x10JFIF\x00\x01\x01\x00\x00\x01\x00\x01\x00\x00"
+        + comments
+        + b"\xff\xd9"
+    )
 
 
 def _png(filler: bytes) -> bytes:
     def chunk(name: bytes, data: bytes) -> bytes:
-        return struct.pack(">I", len(data)) + name + data + struct.pack(">I", zlib.crc32(name + data))
+        return (
+            struct.pack(">I", len(data)) + name + data + struct.pack(">I", zlib.crc32(name + data))
+        )
 
     header = struct.pack(">IIBBBBB", 1, 1, 8, 2, 0, 0, 0)
     pixels = zlib.compress(b"\x00\xff\x00\x00", 1)
@@ -127,7 +133,11 @@ def _pdf(filler: bytes) -> bytes:
     return (
         b"%PDF-1.4\n1 0 obj<</Type/Catalog/Pages 2 0 R>>endobj\n"
         b"2 0 obj<</Type/Pages/Kids[]/Count 0>>endobj\n"
-        b"3 0 obj<</Length " + str(len(stream)).encode() + b">>stream\n" + stream + b"\nendstream endobj\n"
+        b"3 0 obj<</Length "
+        + str(len(stream)).encode()
+        + b">>stream\n"
+        + stream
+        + b"\nendstream endobj\n"
         b"trailer<</Root 1 0 R>>\n%%EOF\n"
     )
 
@@ -149,7 +159,9 @@ def _words(kind: str, media_id: str, filler: bytes) -> bytes:
     rows = [lines[i : i + 60] for i in range(0, len(filler), 60)]
     match kind:
         case "csv":
-            body = "id,reading,note\n" + "".join(f"{n},{n * 7},{row}\n" for n, row in enumerate(rows))
+            body = "id,reading,note\n" + "".join(
+                f"{n},{n * 7},{row}\n" for n, row in enumerate(rows)
+            )
         case "xml":
             body = f'<?xml version="1.0" encoding="UTF-8"?>\n<estimate id="{media_id}">\n'
             body += "".join(f"  <line>{row}</line>\n" for row in rows) + "</estimate>\n"

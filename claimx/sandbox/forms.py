@@ -45,7 +45,9 @@ class Vendor:
             return self.null()
         if isinstance(value, str):
             return value, value
-        return self.pick(value, value, str(value), str(value), float(value), f" {value} "), str(value)
+        return self.pick(value, value, str(value), str(value), float(value), f" {value} "), str(
+            value
+        )
 
     def moment(self, value: datetime, nulls: float = 0.15) -> Written:
         """Write a time in ISO 8601, with or without zone, or as epoch milliseconds or seconds."""
@@ -84,7 +86,9 @@ class Vendor:
             return self.null()
         if self.maybe(0.01):
             return self.pick("maybe", "on?", 7), None
-        words = ("true", "True", "yes", "1", "YES") if value else ("false", "FALSE", "no", "0", "No")
+        words = (
+            ("true", "True", "yes", "1", "YES") if value else ("false", "FALSE", "no", "0", "No")
+        )
         return self.pick(value, value, self.pick(*words)), value
 
     def whole(self, value: int, nulls: float = 0.15) -> Written:

@@ -157,7 +157,7 @@ class Service:
         """Return what a fault rule sees and counts by: the path without anything signed."""
         return exchange.path
 
-    async def spoil(self, exchange: Exchange, fault: Fault) -> Answer | None | bool:
+    async def spoil(self, exchange: Exchange, fault: Fault) -> Answer | bool | None:
         """Carry out a fault of this service alone; False when it is not one."""
         del exchange, fault
         return False

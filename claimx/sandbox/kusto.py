@@ -27,7 +27,10 @@ _IF_EXISTS = re.compile(
     r"""(?P<default>(?:[^()"']|"[^"]*"|'[^']*'|\([^()]*\))*)\)"""
 )
 _DECLARED = re.compile(r"declare\s+query_parameters\s*\((?P<list>.*?)\)\s*;", re.DOTALL)
-_LITERAL = re.compile(r"^\s*(?P<type>datetime|dynamic|long|int|real|bool|guid|timespan|time|decimal)\s*\((?P<inner>.*)\)\s*$", re.DOTALL)
+_LITERAL = re.compile(
+    r"^\s*(?P<type>datetime|dynamic|long|int|real|bool|guid|timespan|time|decimal)\s*\((?P<inner>.*)\)\s*$",
+    re.DOTALL,
+)
 _BIN = re.compile(
     r"""to_timestamp\(floor\(epoch\(("[^"]+")\) / epoch\(INTERVAL '1 ?(?:us|micros?|microseconds?)'\)\)"""
     r""" \* epoch\(INTERVAL '1 ?(?:us|micros?|microseconds?)'\)\) AT TIME ZONE 'UTC'"""
@@ -36,6 +39,7 @@ _TOSTRING = re.compile(r"""CASE typeof\(("[^"]+")\) WHEN 'JSON'""")
 _TICK_LITERAL = re.compile(
     r"TRY_CAST\('(\d{4}-\d\d-\d\d[T ]\d\d:\d\d:\d\d\.\d{7})Z?' AS TIMESTAMPTZ\) AT TIME ZONE 'UTC'"
 )
+_TAKE = re.compile(r"(?P<operator>\b(?:take|limit|top)\s+)(?P<name>[A-Za-z_]\w*)")
 _TICKS = re.compile(r"\.\d{7}")
 
 
@@ -115,7 +119,7 @@ class KustoCluster(Service):
             return json_answer(_error_body(str(error)), 400)
         return json_answer(frames)
 
-    async def spoil(self, exchange: Exchange, fault: Fault) -> Answer | None | bool:
+    async def spoil(self, exchange: Exchange, fault: Fault) -> Answer | bool | None:
         """Carry out the failures that stand inside a 200."""
         if fault.kind not in {"completion", "rows", "frame"}:
             return False
@@ -162,10 +166,13 @@ class KustoCluster(Service):
         values = {
             name: _parameter(value, declared.get(name, "")) for name, value in parameters.items()
         }
+        csl = _TAKE.sub(lambda found: _inlined(found, values), csl)
         cursor = self._connection.cursor()
         try:
             cursor.execute("SET TimeZone='UTC'")
-            known = {name: cols for name, cols in schema(self._connection).items() if name == self.table}
+            known = {
+                name: cols for name, cols in schema(self._connection).items() if name == self.table
+            }
             translated = to_sql(csl, schema=known, parameters=values, allow_write=False)
             if translated.unbound:
                 msg = f"query parameters without a value: {', '.join(translated.unbound)}"
@@ -173,7 +180,9 @@ class KustoCluster(Service):
             sql, bound = _exact(str(translated), dict(translated.parameters), values, translated)
             relation = cursor.sql(sql, params=bound) if bound else cursor.sql(sql)
             names, types = list(relation.columns), [str(one) for one in relation.types]
-            shown = [(name, type_) for name, type_ in zip(names, types, strict=True) if name != HIDDEN]
+            shown = [
+                (name, type_) for name, type_ in zip(names, types, strict=True) if name != HIDDEN
+            ]
             if not shown:
                 return Result([], [])
             relation = relation.project(", ".join(_shown(name, type_) for name, type_ in shown))
@@ -197,6 +206,14 @@ class KustoCluster(Service):
 
         csl = _IF_EXISTS.sub(exists, csl)
         return _TOKENS.sub(lambda found: found["keep"] or HIDDEN, csl)
+
+
+def _inlined(found: re.Match[str], values: dict[str, Any]) -> str:
+    """Write a whole-number parameter of take, limit or top into the text; the engine wants that."""
+    value = values.get(found["name"])
+    if isinstance(value, int) and not isinstance(value, bool):
+        return f"{found['operator']}{value}"
+    return found[0]
 
 
 def _source_json(row: SourceRow) -> dict[str, Any]:
@@ -317,4 +334,3 @@ def _error_body(message: str) -> dict[str, Any]:
             "@permanent": True,
         }
     }
-

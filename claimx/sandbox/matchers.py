@@ -10,7 +10,13 @@ from typing import Any
 import orjson
 
 _FORBIDDEN = set('\\/:*?"<>|%')
-_BIDI = {"\u200e", "\u200f", "\u061c", *map(chr, range(0x202A, 0x202F)), *map(chr, range(0x2066, 0x206A))}
+_BIDI = {
+    "\u200e",
+    "\u200f",
+    "\u061c",
+    *map(chr, range(0x202A, 0x202F)),
+    *map(chr, range(0x2066, 0x206A)),
+}
 
 
 @dataclass(frozen=True, slots=True)

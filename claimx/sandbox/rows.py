@@ -84,8 +84,12 @@ class Planned:
         if self.ingestion is None:
             msg = "an event without an id has no key before it is scheduled"
             raise ValueError(msg)
-        parts = [str(self.project), str(self.type).strip().upper(), to_iso(from_datetime(self.ingestion))]
-        media = self.media_list if self.media_list else [self.media_id] if self.media_id else []
+        parts = [
+            str(self.project),
+            str(self.type).strip().upper(),
+            to_iso(from_datetime(self.ingestion)),
+        ]
+        media = self.media_list or ([self.media_id] if self.media_id else [])
         if media:
             parts.append("media:" + ",".join(str(one) for one in media))
         if self.task is not None:
@@ -155,7 +159,9 @@ class Schedule:
         self.rows = rows
         return rows
 
-    def _place(self, event: Planned, moment: datetime, tick: int, visible: float, rng: Random) -> None:
+    def _place(
+        self, event: Planned, moment: datetime, tick: int, visible: float, rng: Random
+    ) -> None:
         del visible
         event.ingestion, event.tick = moment, tick
         if event.late and not self.rate:

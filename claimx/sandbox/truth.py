@@ -174,7 +174,9 @@ class _Teller:
             "event_type": str(event.type).strip().upper(),
             "project_id": None if event.project is None else str(event.project),
             "media_id": single if ids is None else one_of([None, *ids]),
-            "media_ids": json_ids(ids) if ids is not None else json_ids(None, [single] if single else None),
+            "media_ids": json_ids(ids)
+            if ids is not None
+            else json_ids(None, [single] if single else None),
             "task_assignment_id": None if event.task is None else str(event.task),
             "video_collaboration_id": None if event.video is None else str(event.video),
             "master_file_name": event.mfn,
@@ -257,7 +259,12 @@ class _Teller:
         holders = [project.api_mfn, *sorted(self.named[number])]
         links = self._links(project)
         for (email, kind), contact in project.contacts.items():
-            full = {**contact, "project_id": project.key, "contact_email": email, "contact_type": kind}
+            full = {
+                **contact,
+                "project_id": project.key,
+                "contact_email": email,
+                "contact_type": kind,
+            }
             if kind == "POLICYHOLDER":
                 full["master_file_name"] = one_of(holders)
                 _fill(full, links.pop(email, []))
@@ -273,7 +280,9 @@ class _Teller:
                 links[task.contact["contact_email"].lower()].append(task)
         return links
 
-    def _guest(self, project: Project, email: str, guests: list[ProjectTask], holders: list[Any]) -> Row:
+    def _guest(
+        self, project: Project, email: str, guests: list[ProjectTask], holders: list[Any]
+    ) -> Row:
         row: Row = {
             "project_id": project.key,
             "contact_email": email,
@@ -290,12 +299,16 @@ class _Teller:
         if task.link_row is not None:
             self._put("claimx_external_links", {**task.link_row, **_tail(events)})
         if task.template is not None:
-            everyone = {
-                key
-                for number, keys in self.tasks.items()
-                if self.world.tasks[number].template is task.template
-                for key in keys
-            } if (task.template.key,) not in self.truth.tables["claimx_task_templates"] else None
+            everyone = (
+                {
+                    key
+                    for number, keys in self.tasks.items()
+                    if self.world.tasks[number].template is task.template
+                    for key in keys
+                }
+                if (task.template.key,) not in self.truth.tables["claimx_task_templates"]
+                else None
+            )
             if everyone is not None:
                 self._put("claimx_task_templates", {**task.template.row, **_tail(everyone)})
 
@@ -320,8 +333,19 @@ class _Teller:
         }
         if item.failure:
             self.truth.failed[item.key] = item.failure
-            attachment |= {"status": "failed", "error_category": one_of(item.failure), "error": PRESENT}
-            for name in ("content_type", "blob_path", "bytes", "sha256", "downloaded_at", "uploaded_at"):
+            attachment |= {
+                "status": "failed",
+                "error_category": one_of(item.failure),
+                "error": PRESENT,
+            }
+            for name in (
+                "content_type",
+                "blob_path",
+                "bytes",
+                "sha256",
+                "downloaded_at",
+                "uploaded_at",
+            ):
                 attachment[name] = ANY
         else:
             self.truth.stored[item.key] = item
@@ -384,9 +408,7 @@ def compare(
     return found
 
 
-def _compare_table(
-    name: str, wanted: Mapping[Key, Row], rows: list[Row]
-) -> Iterator[Difference]:
+def _compare_table(name: str, wanted: Mapping[Key, Row], rows: list[Row]) -> Iterator[Difference]:
     key_columns = TABLES[name].key
     actual: dict[Key, Row] = {}
     for row in rows:
@@ -420,14 +442,18 @@ def verify_files(world: World, tables: Mapping[str, list[Row]], root: Path) -> l
         if not path.is_file():
             found.append(Difference(table, key, "blob_path", str(path), None, "missing file"))
         elif path.read_bytes() != item.content():
-            found.append(Difference(table, key, "blob_path", item.size, path.stat().st_size, "wrong file"))
+            found.append(
+                Difference(table, key, "blob_path", item.size, path.stat().st_size, "wrong file")
+            )
     for path in sorted(root.rglob("*")) if root.is_dir() else ():
         if path.is_file() and path not in seen:
             found.append(Difference(table, (path.name,), "", None, None, f"surplus file {path}"))
     return found
 
 
-def read_lake(folder: Path | str, storage_options: dict[str, str] | None = None) -> dict[str, list[Row]]:
+def read_lake(
+    folder: Path | str, storage_options: dict[str, str] | None = None
+) -> dict[str, list[Row]]:
     """
     Read the nine tables below *folder* (or an ``abfss://`` address) with deltalake.
 
@@ -441,7 +467,9 @@ def read_lake(folder: Path | str, storage_options: dict[str, str] | None = None)
         if not DeltaTable.is_deltatable(place, storage_options):
             tables[name] = []
             continue
-        tables[name] = DeltaTable(place, storage_options=storage_options).to_pyarrow_table().to_pylist()
+        tables[name] = (
+            DeltaTable(place, storage_options=storage_options).to_pyarrow_table().to_pylist()
+        )
     return tables
 
 

@@ -164,7 +164,9 @@ class World:
                 mfn = None if self.rng.random() < 0.1 else f"MFN-EV-{self.rng.randrange(10**6)}"
                 return self.plan(name, project.project_id, mfn=mfn, calls=1)
             case "VIDEO_COLLABORATION_INVITE_SENT" | "VIDEO_COLLABORATION_COMPLETED":
-                video = self.rng.choice(project.videos) if project.videos else self.add_video(project)
+                video = (
+                    self.rng.choice(project.videos) if project.videos else self.add_video(project)
+                )
                 if project.videos and self.rng.random() < 0.15:
                     video = self.add_video(project)
                 return self.plan(name, project.project_id, video=video.video_id, calls=1)

@@ -133,7 +133,8 @@ class _Enricher:
         if not isinstance(outcome, Buried):
             return outcome
         self._count_unconverted(found)
-        rows, spawn = b"", ()
+        rows = b""
+        spawn: tuple[NewRecord, ...] = ()
         try:
             rows = encode_changes(found.changes) if found.changes else b""
             spawn = downloads(found, record)

@@ -60,7 +60,8 @@ def ingest(runtime: Runtime, ids: Sequence[str]) -> IngestReport:
                 _settle_alone(runtime, record, report)
     if report.admitted:
         runtime.metrics.add("admitted", report.admitted, kind=Kind.EVENT.value)
-        runtime.metrics.add("processed", report.admitted, stage=Stage.INGEST.value)
+    if report.pages:
+        runtime.metrics.add("processed", report.pages, stage=Stage.INGEST.value)
     if report.duplicates:
         runtime.metrics.add("duplicates", report.duplicates, layer="ledger")
     return report
@@ -81,7 +82,7 @@ def _admit(runtime: Runtime, page: Record, report: IngestReport) -> None:
             )
         else:
             dead = NewRecord(record_id, Kind.EVENT, Stage.INGEST, row, runtime.new_trace())
-            malformed[record_id] = DeadOnArrival(dead, _failure(runtime, event))
+            malformed[record_id] = DeadOnArrival(dead, failure_of(runtime, event))
     admitted: Admitted | None = runtime.ledger.admit(
         page, list(events.values()), list(malformed.values()), runtime.limits.dedup_seconds
     )
@@ -107,7 +108,7 @@ def _settle_alone(runtime: Runtime, record: Record, report: IngestReport) -> Non
             runtime.hints.send(Stage.ENRICH, [record.id])
             return
     else:
-        failure = _failure(runtime, event)
+        failure = failure_of(runtime, event)
         if runtime.ledger.settle([Buried(record, failure)])[0]:
             report.malformed += 1
             _tell(runtime, {record.id: DeadOnArrival(_as_new(record), failure)}, 1)
@@ -119,7 +120,7 @@ def _as_new(record: Record) -> NewRecord:
     return NewRecord(record.id, record.kind, record.stage, record.data, record.trace)
 
 
-def _failure(runtime: Runtime, error: Exception) -> Failure:
+def failure_of(runtime: Runtime, error: Exception) -> Failure:
     """Describe why a row is no event; a foreign exception's words may hold the row's values."""
     known = isinstance(error, ClaimXError)
     return Failure(

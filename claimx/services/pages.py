@@ -22,6 +22,7 @@ log = structlog.get_logger(__name__)
 
 RECORD_ROWS = 2000  # a worker is through with these well within its lease
 RECORD_BYTES = 4 * 1024 * 1024
+IDS_A_STEP = 5000  # looked up at once: a few milliseconds of the store
 RECORDS_A_STEP = 8  # so that one step of the ledger carries at most 32 MiB
 
 
@@ -80,7 +81,10 @@ def sift(
             found.doubled += 1
         else:
             first[record_id] = (plain, read if isinstance(read, Event) else None)
-    seen = runtime.ledger.seen(list(first)) if first else set()
+    ids = list(first)
+    seen: set[str] = set()
+    for at in range(0, len(ids), IDS_A_STEP):
+        seen |= runtime.ledger.seen(ids[at : at + IDS_A_STEP])
     found.seen = len(seen & first.keys())
     in_doubt = [
         event

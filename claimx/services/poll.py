@@ -96,14 +96,15 @@ def poll_once(
             if not dry_run:
                 runtime.gates.unlock(lease, runtime.holder)
     except ClaimXError as error:
-        note_failure(report, error)
+        _note_failure(report, error)
+        runtime.metrics.add("failed", stage="poll", category=error.category.value)
     if report.lag_seconds is not None and not dry_run:
         runtime.metrics.set("poll_lag_seconds", report.lag_seconds, cursor=LIVE)
     _tell(report)
     return report
 
 
-def note_failure(report: PollReport, error: ClaimXError) -> None:
+def _note_failure(report: PollReport, error: ClaimXError) -> None:
     """Write an expected failure into the report and the log."""
     report.stopped, report.error, report.category = Stop.FAILED, str(error), error.category
     write = log.error if error.category is ErrorCategory.PERMANENT else log.warning

@@ -16,6 +16,7 @@ from celery import Task
 from celery.exceptions import Retry
 
 from claimx.services.runtime import Runtime
+from claimx.tasks.workshop import Workshop
 
 log = structlog.get_logger(__name__)
 
@@ -34,6 +35,12 @@ class ClaimXTask(Task):  # type: ignore[misc]  # celery publishes no types
     def runtime(self) -> Runtime:
         """Return this process's runtime, built on first use (after the fork)."""
         factory: Callable[[], Runtime] = self.app.claimx_runtime
+        return factory()
+
+    @property
+    def workshop(self) -> Workshop:
+        """Return what this process does its chunks with."""
+        factory: Callable[[], Workshop] = self.app.claimx_workshop
         return factory()
 
     def run_stage(self, stage: str, run: Callable[[Runtime], Any]) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import socket
 import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
@@ -319,6 +320,21 @@ def test_without_redis_circuits_are_closed_and_nothing_scarce_is_promised(away):
     away.mark_known(["1"], 5)
     away.free_slots("api", ["a/1"])
     away.unlock("poll", "a")
+
+
+def test_a_redis_that_stalls_is_asked_once_and_then_left_alone_for_a_moment():
+    with socket.create_server(("127.0.0.1", 0)) as silent:
+        silent.settimeout(0.01)
+        client = connect(f"redis://127.0.0.1:{silent.getsockname()[1]}/0", "", quick=True)
+        gates = RedisGates(client)
+
+        answers = [gates.circuit(f"media:{n}").permit(1) for n in range(100)]
+
+        silent.accept()[0].close()
+        with pytest.raises(TimeoutError):
+            silent.accept()
+        client.close()
+    assert answers == [(1, 0.0)] * 100
 
 
 def test_a_closed_verdict_is_believed_for_a_moment_without_asking_redis(redis_url):

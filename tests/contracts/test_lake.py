@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import ClassVar
 
 import pytest
 
@@ -206,7 +207,7 @@ class TestNamesOfProjects:
 
 
 class TestOnePolicyholderFromTwoSources:
-    KEY = {"project_id": "p1", "contact_email": "a@b.c", "contact_type": "POLICYHOLDER"}
+    KEY: ClassVar = {"project_id": "p1", "contact_email": "a@b.c", "contact_type": "POLICYHOLDER"}
 
     def customer(self, at: int, **values) -> Change:
         return answer(CONTACTS, at, "c", **(self.KEY | {"is_primary_contact": True} | values))
@@ -404,7 +405,22 @@ def test_ensure_makes_an_empty_table_and_keeps_a_full_one(lake):
     assert lake.rows(TASKS) == []
 
 
-@pytest.mark.parametrize("text", ["O'Hara", "a\\b", 'x"y', "日本", "a b;--", "%_", "\u202e", "\n"])
+@pytest.mark.parametrize(
+    "text",
+    [
+        "O'Hara",
+        "a\\b",
+        'x"y',
+        "日本",
+        "a b;--",
+        "%_",
+        "\u202e",
+        "\n",
+        "z" * 300,
+        "日" * 99,
+        "\U0010ffff" * 40,
+    ],
+)
 def test_any_text_is_a_key(lake, text):
     for at in (5, 6):
         lake.upsert(MEDIA, [answer(MEDIA, at, media_id=text, file_name=f"{at}")], T0)

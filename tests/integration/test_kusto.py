@@ -1,10 +1,10 @@
-"""What the Eventhouse adapter makes of each answer, against a server that says what it is told to."""
+"""What the Eventhouse adapter makes of each answer, against a server that says what it is told."""
 
 from __future__ import annotations
 
 import json
-import struct
 import socket
+import struct
 import threading
 from collections import deque
 from collections.abc import Iterator
@@ -13,12 +13,18 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import Any
 
 import pytest
+import requests
+from azure.core.exceptions import ClientAuthenticationError, ServiceRequestError
+from azure.identity import CredentialUnavailableError
+from azure.kusto.data.exceptions import KustoAuthenticationError
 
 from claimx.adapters.kusto import MAX_EXCLUDED, KustoSource
+from claimx.adapters.kusto_errors import retry_after, translated
 from claimx.adapters.memory.gates import MemoryGates
 from claimx.domain.circuit import CircuitSettings
 from claimx.domain.errors import (
     CircuitOpen,
+    Permanent,
     Refused,
     Throttled,
     TokenRejected,
@@ -36,7 +42,8 @@ COLUMNS = {
     "media_ids": "dynamic",
     "ingested_at": "datetime",
 }
-TIMED = {**COLUMNS, "_ingestion_time": "datetime"}
+ONE = "2026-01-01T00:00:01Z"
+TIMED = {**COLUMNS, "claimx_source_time": "datetime"}
 
 
 @dataclass(frozen=True)
@@ -184,15 +191,19 @@ def row(number: int, at: str) -> list[Any]:
         (Reply(200, b"<html>log in</html>"), Unreadable, "cannot be read"),
         (Reply(200, {"Tables": []}), Unreadable, "cannot be read"),
         (Reply(200, b"[1, 2"), Unreadable, "cannot be read"),
-        (Reply(200, frames(TIMED, row(1, "2026-01-01T00:00:01Z")).body, cut=True), Unreadable, "cut"),
-        (frames(TIMED, row(1, "2026-01-01T00:00:01Z"), one_api("E_OTHER")), Unreadable, "E_OTHER"),
-        (frames(TIMED, row(1, "2026-01-01T00:00:01Z"), level=2), Unreadable, "words of the serv"),
         (
-            frames(TIMED, row(1, "2026-01-01T00:00:01Z"), HasErrors=True, **one_api("E_LOST")),
+            Reply(200, frames(TIMED, row(1, ONE)).body, cut=True),
+            Unreadable,
+            "cut",
+        ),
+        (frames(TIMED, row(1, ONE), one_api("E_OTHER")), Unreadable, "E_OTHER"),
+        (frames(TIMED, row(1, ONE), level=2), Unreadable, "words of the serv"),
+        (
+            frames(TIMED, row(1, ONE), HasErrors=True, **one_api("E_LOST")),
             Unreadable,
             "E_LOST",
         ),
-        (frames(TIMED, row(1, "2026-01-01T00:00:01Z"), Cancelled=True), Unreadable, "midway"),
+        (frames(TIMED, row(1, ONE), Cancelled=True), Unreadable, "midway"),
         (frames(TIMED, ["too", "short"]), Unreadable, "do not fit"),
         (frames(TIMED, row(1, "yesterday")), Unreadable, "cannot be read"),
         (frames(TIMED, row(1, None)), Unreadable, "cannot be read"),
@@ -244,7 +255,7 @@ def test_rows_keep_json_values_and_ticks_are_cut_to_microseconds(kusto, source):
 
 def test_bounds_are_half_open_microseconds_in_declared_parameters(kusto, source):
     """So a tick between two microseconds belongs to exactly one of two pages that meet there."""
-    kusto.replies.append(frames(TIMED, row(1, "2026-01-01T00:00:01Z")))
+    kusto.replies.append(frames(TIMED, row(1, ONE)))
 
     source.page(BASE, BASE + 10_000_000, 3, ['e9"]) | project secret //', "é"])
 
@@ -288,7 +299,7 @@ TOO_LARGE = frames(TIMED, one_api("E_QUERY_RESULT_SET_TOO_LARGE"))
 
 
 def test_an_answer_too_large_is_asked_for_in_smaller_pages(kusto, source):
-    kusto.replies += [TOO_LARGE, TOO_LARGE, frames(TIMED, row(1, "2026-01-01T00:00:01Z"))]
+    kusto.replies += [TOO_LARGE, TOO_LARGE, frames(TIMED, row(1, ONE))]
 
     rows = source.page(BASE, BASE + 10_000_000, 40)
 
@@ -354,7 +365,7 @@ def test_no_id_column_no_exclusion(kusto, gates):
     source = KustoSource(kusto.url, "db", "ClaimXEvents", None, 5.0, gates)
     kusto.replies += [
         frames({"event_type": "string"}),
-        frames(TIMED, row(1, "2026-01-01T00:00:01Z")),
+        frames(TIMED, row(1, ONE)),
     ]
 
     source.page(BASE, BASE + 10_000_000, 2, ["x"])
@@ -412,14 +423,14 @@ class Credential:
     ],
 )
 def test_settings_that_cannot_work_are_told_at_once(gates, settings, words):
-    with pytest.raises(ValueError, match=words):
+    with pytest.raises(Permanent, match=words):
         KustoSource(*settings, None, 5.0, gates)
 
 
 def test_a_shared_credential_stays_open_when_the_client_is_made_anew(gates):
     credential = Credential()
     source = KustoSource("https://help.kusto.windows.net", "db", "T", credential, 5.0, gates)
-    source._connected()
+    source._queries._connected()
 
     source.close()
 
@@ -429,3 +440,40 @@ def test_a_shared_credential_stays_open_when_the_client_is_made_anew(gates):
 def test_more_ids_than_a_query_may_carry_are_refused(source):
     with pytest.raises(ValueError, match="20000"):
         source.page(BASE, BASE + 1, 1, ["x"] * (MAX_EXCLUDED + 1))
+
+
+@pytest.mark.parametrize(
+    ("inner", "failure"),
+    [
+        (ClientAuthenticationError("AADSTS7000215"), TokenRejected),
+        (CredentialUnavailableError("no identity here"), TokenRejected),
+        (ServiceRequestError("no route"), Unavailable),
+        (requests.ConnectionError("refused"), Unavailable),
+    ],
+)
+def test_no_token_means_wait_for_one_unless_nobody_was_there_to_ask(inner, failure):
+    error = KustoAuthenticationError("method", inner, authority="tenant")
+
+    found = translated(error, what="table T in database db", host="h")
+
+    assert type(found) is failure
+    assert "AADSTS" not in str(found)
+
+
+@pytest.mark.parametrize(
+    ("header", "seconds"),
+    [
+        ("7", 7.0),
+        ("0.5", 0.5),
+        ("Thu, 01 Jan 1970 00:02:00 GMT", 20.0),
+        ("Thu, 01 Jan 1970 00:01:00 GMT", None),
+        ("-3", None),
+        ("0", None),
+        ("inf", None),
+        ("nan", None),
+        ("soon", None),
+        (None, None),
+    ],
+)
+def test_retry_after_is_seconds_or_a_date_that_is_not_past(header, seconds):
+    assert retry_after(header, now=100.0) == seconds

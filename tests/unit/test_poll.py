@@ -77,6 +77,7 @@ def test_rows_that_may_not_have_settled_are_left_for_the_next_poll():
     world.happened("new", seconds_ago=4)
 
     first = poll_once(world.runtime())
+    world.ingest()
     world.clock += 10
     second = poll_once(world.runtime())
 
@@ -123,9 +124,9 @@ def test_the_overlap_does_not_reach_back_before_the_first_start():
     world.happened("after", seconds_ago=30)
 
     poll_once(world.runtime())
+    world.ingest()
     world.clock += 30
     report = poll_once(world.runtime())
-    world.ingest()
 
     assert report.fresh == 0
     assert world.admitted(["before", "after"]) == {"after"}
@@ -136,6 +137,7 @@ def test_a_row_that_shows_late_is_found_in_the_overlap():
     world.happened("late", seconds_ago=50, shown_in=20)
     world.happened("on time", seconds_ago=40)
     poll_once(world.runtime())
+    world.ingest()
     checkpoint = world.ledger.checkpoint(LIVE)
     world.clock += 30
 
@@ -332,6 +334,7 @@ def test_a_poll_ends_when_its_time_is_up_and_the_next_goes_on():
     source = _Slow(world, 10.0)
 
     first = poll_once(world.runtime(make_source=lambda: source), seconds=25.0)
+    world.ingest()
     second = poll_once(world.runtime())
     world.ingest()
 

@@ -7,8 +7,6 @@ from dataclasses import dataclass, field
 from datetime import date
 from typing import Any, TypeAlias
 
-import pyarrow as pa
-import pyarrow.compute as pc
 from deltalake import (
     CommitProperties,
     DeltaTable,
@@ -19,7 +17,8 @@ from deltalake import (
 )
 
 from claimx.adapters.lake.handles import Conflict, Handle, our_errors
-from claimx.adapters.lake.schema import arrow_schema, from_arrow, to_arrow
+from claimx.adapters.lake.scan import one_of, scan
+from claimx.adapters.lake.schema import from_arrow, to_arrow
 from claimx.domain.changes import Values
 from claimx.domain.errors import Unavailable
 from claimx.domain.tables import Table
@@ -140,22 +139,14 @@ def read_keys(
     """
     if not keys:
         return {}
+    wanted = {
+        name: sorted({key[position] for key in keys}) for position, name in enumerate(table.key)
+    }
+    columns = table.key if table.insert_only else table.column_names
     condition: Any = None
-    for position, name in enumerate(table.key):
-        values = sorted({key[position] for key in keys})
-        part = pc.field(name).isin(pa.array(values, pa.string()))
-        part &= (pc.field(name) >= values[0]) & (pc.field(name) <= values[-1])
+    for name, values in wanted.items():
+        part = one_of(name, values)
         condition = part if condition is None else condition & part
-    if days:
-        condition &= pc.field(table.partition_by[0]).isin(pa.array(sorted(days), pa.date32()))
-    stored = [column.name for column in snapshot.schema().fields]
-    wanted = table.key if table.insert_only else table.column_names
-    columns = [name for name in wanted if name in stored]
-    dataset = snapshot.to_pyarrow_dataset(schema=_stored_schema(table, stored))
-    rows = from_arrow(table, dataset.to_table(columns=columns, filter=condition))
-    found = {tuple(row[name] for name in table.key): row for row in rows}
-    return {key: found[key] for key in keys if key in found}
-
-
-def _stored_schema(table: Table, stored: Collection[str]) -> pa.Schema:
-    return pa.schema([one for one in arrow_schema(table) if one.name in stored])
+    found = scan(snapshot, table, columns=columns, condition=condition, keys=wanted, days=days)
+    rows = {tuple(row[name] for name in table.key): row for row in from_arrow(table, found)}
+    return {key: rows[key] for key in keys if key in rows}

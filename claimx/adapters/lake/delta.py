@@ -16,7 +16,8 @@ from claimx.adapters.lake.commit import Committer, Plan
 from claimx.adapters.lake.creation import ensure_table
 from claimx.adapters.lake.handles import Handle, Storage, our_errors
 from claimx.adapters.lake.names import NAMES, Names
-from claimx.adapters.lake.schema import UnfitError, arrow_schema, from_arrow, refusals
+from claimx.adapters.lake.scan import one_of, scan
+from claimx.adapters.lake.schema import UnfitError, from_arrow, refusals
 from claimx.adapters.lake.upkeep import Maintained, maintain_table
 from claimx.domain.changes import Change, Values
 from claimx.domain.errors import Unavailable
@@ -95,8 +96,8 @@ class DeltaLake:
         """See `Lake.known_events`; a table that is not there knows none."""
         if not ids:
             return set()
-        condition = pc.field("event_id").isin(pa.array(list(ids), pa.string()))
-        found = self._scan(EVENTS, ["event_id"], condition & _on_days(since, until))
+        condition = one_of("event_id", ids)
+        found = self._scan(EVENTS, ["event_id"], condition, _days(since, until))
         return (
             set() if found is None else {str(one) for one in found.column("event_id").to_pylist()}
         )
@@ -106,8 +107,8 @@ class DeltaLake:
         moment = pc.field("ingested_at")
         zone = pa.timestamp("us", tz="UTC")
         condition = (moment >= pa.scalar(since, zone)) & (moment <= pa.scalar(until, zone))
-        condition &= _on_days(since, until)
-        found = self._scan(EVENTS, ["event_id", "ingested_at"], condition)
+        days = _days(since, until)
+        found = self._scan(EVENTS, ["event_id", "ingested_at"], condition, days)
         if found is None:
             return []
         newest = found.sort_by([("ingested_at", "descending"), ("event_id", "descending")])
@@ -115,7 +116,7 @@ class DeltaLake:
 
     def rows(self, table: Table) -> list[Values]:
         """See `Lake.rows`."""
-        found = self._scan(table, None, None)
+        found = self._scan(table)
         return [] if found is None else from_arrow(table, found)
 
     def maintain(self, table: Table, *, full: bool = False) -> Maintained:
@@ -140,18 +141,28 @@ class DeltaLake:
             return Plan(), -1
         handle = self._handles[table.name]
         with handle.lock:
-            self._ensure(handle, table)
-            holding = self._record_names(table, changes)
-
-            def decide(stored: Mapping[Key, Values]) -> Plan:
-                return self._plan(table, groups, stored, holding, now)
-
-            days = self._days_to_search(handle, table, changes)
             try:
-                return self._committer.commit(handle, table, list(groups), decide, days)
+                return self._commit(handle, table, groups, now)
+            except TableNotFoundError:  # somebody removed it
+                self._ensured -= {table.name, NAMES.name}
+                handle.drop()
+            try:
+                return self._commit(handle, table, groups, now)
             except TableNotFoundError as error:
-                self._ensured.discard(table.name)  # somebody removed it: the next try creates it
-                raise Unavailable(f"{table.name}: the table is gone") from error
+                raise Unavailable(f"{table.name}: the table keeps vanishing") from error
+
+    def _commit(
+        self, handle: Handle, table: Table, groups: Mapping[Key, Sequence[Change]], now: Micros
+    ) -> tuple[Plan, int]:
+        self._ensure(handle, table)
+        changes = [change for group in groups.values() for change in group]
+        holding = self._record_names(table, changes)
+
+        def decide(stored: Mapping[Key, Values]) -> Plan:
+            return self._plan(table, groups, stored, holding, now)
+
+        days = self._days_to_search(handle, table, changes)
+        return self._committer.commit(handle, table, list(groups), decide, days)
 
     def _record_names(self, table: Table, changes: Sequence[Change]) -> dict[str, NamedBy]:
         named = named_by(changes) if table is PROJECTS else {}
@@ -199,18 +210,23 @@ class DeltaLake:
             found |= {day + timedelta(days=offset) for offset in around}
         return found
 
-    def _scan(self, table: Table, columns: list[str] | None, condition: Any) -> pa.Table | None:
+    def _scan(
+        self,
+        table: Table,
+        columns: Sequence[str] | None = None,
+        condition: Any = None,
+        days: Collection[date] = (),
+    ) -> pa.Table | None:
         handle = self._handles[table.name]
         with handle.lock:
             try:
                 with our_errors(table.name, handle):
-                    dataset = handle.fresh().to_pyarrow_dataset(schema=arrow_schema(table))
-                    return dataset.to_table(columns=columns, filter=condition)
+                    snapshot = handle.fresh()
+                    return scan(snapshot, table, columns=columns, condition=condition, days=days)
             except TableNotFoundError:
                 return None
 
 
-def _on_days(since: Micros, until: Micros) -> pc.Expression:
-    day = pc.field("event_date")
-    first, last = pa.scalar(day_of(since), pa.date32()), pa.scalar(day_of(until), pa.date32())
-    return (day >= first) & (day <= last)
+def _days(since: Micros, until: Micros) -> set[date]:
+    first, last = day_of(since), day_of(until)
+    return {first + timedelta(days=offset) for offset in range((last - first).days + 1)}

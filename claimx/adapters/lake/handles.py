@@ -38,7 +38,7 @@ _OUTRANKING = (
     "AZURE_ALLOW_HTTP",
 )
 _environment = threading.Lock()
-_STATUS = re.compile(r"\b(?:status|HTTP|code)\D{0,24}([45]\d\d)\b", re.IGNORECASE)
+_STATUS = re.compile(r"\b([45]\d\d) [A-Z][a-z]+")  # as in "401 Unauthorized"
 _REJECTED = {401, 403}
 
 

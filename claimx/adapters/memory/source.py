@@ -48,7 +48,7 @@ class MemorySource:
             raise self.failures.popleft()
         if limit < 1:
             return []
-        hidden = set(exclude)
+        hidden = set(exclude) - {""}
         found = sorted(
             (
                 {**stored.row, TIME: stored.at}

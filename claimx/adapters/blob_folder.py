@@ -1,0 +1,67 @@
+"""Media in a plain folder: development, the demo, and a mounted share."""
+
+from __future__ import annotations
+
+import hashlib
+import os
+import shutil
+from pathlib import Path
+from uuid import uuid4
+
+from claimx.domain.errors import Unavailable
+
+_CHUNK_BYTES = 1024 * 1024
+
+
+class FolderStore:
+    """`claimx.domain.ports.BlobStore` below the folder *root*, which is made when it is missing."""
+
+    def __init__(self, root: str | Path) -> None:
+        self._root = Path(root).absolute()
+
+    def put(self, path: str, source: str, length: int, sha256: str, content_type: str) -> None:
+        """Copy the file, durably, and check what was written; see the port."""
+        del content_type  # a folder has nowhere to keep it
+        target = self._inside(path)
+        part = target.parent / f".{uuid4().hex}.part"
+        with Path(source).open("rb") as file:  # FileNotFoundError: it must be downloaded again
+            try:
+                target.parent.mkdir(parents=True, exist_ok=True)
+                with part.open("xb") as copy:
+                    shutil.copyfileobj(file, copy, _CHUNK_BYTES)
+                    copy.flush()
+                    os.fsync(copy.fileno())
+                _check(part, length, sha256)
+                part.replace(target)
+                _sync_folder(target.parent)
+            except FileNotFoundError:
+                raise
+            except OSError as error:
+                reason = error.strerror or type(error).__name__
+                raise Unavailable(f"the media folder cannot be written: {reason}") from error
+            finally:
+                part.unlink(missing_ok=True)
+
+    def _inside(self, path: str) -> Path:
+        target = (self._root / path).absolute()
+        if ".." in Path(path).parts or not target.is_relative_to(self._root):
+            msg = f"{path!r} leaves the media folder"
+            raise ValueError(msg)
+        return target
+
+
+def _check(part: Path, length: int, sha256: str) -> None:
+    """Raise FileNotFoundError when the copy is not the file that was downloaded."""
+    with part.open("rb") as file:
+        found = hashlib.file_digest(file, "sha256").hexdigest()
+    if part.stat().st_size != length or found != sha256:
+        raise FileNotFoundError("the cached file is no longer what was downloaded")
+
+
+def _sync_folder(folder: Path) -> None:
+    """Make the rename itself durable."""
+    descriptor = os.open(folder, os.O_RDONLY)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)

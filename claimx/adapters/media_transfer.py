@@ -1,0 +1,143 @@
+"""One media file on its way into the cache: bounded, counted, hashed, its first bytes checked."""
+
+from __future__ import annotations
+
+import asyncio
+import re
+
+import aiohttp
+from aiohttp.http_exceptions import HttpProcessingError
+
+from claimx.adapters.cache import DiskCache, Incoming
+from claimx.domain.errors import NotAllowed, Unreadable
+from claimx.domain.media import Content, Rules
+
+PIECE_BYTES = 1024 * 1024  # written and hashed at once, in a thread; small files need one step
+_RANGE = re.compile(r"bytes (\d+)-(\d+)/(\d+|\*)")
+_OK, _PARTIAL = 200, 206
+
+
+class Transfer:
+    """
+    A file that is being received; over several responses when a cut one can be resumed.
+
+    *declared* is the extension that name or link declare. Writes run in threads, so a slow disk
+    never holds up the other downloads of the loop.
+    """
+
+    def __init__(self, cache: DiskCache, rules: Rules, max_bytes: int, declared: str) -> None:
+        self._cache = cache
+        self._rules = rules
+        self._max_bytes = max_bytes
+        self._declared = declared
+        self._incoming: Incoming | None = None
+        self._buffer = bytearray()
+        self._total: int | None = None
+        self._tag = ""
+        self._resumed_at = 0
+        self._header: str | None = None
+        self.received = 0
+        self.sha256 = ""
+        self.content: Content | None = None
+
+    def resume_headers(self) -> dict[str, str]:
+        """Return the headers that ask for the rest, none for the whole."""
+        if not self.received or not self._tag:
+            return {}
+        return {"Range": f"bytes={self.received}-", "If-Range": self._tag}
+
+    def can_resume(self) -> bool:
+        """Say whether the rest may be asked for: a tag identifies the file, and this try got on."""
+        return bool(self._tag and self._total and self._resumed_at < self.received < self._total)
+
+    async def take(self, response: aiohttp.ClientResponse) -> None:
+        """
+        Receive the body of a 200, or of a 206 that was asked for.
+
+        Raises NotAllowed, LinkExpired, DiskFull, Unreadable, and aiohttp's errors for a body that
+        is cut; what was received until then counts for a resumption.
+        """
+        self._open(response)
+        host = response.url.host
+        async for chunk in response.content.iter_any():
+            self.received += len(chunk)
+            if self.received > self._max_bytes:
+                raise NotAllowed(f"the file is longer than {self._max_bytes} bytes", host=host)
+            self._buffer += chunk
+            if len(self._buffer) >= PIECE_BYTES:
+                self._look()
+                piece, self._buffer = self._buffer, bytearray()
+                await asyncio.to_thread(self._file().write, piece)
+        if self._total is not None and self.received != self._total:
+            raise Unreadable(
+                f"the body has {self.received} bytes, announced were {self._total}",
+                status=response.status,
+                host=host,
+            )
+        self._look()
+
+    async def finish(self, media_id: str, protocol: object) -> str:
+        """
+        Make it a cached file; returns its name. Raises DiskFull, Unreadable.
+
+        *protocol* is the connection's, which notices what came beyond the announced length.
+        """
+        await asyncio.to_thread(self._file().write, self._buffer)
+        self._buffer = bytearray()
+        self.sha256 = self._file().sha256
+        failed = getattr(protocol, "exception", lambda: None)()
+        if self._total is not None and isinstance(failed, HttpProcessingError):
+            raise Unreadable("the body is longer than its Content-Length")
+        return await asyncio.to_thread(self._file().keep, media_id)
+
+    def discard(self) -> None:
+        """Leave nothing behind; safe at any time."""
+        if self._incoming is not None:
+            self._incoming.discard()
+            self._incoming = None
+
+    def _open(self, response: aiohttp.ClientResponse) -> None:
+        encoded = response.headers.get("Content-Encoding", "identity").lower() != "identity"
+        length = None if encoded else response.content_length
+        if response.status == _PARTIAL:
+            self._check_range(response)
+            self._resumed_at = self.received
+            return
+        self.discard()  # not what was begun: from the start
+        self._buffer = bytearray()
+        self.received = self._resumed_at = 0
+        self.content = None
+        self._total = length
+        if length is not None and length > self._max_bytes:
+            raise NotAllowed(
+                f"the file has {length} bytes, more than {self._max_bytes}",
+                host=response.url.host,
+            )
+        self._header = response.headers.get("Content-Type")
+        tag = response.headers.get("ETag", "")
+        self._tag = tag if tag.startswith('"') and not encoded else ""  # a weak one proves nothing
+        self._incoming = self._cache.begin(length or 0)
+
+    def _check_range(self, response: aiohttp.ClientResponse) -> None:
+        found = _RANGE.fullmatch(response.headers.get("Content-Range", ""))
+        if (
+            found is None
+            or int(found[1]) != self.received
+            or (found[3] != "*" and int(found[3]) != self._total)
+            or response.headers.get("ETag", self._tag) != self._tag
+        ):
+            self._tag = ""  # never resumed again
+            raise Unreadable(
+                "the answer is another part than was asked for", host=response.url.host
+            )
+
+    def _look(self) -> None:
+        """Check the first bytes, once."""
+        if self.content is None:
+            self.content = self._rules.check(bytes(self._buffer), self._declared, self._header)
+
+    def _file(self) -> Incoming:
+        if self._incoming is None:
+            msg = "nothing was received yet"
+            raise RuntimeError(msg)
+        return self._incoming

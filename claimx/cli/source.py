@@ -1,0 +1,128 @@
+"""``claimx poll`` and ``claimx backfill``: reading the source by hand."""
+
+from __future__ import annotations
+
+import dataclasses
+import re
+import sys
+import time
+from datetime import UTC, datetime
+from typing import Any
+
+import click
+
+from claimx import bootstrap
+from claimx.cli.output import form_option, note, show
+from claimx.domain.times import Micros, from_datetime, from_seconds, to_iso
+from claimx.services.backfill import BackfillReport, Ending
+from claimx.services.backfill import backfill as run_backfill
+from claimx.services.poll import Stop, poll_once
+
+_SPAN = re.compile(r"(\d+(?:\.\d+)?)([smhd])")
+_UNIT_SECONDS = {"s": 1, "m": 60, "h": 3600, "d": 86_400}
+_EXITS = {
+    Ending.COMPLETE: 0,
+    Ending.BUSY: 8,
+    Ending.SUPERSEDED: 8,
+    Ending.PRESSURE: 6,
+    Ending.INTERRUPTED: 130,
+    Ending.FAILED: 5,
+}
+
+
+class Moment(click.ParamType):
+    """A time as ISO 8601 (no zone is UTC), or a span back from now such as ``2h``."""
+
+    name = "time"
+
+    def convert(self, value: Any, param: Any, ctx: Any) -> Micros:
+        """Return microseconds UTC."""
+        if span := _SPAN.fullmatch(value.strip()):
+            return from_seconds(time.time() - float(span[1]) * _UNIT_SECONDS[span[2]])
+        try:
+            found = datetime.fromisoformat(value.strip())
+        except ValueError:
+            self.fail(f"{value!r} is neither a time such as 2026-01-31T08:00Z nor 2h", param, ctx)
+        return from_datetime(found if found.tzinfo else found.replace(tzinfo=UTC))
+
+
+@click.group()
+def poll() -> None:
+    """Poll the source by hand."""
+
+
+@poll.command("once")
+@click.option("--dry-run", is_flag=True, help="Read and tell, but admit nothing.")
+@form_option
+def once(dry_run: bool, form: str) -> None:
+    """Poll once, now; exit 8 when another poller is at work, 5 when the source refuses."""
+    report = poll_once(bootstrap.runtime(), dry_run=dry_run)
+    row = {
+        "stopped": report.stopped.value,
+        "pages": report.pages,
+        "rows": report.rows,
+        "fresh": report.fresh,
+        "known": report.known,
+        "malformed": report.malformed,
+        "lag_seconds": report.lag_seconds,
+        "checkpoint": to_iso(report.checkpoint.source_time) if report.checkpoint else None,
+        "error": report.error,
+    }
+    show("poll", [row], list(row), form)
+    match report.stopped:
+        case Stop.BUSY | Stop.SUPERSEDED:
+            sys.exit(8)
+        case Stop.FAILED:
+            note(f"claimx: {report.error}")
+            sys.exit(5)
+        case Stop.PRESSURE:
+            sys.exit(6)
+
+
+@click.command()
+@click.option(
+    "--from", "since", type=Moment(), required=True, help="Begin: a time, or 2h / 3d back."
+)
+@click.option("--to", "until", type=Moment(), default=None, help="End; now when left out.")
+@click.option(
+    "--rate", type=click.FloatRange(min=0), default=0.0, help="Rows a second; 0: no bound."
+)
+@form_option
+def backfill(since: Micros, until: Micros | None, rate: float, form: str) -> None:
+    """
+    Admit what a past range of the source holds and nobody knows yet, beside the live poll.
+
+    The same range run again goes on where it stopped. It waits while much work is in flight.
+    """
+    if until is None:
+        until = from_seconds(time.time())
+        note(f"until {to_iso(until)}; name it with --to to resume this run")
+    if until < since:
+        raise click.UsageError(f"--to ({to_iso(until)}) is before --from ({to_iso(since)})")
+    last = 0.0
+
+    def tell(report: BackfillReport) -> None:
+        nonlocal last
+        if time.monotonic() - last < (1 if sys.stderr.isatty() else 10):
+            return
+        last = time.monotonic()
+        waiting = f"  waiting: {report.waiting}" if report.waiting else ""
+        note(f"{report.share:6.1%}  {report.rows} rows  {report.fresh} new{waiting}")
+
+    report = run_backfill(
+        bootstrap.runtime(), since, until, sleep=time.sleep, progress=tell, rows_per_second=rate
+    )
+    row = dataclasses.asdict(report) | {
+        "since": to_iso(report.since),
+        "until": to_iso(report.until),
+        "ending": report.ending.value,
+        "category": report.category.value if report.category else None,
+    }
+    show(
+        "backfill", [row], ["ending", "rows", "fresh", "known", "malformed", "since", "until"], form
+    )
+    if report.error:
+        note(f"claimx: {report.error}")
+    if report.ending not in (Ending.COMPLETE, Ending.BUSY):
+        note(f"resume with --from {to_iso(report.since)} --to {to_iso(until)}")
+    sys.exit(_EXITS[report.ending])

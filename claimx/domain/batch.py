@@ -1,0 +1,59 @@
+"""When a batch of rows is due."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Callable, Iterable
+
+
+class Batch:
+    """
+    Counts rows by table: due at *max_rows* in any one table, or *max_seconds* after the first.
+
+    *now* is a clock in seconds. An empty batch is never due.
+    """
+
+    def __init__(self, max_rows: int, max_seconds: float, now: Callable[[], float]) -> None:
+        if max_rows < 1 or max_seconds < 0:
+            msg = f"a batch of {max_rows} rows or {max_seconds} s is never one"
+            raise ValueError(msg)
+        self._max_rows = max_rows
+        self._max_seconds = max_seconds
+        self._now = now
+        self._rows: Counter[str] = Counter()
+        self._since: float | None = None
+
+    def add(self, tables: Iterable[str]) -> None:
+        """Count one row for each name; adding none still starts the clock (a record waits)."""
+        self._rows.update(tables)
+        if self._since is None:
+            self._since = self._now()
+
+    @property
+    def rows(self) -> int:
+        """Rows over all tables."""
+        return self._rows.total()
+
+    @property
+    def full(self) -> bool:
+        """Whether a table has its rows."""
+        return max(self._rows.values(), default=0) >= self._max_rows
+
+    @property
+    def due(self) -> bool:
+        """Whether to flush now."""
+        return self._since is not None and (self.full or self.seconds_left <= 0)
+
+    @property
+    def seconds_left(self) -> float:
+        """Seconds until it is due by its age, at most *max_seconds*; all of them when empty."""
+        if self._since is None:
+            return self._max_seconds
+        # a clock that was set back must not make a batch wait for longer than its age
+        left = self._since + self._max_seconds - self._now()
+        return min(max(0.0, left), self._max_seconds)
+
+    def clear(self) -> None:
+        """Begin anew."""
+        self._rows.clear()
+        self._since = None

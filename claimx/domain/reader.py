@@ -1,0 +1,98 @@
+"""Reading the columns of a table from an answer's objects, whatever their shape."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Iterable, Mapping
+from typing import Any, TypeAlias
+
+from claimx.domain.changes import Values
+from claimx.domain.tables import TABLES, Table
+from claimx.domain.values import Converter, Unconvertible, converter_of
+
+Fields: TypeAlias = Mapping[str, tuple[str, ...]]
+"""Column -> the names that the API has for it, of which the first that says something counts."""
+
+Unconverted: TypeAlias = Counter[tuple[str, str]]
+
+_CONVERTERS: Mapping[str, Mapping[str, Converter]] = {
+    name: {column.name: converter_of(column) for column in table.columns}
+    for name, table in TABLES.items()
+}
+
+
+def fields(columns: str, **renamed: str) -> Fields:
+    """
+    Declare which columns an object fills: *columns* whose API name is the same in camelCase.
+
+    In *renamed* the API's names follow the column, alternatives apart by blanks.
+    """
+    same = {name: (_camel(name),) for name in columns.split()}
+    return same | {name: tuple(names.split()) for name, names in renamed.items()}
+
+
+class Reader:
+    """
+    Reads values for one table; never raises, whatever JSON it meets.
+
+    A value that cannot be converted becomes None and is counted in *unconverted* by (table,
+    column), as is every column of an object that is none.
+    """
+
+    def __init__(self, table: Table, unconverted: Unconverted) -> None:
+        self._table = table.name
+        self._converters = _CONVERTERS[table.name]
+        self._unconverted = unconverted
+
+    def value(self, column: str, raw: Any) -> Any:
+        """Convert one value to the column's type."""
+        try:
+            return self._converters[column](raw)
+        except Unconvertible:
+            self._unconverted[self._table, column] += 1
+            return None
+
+    def row(self, names: Fields, source: Any) -> Values:
+        """Return a value for each column of *names*; all None when *source* is empty or none."""
+        if not isinstance(source, dict):
+            if source:
+                self._unconverted.update((self._table, column) for column in names)
+            return dict.fromkeys(names)
+        return {column: self._first(column, keys, source) for column, keys in names.items()}
+
+    def objects(self, column: str, raw: Any) -> list[dict[str, Any]]:
+        """Return the objects of a list; whatever else is there is counted for *column*."""
+        if not isinstance(raw, list):
+            if raw:
+                self._unconverted[self._table, column] += 1
+            return []
+        found = [entry for entry in raw if isinstance(entry, dict)]
+        odd = sum(1 for entry in raw if entry and not isinstance(entry, dict))
+        if odd:
+            self._unconverted[self._table, column] += odd
+        return found
+
+    def ids(self, column: str, raw: Any) -> list[str]:
+        """Return the ids of a list in order, empty ones left out, each once."""
+        if not isinstance(raw, list):
+            if raw:
+                self._unconverted[self._table, column] += 1
+            return []
+        return unique(self.value(column, entry) for entry in raw)
+
+    def _first(self, column: str, keys: tuple[str, ...], source: Mapping[str, Any]) -> Any:
+        for key in keys:
+            found = self.value(column, source.get(key))
+            if found is not None:
+                return found
+        return None
+
+
+def unique(ids: Iterable[str | None]) -> list[str]:
+    """Return the ids that are there, each once, in order."""
+    return list(dict.fromkeys(one for one in ids if one is not None))
+
+
+def _camel(column: str) -> str:
+    first, *others = column.split("_")
+    return first + "".join(other.capitalize() for other in others)

@@ -1,0 +1,270 @@
+"""Starts the whole sandbox: in a thread of this process, or as a process of its own."""
+
+from __future__ import annotations
+
+import asyncio
+import gc
+import json
+import os
+import subprocess
+import sys
+import threading
+import time
+from collections.abc import Iterable
+from pathlib import Path
+from types import TracebackType
+from typing import Any, Self
+
+from claimx.sandbox.api import ClaimXApi
+from claimx.sandbox.control import Control
+from claimx.sandbox.faults import Fault, FaultPlan
+from claimx.sandbox.http import Service
+from claimx.sandbox.kusto import KustoCluster
+from claimx.sandbox.media import MediaHost
+from claimx.sandbox.onelake import OneLake
+from claimx.sandbox.world import World
+
+TOKEN = "c2FuZGJveDpzYW5kYm94"  # noqa: S105 - invented, and accepted on loopback alone
+WORKSPACE = "sandbox"
+LAKEHOUSE = "claimx.Lakehouse"
+ACCOUNT_HOST = "onelake.dfs.fabric.microsoft.com"
+STORAGE_KEY = "bG9jYWw="
+DATABASE = "claimx"
+START_SECONDS = 60.0
+STOP_SECONDS = 10.0
+
+
+class Sandbox:
+    """
+    All servers over one world, on free loopback ports.
+
+    *folder* takes the OneLake files (``folder/onelake/<container>/<path>``). Use it as a context
+    manager or call `start` and `stop`; it runs its event loop in a thread of its own.
+    *latency* is the range of the API's and the media host's delay in seconds.
+    """
+
+    def __init__(
+        self,
+        world: World,
+        folder: Path,
+        faults: Iterable[Fault] = (),
+        latency: tuple[float, float] = (0.0, 0.0),
+        link_lifetime: float = 3600.0,
+        media_filter: str = "mediaIds",
+        token: str = TOKEN,
+    ) -> None:
+        self.world = world
+        self.folder = folder
+        self.plan = FaultPlan(world.seed, faults, time.monotonic())
+        self.media = MediaHost(world, self.plan, latency, link_lifetime)
+        self.api = ClaimXApi(world, self.media, token, self.plan, latency, media_filter)
+        self.onelake = OneLake(folder / "onelake", self.plan)
+        self.kusto = KustoCluster(world.rows, DATABASE, faults=self.plan)
+        self.control = Control(world, self.plan, self.api, self.services, self.environment)
+        self._loop: asyncio.AbstractEventLoop | None = None
+        self._thread: threading.Thread | None = None
+        self._stopping: asyncio.Event | None = None
+        self._ready = threading.Event()
+        self._failure: BaseException | None = None
+
+    def services(self) -> dict[str, Service]:
+        """Return every server by name."""
+        return {
+            "api": self.api,
+            "media": self.media,
+            "kusto": self.kusto,
+            "onelake": self.onelake,
+            "control": self.control,
+        }
+
+    # Addresses.
+
+    @property
+    def kusto_url(self) -> str:
+        """The cluster."""
+        return self.kusto.url
+
+    @property
+    def api_url(self) -> str:
+        """The API's base URL."""
+        return self.api.base_url
+
+    @property
+    def media_url(self) -> str:
+        """The media host."""
+        return self.media.url
+
+    @property
+    def onelake_url(self) -> str:
+        """The account's endpoint, for files and tables."""
+        return self.onelake.url
+
+    @property
+    def control_url(self) -> str:
+        """The base of ``/sandbox/...``."""
+        return self.control.url
+
+    @property
+    def media_uri(self) -> str:
+        """Where media go, in the form of production."""
+        return f"abfss://{WORKSPACE}@{ACCOUNT_HOST}/{LAKEHOUSE}/Files/claimx"
+
+    @property
+    def lake_uri(self) -> str:
+        """Where tables may lie, in the form of production."""
+        return f"abfss://{WORKSPACE}@{ACCOUNT_HOST}/{LAKEHOUSE}/Tables"
+
+    @property
+    def media_folder(self) -> Path:
+        """The plain folder behind `media_uri`."""
+        return self.folder / "onelake" / WORKSPACE / LAKEHOUSE / "Files" / "claimx"
+
+    @property
+    def lake_folder(self) -> Path:
+        """The plain folder behind `lake_uri`."""
+        return self.folder / "onelake" / WORKSPACE / LAKEHOUSE / "Tables"
+
+    def environment(self) -> dict[str, str]:
+        """Return the settings with which the pipeline works on this sandbox."""
+        return {
+            "EVENTHOUSE_CLUSTER_URL": self.kusto_url,
+            "CLAIMX_EVENTHOUSE_DATABASE": self.kusto.database,
+            "CLAIMX_EVENTHOUSE_SOURCE_TABLE": self.kusto.table,
+            "CLAIMX_API_URL": self.api_url,
+            "CLAIMX_API_TOKEN": self.api.token,
+            "ONELAKE_ENDPOINT": self.onelake_url,
+            "ONELAKE_CLAIMX_PATH": self.media_uri,
+            "ALLOWED_ATTACHMENT_DOMAINS": "127.0.0.1,localhost",
+            "CLAIMX_ALLOW_LOOPBACK": "true",
+        }
+
+    # Life.
+
+    async def serve(self, ports: dict[str, int] | None = None) -> None:
+        """Listen on the running loop; *ports* by service name, free ones where absent."""
+        for name, service in self.services().items():
+            service.listen((ports or {}).get(name, 0))
+
+    async def close(self) -> None:
+        """Close every server."""
+        for service in self.services().values():
+            await service.close()
+
+    def start(self) -> Self:
+        """Serve from a thread; returns once every port listens."""
+        self._thread = threading.Thread(target=self._run, name="sandbox", daemon=True)
+        self._thread.start()
+        if not self._ready.wait(START_SECONDS):
+            msg = f"the sandbox was not ready within {START_SECONDS:g} s"
+            raise TimeoutError(msg)
+        if self._failure is not None:
+            msg = f"the sandbox did not start: {self._failure}"
+            raise RuntimeError(msg) from self._failure
+        return self
+
+    def _run(self) -> None:
+        try:
+            asyncio.run(self._main())
+        except BaseException as error:  # noqa: BLE001 - handed to the thread that waits
+            self._failure = error
+        finally:
+            self._ready.set()
+
+    async def _main(self) -> None:
+        self._loop = asyncio.get_running_loop()
+        self._stopping = asyncio.Event()
+        await self.serve()
+        self._ready.set()
+        await self._stopping.wait()
+        await self.close()
+
+    def stop(self) -> None:
+        """Close every port and end the thread."""
+        if self._loop is not None and self._stopping is not None and self._loop.is_running():
+            self._loop.call_soon_threadsafe(self._stopping.set)
+        if self._thread is not None:
+            self._thread.join(STOP_SECONDS)
+
+    def __enter__(self) -> Self:
+        return self.start()
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        self.stop()
+
+
+class SandboxProcess:
+    """
+    ``python -m claimx.sandbox`` as a child with *arguments*; *environment* is there once started.
+
+    The world it serves can be made again in the parent from `announced`: same seed, same moment.
+    """
+
+    def __init__(self, arguments: Iterable[str], log: Path) -> None:
+        self._arguments = list(arguments)
+        self._log = log
+        self._process: subprocess.Popen[bytes] | None = None
+        self.announced: dict[str, Any] = {}
+
+    @property
+    def environment(self) -> dict[str, str]:
+        """The settings for the pipeline."""
+        return dict(self.announced["environment"])
+
+    def world(self) -> World:
+        """Make the child's world again, to verify against."""
+        return World(**self.announced["world"])
+
+    def start(self) -> Self:
+        """Start and wait for its line; raises RuntimeError with the log's end when it fails."""
+        port_file = self._log.with_suffix(f".{os.getpid()}.json")
+        port_file.unlink(missing_ok=True)
+        command = [sys.executable, "-m", "claimx.sandbox", "--port-file", str(port_file)]
+        with self._log.open("wb") as log:
+            # Our own interpreter and arguments that the caller chose.
+            self._process = subprocess.Popen(  # noqa: S603
+                [*command, *self._arguments], stdout=log, stderr=log
+            )
+        deadline = time.monotonic() + START_SECONDS
+        while not port_file.exists():
+            if self._process.poll() is not None or time.monotonic() > deadline:
+                self.stop()
+                tail = self._log.read_text(errors="replace")[-2000:]
+                msg = f"the sandbox did not start:\n{tail}"
+                raise RuntimeError(msg)
+            time.sleep(0.02)
+        self.announced = json.loads(port_file.read_text())
+        port_file.unlink(missing_ok=True)
+        return self
+
+    def stop(self) -> None:
+        """End the child."""
+        if self._process is None:
+            return
+        self._process.terminate()
+        try:
+            self._process.wait(STOP_SECONDS)
+        except subprocess.TimeoutExpired:
+            self._process.kill()
+            self._process.wait(STOP_SECONDS)
+
+    def __enter__(self) -> Self:
+        return self.start()
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        self.stop()
+
+
+def freeze() -> None:
+    """Keep the collector off the world: it never changes, and walking it costs milliseconds."""
+    gc.collect()
+    gc.freeze()

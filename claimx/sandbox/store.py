@@ -1,0 +1,232 @@
+"""Files in folders, as an ADLS account keeps them: containers, atomic writes, ETags."""
+
+from __future__ import annotations
+
+import os
+import shutil
+from dataclasses import dataclass
+from pathlib import Path, PurePosixPath
+
+STAGING = ".staging"
+_MAX_STAGED = 10_000
+
+
+class StoreError(Exception):
+    """A refusal; *status* and *code* are Azure's."""
+
+    def __init__(self, status: int, code: str, message: str = "") -> None:
+        super().__init__(status, code, message)
+        self.status = status
+        self.code = code
+        self.message = message or code
+
+
+@dataclass(frozen=True, slots=True)
+class Entry:
+    """A file or folder: *name* relative to its container."""
+
+    name: str
+    folder: bool
+    size: int
+    modified: float
+    etag: str
+
+
+def entry_of(name: str, path: Path) -> Entry:
+    """Describe what lies at *path*; raises StoreError when nothing does."""
+    try:
+        stat = path.stat()
+    except (FileNotFoundError, NotADirectoryError):
+        raise StoreError(404, "PathNotFound", "The specified path does not exist.") from None
+    folder = path.is_dir()
+    etag = f'"0x{stat.st_mtime_ns:X}{stat.st_ino & 0xFFFFFFFF:08X}{stat.st_size & 0xFFFF:04X}"'
+    return Entry(name, folder, 0 if folder else stat.st_size, stat.st_mtime, etag)
+
+
+class FolderStore:
+    """
+    One account below *root*: ``<container>/<path>`` are plain files.
+
+    A file appears whole or not at all: bytes are collected in a staging folder and renamed.
+    """
+
+    def __init__(self, root: Path) -> None:
+        self.root = root
+        self._staging = root / STAGING
+        shutil.rmtree(self._staging, ignore_errors=True)
+        self._staging.mkdir(parents=True)
+        self._staged: dict[tuple[str, str], Path] = {}
+        self._serial = 0
+
+    # Where things are.
+
+    def container(self, name: str) -> Path:
+        """Return an existing container's folder."""
+        path = self._container_path(name)
+        if not path.is_dir():
+            raise StoreError(404, "ContainerNotFound", "The specified container does not exist.")
+        return path
+
+    def _container_path(self, name: str) -> Path:
+        if not name or name.startswith(".") or "/" in name or "\\" in name or "\x00" in name:
+            raise StoreError(400, "InvalidResourceName", f"container {name!r}")
+        return self.root / name
+
+    def place(self, container: str, name: str) -> Path:
+        """Return where *name* lies; refuses names that would leave the container."""
+        parts = PurePosixPath(name).parts
+        if not parts or any(part in {"..", "/"} or "\x00" in part for part in parts):
+            raise StoreError(400, "InvalidUri", f"path {name!r}")
+        if any(len(part.encode()) > 255 for part in parts):
+            raise StoreError(400, "InvalidUri", "a path element is longer than 255 bytes")
+        return self.container(container).joinpath(*parts)
+
+    # Containers.
+
+    def create_container(self, name: str) -> None:
+        """Create; raises 409 when it exists."""
+        path = self._container_path(name)
+        if path.exists():
+            raise StoreError(409, "ContainerAlreadyExists", "The container already exists.")
+        path.mkdir(parents=True)
+
+    def delete_container(self, name: str) -> None:
+        """Delete with everything in it."""
+        shutil.rmtree(self.container(name))
+
+    def containers(self) -> list[str]:
+        """Return the names in order."""
+        return sorted(p.name for p in self.root.iterdir() if p.is_dir() and p.name != STAGING)
+
+    # Files.
+
+    def stat(self, container: str, name: str) -> Entry:
+        """Describe a path."""
+        return entry_of(name, self.place(container, name))
+
+    def put(self, container: str, name: str, content: bytes) -> Entry:
+        """Write a whole file."""
+        path = self.place(container, name)
+        fresh = self._fresh()
+        fresh.write_bytes(content)
+        return self._settle(fresh, path, name)
+
+    def make_folder(self, container: str, name: str) -> Entry:
+        """Create a folder and those above it."""
+        path = self.place(container, name)
+        if path.is_file():
+            raise StoreError(409, "PathAlreadyExists", "a file of that name exists")
+        path.mkdir(parents=True, exist_ok=True)
+        return entry_of(name, path)
+
+    def append(self, container: str, name: str, position: int, content: bytes) -> None:
+        """Stage bytes at *position*; they count once flushed."""
+        path = self.place(container, name)
+        if not path.is_file():
+            raise StoreError(404, "PathNotFound", "The specified path does not exist.")
+        staged = self._staged.get((container, name))
+        if staged is None:
+            if len(self._staged) >= _MAX_STAGED:
+                raise StoreError(503, "ServerBusy", "too many files are being appended to")
+            staged = self._fresh()
+            shutil.copyfile(path, staged)
+            self._staged[container, name] = staged
+        if position > staged.stat().st_size:
+            raise StoreError(
+                400, "InvalidFlushPosition", "the bytes before the position are missing"
+            )
+        with staged.open("r+b") as file:
+            file.seek(position)
+            file.write(content)
+
+    def flush(self, container: str, name: str, position: int) -> Entry:
+        """Commit what was appended up to *position*, which must be all of it."""
+        path = self.place(container, name)
+        staged = self._staged.pop((container, name), None)
+        if staged is None:
+            found = entry_of(name, path)
+            if position != found.size:
+                raise StoreError(
+                    400, "InvalidFlushPosition", "The uploaded data is not contiguous."
+                )
+            return found
+        if staged.stat().st_size != position:
+            self._staged[container, name] = staged
+            raise StoreError(400, "InvalidFlushPosition", "The uploaded data is not contiguous.")
+        return self._settle(staged, path, name)
+
+    def forget_staged(self, container: str, name: str) -> None:
+        """Drop what was appended and not flushed."""
+        staged = self._staged.pop((container, name), None)
+        if staged is not None:
+            staged.unlink(missing_ok=True)
+
+    def rename(self, source: tuple[str, str], target: tuple[str, str]) -> Entry:
+        """Move a file or folder over what is at *target*."""
+        old, new = self.place(*source), self.place(*target)
+        if not old.exists():
+            raise StoreError(404, "SourcePathNotFound", "The source path does not exist.")
+        self.forget_staged(*source)
+        new.parent.mkdir(parents=True, exist_ok=True)
+        os.replace(old, new)  # noqa: PTH105 - says that it replaces
+        return entry_of(target[1], new)
+
+    def read(self, container: str, name: str) -> Path:
+        """Return the path of a file to read from."""
+        path = self.place(container, name)
+        if not path.is_file():
+            raise StoreError(404, "BlobNotFound", "The specified blob does not exist.")
+        return path
+
+    def delete(self, container: str, name: str, *, recursive: bool = True) -> None:
+        """Delete a file, or a folder with what is in it."""
+        path = self.place(container, name)
+        self.forget_staged(container, name)
+        if path.is_dir():
+            if not recursive and any(path.iterdir()):
+                raise StoreError(409, "DirectoryNotEmpty", "The directory is not empty.")
+            shutil.rmtree(path)
+            return
+        try:
+            path.unlink()
+        except FileNotFoundError:
+            raise StoreError(404, "BlobNotFound", "The specified blob does not exist.") from None
+
+    def walk(self, container: str, below: str = "", *, recursive: bool = True) -> list[Entry]:
+        """Return entries below a folder in the order of their names; none when it is not there."""
+        base = self.container(container)
+        start = base.joinpath(*PurePosixPath(below.strip("/")).parts) if below.strip("/") else base
+        if ".." in PurePosixPath(below).parts:
+            raise StoreError(400, "InvalidUri", f"path {below!r}")
+        found: list[Entry] = []
+        pending = [start] if start.is_dir() else []
+        while pending:
+            folder = pending.pop()
+            try:
+                children = list(os.scandir(folder))
+            except FileNotFoundError:
+                continue
+            for child in children:
+                path = Path(child.path)
+                name = path.relative_to(base).as_posix()
+                try:
+                    found.append(entry_of(name, path))
+                except StoreError:
+                    continue  # deleted meanwhile
+                if recursive and child.is_dir():
+                    pending.append(path)
+        return sorted(found, key=lambda entry: entry.name)
+
+    def _fresh(self) -> Path:
+        self._serial += 1
+        return self._staging / f"{os.getpid()}-{self._serial}"
+
+    def _settle(self, fresh: Path, path: Path, name: str) -> Entry:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        if path.is_dir():
+            fresh.unlink()
+            raise StoreError(409, "ResourceTypeMismatch", "a folder of that name exists")
+        if not fresh.exists():
+            fresh.touch()
+        os.replace(fresh, path)  # noqa: PTH105 - says that it replaces
+        return entry_of(name, path)

@@ -1,0 +1,305 @@
+"""
+The lake writer: a batching consumer of the lake stream (design page, section 2).
+
+It reads entries, claims their records, buffers what they say, writes it, and only then settles
+them. Killed at any point it leaves leases that end and entries that another writer takes over;
+what it had written already is written again, which changes nothing.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Sequence
+from typing import TypeVar
+
+import structlog
+
+from claimx.domain.batch import Batch
+from claimx.domain.changes import Change
+from claimx.domain.codec import decode_changes
+from claimx.domain.errors import ClaimXError, ErrorCategory
+from claimx.domain.ports import Gates, Lake, Ledger, Metrics
+from claimx.domain.records import Failure, Record, Stage, State, Waited
+from claimx.domain.tables import EVENTS, TABLES
+from claimx.domain.times import MICROS_PER_SECOND
+from claimx.services.flush import Flushed, Item, TableWriter
+from claimx.services.settle import failure_of
+
+log = structlog.get_logger(__name__)
+
+T = TypeVar("T")
+
+LEASE_SECONDS = 30.0
+KNOWN_SECONDS = 24 * 3600.0
+BUFFERED_BATCHES = 5  # no more is read once so many batches wait
+MAX_FAILURES = 3  # then a record waits in the ledger and makes room
+_CHUNK = 500
+_IDLE_SECONDS = 1.0
+_BACK_OFF_SECONDS = 1.0
+_MAX_BACK_OFF_SECONDS = 30.0
+_CLOSE_LOCK_WAIT_SECONDS = 5.0
+
+
+class LakeWriter:
+    """
+    One consumer. Call `step` until told to stop, then `close`.
+
+    *now* is the wall clock in epoch seconds; *consumer* names this process in the stream's group
+    and in the tables' leases; *known_seconds* is the dedup window for media files, *fresh_seconds*
+    how long a committed project counts as known. Not for several threads.
+    """
+
+    def __init__(
+        self,
+        ledger: Ledger,
+        lake: Lake,
+        gates: Gates,
+        metrics: Metrics,
+        now: Callable[[], float],
+        *,
+        sleep: Callable[[float], None],
+        consumer: str,
+        batch_rows: int = 2000,
+        batch_seconds: float = 5.0,
+        known_seconds: float = KNOWN_SECONDS,
+        fresh_seconds: float = 300.0,
+        lease_seconds: float = LEASE_SECONDS,
+    ) -> None:
+        self._ledger = ledger
+        self._metrics = metrics
+        self._now = now
+        self._sleep = sleep
+        self._consumer = consumer
+        self._known_seconds = known_seconds
+        self._lease_seconds = lease_seconds
+        self._max_rows = BUFFERED_BATCHES * batch_rows
+        self._batch = Batch(batch_rows, batch_seconds, now)
+        self._tables = TableWriter(
+            lake, gates, metrics, now, sleep=sleep, holder=consumer, fresh_seconds=fresh_seconds
+        )
+        self._items: list[Item] = []
+        self._retry_at: float | None = None  # some items failed and wait here for another try
+        self._renewed = now()
+        self._closed = False
+
+    @property
+    def buffered(self) -> int:
+        """Records held."""
+        return len(self._items)
+
+    def step(self) -> int:
+        """
+        Read what has come, and flush if that is due; returns how many records were settled.
+
+        Waits about a second at most when there is nothing to do. An outage of the ledger or the
+        lake is logged and waited for, not raised: leases that end meanwhile hand the work on.
+        """
+        try:
+            self._fill()
+            self._keep_leases()
+            return self.flush() if self._due else 0
+        except ClaimXError as error:
+            log.warning("the ledger does not answer", error=type(error).__name__, why=str(error))
+            self._sleep(_IDLE_SECONDS)
+            return 0
+
+    def flush(self) -> int:
+        """Write everything that is buffered, settle what was written; returns how many records."""
+        return self._flush()
+
+    def close(self) -> int:
+        """Flush, give back what could not be written, end; returns how many were settled."""
+        if self._closed:
+            return 0
+        self._closed = True
+        settled = 0
+        try:
+            settled = self._flush(_CLOSE_LOCK_WAIT_SECONDS)
+            for part in _chunks(self._items):
+                self._ledger.release([item.record for item in part])
+                self._items = self._items[len(part) :]
+        except ClaimXError as error:
+            log.warning("closed with records unsettled", count=len(self._items), why=str(error))
+        finally:
+            self._tables.close()
+        return settled
+
+    # reading
+
+    @property
+    def _due(self) -> bool:
+        again = self._retry_at is not None and self._now() >= self._retry_at
+        return again or (self._batch.due and self._retry_at is None)
+
+    def _fill(self) -> None:
+        """Read until a batch is due, its time is up or the buffer is full; waits only once."""
+        if self._rows_held() >= self._max_rows:
+            self._sleep(min(_IDLE_SECONDS, self._wait_seconds()))
+            return
+        block = 0.0 if self._due else min(_IDLE_SECONDS, self._wait_seconds())
+        while self._read(block) and self._rows_held() < self._max_rows:
+            if self._batch.seconds_left <= 0:
+                return
+            block = 0.0  # a backlog makes one great flush cheaper than many small ones
+
+    def _wait_seconds(self) -> float:
+        left = self._batch.seconds_left
+        return left if self._retry_at is None else max(0.0, self._retry_at - self._now())
+
+    def _rows_held(self) -> int:
+        return sum(max(1, len(item.changes)) for item in self._items)
+
+    def _read(self, block_seconds: float) -> int:
+        pairs = self._ledger.read_rows(self._consumer, _CHUNK, block_seconds)
+        entries: dict[str, list[str]] = {}
+        for entry, record_id in pairs:
+            entries.setdefault(record_id, []).append(entry)
+        if not entries:
+            return 0
+        stale: list[str] = []
+        records = self._ledger.claim(Stage.WRITE, list(entries), self._lease_seconds)
+        for record in records:
+            entry, *doubles = entries.pop(record.id)
+            stale += doubles
+            self._take(entry, record)
+        # whatever was not handed out is done, or leased by another, or put on the stream again
+        stale += [entry for doubles in entries.values() for entry in doubles]
+        if stale:
+            self._ledger.forget_entries(stale)
+        return len(pairs)
+
+    def _take(self, entry: str, record: Record) -> None:
+        try:
+            changes = _decoded(record)
+        except Exception as error:  # noqa: BLE001 - whatever it is, these rows can never be written
+            self._bury([Item(entry, record, [])], f"rows cannot be read ({type(error).__name__})")
+            return
+        unknown = {change.table for change in changes} - TABLES.keys()
+        if unknown:
+            self._bury([Item(entry, record, [])], f"no table {min(unknown)!r}")
+            return
+        self._items.append(Item(entry, record, changes))
+        self._batch.add(change.table for change in changes)
+
+    # leases
+
+    def _keep_leases(self) -> None:
+        since = self._now() - self._renewed
+        # a clock that was set back counts as late: renewing too often costs a round trip
+        if self._items and not 0 <= since < self._lease_seconds / 3:
+            self._renew()
+
+    def _renew(self) -> None:
+        kept: list[Item] = []
+        for part in _chunks(self._items):
+            held = self._ledger.renew([item.record for item in part], self._lease_seconds)
+            kept += [item for item in part if item.record.id in held]
+        if len(kept) < len(self._items):
+            log.warning("leases lost", count=len(self._items) - len(kept))
+        self._items = kept
+        self._renewed = self._now()
+
+    def _renew_quietly(self) -> None:
+        try:
+            self._keep_leases()
+        except ClaimXError as error:  # the flush goes on: its rows are right whoever settles them
+            log.warning("leases not renewed", error=type(error).__name__)
+
+    # writing
+
+    def _flush(self, lock_wait: float | None = None) -> int:
+        items = self._items
+        if not items:
+            self._batch.clear()
+            self._retry_at = None
+            return 0
+        options = {} if lock_wait is None else {"lock_wait": lock_wait}
+        flushed = self._tables.write(items, self._renew_quietly, **options)
+        self._batch.clear()
+        # until they are settled they stay: if the ledger fails here, they are written once more
+        self._retry_at = self._now() + _BACK_OFF_SECONDS
+        settled = self._settle(flushed)
+        self._retry_at = self._now() + _back_off(self._items) if self._items else None
+        return settled
+
+    def _settle(self, flushed: Flushed) -> int:
+        settled = 0
+        for part in _chunks(flushed.done):
+            pairs = [(item.entry, item.record) for item in part]
+            settled += self._ledger.finish(pairs, self._known_seconds)
+            self._drop(part)
+            self._metrics.add("processed", len(part), stage=Stage.WRITE.value)
+            self._observe_lag(part)
+        by_reason: dict[str, list[Item]] = {}
+        for item, reason in flushed.refused:
+            by_reason.setdefault(reason, []).append(item)
+        for reason, items in by_reason.items():
+            settled += self._bury(items, reason)
+        parked = []
+        for item, error in flushed.failed:
+            item.failures += 1
+            if item.failures >= MAX_FAILURES:
+                parked.append((item, error))
+        self._park(parked)
+        return settled
+
+    def _bury(self, items: Sequence[Item], reason: str) -> int:
+        failure = Failure(
+            category=ErrorCategory.PERMANENT,
+            error="RowsRefused",
+            message=reason,
+            stage=Stage.WRITE,
+            at=self._now(),
+            reason="the lake cannot take its rows",
+        )
+        buried = self._ledger.fail_rows([(item.entry, item.record) for item in items], failure)
+        self._drop(items)
+        category = failure.category.value
+        self._metrics.add("dead", len(items), stage=Stage.WRITE.value, category=category)
+        log.warning("rows refused", count=len(items), reason=reason)
+        return buried
+
+    def _park(self, parked: Sequence[tuple[Item, Exception]]) -> None:
+        """Let records wait in the ledger: it puts them on the stream again, for any writer."""
+        for part in _chunks(parked):
+            active = [pair for pair in part if pair[0].record.state is not State.DEAD]
+            dead = [item.record for item, _ in part if item.record.state is State.DEAD]
+            self._ledger.settle(
+                [
+                    Waited(
+                        item.record,
+                        _MAX_BACK_OFF_SECONDS,
+                        failure_of(Stage.WRITE, error, self._now()),
+                    )
+                    for item, error in active
+                ]
+            )
+            if dead:
+                self._ledger.release(dead)
+            self._ledger.forget_entries([item.entry for item, _ in part])
+            self._drop([item for item, _ in part])
+
+    def _drop(self, items: Sequence[Item]) -> None:
+        gone = {id(item) for item in items}
+        self._items = [item for item in self._items if id(item) not in gone]
+
+    def _observe_lag(self, items: Sequence[Item]) -> None:
+        now = self._now()
+        for item in items:
+            for change in item.changes:
+                if change.table == EVENTS.name:
+                    lag = now - change.event_time / MICROS_PER_SECOND
+                    self._metrics.observe("event_lag_seconds", max(0.0, lag))
+
+
+def _decoded(record: Record) -> list[Change]:
+    return list(decode_changes(record.rows)) if record.rows else []
+
+
+def _back_off(items: Sequence[Item]) -> float:
+    failures = max(item.failures for item in items)
+    return min(_MAX_BACK_OFF_SECONDS, _BACK_OFF_SECONDS * float(2 ** max(0, failures - 1)))
+
+
+def _chunks(items: Sequence[T]) -> Iterator[Sequence[T]]:
+    for start in range(0, len(items), _CHUNK):
+        yield items[start : start + _CHUNK]

@@ -1,0 +1,54 @@
+"""One event loop for a worker process, kept between chunks so that connections stay open."""
+
+from __future__ import annotations
+
+import asyncio
+import sys
+from collections.abc import Coroutine
+from typing import Any, TypeVar
+
+T = TypeVar("T")
+
+
+class ProcessLoop:
+    """
+    Runs coroutines to their end, one at a time, in one loop.
+
+    An exception that a signal raises in the middle (Celery's soft time limit) cancels what runs,
+    waits for it to settle its records, and is raised again.
+    """
+
+    def __init__(self) -> None:
+        self._loop = _new_loop()
+
+    def run(self, coroutine: Coroutine[Any, Any, T]) -> T:
+        """Return the coroutine's result."""
+        asyncio.set_event_loop(self._loop)
+        task = self._loop.create_task(coroutine)
+        try:
+            return self._loop.run_until_complete(task)
+        except BaseException:
+            if not task.done():
+                task.cancel()
+                self._loop.run_until_complete(asyncio.wait([task], timeout=20))
+            raise
+
+    def close(self) -> None:
+        """Cancel what is left and close the loop."""
+        if self._loop.is_closed():
+            return
+        left = asyncio.all_tasks(self._loop)
+        for task in left:
+            task.cancel()
+        if left:
+            self._loop.run_until_complete(asyncio.wait(left, timeout=5))
+        self._loop.run_until_complete(self._loop.shutdown_asyncgens())
+        self._loop.close()
+
+
+def _new_loop() -> asyncio.AbstractEventLoop:
+    if sys.implementation.name == "cpython" and sys.platform != "win32":
+        import uvloop
+
+        return uvloop.new_event_loop()
+    return asyncio.new_event_loop()

@@ -1,0 +1,85 @@
+"""The tasks that are no stage of a record: poll, redrive, maintenance, and the operator's."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import structlog
+from celery import shared_task
+
+from claimx.domain.errors import ErrorCategory
+from claimx.domain.records import DeadFilter, Kind, Stage
+from claimx.services.dead_letters import requeue_matching
+from claimx.services.maintain import maintain_lake
+from claimx.services.poll import poll_once
+from claimx.services.redrive import redrive_once
+from claimx.tasks.base import ClaimXTask
+
+log = structlog.get_logger(__name__)
+
+_MOST_REQUEUED = 100_000
+
+
+@shared_task(base=ClaimXTask, bind=True, name="claimx.poll")
+def poll(self: ClaimXTask, **_: Any) -> None:
+    """Read the source once; two at a time are harmless (a lease with a fence)."""
+    self.run_stage("poll", poll_once)
+
+
+@shared_task(base=ClaimXTask, bind=True, name="claimx.redrive")
+def redrive(self: ClaimXTask, **_: Any) -> None:
+    """Send hints for what is due; two at a time are harmless."""
+    self.run_stage("redrive", redrive_once)
+
+
+@shared_task(base=ClaimXTask, bind=True, name="claimx.maintain")
+def maintain(self: ClaimXTask, **_: Any) -> None:
+    """Compact and vacuum the tables, one maintainer at a time."""
+    self.run_stage(
+        "maintenance",
+        lambda runtime: maintain_lake(runtime.lake, runtime.gates, runtime.holder),  # type: ignore[arg-type]  # upkeep is DeltaLake's own
+    )
+
+
+@shared_task(base=ClaimXTask, bind=True, name="claimx.sweep")
+def sweep(self: ClaimXTask, **_: Any) -> None:
+    """Remove cached files whose media are done."""
+    self.run_stage(
+        "maintenance", lambda runtime: sweep_once(runtime, self.app.claimx_media().cache)
+    )
+
+
+@shared_task(base=ClaimXTask, bind=True, name="claimx.admin.requeue_dead_letters")
+def requeue_dead_letters(
+    self: ClaimXTask,
+    ids: list[str] | None = None,
+    stage: str | None = None,
+    category: str | None = None,
+    error: str | None = None,
+    kind: str | None = None,
+    limit: int = 1000,
+    from_stage: str | None = None,
+    **unknown: Any,
+) -> None:
+    """
+    Requeue the dead letters that match, as ``claimx dlq requeue`` does.
+
+    A filter that names something unknown requeues nothing: half a filter would requeue too much.
+    """
+    if unknown:
+        log.error("requeue refused: unknown filter", names=sorted(unknown))
+        return
+    try:
+        match = DeadFilter(
+            ids=tuple(ids or ()),
+            stage=Stage(stage) if stage else None,
+            category=ErrorCategory(category) if category else None,
+            error=error,
+            kind=Kind(kind) if kind else None,
+            limit=min(int(limit), _MOST_REQUEUED),
+        )
+        target = Stage(from_stage) if from_stage else None
+    except (TypeError, ValueError) as problem:
+        log.error("requeue refused", reason=str(problem))  # noqa: TRY400 - the caller's mistake
+        return
+    self.run_stage("admin", lambda runtime: requeue_matching(runtime, match, target))

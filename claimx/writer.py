@@ -1,0 +1,96 @@
+"""The lake writer process: ``python -m claimx.writer``."""
+
+from __future__ import annotations
+
+import signal
+import sys
+import time
+from types import FrameType
+
+import structlog
+
+from claimx import bootstrap, processes
+from claimx.domain.errors import ClaimXError
+from claimx.domain.tables import TABLES
+from claimx.services.runtime import Runtime
+from claimx.services.write import LakeWriter
+from claimx.settings import ConfigurationError
+
+log = structlog.get_logger(__name__)
+
+_PAUSE_SECONDS = (0.5, 10.0)  # after a failure: first and longest
+
+
+def main() -> int:
+    """Write until told to stop; 0 then, 4 for wrong settings, 5 when Redis never came."""
+    settings = bootstrap.load_settings()
+    try:
+        paths = [settings.table_path(name) for name in TABLES]
+    except ConfigurationError as error:
+        for line in error.problems:
+            print(f"claimx: {line}", file=sys.stderr)  # noqa: T201 - before logging is set up
+        return 4
+    attendance = processes.attend("writer", settings, {"tables": str(len(paths))})
+    stopping: list[int] = []
+
+    def stop(number: int, _frame: FrameType | None) -> None:
+        stopping.append(number)
+
+    for number in (signal.SIGTERM, signal.SIGINT):
+        signal.signal(number, stop)
+    try:
+        bootstrap.wait_for_redis(settings)
+    except ClaimXError as error:
+        log.error("Redis did not come", reason=str(error))  # noqa: TRY400 - one line is enough
+        return 5
+    runtime = bootstrap.build_runtime(settings)
+    writer = LakeWriter(
+        runtime.ledger,
+        runtime.lake,
+        runtime.gates,
+        runtime.metrics,
+        runtime.now,
+        sleep=time.sleep,
+        consumer=runtime.holder,
+        batch_rows=settings.batch_rows,
+        batch_seconds=settings.batch_seconds,
+        known_seconds=settings.dedup_hours * 3600.0,
+        fresh_seconds=settings.project_fresh,
+    )
+    _ensure_tables(runtime, stopping)
+    log.info("lake writer started", tables=len(paths))
+    pause = _PAUSE_SECONDS[0]
+    while not stopping:
+        attendance.progress.made()
+        try:
+            writer.step()
+            pause = _PAUSE_SECONDS[0]
+        except ClaimXError as error:
+            log.warning("writer pauses", reason=str(error), seconds=pause)
+            time.sleep(pause)
+            pause = min(_PAUSE_SECONDS[1], pause * 2)
+    try:
+        writer.close()
+    except ClaimXError as error:  # what it held comes again by its leases
+        log.warning("writer left with rows unwritten", reason=str(error))
+    attendance.stop()
+    log.info("lake writer stopped")
+    return 0
+
+
+def _ensure_tables(runtime: Runtime, stopping: list[int]) -> None:
+    """Create absent tables, trying again while the lake is away: nothing can be written before."""
+    pause = _PAUSE_SECONDS[0]
+    for table in TABLES.values():
+        while not stopping:
+            try:
+                runtime.lake.ensure(table)
+                break
+            except ClaimXError as error:
+                log.warning("table not ready", table=table.name, reason=str(error), seconds=pause)
+                time.sleep(pause)
+                pause = min(_PAUSE_SECONDS[1], pause * 2)
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,256 @@
+"""A backfill reads its own range, to its end, however often it is stopped."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+from polling_world import NOON, World, event_row
+
+from claimx.domain.errors import Refused, Unavailable
+from claimx.domain.polling import LIVE
+from claimx.domain.times import from_seconds
+from claimx.services.backfill import (
+    PATIENCE_SECONDS,
+    RETRIES,
+    BackfillReport,
+    Ending,
+    backfill,
+)
+from claimx.services.poll import poll_once
+
+DAY = 86_400.0
+SINCE, UNTIL = from_seconds(NOON - 2 * DAY), from_seconds(NOON - DAY)
+
+
+def world_with(events: int, **limits: Any) -> World:
+    """Events one second apart from the begin of the range on."""
+    world = World(**limits)
+    for n in range(events):
+        world.source.add([event_row(f"e{n}")], SINCE + n * 1_000_000)
+    return world
+
+
+def run(world: World, holder: str = "backfill", sleep: Any = None, **more: Any) -> BackfillReport:
+    runtime = world.runtime(holder, **{k: more.pop(k) for k in list(more) if k.startswith("make")})
+
+    def pass_time(seconds: float) -> None:
+        world.clock += seconds
+
+    return backfill(runtime, SINCE, UNTIL, sleep=sleep or pass_time, **more)
+
+
+def test_everything_of_the_range_is_admitted_and_nothing_beside_it():
+    world = world_with(25)
+    world.source.add([event_row("before")], SINCE - 1)
+    world.source.add([event_row("last")], UNTIL)
+    world.source.add([event_row("after")], UNTIL + 1)
+
+    report = run(world)
+    world.ingest()
+
+    assert (report.ending, report.rows, report.fresh) == (Ending.COMPLETE, 26, 26)
+    assert report.share == 1.0
+    assert world.admitted(["e0", "last", "before", "after"]) == {"e0", "last"}
+
+
+def test_the_live_checkpoint_is_left_alone():
+    world = world_with(5)
+    poll_once(world.runtime())
+    before = world.ledger.checkpoint(LIVE)
+
+    run(world)
+
+    assert world.ledger.checkpoint(LIVE) == before
+
+
+def test_events_that_the_ledger_or_the_lake_knows_are_dropped():
+    world = world_with(6)
+    run(world)
+    world.ingest()
+    world.forget_redis()
+    world.finished("e1", "e2", at=NOON - 2 * DAY)
+
+    report = run(world)
+
+    assert (report.known, report.fresh) == (2, 4)
+
+
+def test_an_interrupted_backfill_goes_on_where_it_stopped():
+    world = world_with(25)
+
+    def interrupt(report: BackfillReport) -> None:
+        if report.pages == 2:
+            raise KeyboardInterrupt
+
+    first = run(world, progress=interrupt)
+    world.ingest()
+    second = run(world)
+    world.ingest()
+
+    assert (first.ending, first.rows) == (Ending.INTERRUPTED, 20)
+    assert (second.ending, second.resumed, second.rows) == (Ending.COMPLETE, True, 5)
+    assert world.counters["event.admitted"] == 25
+
+
+def test_a_completed_backfill_reads_the_range_once_more_when_it_is_asked_for_again():
+    world = world_with(3)
+    run(world)
+    world.ingest()
+    world.source.add([event_row("forgotten")], SINCE + 1)
+
+    report = run(world)
+
+    assert (report.resumed, report.rows, report.known, report.fresh) == (False, 4, 3, 1)
+
+
+def test_progress_tells_rows_pages_and_the_share_of_the_time():
+    world = World(poll_batch=1)
+    for part in (1, 2, 3):
+        world.source.add([event_row(f"e{part}")], SINCE + (UNTIL - SINCE) * part // 4)
+    told: list[tuple[int, int, float]] = []
+
+    run(world, progress=lambda r: told.append((r.pages, r.rows, round(r.share, 2))))
+
+    assert told == [(1, 1, 0.25), (2, 2, 0.5), (3, 3, 0.75), (3, 3, 1.0)]
+
+
+def test_only_one_of_two_like_backfills_runs():
+    world = world_with(3)
+    seen: list[Ending] = []
+
+    def second(_: BackfillReport) -> None:
+        if not seen:
+            seen.append(run(world, "another").ending)
+
+    first = run(world, progress=second)
+
+    assert (seen, first.ending) == ([Ending.BUSY], Ending.COMPLETE)
+
+
+def test_it_waits_while_much_is_in_flight_and_goes_on_when_there_is_room():
+    """The live poll always has the other half of what may be in flight."""
+    world = world_with(30, max_in_flight=20)
+    waits: list[str] = []
+
+    def wait(seconds: float) -> None:
+        world.clock += seconds
+        world.ingest()
+        world.ledger = _Emptied(world.ledger)
+        runtime_of_run.ledger = world.ledger
+
+    runtime_of_run = world.runtime("backfill")
+    report = backfill(
+        runtime_of_run,
+        SINCE,
+        UNTIL,
+        sleep=wait,
+        progress=lambda r: waits.append(r.waiting) if r.waiting else None,
+    )
+
+    assert (report.ending, report.fresh) == (Ending.COMPLETE, 30)
+    assert any("in flight" in why for why in waits)
+
+
+def test_it_gives_up_when_nothing_gets_less():
+    world = world_with(30, max_in_flight=20)
+    slept: list[float] = []
+
+    def sleep(seconds: float) -> None:
+        slept.append(seconds)
+        world.clock += seconds
+
+    report = run(world, sleep=sleep)
+
+    assert report.ending is Ending.PRESSURE
+    assert report.fresh == 10
+    assert sum(slept) == pytest.approx(PATIENCE_SECONDS, abs=30)
+
+
+def test_a_failure_that_may_pass_is_tried_again():
+    world = world_with(3)
+    world.source.failures += [Unavailable("away")] * (RETRIES - 1)
+
+    report = run(world)
+
+    assert (report.ending, report.fresh) == (Ending.COMPLETE, 3)
+
+
+def test_a_failure_that_does_not_pass_ends_it_with_the_reason():
+    world = world_with(3)
+    world.source.failures += [Unavailable("Kusto is away")] * (RETRIES + 1)
+
+    first = run(world)
+    second = run(world)
+
+    assert (first.ending, first.error) == (Ending.FAILED, "Kusto is away")
+    assert second.ending is Ending.COMPLETE
+
+
+def test_a_refusal_ends_it_at_once():
+    world = world_with(3)
+    world.source.failures.append(Refused("no such table"))
+
+    report = run(world, sleep=_no_sleep)
+
+    assert (report.ending, report.error) == (Ending.FAILED, "no such table")
+
+
+def test_the_lake_must_answer_before_a_past_is_done_again():
+    """Else a lake that is away for a minute means a whole history of needless calls."""
+    world = world_with(3)
+
+    report = run(world, make_lake=_LakeAway)
+
+    assert report.ending is Ending.FAILED
+    assert world.pages == 0
+
+
+def test_a_rate_slows_it_down():
+    world = world_with(30)
+    slept: list[float] = []
+
+    run(world, sleep=slept.append, rows_per_second=5.0)
+
+    assert sum(slept) == pytest.approx(6.0)
+
+
+def test_rows_that_may_not_have_settled_are_left_to_the_live_poll():
+    world = World(poll_settle=5.0)
+    world.happened("settled", seconds_ago=6)
+    world.happened("not yet", seconds_ago=4)
+
+    report = backfill(
+        world.runtime(), from_seconds(NOON - 60), from_seconds(NOON + 60), sleep=_no_sleep
+    )
+
+    assert report.rows == 1
+    assert report.until == from_seconds(NOON - 5)
+
+
+def test_a_range_that_ends_before_it_begins_is_refused():
+    with pytest.raises(ValueError, match="before it begins"):
+        backfill(World().runtime(), 2, 1, sleep=_no_sleep)
+
+
+class _LakeAway:
+    def known_events(self, *_: Any) -> set[str]:
+        raise Unavailable("the lake is away")
+
+
+class _Emptied:
+    """A ledger whose events were all worked off."""
+
+    def __init__(self, ledger: Any) -> None:
+        self._ledger = ledger
+        self._done = ledger.active()
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._ledger, name)
+
+    def active(self) -> int:
+        return self._ledger.active() - self._done
+
+
+def _no_sleep(_seconds: float) -> None:
+    raise AssertionError("slept")

@@ -1,0 +1,103 @@
+from __future__ import annotations
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from claimx.domain.batch import Batch
+
+
+class Clock:
+    def __init__(self) -> None:
+        self.now = 100.0
+
+    def __call__(self) -> float:
+        return self.now
+
+
+@pytest.fixture
+def clock():
+    return Clock()
+
+
+def test_an_empty_batch_is_never_due(clock):
+    batch = Batch(2, 5.0, clock)
+
+    clock.now += 1e9
+
+    assert not batch.due
+    assert batch.seconds_left == 5.0
+
+
+def test_it_is_due_when_one_table_has_its_rows(clock):
+    batch = Batch(2, 5.0, clock)
+    batch.add(["media", "tasks"])
+    assert not batch.due
+
+    batch.add(["tasks"])
+
+    assert batch.due
+    assert (batch.rows, batch.full) == (3, True)
+
+
+def test_it_is_due_five_seconds_after_its_first_row(clock):
+    batch = Batch(2, 5.0, clock)
+    batch.add(["media"])
+    clock.now += 3.0
+    batch.add(["tasks"])
+    assert (batch.due, batch.seconds_left) == (False, 2.0)
+
+    clock.now += 2.0
+
+    assert (batch.due, batch.seconds_left) == (True, 0.0)
+
+
+def test_a_record_without_rows_starts_the_clock_all_the_same(clock):
+    batch = Batch(2, 5.0, clock)
+    batch.add([])
+
+    clock.now += 5.0
+
+    assert batch.due
+
+
+def test_clearing_begins_anew(clock):
+    batch = Batch(1, 5.0, clock)
+    batch.add(["media"])
+
+    batch.clear()
+
+    assert (batch.due, batch.rows, batch.seconds_left) == (False, 0, 5.0)
+
+
+def test_a_clock_that_is_set_back_makes_nobody_wait_longer_than_the_age(clock):
+    batch = Batch(2, 5.0, clock)
+    batch.add(["media"])
+
+    clock.now -= 3600.0
+
+    assert batch.seconds_left == 5.0
+
+
+@pytest.mark.parametrize(("rows", "seconds"), [(0, 5.0), (-1, 5.0), (1, -0.1)])
+def test_limits_that_cannot_be_met_are_refused(rows, seconds):
+    with pytest.raises(ValueError, match="never"):
+        Batch(rows, seconds, float)
+
+
+@given(
+    st.lists(st.tuples(st.sampled_from("abc"), st.floats(0, 3)), max_size=40),
+    st.integers(1, 10),
+    st.floats(0, 10),
+)
+def test_due_means_enough_rows_or_enough_time(arrivals, max_rows, max_seconds):
+    clock = Clock()
+    batch = Batch(max_rows, max_seconds, clock)
+    first = clock.now
+
+    for table, pause in arrivals:
+        batch.add([table])
+        clock.now += pause
+        tables = [name for name, _ in arrivals[: batch.rows]]
+        full = max(map(tables.count, tables)) >= max_rows
+        assert batch.due == (full or first + max_seconds - clock.now <= 0)

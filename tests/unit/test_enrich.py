@@ -1,0 +1,412 @@
+"""The stage ENRICH over the in-memory ledger, gates and vendor."""
+
+from __future__ import annotations
+
+import asyncio
+from typing import Any
+
+import pytest
+
+from claimx.adapters.memory.claimx_api import MemoryClaimXApi
+from claimx.adapters.memory.gates import MemoryGates
+from claimx.adapters.memory.hints import MemoryHints
+from claimx.adapters.memory.ledger import MemoryLedger
+from claimx.domain.changes import Change
+from claimx.domain.codec import decode_changes
+from claimx.domain.errors import (
+    CircuitOpen,
+    ErrorCategory,
+    NotFound,
+    TokenRejected,
+    Unavailable,
+)
+from claimx.domain.events import Event, EventType
+from claimx.domain.records import (
+    Advance,
+    DeadFilter,
+    Kind,
+    NewRecord,
+    Stage,
+    State,
+    event_record_id,
+    media_record_id,
+    page_record_id,
+)
+from claimx.domain.retry import RetryPolicy
+from claimx.services.chunk import Counts
+from claimx.services.enrich import enrich_chunk
+from claimx.services.runtime import Limits, Runtime
+from claimx.telemetry.metrics import RecordedMetrics
+
+TIME = 1_700_000_000_000_000
+
+
+class World:
+    """One process with everything in memory, on a clock of its own."""
+
+    def __init__(self, **limits: float) -> None:
+        self.time = TIME / 1e6
+        self.ledger = MemoryLedger(self.now)
+        self.gates = MemoryGates(self.now)
+        self.api = MemoryClaimXApi(self.now)
+        self.hints = MemoryHints()
+        self.metrics = RecordedMetrics()
+        self.runtime = Runtime(
+            ledger=self.ledger,
+            gates=self.gates,
+            hints=self.hints,
+            metrics=self.metrics,
+            retry=RetryPolicy(),
+            limits=Limits(**limits),
+            now=self.now,
+            jitter=lambda: 0.0,
+            holder="test",
+            make_lake=lambda: pytest.fail("no lake here"),
+            make_source=lambda: pytest.fail("no source here"),
+        )
+
+    def now(self) -> float:
+        return self.time
+
+    def admit(self, *events: Event) -> list[str]:
+        page_id = page_record_id(events[0].event_id)
+        page = NewRecord(page_id, Kind.PAGE, Stage.INGEST, {"rows": []}, "trace")
+        checkpoint = self.ledger.checkpoint("live")
+        moved = (checkpoint.source_time if checkpoint else 0) + 1
+        assert self.ledger.store_page("live", checkpoint, moved, [page])
+        (claimed,) = self.ledger.claim(Stage.INGEST, [page_id], 30)
+        new = [
+            NewRecord(
+                event_record_id(event.event_id),
+                Kind.EVENT,
+                Stage.ENRICH,
+                event.to_json(),
+                f"trace-{event.event_id}",
+            )
+            for event in events
+        ]
+        admitted = self.ledger.admit(claimed, new, [], 3600)
+        assert admitted is not None
+        return list(admitted.ids)
+
+    def enrich(self, ids: list[str], **given: Any) -> Counts:
+        return asyncio.run(enrich_chunk(ids, self.runtime, self.api, **given))
+
+    def written(self, *ids: str) -> list[Change]:
+        records = self.ledger.claim(Stage.WRITE, ids, 30)
+        return [change for record in records for change in decode_changes(record.rows)]
+
+    def state(self, record_id: str) -> tuple[Stage, State]:
+        found = self.ledger.find(record_id)
+        assert found is not None
+        return found[0].stage, found[0].state
+
+    def data(self, record_id: str) -> dict[str, Any]:
+        found = self.ledger.find(record_id)
+        assert found is not None
+        return found[0].data
+
+
+def event(event_id: str, kind: str = EventType.PROJECT_CREATED, **given: Any) -> Event:
+    given.setdefault("project_id", "7")
+    return Event(event_id=event_id, type=str(kind), time=TIME, source_time=TIME, **given)
+
+
+def project(project_id: str = "7") -> dict[str, Any]:
+    return {"project": {"projectId": int(project_id), "projectNumber": f"N{project_id}"}}
+
+
+def media(media_id: int) -> dict[str, Any]:
+    link = f"https://claimxperience.s3.amazonaws.com/{media_id}.jpg?X-Amz-Signature=s"
+    return {"mediaID": media_id, "mediaName": f"{media_id}.jpg", "fullDownloadLink": link}
+
+
+@pytest.fixture
+def world() -> World:
+    made = World()
+    made.api.projects = {str(n): project(str(n)) for n in range(1, 60)}
+    made.api.media_items["7"] = [media(1), media(2)]
+    return made
+
+
+def event_row_of(changes: list[Change], event_id: str) -> dict[str, Any]:
+    (row,) = [
+        change.values
+        for change in changes
+        if change.table == "claimx_events" and change.event_id == event_id
+    ]
+    return row
+
+
+def test_a_handled_event_goes_on_to_the_lake_with_its_rows_and_its_own_row_last(world):
+    ids = world.admit(event("1"))
+
+    counts = world.enrich(ids)
+
+    changes = world.written(*ids)
+    row = event_row_of(changes, "1")
+    assert (counts.processed, counts.again, counts.dead) == (1, 0, 0)
+    assert changes[0].table == "claimx_projects"
+    assert changes[-1].table == "claimx_events"
+    assert (row["status"], row["api_calls"], row["attempts"]) == ("enriched", 1, 1)
+    assert row["event_date"] == "2023-11-14"
+    assert row["processed_at"] == TIME
+    assert world.data(ids[0])["status"] == "enriched"
+    assert world.metrics.values["processed", ("enrich",)] == 1
+
+
+def test_an_unknown_type_is_recorded_without_a_call_and_counted(world):
+    ids = world.admit(event("1", "SOMETHING_NEW", project_id=None))
+
+    world.enrich(ids)
+
+    row = event_row_of(world.written(*ids), "1")
+    assert (row["status"], row["handler"], row["api_calls"]) == ("unhandled", None, 0)
+    assert world.api.calls == []
+    assert world.metrics.values["unhandled", ("SOMETHING_NEW",)] == 1
+
+
+def test_media_found_become_download_records_with_the_events_trace_and_a_hint(world):
+    ids = world.admit(event("1", EventType.PROJECT_FILE_ADDED, media_ids=("1",)))
+
+    world.enrich(ids)
+
+    found, _ = world.ledger.find(media_record_id("1"))
+    assert (found.stage, found.kind, found.trace) == (Stage.DOWNLOAD, Kind.MEDIA, "trace-1")
+    assert world.hints.sent == [(Stage.DOWNLOAD, (media_record_id("1"),), "")]
+    assert world.ledger.find(media_record_id("2")) is None
+
+
+def test_events_of_one_chunk_that_need_the_same_project_ask_once_and_each_write_it(world):
+    world.api.latency = 0.01
+    events = [event(str(n), EventType.POLICYHOLDER_INVITED) for n in range(10)]
+    ids = world.admit(*events)
+
+    world.enrich(ids)
+
+    answers = [
+        change.event_id
+        for change in world.written(*ids)
+        if change.table == "claimx_projects" and change.enriched_at is not None
+    ]
+    assert world.api.calls == [("project", "7")]
+    assert sorted(set(answers)) == sorted(str(n) for n in range(10))
+
+
+def test_a_known_project_is_not_asked_for_again_except_by_created_and_mfn(world):
+    world.gates.mark_known(["7"], 300)
+    ids = world.admit(
+        event("1", EventType.POLICYHOLDER_JOINED),
+        event("2", EventType.PROJECT_CREATED),
+        event("3", EventType.PROJECT_MFN_ADDED, master_file_name="M"),
+    )
+
+    world.enrich(ids[:1])
+    while_known = list(world.api.calls)
+    world.enrich(ids[1:])
+
+    assert while_known == []
+    assert world.api.calls == [("project", "7")] * 2
+
+
+def test_a_transient_failure_comes_again_with_an_attempt_spent_and_calls_added_up(world):
+    ids = world.admit(event("1"))
+    world.api.faults["project"].extend([Unavailable("x", status=503), Unavailable("x", status=503)])
+
+    first = world.enrich(ids)
+    too_early = world.enrich(ids)
+    world.time += 31
+    world.enrich(ids)
+    world.time += 61
+    world.enrich(ids)
+
+    row = event_row_of(world.written(*ids), "1")
+    assert (first.retried, first.again, too_early) == (1, 1, Counts())
+    assert (row["api_calls"], row["attempts"]) == (3, 3)
+    assert world.metrics.values["retried", ("enrich",)] == 2
+    assert world.metrics.values["failed", ("enrich", "TRANSIENT")] == 2
+
+
+@pytest.mark.parametrize("error", [CircuitOpen("open", 20.0), TokenRejected("no", 20.0)])
+def test_an_open_circuit_or_a_shut_door_waits_without_an_attempt_or_a_call(world, error):
+    ids = world.admit(event("1"))
+    world.api.faults["project"].append(error)
+
+    counts = world.enrich(ids)
+
+    record, _ = world.ledger.find(ids[0])
+    assert (counts.waited, counts.again) == (1, 1)
+    assert (record.state, record.attempts) == (State.WAITING, 0)
+    assert record.data["api_calls"] == 0
+
+
+def test_a_permanent_failure_buries_the_event_without_a_row_of_its_own(world):
+    ids = world.admit(event("1", project_id="404"))
+
+    counts = world.enrich(ids)
+
+    (letter,) = world.ledger.dead_letters(DeadFilter())
+    assert counts.dead == 1
+    assert (letter.failure.category, letter.failure.status) == (ErrorCategory.PERMANENT, 404)
+    assert letter.failure.reason == "permanent"
+    assert world.written(*ids) == []
+    assert world.metrics.values["dead", ("enrich", "PERMANENT")] == 1
+
+
+def test_a_dead_events_rows_and_media_found_so_far_are_kept(world):
+    ids = world.admit(event("1", EventType.PROJECT_FILE_ADDED, media_ids=("1", "99")))
+
+    for _ in range(5):  # media 99 never becomes visible
+        counts = world.enrich(ids)
+        world.time += 3000
+
+    tables = {change.table for change in world.written(*ids)}
+    assert counts.dead == 1
+    assert tables == {"claimx_projects", "claimx_media"}
+    assert world.state(media_record_id("1")) == (Stage.DOWNLOAD, State.READY)
+    assert world.hints.sent == [(Stage.DOWNLOAD, (media_record_id("1"),), "")]
+
+
+def test_retries_that_are_used_up_end_among_the_dead_letters(world):
+    ids = world.admit(event("1"))
+    world.api.faults["project"].extend(Unavailable("x") for _ in range(5))
+
+    for _ in range(5):
+        world.enrich(ids)
+        world.time += 3000
+
+    (letter,) = world.ledger.dead_letters(DeadFilter())
+    assert letter.failure.reason == "retries exhausted"
+    assert letter.data["api_calls"] == 5
+
+
+def test_an_error_nobody_classified_is_unknown_and_told_without_personal_data(world):
+    ids = world.admit(event("1"))
+    world.api.faults["project"].append(RuntimeError("jane@example.com at 5551234567"))
+
+    world.enrich(ids)
+
+    _, history = world.ledger.find(ids[0])
+    assert world.metrics.values["failed", ("enrich", "UNKNOWN")] == 1
+    assert "jane" not in str(history)
+    assert "5551234567" not in str(history)
+
+
+def test_one_bad_event_holds_up_nobody(world):
+    good = [event(str(n), project_id=str(n)) for n in range(1, 21)]
+    ids = world.admit(event("bad", project_id="404"), *good)
+
+    counts = world.enrich(ids)
+
+    assert (counts.processed, counts.dead) == (20, 1)
+
+
+def test_a_doubled_hint_finds_nothing_to_do(world):
+    ids = world.admit(event("1"))
+
+    counts = [world.enrich(ids * 2), world.enrich(ids), world.enrich(["e:nobody"])]
+
+    assert [count.processed for count in counts] == [1, 0, 0]
+    assert world.api.calls == [("project", "7")]
+
+
+def test_a_slow_event_does_not_hold_the_rest_of_its_chunk(world):
+    ids = world.admit(event("1", "SOMETHING_NEW"), event("2"))
+
+    async def run() -> tuple[Stage, Stage]:
+        world.api.latency = 5.0
+        chunk = asyncio.ensure_future(enrich_chunk(ids, world.runtime, world.api))
+        await asyncio.sleep(0.3)
+        stages = world.state(ids[0])[0], world.state(ids[1])[0]
+        chunk.cancel()
+        await asyncio.gather(chunk, return_exceptions=True)
+        return stages
+
+    assert asyncio.run(run()) == (Stage.WRITE, Stage.ENRICH)
+
+
+def test_a_cancelled_chunk_settles_what_is_done_and_gives_back_the_rest(world):
+    ids = world.admit(event("1", "SOMETHING_NEW"), event("2"))
+
+    async def run() -> None:
+        world.api.latency = 5.0
+        chunk = asyncio.ensure_future(enrich_chunk(ids, world.runtime, world.api))
+        await asyncio.sleep(0.03)
+        chunk.cancel()
+        with pytest.raises(asyncio.CancelledError):
+            await chunk
+
+    asyncio.run(run())
+
+    assert world.state(ids[0])[0] is Stage.WRITE
+    assert world.state(ids[1]) == (Stage.ENRICH, State.READY)
+
+
+def test_a_chunk_that_takes_too_long_gives_back_what_is_unfinished(world):
+    ids = world.admit(event("1"), event("2", "SOMETHING_NEW"))
+    world.api.latency = 5.0
+
+    counts = world.enrich(ids, bound_seconds=0.15)
+
+    assert (counts.processed, counts.released) == (1, 1)
+    assert world.state(ids[0]) == (Stage.ENRICH, State.READY)
+
+
+def test_leases_are_renewed_while_the_chunk_runs(world):
+    world.runtime.limits = Limits(lease_seconds=0.3)
+    ids = world.admit(event("1"))
+
+    async def run() -> Counts:
+        world.api.latency = 0.5
+        chunk = asyncio.ensure_future(enrich_chunk(ids, world.runtime, world.api))
+        while not chunk.done():  # the ledger's clock goes with the real one
+            await asyncio.sleep(0.02)
+            world.time += 0.02
+        return chunk.result()
+
+    assert asyncio.run(run()).processed == 1
+
+
+def test_records_that_another_worker_has_by_now_are_dropped_in_silence(world):
+    world.runtime.limits = Limits(lease_seconds=0.15)
+    ids = world.admit(event("1"), event("2"))
+
+    async def run() -> Counts:
+        world.api.latency = 5.0
+        chunk = asyncio.ensure_future(enrich_chunk(ids, world.runtime, world.api))
+        await asyncio.sleep(0.02)
+        world.time += 10
+        stolen = world.ledger.claim(Stage.ENRICH, ids, 30)
+        counts = await chunk
+        assert len(stolen) == 2
+        assert world.ledger.renew(stolen, 30) == set(ids)  # the thief's leases are untouched
+        return counts
+
+    counts = asyncio.run(run())
+
+    assert (counts.processed, counts.released, counts.lost) == (0, 0, 2)
+
+
+def test_a_shared_project_fetch_that_fails_spends_an_attempt_of_each(world):
+    world.api.latency = 0.01
+    world.api.faults["project"].append(NotFound("gone", status=404))
+    ids = world.admit(
+        event("1", EventType.POLICYHOLDER_INVITED), event("2", EventType.POLICYHOLDER_JOINED)
+    )
+
+    counts = world.enrich(ids)
+
+    assert counts.dead == 2
+    assert world.api.calls == [("project", "7")]
+
+
+def test_a_record_whose_data_is_no_event_is_buried_alone(world):
+    ids = world.admit(event("1"), event("2"))
+    (record,) = world.ledger.claim(Stage.ENRICH, ids[:1], 30)
+    world.ledger.settle([Advance(record, Stage.ENRICH, {"type": 5})])
+
+    counts = world.enrich(ids)
+
+    (letter,) = world.ledger.dead_letters(DeadFilter())
+    assert (counts.dead, counts.processed) == (1, 1)
+    assert (letter.id, letter.failure.error) == (ids[0], "Malformed")

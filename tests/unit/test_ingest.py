@@ -1,0 +1,187 @@
+"""Pages become events and dead letters, whatever is in them."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+from polling_world import World, event_row
+
+from claimx.domain.errors import ErrorCategory, Unavailable
+from claimx.domain.polling import TIME
+from claimx.domain.records import DeadFilter, Kind, NewRecord, Stage, event_record_id
+from claimx.domain.times import from_seconds
+from claimx.services.ingest import failure_of, ingest
+from claimx.services.pages import read_row
+
+PAGE = "p:test"
+
+
+def store(world: World, *rows: Any, record_id: str = PAGE) -> list[str]:
+    """Store one page record and return the ids of a hint for it."""
+    time = from_seconds(world.clock - 10)
+    data = {"rows": [{**row, TIME: time} if isinstance(row, dict) else row for row in rows]}
+    page = NewRecord(record_id, Kind.PAGE, Stage.INGEST, data, "trace")
+    cursor = f"cursor of {record_id}"
+    assert world.ledger.store_page(cursor, None, time, [page]) is not None
+    return [record_id]
+
+
+def test_a_page_becomes_events_of_stage_enrich():
+    world = World()
+    hint = store(world, event_row("e1", master_file_name="MFN-1"), event_row("e2"))
+
+    report = ingest(world.runtime(), hint)
+
+    assert (report.pages, report.admitted) == (1, 2)
+    assert world.hints.sent == [(Stage.ENRICH, (event_record_id("e1"), event_record_id("e2")), "")]
+    record, _ = world.ledger.find(event_record_id("e1"))
+    assert (record.kind, record.stage) == (Kind.EVENT, Stage.ENRICH)
+    assert record.data["master_file_name"] == "MFN-1"
+    assert world.ledger.find(PAGE) is None
+    assert world.metrics.values["admitted", ("event",)] == 2
+
+
+def test_each_event_has_a_trace_of_its_own():
+    world = World()
+
+    ingest(world.runtime(), store(world, event_row("e1"), event_row("e2")))
+
+    traces = {world.ledger.find(event_record_id(e))[0].trace for e in ("e1", "e2")}
+    assert len(traces) == 2
+    assert all(traces)
+
+
+def test_a_malformed_row_is_a_dead_letter_and_the_rest_goes_on():
+    world = World()
+    bad = event_row("bad", event_type=None)
+
+    report = ingest(world.runtime(), store(world, event_row("e1"), bad, event_row("e2")))
+
+    assert (report.admitted, report.malformed) == (2, 1)
+    [letter] = world.ledger.dead_letters(DeadFilter())
+    assert (letter.kind, letter.stage) == (Kind.EVENT, Stage.INGEST)
+    assert letter.failure.category is ErrorCategory.PERMANENT
+    assert letter.failure.message
+    assert letter.data["event_id"] == "bad"
+    assert world.metrics.values["dead", ("ingest", "PERMANENT")] == 1
+
+
+@pytest.mark.parametrize("row", ["text", 7, None, ["list"]], ids=repr)
+def test_a_row_that_is_no_object_is_a_dead_letter(row):
+    world = World()
+
+    report = ingest(world.runtime(), store(world, row, event_row("e1")))
+
+    assert (report.admitted, report.malformed) == (1, 1)
+
+
+def test_the_same_malformed_row_read_twice_is_one_dead_letter():
+    """The overlap reads it again for minutes."""
+    world = World()
+    bad = event_row("bad", event_type=None)
+
+    ingest(world.runtime(), store(world, bad))
+    ingest(world.runtime(), store(world, bad, record_id="p:again"))
+
+    assert len(world.ledger.dead_letters(DeadFilter())) == 1
+
+
+def test_of_one_id_in_a_page_the_first_row_stands():
+    world = World()
+    rows = (event_row("e1", project_id=1), event_row("e1", project_id=2))
+
+    report = ingest(world.runtime(), store(world, *rows))
+
+    record, _ = world.ledger.find(event_record_id("e1"))
+    assert record.data["project_id"] == "1"
+    assert (report.admitted, report.duplicates) == (1, 1)
+
+
+def test_an_event_that_was_admitted_before_is_only_counted():
+    world = World()
+    ingest(world.runtime(), store(world, event_row("e1")))
+
+    report = ingest(world.runtime(), store(world, event_row("e1"), record_id="p:again"))
+
+    assert (report.admitted, report.duplicates) == (0, 1)
+    assert world.metrics.values["duplicates", ("ledger",)] == 1
+
+
+def test_a_hint_that_comes_twice_does_nothing_the_second_time():
+    world = World()
+    hint = store(world, event_row("e1"))
+    ingest(world.runtime(), hint)
+
+    report = ingest(world.runtime(), hint * 2)
+
+    assert (report.pages, report.not_ours) == (0, 1)
+
+
+def test_a_page_that_another_worker_holds_is_left_to_it():
+    world = World()
+    hint = store(world, event_row("e1"))
+    world.ledger.claim(Stage.INGEST, hint, 60.0)
+
+    report = ingest(world.runtime(), hint)
+
+    assert (report.pages, report.admitted, report.not_ours) == (0, 0, 1)
+
+
+def test_a_crash_before_the_step_leaves_the_page_for_another():
+    world = World()
+    hint = store(world, event_row("e1"))
+
+    with pytest.raises(Unavailable):
+        ingest(world.runtime(ledger=_NoAdmit(world.ledger)), hint)
+    world.clock += 61
+    report = ingest(world.runtime(), hint)
+
+    assert report.admitted == 1
+
+
+def test_a_requeued_dead_row_is_looked_at_again_and_buried_again():
+    world = World()
+    ingest(world.runtime(), store(world, event_row("bad", event_type=None)))
+    [letter] = world.ledger.dead_letters(DeadFilter())
+    world.ledger.requeue([letter.id])
+
+    report = ingest(world.runtime(), [letter.id])
+
+    assert report.malformed == 1
+    [again] = world.ledger.dead_letters(DeadFilter())
+    assert (again.id, again.replays) == (letter.id, 1)
+
+
+def test_the_words_of_a_foreign_error_are_not_kept():
+    """They may hold the row's values, and an operator's screen shows them."""
+    failure = failure_of(World().runtime(), ZeroDivisionError("Mrs Smith's row"))
+
+    assert failure.category is ErrorCategory.UNKNOWN
+    assert (failure.error, failure.message) == ("ZeroDivisionError", "the row made its parser fail")
+
+
+def test_a_parser_that_fails_is_a_reason_like_any_other():
+    class Hostile(dict[str, Any]):
+        def get(self, *_: Any) -> Any:
+            raise ZeroDivisionError
+
+        __getitem__ = get
+
+    record_id, error = read_row(Hostile(event_row("e1")))
+
+    assert record_id.startswith(event_record_id("malformed-"))
+    assert isinstance(error, Exception)
+
+
+class _NoAdmit:
+    """A ledger that goes away between the claim and the step."""
+
+    def __init__(self, ledger: Any) -> None:
+        self._ledger = ledger
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._ledger, name)
+
+    def admit(self, *_: Any) -> None:
+        raise Unavailable("Redis is away")

@@ -1,0 +1,64 @@
+"""Stored names (domain page, sections 3 and 6)."""
+
+import pytest
+
+from claimx.domain.names import MAX_NAME_BYTES, blob_path, safe_name, segment
+
+
+def test_a_plain_name_stays_as_it_is():
+    assert blob_path("4711", "99", "Roof north.JPG", "jpg") == "4711/media/99_Roof north.JPG"
+
+
+@pytest.mark.parametrize("name", [None, "", "  ", ".", " . "])
+def test_without_a_name_the_id_and_the_extension_of_the_content_stand(name):
+    assert blob_path("4711", "99", name, "jpg") == "4711/media/99.jpg"
+
+
+@pytest.mark.parametrize(
+    ("name", "safe"),
+    [
+        ('a\\b/c:d*e?f"g<h>i|j%k.pdf', "a_b_c_d_e_f_g_h_i_j_k.pdf"),
+        ("../../etc/passwd", "_.__.__etc_passwd".replace("__.__", "__._")),
+        ("a..jpg", "a_.jpg"),
+        ("line\nbreak\x00\x7f.txt", "line_break__.txt"),
+        ("photo\u202egpj.exe.jpg", "photo_gpj.exe.jpg"),
+        ("CON", "_CON"),
+        ("aux.txt", "_aux.txt"),
+        ("com\u00b9.log", "_com\u00b9.log"),
+        ("console.txt", "console.txt"),
+        ("trailing. . .", "trailing"),
+        ("Sta\u0308rke.jpg", "St\u00e4rke.jpg"),
+    ],
+)
+def test_what_no_store_takes_is_replaced(name, safe):
+    assert safe_name(name) == safe
+
+
+def test_a_long_name_keeps_its_extension_and_whole_characters():
+    found = safe_name("ä" * 200 + ".jpeg")
+
+    assert found == "ä" * 72 + ".jpeg"
+    assert len(found.encode()) <= MAX_NAME_BYTES
+
+
+def test_a_long_extension_is_not_worth_keeping():
+    assert safe_name("a." + "b" * 300) == ("a." + "b" * 300)[:150]
+
+
+@pytest.mark.parametrize("identifier", ["1", "900123", "m-7", "media_17", "a1b2-c3", "0"])
+def test_ordinary_ids_stay_as_they_are(identifier):
+    assert segment(identifier) == identifier
+
+
+@pytest.mark.parametrize(
+    "identifier", ["..", "a/b", "1_2", "", "x" * 65 + "1", "ä1", "con", "1.jpg", "com1"]
+)
+def test_odd_ids_are_hashed(identifier):
+    found = segment(identifier)
+
+    assert "~" in found
+    assert not set(found) & set("/\\.%_ ")
+
+
+def test_an_id_with_a_name_behind_it_is_no_other_id():
+    assert blob_path("p1", "1", "2_x.jpg", "jpg") != blob_path("p1", "1_2", "x.jpg", "jpg")

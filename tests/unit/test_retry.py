@@ -1,0 +1,161 @@
+"""What a failure leads to, row by row of the domain page's table, and how it is told."""
+
+from __future__ import annotations
+
+from types import SimpleNamespace
+
+import pytest
+
+from claimx.adapters.http import retry_after
+from claimx.domain.errors import (
+    CircuitOpen,
+    DiskFull,
+    LinkExpired,
+    Malformed,
+    NotAllowed,
+    NotFound,
+    NotYetThere,
+    Refused,
+    Throttled,
+    TokenRejected,
+    TryLater,
+    Unavailable,
+    Unreadable,
+)
+from claimx.domain.records import Buried, Kind, NewRecord, Record, Retried, Stage, Waited
+from claimx.domain.redaction import redact
+from claimx.domain.retry import GiveUp, Refresh, Retry, RetryPolicy, Wait
+from claimx.services.settle import failure_of, outcome_of
+
+JUDGING = SimpleNamespace(retry=RetryPolicy(), now=lambda: 1000.0, jitter=lambda: 0.0)
+HOUR = 3600.0
+
+
+def record(**given) -> Record:
+    return Record(id="e:1", kind=Kind.EVENT, stage=Stage.ENRICH, data={"a": 1}, **given)
+
+
+@pytest.mark.parametrize(
+    "error",
+    [
+        Throttled("x"),
+        Unavailable("x"),
+        Unreadable("x"),
+        TryLater("x"),
+        NotYetThere("x"),
+        DiskFull("x"),
+        ValueError("nobody classified this"),
+    ],
+)
+def test_what_may_pass_spends_attempts_with_a_doubling_back_off_and_then_dies(error):
+    decisions = [RetryPolicy().decide(error, attempts) for attempts in range(5)]
+
+    assert decisions == [
+        Retry(30.0),
+        Retry(60.0),
+        Retry(120.0),
+        Retry(240.0),
+        GiveUp("retries exhausted"),
+    ]
+
+
+@pytest.mark.parametrize("error", [NotFound, Refused, Malformed, NotAllowed])
+def test_what_is_permanent_dies_at_once(error):
+    assert RetryPolicy().decide(error("x"), 0) == GiveUp("permanent")
+
+
+@pytest.mark.parametrize("error", [TokenRejected, CircuitOpen])
+def test_a_wait_spends_no_attempt_however_many_were_spent_and_is_bounded_by_age(error):
+    policy = RetryPolicy(wait_max_seconds=10)
+
+    assert policy.decide(error("x", 7.0), 99, waited_seconds=9) == Wait(7.0)
+    assert policy.decide(error("x"), 99, waited_seconds=10) == GiveUp("waited too long")
+
+
+def test_a_link_is_refreshed_three_times_over_a_records_life():
+    decisions = [RetryPolicy().decide(LinkExpired("x"), 0, refreshes=n) for n in range(4)]
+
+    assert decisions == [Refresh(), Refresh(), Refresh(), GiveUp("link refreshed too often")]
+
+
+def test_the_delay_that_was_asked_for_wins_up_to_an_hour():
+    policy = RetryPolicy()
+
+    assert policy.decide(Throttled("x", 5.0), 3) == Retry(5.0)
+    assert policy.decide(Throttled("x", 90_000.0), 0) == Retry(HOUR)
+    assert policy.decide(Throttled("x", -5.0), 0) == Retry(30.0)
+
+
+def test_an_outcome_carries_data_always_but_rows_and_media_only_to_the_grave():
+    spawn = (NewRecord("m:1", Kind.MEDIA, Stage.DOWNLOAD, {}, "t"),)
+    found = {"data": {"b": 2}, "rows": b"r", "spawn": spawn}
+
+    retried = outcome_of(record(), Unavailable("x", status=503, host="h"), JUDGING, **found)
+    waited = outcome_of(record(), CircuitOpen("x", 3.0), JUDGING, **found)
+    buried = outcome_of(record(attempts=4), Unavailable("x"), JUDGING, **found)
+
+    assert isinstance(retried, Retried)
+    assert (retried.delay, retried.data) == (30.0, {"b": 2})
+    assert (retried.failure.status, retried.failure.host) == (503, "h")
+    assert isinstance(waited, Waited)
+    assert (waited.delay, waited.data) == (3.0, {"b": 2})
+    assert isinstance(buried, Buried)
+    assert (buried.rows, buried.spawn, buried.data) == (b"r", spawn, {"b": 2})
+    assert buried.failure.reason == "retries exhausted"
+
+
+def test_a_foreign_errors_message_is_redacted_and_our_own_keeps_its_ids():
+    foreign = KeyError("jane.doe@example.com called +1 (555) 123-4567 token=abc")
+    ours = Refused("asked for project 5395115, the API answered project 5395116")
+
+    told = failure_of(Stage.ENRICH, foreign, 1.0)
+
+    assert (told.error, told.category.value) == ("KeyError", "UNKNOWN")
+    assert not {"jane", "555", "abc"} & set(told.message.replace("=", " ").split())
+    assert failure_of(Stage.ENRICH, ours, 1.0).message == ours.message
+    assert failure_of(Stage.ENRICH, ValueError(), 1.0).message == "ValueError"
+
+
+@pytest.mark.parametrize(
+    ("text", "secret"),
+    [
+        ("GET https://h.example/a.jpg?sign=SECRET&x=1 failed", "SECRET"),
+        ("redis://user:SECRET@host:6379/0", "SECRET"),
+        ("Authorization: Basic SECRET12345=", "SECRET12345"),
+        ("bearer SECRET.12345", "SECRET"),
+        ('{"access_token": "SECRET"}', "SECRET"),
+        ("mail to SECRET@example.co.uk", "SECRET"),
+        ("call 5551234567", "5551234567"),
+        ("call +49 170 1234567", "1234567"),
+        ("X-Amz-Signature=SECRET", "SECRET"),
+    ],
+)
+def test_redaction_takes_out(text, secret):
+    assert secret not in redact(text)
+
+
+def test_redaction_keeps_one_short_line():
+    assert redact("status 503\nfrom media.example") == "status 503 from media.example"
+    assert len(redact("word " * 1000)) == 300
+
+
+@pytest.mark.parametrize(
+    ("header", "seconds"),
+    [
+        ("5", 5.0),
+        (" 2.5 ", 2.5),
+        ("7200", HOUR),
+        ("0", None),
+        ("-5", None),
+        ("Thu, 01 Jan 1970 00:17:10 GMT", 30.0),
+        ("Thu, 01 Jan 1970 00:00:01 GMT", None),
+        ("Thu, 01 Jan 2099 00:00:01 GMT", HOUR),
+        ("soon", None),
+        ("nan", None),
+        ("١٢", None),
+        ("", None),
+        (None, None),
+    ],
+)
+def test_retry_after_is_seconds_or_a_date_up_to_an_hour(header, seconds):
+    assert retry_after(header, 1000.0) == seconds

@@ -1,0 +1,118 @@
+"""A process's part of the shared concurrency bound."""
+
+from __future__ import annotations
+
+import asyncio
+
+import pytest
+
+from claimx.adapters.memory.gates import MemoryGates
+from claimx.adapters.slots import SlotPool
+from claimx.domain.errors import CircuitOpen
+
+
+class Clock:
+    def __init__(self) -> None:
+        self.now = 0.0
+
+    def __call__(self) -> float:
+        return self.now
+
+
+def held(gates: MemoryGates, limit: int) -> int:
+    """Return how many slots are out, by taking all others."""
+    free = gates.take_slots("api", limit, limit, "checker")
+    gates.free_slots("api", free)
+    return limit - len(free)
+
+
+def test_an_idle_process_holds_nothing():
+    gates = MemoryGates(Clock())
+    pool = SlotPool(gates, "api", 5, "a")
+
+    async def run() -> None:
+        async with pool.slot():
+            assert held(gates, 5) == 1
+
+    asyncio.run(run())
+
+    assert held(gates, 5) == 0
+
+
+def test_a_failing_or_cancelled_call_gives_its_slot_back():
+    gates = MemoryGates(Clock())
+    pool = SlotPool(gates, "api", 1, "a")
+
+    async def fail() -> None:
+        async with pool.slot():
+            raise ValueError("broken")
+
+    async def run() -> None:
+        async def hold() -> None:
+            async with pool.slot():
+                await asyncio.sleep(10)
+
+        tasks = [asyncio.ensure_future(hold()) for _ in range(5)]
+        await asyncio.sleep(0.02)
+        for task in tasks:
+            task.cancel()
+        await asyncio.gather(*tasks, return_exceptions=True)
+        with pytest.raises(ValueError, match="broken"):
+            await fail()
+
+    asyncio.run(run())
+
+    assert held(gates, 1) == 0
+
+
+def test_whoever_finds_no_slot_for_long_waits_without_spending_an_attempt():
+    gates = MemoryGates(Clock())
+    gates.take_slots("api", 1, 1, "other")
+    pool = SlotPool(gates, "api", 1, "a", patience=0.05)
+
+    async def run() -> None:
+        async with pool.slot():
+            raise AssertionError
+
+    with pytest.raises(CircuitOpen) as caught:
+        asyncio.run(run())
+    assert caught.value.retry_after == 5.0
+
+
+def test_the_same_pool_serves_one_event_loop_after_another():
+    gates = MemoryGates(Clock())
+    pool = SlotPool(gates, "api", 2, "a")
+
+    async def run() -> int:
+        async def call() -> int:
+            async with pool.slot():
+                await asyncio.sleep(0.001)
+                return pool.in_flight
+
+        return max(await asyncio.gather(*(call() for _ in range(20))))
+
+    assert [asyncio.run(run()) for _ in range(3)] == [2, 2, 2]
+    assert held(gates, 2) == 0
+
+
+def test_a_slot_whose_lease_ran_out_unnoticed_is_not_used_again():
+    store, local = Clock(), Clock()
+    gates = MemoryGates(store)
+    pool = SlotPool(gates, "api", 1, "a", monotonic=local)
+
+    async def run() -> list[str]:
+        first, second = pool.slot(), pool.slot()
+        await first.__aenter__()
+        waiting = asyncio.ensure_future(second.__aenter__())
+        await asyncio.sleep(0.01)
+        store.now = local.now = 61.0  # the machine slept
+        taken = gates.take_slots("api", 1, 1, "other")
+        await first.__aexit__(None, None, None)
+        await asyncio.sleep(0.02)
+        assert not waiting.done()
+        gates.free_slots("api", taken)
+        await asyncio.wait_for(waiting, 1)
+        await second.__aexit__(None, None, None)
+        return taken
+
+    assert len(asyncio.run(run())) == 1
