@@ -30,7 +30,7 @@ if TYPE_CHECKING:
     from claimx.adapters.gates import RedisGates
     from claimx.adapters.kusto import KustoSource
     from claimx.adapters.lake import DeltaLake
-    from claimx.adapters.ledger import RedisLedger
+    from claimx.adapters.redis_ledger import RedisLedger
     from claimx.tasks.workshop import Workshop
     from claimx.telemetry.metrics import PrometheusMetrics
 
@@ -83,7 +83,7 @@ def redis_of(settings: Settings, *, quick: bool = False) -> Any:
 
 def ledger_of(settings: Settings) -> RedisLedger:
     """Return the ledger."""
-    from claimx.adapters.ledger import RedisLedger
+    from claimx.adapters.redis_ledger import RedisLedger
 
     return _once(
         "ledger",
@@ -192,15 +192,19 @@ def build_runtime(settings: Settings, hints: Hints | None = None) -> Runtime:
     )
 
 
-def runtime() -> Runtime:
-    """Return this process's runtime, hints by Celery."""
+def runtime(app: Any = None) -> Runtime:
+    """
+    Return this process's runtime; with a Celery *app* it sends hints, else the redriver does.
+    """
 
     def build() -> Runtime:
-        from claimx.adapters.hints import CeleryHints
-        from claimx.celery import app
-
         settings = load_settings()
-        return build_runtime(settings, CeleryHints(app, redis_of(settings, quick=True)))
+        hints: Hints = NoHints()
+        if app is not None:
+            from claimx.adapters.hints import CeleryHints
+
+            hints = CeleryHints(app, redis_of(settings, quick=True))
+        return build_runtime(settings, hints)
 
     return _once("runtime", build)
 

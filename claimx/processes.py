@@ -90,7 +90,7 @@ def attend(role: str, settings: Settings, info: Mapping[str, str] | None = None)
 
 def connect(app: Any) -> None:
     """Connect a Celery app's worker and beat to all this, by its signals."""
-    app.claimx_runtime = bootstrap.runtime
+    app.claimx_runtime = lambda: bootstrap.runtime(app)
     app.claimx_workshop = bootstrap.workshop
     attendance: list[Attendance] = []
 
@@ -138,7 +138,7 @@ def connect(app: Any) -> None:
     def _child_gone(pid: int, **_: Any) -> None:
         from prometheus_client import multiprocess
 
-        multiprocess.mark_process_dead(pid)  # type: ignore[no-untyped-call]
+        multiprocess.mark_process_dead(pid)
         bootstrap.close_workshop()
 
     @signals.beat_init.connect(weak=False)

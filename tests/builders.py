@@ -1,15 +1,18 @@
-"""Small builders: events, source rows and answers of the API, of which a test shows what matters."""
+"""Small builders of events, source rows and answers, of which a test shows what matters."""
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Sequence
 from copy import deepcopy
 from typing import Any
 
-from claimx.domain.errors import NotFound
+from claimx.domain.changes import Enrichment, Source, Values
+from claimx.domain.errors import ClaimXError, NotFound
 from claimx.domain.events import Event, EventType
 from claimx.domain.polling import TIME
 from claimx.domain.ports import Answer
+from claimx.handlers.registry import handler_for
 
 EVENT_TIME = 1_767_225_600_000_000  # 2026-01-01T00:00:00Z
 INGESTED = EVENT_TIME + 2_000_000
@@ -266,3 +269,32 @@ def _found(known: dict[str, Any], key: str) -> Answer:
     if isinstance(found, Exception):
         raise found
     return an_answer(deepcopy(found))
+
+
+async def handle(event: Event, vendor: VendorInMemory, out: Enrichment) -> None:
+    """Run the event's handler."""
+    found = handler_for(event.type)
+    assert found is not None
+    await found[1](event, vendor, out)
+
+
+def enriched(event: Event, vendor: VendorInMemory) -> Enrichment:
+    """What the event's handler finds."""
+    out = Enrichment()
+    asyncio.run(handle(event, vendor, out))
+    return out
+
+
+def failed(event: Event, vendor: VendorInMemory) -> tuple[ClaimXError, Enrichment]:
+    """The expected failure of the event's handler, and what it had found before."""
+    out = Enrichment()
+    try:
+        asyncio.run(handle(event, vendor, out))
+    except ClaimXError as error:
+        return error, out
+    raise AssertionError(f"{event.type} did not fail")
+
+
+def rows_of(out: Enrichment, table: str, source: Source = Source.ANSWER) -> list[Values]:
+    """The values that were found for a table."""
+    return [one.values for one in out.changes if one.table == table and one.source is source]

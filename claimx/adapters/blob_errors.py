@@ -15,6 +15,11 @@ from claimx.domain.errors import (
     Unavailable,
 )
 
+# two uploads of one file (a lease that was lost): the one that was overtaken is told so
+_OVERTAKEN = frozenset(
+    ("InvalidFlushPosition", "InvalidFlushOperation", "InvalidAppendOperation", "InvalidOffset")
+)
+
 
 def translated(error: Exception, host: str) -> ClaimXError:  # noqa: PLR0911 - one line a status
     """
@@ -48,6 +53,8 @@ def translated(error: Exception, host: str) -> ClaimXError:  # noqa: PLR0911 - o
         case 404:
             return Unavailable(f"{what}: is ONELAKE_CLAIMX_PATH right?", delay, status, host)
         case 408 | 409 | 412 | 423 | 425:  # another upload of the same file, or a lease on it
+            return TryLater(what, delay, status, host)
+        case 400 if str(getattr(code, "value", code)) in _OVERTAKEN:
             return TryLater(what, delay, status, host)
         case _ if status >= 500:  # noqa: PLR2004 - HTTP
             return Unavailable(what, delay, status, host)

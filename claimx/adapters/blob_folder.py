@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import os
 import shutil
+from contextlib import suppress
 from pathlib import Path
 from uuid import uuid4
 
@@ -40,7 +41,8 @@ class FolderStore:
                 reason = error.strerror or type(error).__name__
                 raise Unavailable(f"the media folder cannot be written: {reason}") from error
             finally:
-                part.unlink(missing_ok=True)
+                with suppress(OSError):
+                    part.unlink()
 
     def _inside(self, path: str) -> Path:
         target = (self._root / path).absolute()

@@ -98,12 +98,13 @@ class DiskCache:
         self.reserve(-length)
 
     def entries(self, limit: int, older_than_seconds: float = 0.0) -> list[CacheEntry]:
-        """Return up to *limit* of the files not touched for *older_than_seconds*, the oldest first."""
+        """Return up to *limit* files not touched for *older_than_seconds*, oldest first."""
         now = self._now()
         found = [
-            CacheEntry(name, _media_id_in(name), now - modified)
+            CacheEntry(name, _media_id_in(name), age)
             for name, _, modified in self._files()
-            if now - modified >= older_than_seconds and _PART.fullmatch(name) is None
+            if (age := max(0.0, now - modified)) >= older_than_seconds
+            and _PART.fullmatch(name) is None
         ]
         found.sort(key=lambda entry: -entry.age_seconds)
         return found[:limit]

@@ -11,7 +11,7 @@ from collections.abc import Sequence
 from typing import Any
 
 import structlog
-from kombu import Exchange, Queue
+from kombu.entity import Exchange, Queue
 
 from claimx.domain.records import Stage
 

@@ -14,7 +14,7 @@ from urllib.parse import unquote, urlsplit
 from claimx.adapters.blob_errors import translated
 from claimx.adapters.blob_folder import FolderStore
 from claimx.adapters.credentials import on_loopback
-from claimx.domain.errors import CircuitOpen, Unavailable
+from claimx.domain.errors import CircuitOpen, ClaimXError, Unavailable
 from claimx.domain.ports import BlobStore, Gates, Metrics
 
 CIRCUIT = "onelake"
@@ -61,6 +61,9 @@ class DataLakeStore:
 
     def put(self, path: str, source: str, length: int, sha256: str, content_type: str) -> None:
         """Upload and verify; see the port."""
+        from azure.core.exceptions import AzureError
+
+        below = self._below(path)
         circuit = self._gates.circuit(CIRCUIT)
         with Path(source).open("rb") as file:  # FileNotFoundError: it must be downloaded again
             granted, wait = circuit.permit(1)
@@ -69,11 +72,11 @@ class DataLakeStore:
                     "the circuit of OneLake is open", retry_after=wait or 1.0, host=self._host
                 )
             try:
-                self._put(path, file, length, sha256, content_type)
+                self._put(below, file, length, sha256, content_type)
             except FileNotFoundError:
                 circuit.give_back(1)
                 raise
-            except Exception as error:
+            except (ClaimXError, AzureError, OSError) as error:
                 known = translated(error, self._host)
                 if known.counts_against_circuit:
                     circuit.report(0, 1)
@@ -94,9 +97,11 @@ class DataLakeStore:
             self._client = None
 
     def _put(self, path: str, file: BinaryIO, length: int, sha256: str, content_type: str) -> None:
+        from azure.storage.filedatalake import ContentSettings
+
         if os.fstat(file.fileno()).st_size != length:
             raise FileNotFoundError(f"{Path(file.name).name} is no longer what was downloaded")
-        target = self._service().get_file_client(self._file_system, self._below(path))
+        target = self._service().get_file_client(self._file_system, path)
         self._create(target, content_type, sha256)
         seen = hashlib.sha256()
         offset = 0
@@ -108,7 +113,8 @@ class DataLakeStore:
         if offset != length or seen.hexdigest() != sha256:
             raise FileNotFoundError(f"{Path(file.name).name} is no longer what was downloaded")
         if length:  # an empty file is complete once it is created
-            target.flush_data(length)
+            kept = ContentSettings(content_type=content_type)
+            target.flush_data(length, content_settings=kept)
         self._verify(target, length, sha256)
 
     def _create(self, target: Any, content_type: str, sha256: str) -> None:
@@ -179,8 +185,7 @@ class DataLakeStore:
             self._endpoint,
             credential=self._make_credential(),
             retry_total=0,
-            transport=RequestsTransport(session=session, session_owner=False),
-            **self._timeouts,
+            transport=RequestsTransport(session=session, session_owner=False, **self._timeouts),
         )
 
 

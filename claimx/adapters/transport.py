@@ -8,10 +8,12 @@ letters and the worker goes on. Hints carry nothing that matters, so nothing els
 
 from __future__ import annotations
 
+from queue import Empty
 from typing import Any
 
 import kombu.transport
 from kombu.transport import redis as stock
+from kombu.utils.encoding import bytes_to_str
 from kombu.utils.json import loads
 
 from claimx.adapters.unreadable import keep_unreadable
@@ -48,9 +50,9 @@ class _Reading:
                 self.client.connection.disconnect()  # the next round connects anew
                 raise
             if not answer:
-                raise stock.Empty
+                raise Empty
             queue, text = answer
-            queue = stock.bytes_to_str(queue).rsplit(self.sep, 1)[0]
+            queue = bytes_to_str(queue).rsplit(self.sep, 1)[0]
             self._queue_cycle.rotate(queue)
             item = _Guard(self).loads(text.decode(errors="replace"))
             if item is not None:
@@ -61,21 +63,21 @@ class _Reading:
             self._flush_brpop_reauth()
 
 
-class Channel(_Reading, stock.Channel):  # type: ignore[misc]
+class Channel(_Reading, stock.Channel):  # type: ignore[misc]  # the mixin types nothing
     """Stock channel with a guarded read."""
 
 
-class SentinelChannel(_Reading, stock.SentinelChannel):  # type: ignore[misc]
+class SentinelChannel(_Reading, stock.SentinelChannel):  # type: ignore[misc]  # as above
     """Stock Sentinel channel with a guarded read."""
 
 
-class Transport(stock.Transport):  # type: ignore[misc]
+class Transport(stock.Transport):
     """``redis://`` and ``rediss://``."""
 
     Channel = Channel
 
 
-class SentinelTransport(stock.SentinelTransport):  # type: ignore[misc]
+class SentinelTransport(stock.SentinelTransport):
     """``sentinel://``."""
 
     Channel = SentinelChannel

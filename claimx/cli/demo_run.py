@@ -135,10 +135,10 @@ def verdict(stack: Stack, sandbox: dict[str, Any], folder: Path, watch: Watch) -
         click.echo(f"  {count:>6}  {stage:<10}{category:<14}{error}")
     holds = all(not count for count in status.missing.values())
     for kind in (Kind.EVENT, Kind.MEDIA):
-        count = status.counters.get(kind.value, {})
+        totals = status.counters.get(kind.value, {})
         click.echo(
-            f"{kind.value:<6} admitted {count.get('admitted', 0)} = recorded {count.get('recorded', 0)}"
-            f" + unhandled {count.get('unhandled', 0)} + dead {status.dead[kind.value]}"
+            f"{kind.value:<6} admitted {totals.get('admitted', 0)} = recorded {totals.get('recorded', 0)}"
+            f" + unhandled {totals.get('unhandled', 0)} + dead {status.dead[kind.value]}"
             f" + in flight {status.active[kind.value]}   {'holds' if holds else 'DOES NOT HOLD'}"
         )
     dead = {x.id for x in letters if x.kind is not Kind.MEDIA}

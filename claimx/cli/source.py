@@ -30,7 +30,7 @@ _EXITS = {
 }
 
 
-class Moment(click.ParamType):
+class Moment(click.ParamType[Micros]):
     """A time as ISO 8601 (no zone is UTC), or a span back from now such as ``2h``."""
 
     name = "time"
@@ -56,7 +56,7 @@ def poll() -> None:
 @form_option
 def once(dry_run: bool, form: str) -> None:
     """Poll once, now; exit 8 when another poller is at work, 5 when the source refuses."""
-    report = poll_once(bootstrap.runtime(), dry_run=dry_run)
+    report = poll_once(bootstrap.operator_runtime(), dry_run=dry_run)
     row = {
         "stopped": report.stopped.value,
         "pages": report.pages,
@@ -110,7 +110,12 @@ def backfill(since: Micros, until: Micros | None, rate: float, form: str) -> Non
         note(f"{report.share:6.1%}  {report.rows} rows  {report.fresh} new{waiting}")
 
     report = run_backfill(
-        bootstrap.runtime(), since, until, sleep=time.sleep, progress=tell, rows_per_second=rate
+        bootstrap.operator_runtime(),
+        since,
+        until,
+        sleep=time.sleep,
+        progress=tell,
+        rows_per_second=rate,
     )
     row = dataclasses.asdict(report) | {
         "since": to_iso(report.since),

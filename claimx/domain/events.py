@@ -176,10 +176,10 @@ def _type(row: Mapping[str, Any]) -> str:
         raise Malformed("event_type is missing")
     if not isinstance(value, str):
         raise Malformed(f"event_type is {_kind(value)}, not text")
-    found = _checked("event_type", text(value))
-    if found is None:
+    found = _checked("event_type", (text(value) or "").upper())
+    if not found:
         raise Malformed("event_type is blank")
-    return found.upper()
+    return found
 
 
 def _id(row: Mapping[str, Any], column: str) -> str | None:

@@ -7,6 +7,7 @@ from collections.abc import Sequence
 from typing import Any
 
 from claimx.domain.changes import Change, Source, Values
+from claimx.domain.shape import GUARD, shape_of
 from claimx.domain.tables import Rule, Table
 from claimx.domain.times import Micros
 
@@ -30,21 +31,22 @@ class Fold:
     """
 
     def __init__(self, table: Table, existing: Values | None, changes: Sequence[Change]) -> None:
-        self._table = table
         self._existing = existing
         ordered = sorted(changes, key=_rank) if len(changes) > 1 else changes
         facts = (c for c in ordered if c.source is Source.EVENT)
         self._facts = sorted(facts, key=lambda c: (c.event_time, c.event_id))
         self._links = [c for c in ordered if c.source is Source.LINK]
         self._answers = [c for c in ordered if c.source not in {Source.EVENT, Source.LINK}]
-        self._rules = {c.name: c.rule for c in table.columns if c.rule is not Rule.BOOKKEEPING}
+        shape = shape_of(table)
+        self._rules = shape.values
+        self._latest = shape.latest
         self._winner: Change | None = None
         base = existing if existing is not None else changes[0].values
         self.values: Values = dict.fromkeys(self._rules)
         if existing is not None:
             self.values |= {name: existing.get(name) for name in self._rules}
         self.values |= {name: base[name] for name in table.key}
-        self.guard: Micros | None = None if existing is None else existing.get("last_enriched_at")
+        self.guard: Micros | None = None if existing is None else existing.get(GUARD)
         # the customer's null may not wipe out what a link has filled
         self._nulls_clear = (
             existing is None or existing.get(LINKED_BY) is None or (PRIMARY not in self._rules)
@@ -90,13 +92,9 @@ class Fold:
         if self._existing is None:
             everything = added or [*self._facts, *self._links, *self._answers]
             return max((c.event_time, c.event_id) for c in everything)[1]
-        latest = [
-            self._existing[name]
-            for name, rule in self._rules.items()
-            if rule is Rule.LATEST and self._existing.get(name) is not None
-        ]
+        held = [self._existing.get(name) for name in self._latest]
         newest = max(((c.event_time, c.event_id) for c in added), default=None)
-        if newest is None or any(newest[0] < known for known in latest):
+        if newest is None or any(known is not None and newest[0] < known for known in held):
             return str(self._existing["event_id"])
         return newest[1]
 

@@ -215,7 +215,11 @@ class Gates(Protocol):
     """Circuits and the other things that all processes share."""
 
     def circuit(self, name: str) -> Circuit:
-        """Return the circuit ``api``, ``onelake``, ``kusto`` or ``media:<host>``."""
+        """
+        Return the circuit ``api``, ``onelake``, ``kusto`` or ``media:<host>``.
+
+        ``auth`` is the door that a 401 shuts for everybody until a probe's token is accepted.
+        """
 
     def circuits(self) -> dict[str, dict[str, Any]]:
         """Return every circuit that is not plainly closed: state, failures, open_for_seconds."""

@@ -7,7 +7,8 @@ from datetime import date
 from typing import Any
 
 from claimx.domain.changes import Change
-from claimx.domain.tables import Column, ColumnType, Rule, Table
+from claimx.domain.shape import shape_of
+from claimx.domain.tables import Column, ColumnType, Table
 from claimx.domain.times import to_datetime
 from claimx.domain.upsert import key_of
 
@@ -20,13 +21,12 @@ def ill_formed(table: Table, change: Change) -> str | None:
         return f"{table.name}: the change is of another table"
     if key_of(table, change.values) is None:
         return f"{table.name}: the key ({', '.join(table.key)}) is incomplete"
+    shape = shape_of(table)
     for name in change.values:
-        try:
-            column = table.column(name)
-        except KeyError:
-            return f"{table.name}: there is no column {name!r}"
-        if column.rule is Rule.BOOKKEEPING:
+        if name in shape.kept:
             return f"{table.name}.{name}: the lake keeps this column itself"
+        if name not in shape.values:
+            return f"{table.name}: there is no column {name!r}"
     return None
 
 

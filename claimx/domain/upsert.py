@@ -15,7 +15,8 @@ from typing import Any, TypeAlias
 
 from claimx.domain.changes import Change, Source, Values
 from claimx.domain.fold import Fold, order_of
-from claimx.domain.tables import ATTACHMENTS, CONTACTS, PROJECTS, Column, Rule, Table
+from claimx.domain.shape import GUARD, shape_of
+from claimx.domain.tables import ATTACHMENTS, CONTACTS, PROJECTS, Table
 from claimx.domain.times import Micros, day_of
 
 Key: TypeAlias = tuple[str, ...]
@@ -132,10 +133,10 @@ def _first(table: Table, changes: Sequence[Change], now: Micros) -> Values:
         )
 
     first = min(changes, key=age) if len(changes) > 1 else changes[0]
-    values = {name: first.values.get(name) for name in _value_columns(table)}
+    values = {name: first.values.get(name) for name in shape_of(table).values}
     for column in table.partition_by:
         values[column] = partition_day(table, values, first.event_time)
-    return _row(table, None, values, now, event_id=first.event_id)
+    return _row(table, None, values, now, event_id=values.get("event_id") or first.event_id)
 
 
 def _result(
@@ -162,7 +163,7 @@ def _result(
         stored = existing.get("uploaded_at") if was_completed else existing.get("updated_at")
         if was_completed == completed and stored is not None and order_of(best)[0] < stored:
             return existing
-    values = {name: (existing or {}).get(name) for name in _value_columns(table)}
+    values = {name: (existing or {}).get(name) for name in shape_of(table).values}
     if completed:
         values |= {"error_category": None, "error": None}
     values |= {name: best.values[name] for name in values if name in best.values}
@@ -179,28 +180,23 @@ def _row(
     guard: Micros | None = None,
 ) -> Values:
     """Add the bookkeeping; *existing* itself when neither a value nor the guard moved."""
-    row = {name: values.get(name) for name in table.column_names}
-    names = _value_columns(table)
-    changed = existing is None or any(differs(row[name], existing.get(name)) for name in names)
-    if existing is not None and not changed and guard == existing.get("last_enriched_at"):
+    shape = shape_of(table)
+    changed = existing is None or any(
+        differs(values.get(name), existing.get(name)) for name in shape.values
+    )
+    if existing is not None and not changed and guard == existing.get(GUARD):
         return existing
+    row = {name: values.get(name) for name in shape.names}
     row["event_id"] = event_id
     row["created_at"] = now if existing is None else existing["created_at"]
     row["updated_at"] = now if existing is None or changed else existing["updated_at"]
-    if "last_enriched_at" in row:
-        row["last_enriched_at"] = guard
+    if shape.guarded:
+        row[GUARD] = guard
     return row
 
 
 def differs(one: Any, other: Any) -> bool:
     """Compare two values of a column; a double that is no number equals itself."""
+    if one is other:
+        return False
     return bool(one != other) and (one == one or other == other)  # noqa: PLR0124 - finds NaN
-
-
-def _value_columns(table: Table) -> tuple[str, ...]:
-    return tuple(column.name for column in table.columns if is_value(column))
-
-
-def is_value(column: Column) -> bool:
-    """Tell a column that changes speak of from one that the lake keeps itself."""
-    return column.rule is not Rule.BOOKKEEPING

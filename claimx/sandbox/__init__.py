@@ -1,1 +1,1 @@
-"""A local Kusto, ClaimX API, media host and OneLake, with faults on request; never imported by the pipeline."""
+"""A local Kusto, ClaimX API, media host and OneLake with faults; the pipeline never imports it."""

@@ -1,9 +1,10 @@
-"""``python -m claimx.sandbox``: serve until terminated, after one line of JSON with the addresses."""
+"""``python -m claimx.sandbox``: serve until terminated, after a line of JSON with the addresses."""
 
 from __future__ import annotations
 
 import argparse
 import asyncio
+import contextlib
 import json
 import logging
 import os
@@ -40,6 +41,7 @@ def parser() -> argparse.ArgumentParser:
     add("--link-lifetime", type=float, default=3600.0, help="seconds that signed links live")
     add("--faults", default="", help='"typical", or a JSON list of faults')
     add("--no-specials", action="store_true", help="leave out what goes wrong by itself")
+    add("--exit-with-parent", action="store_true", help="stop when the starting process is gone")
     add("--port-file", type=Path, help="write the line there as well, in one step")
     for service in SERVICES:
         add(f"--{service}-port", type=int, default=0, help=argparse.SUPPRESS)
@@ -75,7 +77,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     freeze()
     ports = {name: getattr(options, f"{name}_port") for name in SERVICES}
     try:
-        asyncio.run(_serve(sandbox, ports, described, options.port_file))
+        asyncio.run(_serve(sandbox, ports, described, options))
     except OSError as error:
         sys.stderr.write(f"claimx sandbox: cannot listen: {error}\n")
         return 1
@@ -95,8 +97,9 @@ def _faults(text: str) -> Any:
 
 
 async def _serve(
-    sandbox: Sandbox, ports: dict[str, int], described: dict[str, Any], port_file: Path | None
+    sandbox: Sandbox, ports: dict[str, int], described: dict[str, Any], options: argparse.Namespace
 ) -> None:
+    parent, port_file = os.getppid(), options.port_file
     stopping = asyncio.Event()
     loop = asyncio.get_running_loop()
     for number in (signal.SIGINT, signal.SIGTERM):
@@ -121,7 +124,11 @@ async def _serve(
         fresh = port_file.with_name(port_file.name + ".new")
         fresh.write_text(line)
         fresh.replace(port_file)
-    await stopping.wait()
+    while not stopping.is_set():
+        with contextlib.suppress(TimeoutError):
+            await asyncio.wait_for(stopping.wait(), 1.0)
+        if options.exit_with_parent and os.getppid() != parent:
+            break
     await sandbox.close()
 
 

@@ -9,9 +9,10 @@ from typing import Any, ClassVar
 import orjson
 
 from claimx.sandbox.entities import MediaFile, Project
+from claimx.sandbox.exchange import Answer, Exchange, json_answer
 from claimx.sandbox.faults import FaultPlan
 from claimx.sandbox.forms import LONE_SURROGATE
-from claimx.sandbox.http import Answer, Exchange, Service, json_answer
+from claimx.sandbox.http import Service
 from claimx.sandbox.media import MediaHost
 from claimx.sandbox.world import World
 
@@ -20,7 +21,12 @@ _PROJECT = re.compile(r"/export/project/(\d+)(?:/(media|contacts|conversations))
 _TASK = re.compile(r"/customTasks/assignment/(\d+)$")
 _DIGITS = re.compile(r"\d+")
 _SURROGATE = orjson.dumps(LONE_SURROGATE)[1:-1]
-_NO_VIDEO = {"none:{}": {}, "none:[]": [], "none:null": None, "none:data": {"data": []}}
+_NO_VIDEO: dict[str, Any] = {
+    "none:{}": {},
+    "none:[]": [],
+    "none:null": None,
+    "none:data": {"data": []},
+}
 
 
 class ClaimXApi(Service):
@@ -34,6 +40,7 @@ class ClaimXApi(Service):
         media: MediaHost,
         token: str,
         faults: FaultPlan | None = None,
+        *,
         latency: tuple[float, float] = (0.0, 0.0),
         media_filter: str = "mediaIds",
     ) -> None:
@@ -62,7 +69,7 @@ class ClaimXApi(Service):
             return f"{exchange.path}#{found.group() if found else ''}"
         return exchange.path
 
-    async def answer(self, exchange: Exchange) -> Answer | None:
+    async def answer(self, exchange: Exchange) -> Answer | None:  # noqa: PLR0911 - one a route
         """Check the token and route."""
         if exchange.headers.get("Authorization", "") != f"Basic {self.token}":
             return _error(401, "the token is not accepted")

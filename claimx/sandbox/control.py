@@ -1,4 +1,4 @@
-"""The sandbox's own port: faults, statistics, progress, the truth, and the token that is accepted."""
+"""The sandbox's own port: faults, statistics, progress, the truth, the accepted token."""
 
 from __future__ import annotations
 
@@ -9,8 +9,9 @@ from typing import Any, ClassVar
 import orjson
 
 from claimx.sandbox.api import ClaimXApi
+from claimx.sandbox.exchange import Answer, Exchange, json_answer
 from claimx.sandbox.faults import BadFault, Fault, FaultPlan, typical
-from claimx.sandbox.http import Answer, Exchange, Service, json_answer
+from claimx.sandbox.http import Service
 from claimx.sandbox.truth import as_json
 from claimx.sandbox.world import World
 
@@ -43,7 +44,7 @@ class Control(Service):
         self._started = time.time()
         self._visible = [row.visible_at for row in world.rows]
 
-    async def answer(self, exchange: Exchange) -> Answer | None:
+    async def answer(self, exchange: Exchange) -> Answer | None:  # noqa: PLR0911 - one a route
         """Route."""
         match exchange.method, exchange.path.rstrip("/").removeprefix("/sandbox/"):
             case "GET", "stats":

@@ -14,7 +14,7 @@ LONE_SURROGATE = "\x00SURROGATE\x00"
 
 
 class Vendor:
-    """Writes values in all the listed forms, by chance from *rng* (domain page, sections 2 and 6)."""
+    """Writes values in all listed forms, by chance from *rng* (domain page, sections 2 and 6)."""
 
     def __init__(self, rng: Random) -> None:
         self.rng = rng
@@ -49,7 +49,9 @@ class Vendor:
             value
         )
 
-    def moment(self, value: datetime, nulls: float = 0.15) -> Written:
+    def moment(  # noqa: C901, PLR0911 - one case a form
+        self, value: datetime, nulls: float = 0.15
+    ) -> Written:
         """Write a time in ISO 8601, with or without zone, or as epoch milliseconds or seconds."""
         if self.maybe(nulls):
             return self.null()
@@ -131,3 +133,17 @@ class Sheet:
         if raw is not None or len(field) % 2:
             self.raw[field] = raw
         self.row[column] = value
+
+
+class Author:
+    """What makes entities: one seeded generator, the vendor's hand, and the world's moment *at*."""
+
+    def __init__(self, rng: Random, at: datetime, smallest: int, largest: int) -> None:
+        self.rng = rng
+        self.vendor = Vendor(rng)
+        self.at = at
+        self.sizes = (smallest, largest)
+
+    def past(self, days: int = 200) -> datetime:
+        """Return a moment in the past with microseconds."""
+        return self.at - timedelta(microseconds=self.rng.randrange(1, days * 86_400_000_000))

@@ -3,102 +3,27 @@
 from __future__ import annotations
 
 import asyncio
+import http.client
 import logging
 import socket
 import struct
 import time
-from collections import Counter
-from collections.abc import Mapping
-from dataclasses import dataclass, field
 from random import Random
 from typing import Any, ClassVar
-from urllib.parse import parse_qsl, unquote
 
 import orjson
 from tornado.httpserver import HTTPServer
-from tornado.httputil import HTTPHeaders, HTTPServerRequest, ResponseStartLine, responses
+from tornado.httputil import HTTPHeaders, HTTPServerRequest, ResponseStartLine
 from tornado.iostream import StreamClosedError
 from tornado.netutil import bind_sockets
 
+from claimx.sandbox.exchange import Answer, Exchange, LowerCaseHeaders, Traffic, log_in_page
 from claimx.sandbox.faults import Fault, FaultPlan
 
 logger = logging.getLogger(__name__)
 
 MAX_BODY_BYTES = 256 * 1024 * 1024
 CHUNK_BYTES = 256 * 1024
-LOG_IN_PAGE = (
-    b"<!DOCTYPE html>\n<html><head><title>Sign in</title></head><body>"
-    b'<form action="/login" method="post"><input name="username">'
-    b'<input type="password" name="password"><button>Sign in</button></form></body></html>\n'
-)
-
-
-@dataclass(slots=True)
-class Answer:
-    """What a service answers; *headers* beside length and type, *body* None for an empty one."""
-
-    status: int = 200
-    body: bytes = b""
-    content_type: str = "application/json"
-    headers: Mapping[str, str] = field(default_factory=dict)
-    length: int | None = None
-    """The Content-Length to tell where it is not the body's (an answer to HEAD)."""
-
-
-def json_answer(value: Any, status: int = 200, headers: Mapping[str, str] | None = None) -> Answer:
-    """Encode *value* as JSON."""
-    return Answer(status, orjson.dumps(value), headers=headers or {})
-
-
-def log_in_page(status: int = 200) -> Answer:
-    """Return the page that an expired session gets."""
-    return Answer(status, LOG_IN_PAGE, "text/html; charset=utf-8")
-
-
-class Exchange:
-    """One request: its parts decoded, and the raw connection for answers that go wrong on purpose."""
-
-    __slots__ = ("body", "headers", "method", "path", "query", "raw", "raw_path")
-
-    def __init__(self, raw: HTTPServerRequest) -> None:
-        self.raw = raw
-        self.method = raw.method or "GET"
-        self.raw_path = raw.path
-        self.path = unquote(raw.path)
-        self.query = dict(parse_qsl(raw.query, keep_blank_values=True))
-        self.headers = raw.headers
-        self.body = raw.body
-
-    def json(self) -> Any:
-        """Return the body's JSON; raises ValueError."""
-        return orjson.loads(self.body)
-
-
-@dataclass(slots=True)
-class Traffic:
-    """What a service has seen; *paths* by pattern, *highest* the most requests at one time."""
-
-    requests: int = 0
-    in_flight: int = 0
-    highest: int = 0
-    bytes_out: int = 0
-    statuses: Counter[int] = field(default_factory=Counter)
-    paths: Counter[str] = field(default_factory=Counter)
-    faults: Counter[str] = field(default_factory=Counter)
-    errors: int = 0
-
-    def as_json(self) -> dict[str, Any]:
-        """Return plain values for the statistics."""
-        return {
-            "requests": self.requests,
-            "in_flight": self.in_flight,
-            "max_in_flight": self.highest,
-            "bytes_out": self.bytes_out,
-            "statuses": {str(status): n for status, n in sorted(self.statuses.items())},
-            "paths": dict(self.paths.most_common(100)),
-            "faults": dict(self.faults),
-            "errors": self.errors,
-        }
 
 
 class Service:
@@ -245,7 +170,9 @@ class Service:
         self.traffic.statuses[answer.status] += 1
         headers = self._headers(answer)
         body = b"" if exchange.method == "HEAD" or answer.status in (204, 304) else answer.body
-        start = ResponseStartLine("HTTP/1.1", answer.status, responses.get(answer.status, "Status"))
+        start = ResponseStartLine(
+            "HTTP/1.1", answer.status, http.client.responses.get(answer.status, "Status")
+        )
         self.traffic.bytes_out += len(body)
         if len(body) <= CHUNK_BYTES:
             connection.write_headers(start, headers, body)
@@ -262,7 +189,9 @@ class Service:
             reset(exchange)
             return
         self.traffic.statuses[answer.status] += 1
-        start = ResponseStartLine("HTTP/1.1", answer.status, responses.get(answer.status, "Status"))
+        start = ResponseStartLine(
+            "HTTP/1.1", answer.status, http.client.responses.get(answer.status, "Status")
+        )
         await connection.write_headers(
             start, self._headers(answer), answer.body[: len(answer.body) // 2]
         )
@@ -272,7 +201,9 @@ class Service:
         """Send the body in ten pieces over *seconds*."""
         connection: Any = exchange.raw.connection
         self.traffic.statuses[answer.status] += 1
-        start = ResponseStartLine("HTTP/1.1", answer.status, responses.get(answer.status, "Status"))
+        start = ResponseStartLine(
+            "HTTP/1.1", answer.status, http.client.responses.get(answer.status, "Status")
+        )
         await connection.write_headers(start, self._headers(answer))
         piece = max(1, -(-len(answer.body) // 10))
         for offset in range(0, len(answer.body), piece):
@@ -282,7 +213,7 @@ class Service:
 
     @staticmethod
     def _headers(answer: Answer) -> HTTPHeaders:
-        headers = HTTPHeaders()
+        headers = LowerCaseHeaders()
         length = len(answer.body) if answer.length is None else answer.length
         if answer.status not in (204, 304):
             headers["Content-Length"] = str(length)

@@ -3,44 +3,20 @@
 from __future__ import annotations
 
 import asyncio
-import re
 import tempfile
 import uuid
 from concurrent.futures import ThreadPoolExecutor
-from datetime import datetime
 from typing import Any, ClassVar
 
 import orjson
 
+from claimx.sandbox.exchange import Answer, Exchange, json_answer
 from claimx.sandbox.faults import Fault, FaultPlan
-from claimx.sandbox.http import Answer, Exchange, Service, json_answer
+from claimx.sandbox.http import Service
+from claimx.sandbox.kql import HIDDEN, exact, parameters_of, rewritten
 from claimx.sandbox.rows import CAMEL, DYNAMIC_COLUMNS, SourceRow
 
-HIDDEN = "_ingestion_time"
 _QUERY_PATHS = frozenset({"/v1/rest/query", "/v2/rest/query"})
-_TOKENS = re.compile(
-    r"""(?P<keep>//[^\n]*|"(?:\\.|[^"\\])*"|'(?:\\.|[^'\\])*'|@"[^"]*"|@'[^']*')"""
-    r"""|(?P<time>\bingestion_time\s*\(\s*\)|\[\s*'\$IngestionTime'\s*\])"""
-)
-_IF_EXISTS = re.compile(
-    r"""\bcolumn_ifexists\s*\(\s*(["'])(?P<name>[^"']+)\1\s*,\s*"""
-    r"""(?P<default>(?:[^()"']|"[^"]*"|'[^']*'|\([^()]*\))*)\)"""
-)
-_DECLARED = re.compile(r"declare\s+query_parameters\s*\((?P<list>.*?)\)\s*;", re.DOTALL)
-_LITERAL = re.compile(
-    r"^\s*(?P<type>datetime|dynamic|long|int|real|bool|guid|timespan|time|decimal)\s*\((?P<inner>.*)\)\s*$",
-    re.DOTALL,
-)
-_BIN = re.compile(
-    r"""to_timestamp\(floor\(epoch\(("[^"]+")\) / epoch\(INTERVAL '1 ?(?:us|micros?|microseconds?)'\)\)"""
-    r""" \* epoch\(INTERVAL '1 ?(?:us|micros?|microseconds?)'\)\) AT TIME ZONE 'UTC'"""
-)
-_TOSTRING = re.compile(r"""CASE typeof\(("[^"]+")\) WHEN 'JSON'""")
-_TICK_LITERAL = re.compile(
-    r"TRY_CAST\('(\d{4}-\d\d-\d\d[T ]\d\d:\d\d:\d\d\.\d{7})Z?' AS TIMESTAMPTZ\) AT TIME ZONE 'UTC'"
-)
-_TAKE = re.compile(r"(?P<operator>\b(?:take|limit|top)\s+)(?P<name>[A-Za-z_]\w*)")
-_TICKS = re.compile(r"\.\d{7}")
 
 
 class KustoError(Exception):
@@ -155,41 +131,10 @@ class KustoCluster(Service):
         return v1_response(result)
 
     def _run(self, csl: str, parameters: dict[str, Any]) -> Any:
-        from duckdb_kql import to_sql
-        from duckdb_kql.engine import schema
-        from duckdb_kql.errors import KqlError
-        from duckdb_kql.server import RestColumn, Result
-        from duckdb_kql.types import kusto_type
-
-        csl = self._rewrite(csl)
-        declared = _declared(csl)
-        values = {
-            name: _parameter(value, declared.get(name, "")) for name, value in parameters.items()
-        }
-        csl = _TAKE.sub(lambda found: _inlined(found, values), csl)
+        """Answer one query in the query thread; whatever the engine refuses is the client's."""
         cursor = self._connection.cursor()
         try:
-            cursor.execute("SET TimeZone='UTC'")
-            known = {
-                name: cols for name, cols in schema(self._connection).items() if name == self.table
-            }
-            translated = to_sql(csl, schema=known, parameters=values, allow_write=False)
-            if translated.unbound:
-                msg = f"query parameters without a value: {', '.join(translated.unbound)}"
-                raise KustoError(msg)
-            sql, bound = _exact(str(translated), dict(translated.parameters), values, translated)
-            relation = cursor.sql(sql, params=bound) if bound else cursor.sql(sql)
-            names, types = list(relation.columns), [str(one) for one in relation.types]
-            shown = [
-                (name, type_) for name, type_ in zip(names, types, strict=True) if name != HIDDEN
-            ]
-            if not shown:
-                return Result([], [])
-            relation = relation.project(", ".join(_shown(name, type_) for name, type_ in shown))
-            columns = [RestColumn.derived(name, kusto_type(type_)) for name, type_ in shown]
-            return Result(columns, relation.fetchall())
-        except KqlError as error:
-            raise KustoError(str(error)) from error
+            return self._result(cursor, csl, parameters)
         except KustoError:
             raise
         except Exception as error:
@@ -198,22 +143,33 @@ class KustoCluster(Service):
         finally:
             cursor.close()
 
-    def _rewrite(self, csl: str) -> str:
-        """Put the hidden column for ``ingestion_time()`` and resolve ``column_ifexists``."""
+    def _result(self, cursor: Any, csl: str, parameters: dict[str, Any]) -> Any:
+        from duckdb_kql import to_sql
+        from duckdb_kql.engine import schema
+        from duckdb_kql.server import RestColumn, Result
+        from duckdb_kql.types import kusto_type
 
-        def exists(found: re.Match[str]) -> str:
-            return found["name"] if found["name"] in self._columns else f"({found['default']})"
-
-        csl = _IF_EXISTS.sub(exists, csl)
-        return _TOKENS.sub(lambda found: found["keep"] or HIDDEN, csl)
-
-
-def _inlined(found: re.Match[str], values: dict[str, Any]) -> str:
-    """Write a whole-number parameter of take, limit or top into the text; the engine wants that."""
-    value = values.get(found["name"])
-    if isinstance(value, int) and not isinstance(value, bool):
-        return f"{found['operator']}{value}"
-    return found[0]
+        cursor.execute("SET TimeZone='UTC'")
+        values = parameters_of(csl, parameters)
+        tables = schema(self._connection)
+        translated = to_sql(
+            rewritten(csl, self._columns, values),
+            schema={self.table: tables[self.table]},
+            parameters=values,
+            allow_write=False,
+        )
+        if translated.unbound:
+            msg = f"query parameters without a value: {', '.join(translated.unbound)}"
+            raise KustoError(msg)
+        sql, bound = exact(translated, values)
+        relation = cursor.sql(sql, params=bound) if bound else cursor.sql(sql)
+        described = zip(relation.columns, map(str, relation.types), strict=True)
+        shown = [(name, type_) for name, type_ in described if name != HIDDEN]
+        if not shown:
+            return Result([], [])
+        relation = relation.project(", ".join(_shown(name, type_) for name, type_ in shown))
+        columns = [RestColumn.derived(name, kusto_type(type_)) for name, type_ in shown]
+        return Result(columns, relation.fetchall())
 
 
 def _source_json(row: SourceRow) -> dict[str, Any]:
@@ -224,57 +180,6 @@ def _source_json(row: SourceRow) -> dict[str, Any]:
     values[HIDDEN] = row.ingestion_text.replace("T", " ").removesuffix("Z")
     values["_visible_at"] = round(row.visible_at * 1_000_000)
     return values
-
-
-def _declared(csl: str) -> dict[str, str]:
-    found = _DECLARED.search(csl)
-    if found is None:
-        return {}
-    pairs = re.findall(r"(\w+)\s*:\s*(\w+)", found["list"])
-    return {name: type_.lower() for name, type_ in pairs}
-
-
-def _parameter(value: Any, declared: str) -> Any:
-    """Turn a KQL literal, as the client sends parameters, into what the engine wants."""
-    if not isinstance(value, str):
-        return value
-    literal = _LITERAL.match(value)
-    if literal is not None and declared != "string":
-        value = literal["inner"].strip()
-    quoted = len(value) > 1 and value[0] == value[-1] and value[0] in "\"'"
-    if declared in {"string", "datetime", "date", "guid"} and quoted:
-        value = orjson.loads(value) if value[0] == '"' else value[1:-1].replace("\\'", "'")
-    match declared:
-        case "long" | "int":
-            return int(value)
-        case "real" | "double":
-            return float(value)
-        case "bool" | "boolean":
-            return value.strip().lower() in {"true", "1"}
-        case _:
-            return value
-
-
-def _exact(
-    sql: str, bound: dict[str, Any], values: dict[str, Any], translated: Any
-) -> tuple[str, dict[str, Any]]:
-    """Keep 100 ns ticks and whole microseconds where the engine works in seconds and microseconds."""
-    sql = _BIN.sub(r"make_timestamp(epoch_us(\1))", sql)
-    sql = _TOSTRING.sub(
-        r"CASE typeof(\1) WHEN 'TIMESTAMP_NS' THEN replace(CAST(\1 AS VARCHAR), ' ', 'T') || 'Z'"
-        r" WHEN 'JSON'",
-        sql,
-    )
-    sql = _TICK_LITERAL.sub(r"TRY_CAST('\1' AS TIMESTAMP_NS)", sql)
-    for declaration in translated.declarations:
-        value = values.get(declaration.name)
-        if declaration.slot in bound and isinstance(value, str) and _TICKS.search(value):
-            if not isinstance(bound[declaration.slot], datetime):
-                continue
-            plain = f"CAST(${declaration.slot} AS TIMESTAMP)"
-            sql = sql.replace(plain, f"CAST(${declaration.slot} AS TIMESTAMP_NS)")
-            bound[declaration.slot] = value.strip().removesuffix("Z").replace("T", " ")
-    return sql, bound
 
 
 def _shown(name: str, type_: str) -> str:

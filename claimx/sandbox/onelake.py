@@ -1,28 +1,28 @@
-"""OneLake: the DFS interface for media, and the Blob interface that delta tables are written through."""
+"""OneLake: the DFS interface for media, and the Blob interface for delta tables."""
 
 from __future__ import annotations
 
 import base64
+import hashlib
 import re
 import uuid
 from email.utils import formatdate
 from pathlib import Path
 from typing import ClassVar
 from urllib.parse import unquote, urlsplit
-from xml.etree import ElementTree
-from xml.sax.saxutils import escape
+from xml.etree import ElementTree as ET
 
-import orjson
-
+from claimx.sandbox import listing
+from claimx.sandbox.azure_wire import described, refusal, split, tags
+from claimx.sandbox.exchange import Answer, Exchange
 from claimx.sandbox.faults import FaultPlan
-from claimx.sandbox.http import Answer, Exchange, Service
-from claimx.sandbox.store import Entry, FolderStore, StoreError
+from claimx.sandbox.http import Service
+from claimx.sandbox.notes import Notes
+from claimx.sandbox.store import FolderStore, StoreError
 
 _RANGE = re.compile(r"^bytes=(\d*)-(\d*)$")
 _PART_REQUEST = re.compile(rb"DELETE\s+(\S+)\s+HTTP/1\.1")
 _CONTENT_ID = re.compile(rb"content-id:\s*(\S+)", re.IGNORECASE)
-_XML = "application/xml"
-_MAX_LIST = 5000
 _VERSION = {"x-ms-version": "2025-01-05", "x-ms-request-id": "sandbox"}
 
 
@@ -44,6 +44,7 @@ class OneLake(Service):
     ) -> None:
         super().__init__(faults, latency)
         self.store = FolderStore(root)
+        self.notes = Notes()
         self._blocks: dict[tuple[str, str], dict[str, bytes]] = {}
 
     def pattern(self, exchange: Exchange) -> str:
@@ -59,20 +60,22 @@ class OneLake(Service):
         try:
             answer = self._route(exchange)
         except StoreError as error:
-            answer = _refusal(exchange, error)
+            answer = refusal(exchange, error)
         except OSError as error:
-            answer = _refusal(exchange, StoreError(500, "InternalError", str(error)))
+            answer = refusal(exchange, StoreError(500, "InternalError", str(error)))
         answer.headers = {**_VERSION, **answer.headers}
         return answer
 
-    def _route(self, exchange: Exchange) -> Answer:
+    def _route(self, exchange: Exchange) -> Answer:  # noqa: C901, PLR0911 - one a route
         container, _, name = exchange.path.lstrip("/").partition("/")
         name = name.rstrip("/")
         query = exchange.query
         if query.get("comp") == "batch":
             return self._batch(exchange)
         if not container:
-            return self._account(exchange)
+            if query.get("comp") == "list":
+                return listing.containers(self.store)
+            return Answer(200, headers={"x-ms-is-hns-enabled": "true"})
         if not name:
             return self._container(exchange, container)
         match exchange.method:
@@ -84,28 +87,20 @@ class OneLake(Service):
                 if query.get("action") == "checkAccess":
                     return Answer(200)
                 entry = self.store.stat(container, name)
-                return Answer(200, headers=_described(entry), length=entry.size)
+                kind, named = self.notes.of((container, name))
+                return Answer(200, b"", kind, {**described(entry), **named}, entry.size)
             case "GET":
                 return self._get(exchange, container, name)
             case "DELETE":
                 self._conditions(exchange, container, name)
                 recursive = query.get("recursive", "true") != "false"
                 self.store.delete(container, name, recursive=recursive)
+                self.notes.forget((container, name))
                 return Answer(202)
             case _:
                 raise StoreError(400, "InvalidUri", "no such operation here")
 
-    # Account and containers.
-
-    def _account(self, exchange: Exchange) -> Answer:
-        if exchange.query.get("comp") == "list":
-            items = "".join(
-                f"<Container><Name>{escape(name)}</Name><Properties/></Container>"
-                for name in self.store.containers()
-            )
-            body = f"<EnumerationResults><Containers>{items}</Containers><NextMarker/></EnumerationResults>"
-            return Answer(200, _xml(body), _XML)
-        return Answer(200, headers={"x-ms-sku-name": "Standard_LRS", "x-ms-is-hns-enabled": "true"})
+    # Containers.
 
     def _container(self, exchange: Exchange, container: str) -> Answer:
         query = exchange.query
@@ -121,9 +116,9 @@ class OneLake(Service):
                 self.store.delete_container(container)
                 return Answer(202)
             case "GET" if query.get("resource") == "filesystem":
-                return self._list_paths(exchange, container)
+                return listing.paths(self.store, container, query)
             case "GET" if query.get("comp") == "list":
-                return self._list_blobs(exchange, container)
+                return listing.blobs(self.store, container, query)
             case "GET" | "HEAD":
                 self.store.container(container)
                 return Answer(
@@ -132,66 +127,6 @@ class OneLake(Service):
             case _:
                 raise StoreError(400, "InvalidUri", "no such operation here")
 
-    def _list_paths(self, exchange: Exchange, container: str) -> Answer:
-        query = exchange.query
-        folder = query.get("directory", "").strip("/")
-        if folder:
-            self.store.stat(container, folder)
-        entries = self.store.walk(container, folder, recursive=query.get("recursive") == "true")
-        page, following = _page(entries, query.get("continuation", ""), query.get("maxResults"))
-        paths = [
-            {
-                "name": entry.name,
-                **({"isDirectory": "true"} if entry.folder else {}),
-                "contentLength": str(entry.size),
-                "lastModified": formatdate(entry.modified, usegmt=True),
-                "etag": entry.etag.strip('"'),
-                "owner": "$superuser",
-                "group": "$superuser",
-                "permissions": "rw-r-----",
-            }
-            for entry in page
-        ]
-        headers = {"x-ms-continuation": following} if following else {}
-        return Answer(200, orjson.dumps({"paths": paths}), headers=headers)
-
-    def _list_blobs(self, exchange: Exchange, container: str) -> Answer:
-        query = exchange.query
-        prefix, delimiter = query.get("prefix", ""), query.get("delimiter", "")
-        below = prefix.rpartition("/")[0]
-        entries = [
-            entry
-            for entry in self.store.walk(container, below)
-            if not entry.folder
-            and entry.name.startswith(prefix)
-            and entry.name >= query.get("startFrom", "")
-        ]
-        prefixes: list[str] = []
-        if delimiter:
-            flat = []
-            for entry in entries:
-                head, mark, _ = entry.name[len(prefix) :].partition(delimiter)
-                if mark:
-                    folder = prefix + head + delimiter
-                    if folder not in prefixes:
-                        prefixes.append(folder)
-                else:
-                    flat.append(entry)
-            entries = flat
-        page, following = _page(entries, query.get("marker", ""), query.get("maxresults"))
-        blobs = "".join(_blob_xml(entry) for entry in page)
-        folders = "".join(
-            f"<BlobPrefix><Name>{escape(one)}</Name></BlobPrefix>" for one in prefixes
-        )
-        if query.get("marker"):
-            folders = ""
-        body = (
-            f'<EnumerationResults ContainerName="{escape(container)}"><Prefix>{escape(prefix)}</Prefix>'
-            f"<Blobs>{blobs}{folders}</Blobs><NextMarker>{escape(following)}</NextMarker>"
-            "</EnumerationResults>"
-        )
-        return Answer(200, _xml(body), _XML)
-
     # Paths.
 
     def _put(self, exchange: Exchange, container: str, name: str) -> Answer:
@@ -199,8 +134,15 @@ class OneLake(Service):
         if "x-ms-rename-source" in headers:
             self._conditions(exchange, container, name, conflict="PathAlreadyExists")
             source = unquote(urlsplit(headers["x-ms-rename-source"]).path).lstrip("/")
-            entry = self.store.rename(_split(source), (container, name))
-            return Answer(201, headers=_tags(entry))
+            entry = self.store.rename(split(source), (container, name))
+            self.notes.move(split(source), (container, name))
+            return Answer(201, headers=tags(entry))
+        if query.get("comp") in {"metadata", "properties"}:
+            self.notes.write((container, name), headers)
+            return Answer(200, headers=tags(self.store.stat(container, name)))
+        if query.get("comp", "blocklist") not in {"block", "blocklist"}:
+            raise StoreError(400, "InvalidQueryParameterValue", "no such operation here")
+        _check_md5(exchange)
         if query.get("comp") == "block":
             blocks = self._blocks.setdefault((container, name), {})
             self.store.place(container, name)
@@ -208,29 +150,31 @@ class OneLake(Service):
             return Answer(201)
         if query.get("resource") == "directory":
             self._conditions(exchange, container, name, conflict="PathAlreadyExists")
-            return Answer(201, headers=_tags(self.store.make_folder(container, name)))
+            return Answer(201, headers=tags(self.store.make_folder(container, name)))
         if query.get("resource") == "file":
             self._conditions(exchange, container, name, conflict="PathAlreadyExists")
             self.store.forget_staged(container, name)
-            return Answer(201, headers=_tags(self.store.put(container, name, b"")))
+            self.notes.write((container, name), headers)
+            return Answer(201, headers=tags(self.store.put(container, name, b"")))
         self._conditions(exchange, container, name, conflict="BlobAlreadyExists")
         content = exchange.body
         if query.get("comp") == "blocklist":
             content = self._joined(exchange, container, name)
         elif "x-ms-copy-source" in headers:
             source = unquote(urlsplit(headers["x-ms-copy-source"]).path).lstrip("/")
-            content = self.store.read(*_split(source)).read_bytes()
+            content = self.store.read(*split(source)).read_bytes()
+        self.notes.write((container, name), headers)
         entry = self.store.put(container, name, content)
         status = {"x-ms-copy-status": "success"} if "x-ms-copy-source" in headers else {}
-        return Answer(201, headers={**_tags(entry), **status})
+        return Answer(201, headers={**tags(entry), **status})
 
     def _joined(self, exchange: Exchange, container: str, name: str) -> bytes:
         blocks = self._blocks.pop((container, name), {})
         try:
             # The list is ours or a test client's; entities cannot be declared inside a BlockList.
-            listed = [node.text or "" for node in ElementTree.fromstring(exchange.body)]  # noqa: S314
+            listed = [node.text or "" for node in ET.fromstring(exchange.body)]  # noqa: S314
             return b"".join(blocks[one] for one in listed)
-        except (ElementTree.ParseError, KeyError) as error:
+        except (ET.ParseError, KeyError) as error:
             raise StoreError(400, "InvalidBlockList", f"{error!r}") from None
 
     def _patch(self, exchange: Exchange, container: str, name: str) -> Answer:
@@ -241,16 +185,19 @@ class OneLake(Service):
             raise StoreError(400, "InvalidQueryParameterValue", "position") from None
         match query.get("action"):
             case "append":
+                _check_md5(exchange)
                 self.store.append(container, name, position, exchange.body)
                 if query.get("flush") == "true":
                     entry = self.store.flush(container, name, position + len(exchange.body))
-                    return Answer(202, headers=_tags(entry))
+                    return Answer(202, headers=tags(entry))
                 return Answer(202)
             case "flush":
                 self._conditions(exchange, container, name)
-                return Answer(200, headers=_tags(self.store.flush(container, name, position)))
+                return Answer(200, headers=tags(self.store.flush(container, name, position)))
             case "setProperties" | "setAccessControl":
-                return Answer(200, headers=_tags(self.store.stat(container, name)))
+                if query.get("action") == "setProperties":
+                    self.notes.write((container, name), exchange.headers)
+                return Answer(200, headers=tags(self.store.stat(container, name)))
             case action:
                 raise StoreError(400, "InvalidQueryParameterValue", f"action {action!r}")
 
@@ -261,9 +208,9 @@ class OneLake(Service):
             asked = _RANGE.match(
                 exchange.headers.get("x-ms-range") or exchange.headers.get("Range") or ""
             )
-            kind = "application/octet-stream"
+            kind, named = self.notes.of((container, name))
             if asked is None or not (asked[1] or asked[2]):
-                return Answer(200, file.read(), kind, _described(entry))
+                return Answer(200, file.read(), kind, {**described(entry), **named})
             size = entry.size
             if asked[1]:
                 first, last = int(asked[1]), min(int(asked[2] or size - 1), size - 1)
@@ -272,7 +219,7 @@ class OneLake(Service):
             if first > last:
                 raise StoreError(416, "InvalidRange", "The range specified is invalid.")
             file.seek(first)
-            headers = {**_described(entry), "Content-Range": f"bytes {first}-{last}/{size}"}
+            headers = {**described(entry), **named, "Content-Range": f"bytes {first}-{last}/{size}"}
             return Answer(206, file.read(last + 1 - first), kind, headers)
 
     def _conditions(
@@ -309,7 +256,7 @@ class OneLake(Service):
                 continue
             path = unquote(urlsplit(request[1].decode()).path).lstrip("/")
             try:
-                self.store.delete(*_split(path))
+                self.store.delete(*split(path))
                 line, error = "202 Accepted", ""
             except StoreError as refused:
                 line, error = f"{refused.status} Failed", f"x-ms-error-code: {refused.code}\r\n"
@@ -323,67 +270,10 @@ class OneLake(Service):
         return Answer(202, body, f"multipart/mixed; boundary={boundary}")
 
 
-def _split(path: str) -> tuple[str, str]:
-    container, _, name = path.partition("/")
-    return container, name
-
-
-def _page(entries: list[Entry], marker: str, limit: str | None) -> tuple[list[Entry], str]:
-    """Cut a listing; the marker is the first name of the next page."""
-    most = min(int(limit), _MAX_LIST) if limit and limit.isdigit() else _MAX_LIST
-    if marker:
-        first = base64.urlsafe_b64decode(marker.encode()).decode()
-        entries = [entry for entry in entries if entry.name >= first]
-    page = entries[:most]
-    if len(entries) <= most:
-        return page, ""
-    return page, base64.urlsafe_b64encode(entries[most].name.encode()).decode()
-
-
-def _tags(entry: Entry) -> dict[str, str]:
-    return {
-        "ETag": entry.etag,
-        "Last-Modified": formatdate(entry.modified, usegmt=True),
-        "x-ms-request-server-encrypted": "true",
-    }
-
-
-def _described(entry: Entry) -> dict[str, str]:
-    folder = {"x-ms-meta-hdi_isfolder": "true"} if entry.folder else {}
-    return {
-        **_tags(entry),
-        **folder,
-        "Accept-Ranges": "bytes",
-        "x-ms-blob-type": "BlockBlob",
-        "x-ms-resource-type": "directory" if entry.folder else "file",
-        "x-ms-creation-time": formatdate(entry.modified, usegmt=True),
-        "x-ms-lease-state": "available",
-        "x-ms-lease-status": "unlocked",
-        "x-ms-owner": "$superuser",
-        "x-ms-group": "$superuser",
-        "x-ms-permissions": "rw-r-----",
-    }
-
-
-def _blob_xml(entry: Entry) -> str:
-    modified = formatdate(entry.modified, usegmt=True)
-    return (
-        f"<Blob><Name>{escape(entry.name)}</Name><Properties>"
-        f"<Creation-Time>{modified}</Creation-Time><Last-Modified>{modified}</Last-Modified>"
-        f"<Etag>{escape(entry.etag)}</Etag><Content-Length>{entry.size}</Content-Length>"
-        "<Content-Type>application/octet-stream</Content-Type><BlobType>BlockBlob</BlobType>"
-        "<ResourceType>file</ResourceType></Properties></Blob>"
-    )
-
-
-def _xml(body: str) -> bytes:
-    return b'<?xml version="1.0" encoding="utf-8"?>' + body.encode()
-
-
-def _refusal(exchange: Exchange, error: StoreError) -> Answer:
-    headers = {"x-ms-error-code": error.code}
-    if "resource" in exchange.query or exchange.method == "PATCH":
-        body = orjson.dumps({"error": {"code": error.code, "message": error.message}})
-        return Answer(error.status, body, headers=headers)
-    text = f"<Error><Code>{error.code}</Code><Message>{escape(error.message)}</Message></Error>"
-    return Answer(error.status, _xml(text), _XML, headers)
+def _check_md5(exchange: Exchange) -> None:
+    """Refuse a body that is not what its Content-MD5 says, as the service does."""
+    told = exchange.headers.get("Content-MD5")
+    if told and "x-ms-copy-source" not in exchange.headers:
+        found = base64.b64encode(hashlib.md5(exchange.body, usedforsecurity=False).digest())
+        if found.decode() != told:
+            raise StoreError(400, "Md5Mismatch", "The MD5 value did not match the data.")

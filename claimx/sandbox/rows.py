@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import hashlib
 import json
-from dataclasses import dataclass, field
-from datetime import UTC, datetime, timedelta
+from dataclasses import dataclass
+from datetime import datetime, timedelta
 from random import Random
 from typing import Any
 
@@ -61,7 +61,6 @@ class Planned:
     copies: int = 0
     copy_in_extent: bool = False
     without_time: bool = False
-    delays: bool = False
     note: str = ""
     own_time: datetime | None = None
     ingestion: datetime | None = None
@@ -131,7 +130,6 @@ class Schedule:
     rate: float = 0.0
     span: float = 600.0
     extent: int = 40
-    rows: list[SourceRow] = field(default_factory=list)
 
     def spread(self, events: list[Planned], rng: Random) -> list[SourceRow]:
         """Give every event its times and return the source rows in the order they appear."""
@@ -153,16 +151,12 @@ class Schedule:
                     share = index / count
                     moment = start + timedelta(seconds=share * (self.span - 12)) + jitter
                     visible = self.at.timestamp()
-            self._place(event, moment, tick, visible, rng)
+            self._place(event, moment, tick, rng)
             rows.extend(self._rows(event, visible, rng))
         rows.sort(key=lambda row: (row.visible_at, row.ingestion))
-        self.rows = rows
         return rows
 
-    def _place(
-        self, event: Planned, moment: datetime, tick: int, visible: float, rng: Random
-    ) -> None:
-        del visible
+    def _place(self, event: Planned, moment: datetime, tick: int, rng: Random) -> None:
         event.ingestion, event.tick = moment, tick
         if event.late and not self.rate:
             event.ingestion = self.at - timedelta(seconds=rng.uniform(12, 28))
@@ -215,8 +209,3 @@ def _id(value: Any, rng: Random) -> Any:
     if isinstance(value, int) and rng.random() < 0.5:
         return str(value)
     return value
-
-
-def aware(seconds: float) -> datetime:
-    """Return the UTC moment of epoch *seconds*."""
-    return datetime.fromtimestamp(seconds, UTC)

@@ -48,6 +48,7 @@ class Sandbox:
         world: World,
         folder: Path,
         faults: Iterable[Fault] = (),
+        *,
         latency: tuple[float, float] = (0.0, 0.0),
         link_lifetime: float = 3600.0,
         media_filter: str = "mediaIds",
@@ -57,7 +58,9 @@ class Sandbox:
         self.folder = folder
         self.plan = FaultPlan(world.seed, faults, time.monotonic())
         self.media = MediaHost(world, self.plan, latency, link_lifetime)
-        self.api = ClaimXApi(world, self.media, token, self.plan, latency, media_filter)
+        self.api = ClaimXApi(
+            world, self.media, token, self.plan, latency=latency, media_filter=media_filter
+        )
         self.onelake = OneLake(folder / "onelake", self.plan)
         self.kusto = KustoCluster(world.rows, DATABASE, faults=self.plan)
         self.control = Control(world, self.plan, self.api, self.services, self.environment)
@@ -223,7 +226,8 @@ class SandboxProcess:
         """Start and wait for its line; raises RuntimeError with the log's end when it fails."""
         port_file = self._log.with_suffix(f".{os.getpid()}.json")
         port_file.unlink(missing_ok=True)
-        command = [sys.executable, "-m", "claimx.sandbox", "--port-file", str(port_file)]
+        command = [sys.executable, "-m", "claimx.sandbox", "--exit-with-parent"]
+        command += ["--port-file", str(port_file)]
         with self._log.open("wb") as log:
             # Our own interpreter and arguments that the caller chose.
             self._process = subprocess.Popen(  # noqa: S603

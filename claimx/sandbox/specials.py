@@ -37,7 +37,7 @@ def _created(world: World) -> Project:
     return project
 
 
-def _dead(world: World, type_: str, project: Any, **more: Any) -> Planned:
+def _dead(world: World, type_: str | None, project: Any, **more: Any) -> Planned:
     more.setdefault("categories", ("PERMANENT",))
     return world.plan(type_, project, outcome="dead", **more)
 
@@ -199,7 +199,7 @@ def _consistency(world: World) -> None:
     for absent in (1, 2):
         item = _plain(world, project, f"late {absent}")
         item.absent = absent
-        _added(world, project, item, delays=True)
+        _added(world, project, item)
 
 
 def _tasks(world: World) -> None:

@@ -9,10 +9,14 @@ from datetime import UTC, datetime
 from random import Random
 from typing import Any
 
-from claimx.sandbox.entities import Maker, MediaFile, Project, ProjectTask, Template, Video
+from claimx.sandbox.entities import MediaFile, Project, ProjectTask, Template, Video
+from claimx.sandbox.items import ItemAuthor
+from claimx.sandbox.projects import ProjectAuthor
 from claimx.sandbox.rows import Planned, Schedule, SourceRow
 from claimx.sandbox.specials import add_specials
-from claimx.sandbox.truth import Difference, Truth, tell
+from claimx.sandbox.tasks import TaskAuthor
+from claimx.sandbox.teller import tell
+from claimx.sandbox.truth import Difference, Truth, compare
 
 MIX = {
     "PROJECT_FILE_ADDED": 50,
@@ -29,6 +33,10 @@ MIX = {
 FEWEST_EVENTS = 100
 
 
+class Maker(ProjectAuthor, TaskAuthor, ItemAuthor):
+    """Makes every kind of entity from one generator."""
+
+
 class World:
     """
     Deterministic from *seed*, *events* and *at* (epoch seconds, now when None).
@@ -43,10 +51,10 @@ class World:
         seed: int = 7,
         events: int = 5000,
         at: float | None = None,
+        *,
         rate: float = 0.0,
         smallest: int = 1_000,
         largest: int = 64_000,
-        *,
         specials: bool = True,
     ) -> None:
         if events < FEWEST_EVENTS:
@@ -149,7 +157,7 @@ class World:
             if rng.random() < 0.1:
                 self.add_media(project)  # nobody names it
 
-    def _event(self, name: str, project: Project) -> Planned:
+    def _event(self, name: str, project: Project) -> Planned:  # noqa: PLR0911 - one a type
         match name:
             case "PROJECT_FILE_ADDED":
                 return self._files_added(project)
@@ -184,19 +192,13 @@ class World:
             items = [self.add_media(project) for _ in range(rng.randrange(6, 9))]
         else:
             items = [self.add_media(project) for _ in range(rng.choice((1, 1, 1, 1, 2, 2, 3)))]
-        delays = False
         for item in items:
             if rng.random() < 0.004:
                 item.absent = rng.choice((1, 1, 2))
-            delays = delays or bool(item.absent)
         ids: list[Any] = [item.media_id for item in items]
         if len(ids) == 1 and rng.random() < 0.6:
-            return self.plan(
-                "PROJECT_FILE_ADDED", project.project_id, media_id=ids[0], calls=1, delays=delays
-            )
-        return self.plan(
-            "PROJECT_FILE_ADDED", project.project_id, media_list=ids, calls=1, delays=delays
-        )
+            return self.plan("PROJECT_FILE_ADDED", project.project_id, media_id=ids[0], calls=1)
+        return self.plan("PROJECT_FILE_ADDED", project.project_id, media_list=ids, calls=1)
 
     def _task_completed(self, project: Project) -> Planned:
         rng = self.rng
@@ -237,7 +239,7 @@ class World:
             event.type = rng.choice((f" {event.type} ", event.type.lower()))
 
     def _shuffle(self) -> None:
-        """Mix the order, but keep most CREATED events early; of a pair one comes first and one last."""
+        """Mix the order, most CREATED events early; of a pair one comes first and one last."""
         order = {
             id(event): (0.3 if event.type == "PROJECT_CREATED" else 1.0) * self.rng.random()
             for event in self.events
@@ -272,8 +274,6 @@ class World:
         self, tables: Mapping[str, list[dict[str, Any]]], *, faults: bool = True
     ) -> list[Difference]:
         """Compare the lake's rows (times as aware datetimes) with the truth; empty when equal."""
-        from claimx.sandbox.truth import compare
-
         return compare(self.expected(faults=faults), tables)
 
     @property

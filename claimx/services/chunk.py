@@ -177,7 +177,7 @@ class Chunk:
                     for outcome in batch:  # their leases end; nobody can say what was stored
                         self._open.pop(outcome.record.id, None)
                     raise
-                await asyncio.sleep(0.1 * 2**attempt)
+                await asyncio.sleep(0.05 * 2**attempt)
         hints: defaultdict[tuple[Stage, str], list[str]] = defaultdict(list)
         for outcome, ours in zip(batch, taken, strict=True):
             if outcome.record.id not in self._open:  # found lost while the step ran

@@ -160,7 +160,8 @@ def event_row(
     event: Event, *, handler: str | None, api_calls: int, attempts: int, processed_at: times.Micros
 ) -> Change:
     """Return the event's own row, which says that it was finished."""
-    listed = json.dumps(list(event.media_ids)) if event.media_ids else None
+    alone = event.media_ids == (event.media_id,)  # the source gave one media_id and no list
+    listed = json.dumps(event.media_ids) if event.media_ids and not alone else None
     return Change(
         table=EVENTS.name,
         values={

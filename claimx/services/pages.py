@@ -21,6 +21,7 @@ from claimx.services.runtime import Runtime
 log = structlog.get_logger(__name__)
 
 RECORD_ROWS = 2000  # a worker is through with these well within its lease
+_UNSTORABLE = "_unstorable"  # why a row could not be kept as it was
 RECORD_BYTES = 4 * 1024 * 1024
 IDS_A_STEP = 5000  # looked up at once: a few milliseconds of the store
 RECORDS_A_STEP = 8  # so that one step of the ledger carries at most 32 MiB
@@ -50,7 +51,7 @@ def read_row(row: SourceRow) -> tuple[str, Event | Exception]:
     letter. Never raises: a parser's own fault is a reason like any other, and stops no page.
     """
     try:
-        event = parse(row)
+        event = _parsed(row)
     except Exception as error:  # noqa: BLE001 - one bad row never stops a page
         text = json.dumps(row, sort_keys=True, ensure_ascii=True, default=repr)
         return event_record_id(f"malformed-{hashlib.sha256(text.encode()).hexdigest()}"), error
@@ -173,12 +174,18 @@ class Pressure:
         return pages * min(self._runtime.limits.poll_batch, RECORD_ROWS)
 
 
+def _parsed(row: SourceRow) -> Event:
+    if _UNSTORABLE in row:
+        raise Malformed(str(row[_UNSTORABLE]))
+    return parse(row)
+
+
 def _storable(row: SourceRow) -> tuple[dict[str, Any], int]:
     """Return the row as JSON; one that cannot be is told in words, and so becomes a dead letter."""
     try:
         return plain_row(row)
     except Malformed as error:
-        return plain_row({"_unreadable": error.message, "_row": _shown(row), TIME: row[TIME]})
+        return plain_row({_UNSTORABLE: error.message, "_row": _shown(row), TIME: row[TIME]})
 
 
 def _shown(row: SourceRow) -> str:

@@ -44,9 +44,7 @@ def maintain(self: ClaimXTask, **_: Any) -> None:
 @shared_task(base=ClaimXTask, bind=True, name="claimx.sweep")
 def sweep(self: ClaimXTask, **_: Any) -> None:
     """Remove cached files whose media are done."""
-    self.run_stage(
-        "maintenance", lambda runtime: sweep_once(runtime, self.app.claimx_media().cache)
-    )
+    self.run_stage("sweep", lambda _: self.workshop.sweep())
 
 
 @shared_task(base=ClaimXTask, bind=True, name="claimx.admin.requeue_dead_letters")

@@ -158,6 +158,43 @@ def test_a_row_that_a_fact_made_takes_any_answer(lake):
     assert row["last_enriched_at"] == T0 + 1
 
 
+def test_answers_asked_at_one_time_are_ordered_by_their_events(lake):
+    tied = [
+        answer(PROJECTS, 5, "e2", 2, project_id="p1", status="second"),
+        answer(PROJECTS, 5, "e1", 1, project_id="p1", status="first"),
+    ]
+
+    lake.upsert(PROJECTS, tied, T0)
+    assert only_row(lake, PROJECTS)["status"] == "second"
+
+    lake.upsert(PROJECTS, [answer(PROJECTS, 5, "e3", 3, project_id="p1", status="third")], T0)
+    assert only_row(lake, PROJECTS)["status"] == "third"
+
+
+def test_what_sticks_is_filled_by_the_newest_of_the_stale(lake):
+    lake.upsert(MEDIA, [answer(MEDIA, 9, media_id="m1", task_assignment_id=None)], T0)
+    stale = [answer(MEDIA, at, media_id="m1", task_assignment_id=f"{at}") for at in (3, 5, 4)]
+
+    lake.upsert(MEDIA, stale, T0)
+    assert only_row(lake, MEDIA)["task_assignment_id"] == "5"
+
+    lake.upsert(MEDIA, [answer(MEDIA, 10, media_id="m1", task_assignment_id=None)], T0)
+    assert only_row(lake, MEDIA)["task_assignment_id"] == "5"
+
+
+def test_a_row_names_the_newest_event_whose_data_it_holds(lake):
+    invited = fact(PROJECTS, "e8", 8, project_id="p1", policyholder_invited_at=T0 + 8)
+    joined = fact(PROJECTS, "e9", 9, project_id="p1", policyholder_joined_at=T0 + 9)
+
+    lake.upsert(PROJECTS, [joined], T0)
+    lake.upsert(PROJECTS, [invited], T0)
+    lake.upsert(PROJECTS, [answer(PROJECTS, 50, "e1", 1, project_id="p1", status="OPEN")], T0)
+    assert only_row(lake, PROJECTS)["event_id"] == "e9"
+
+    lake.upsert(PROJECTS, [answer(PROJECTS, 60, "e12", 12, project_id="p1", status="OPEN")], T0)
+    assert only_row(lake, PROJECTS)["event_id"] == "e12"
+
+
 class TestNamesOfProjects:
     def test_a_name_from_an_mfn_event_outlives_every_answer(self, lake):
         lake.upsert(PROJECTS, [fact(PROJECTS, "e1", 5, project_id="p1", master_file_name="E")], T0)

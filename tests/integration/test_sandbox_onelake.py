@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import base64
+import hashlib
 import http.client
 import io
 import subprocess
@@ -17,7 +19,7 @@ from azure.core.exceptions import (
     ResourceNotFoundError,
     ServiceResponseError,
 )
-from azure.storage.filedatalake import DataLakeServiceClient
+from azure.storage.filedatalake import ContentSettings, DataLakeServiceClient
 
 from claimx.sandbox.faults import Fault
 from claimx.sandbox.server import ACCOUNT_HOST, STORAGE_KEY, Sandbox
@@ -46,7 +48,7 @@ def files(sandbox, request):
     service.close()
 
 
-def test_a_file_system_exists_once(sandbox, files):
+def test_a_file_system_exists_once(files):
     assert files.exists()
     with pytest.raises(ResourceExistsError):
         files.create_file_system()
@@ -117,6 +119,40 @@ def test_conditions_are_kept(files):
         file.flush_data(5, etag=etag, match_condition=MatchConditions.IfNotModified)
     with pytest.raises(ResourceExistsError):
         file.create_file(match_condition=MatchConditions.IfMissing)
+
+
+def test_metadata_and_content_type_stay_with_the_file(files):
+    file = files.get_file_client("noted.jpg")
+    file.create_file(
+        content_settings=ContentSettings(content_type="image/jpeg"), metadata={"sha256": "ab12"}
+    )
+    file.append_data(b"x", 0, 1)
+    file.flush_data(1)
+    file.rename_file(f"{files.file_system_name}/moved.jpg")
+    moved = files.get_file_client("moved.jpg")
+
+    properties = moved.get_file_properties()
+    moved.set_metadata({"other": "1"})
+
+    assert properties.metadata == {"sha256": "ab12"}
+    assert properties.content_settings.content_type == "image/jpeg"
+    assert moved.get_file_properties().metadata == {"other": "1"}
+    assert moved.download_file().readall() == b"x"
+
+
+def test_a_chunk_that_changed_on_its_way_is_refused(sandbox, files):
+    files.get_file_client("checked").create_file()
+    path = f"/{files.file_system_name}/checked?action=append&position=0"
+    honest = base64.b64encode(hashlib.md5(b"chunk", usedforsecurity=False).digest()).decode()
+
+    statuses = []
+    for body in (b"chunk", b"chonk"):
+        connection = http.client.HTTPConnection("127.0.0.1", sandbox.onelake.port, timeout=5)
+        connection.request("PATCH", path, body=body, headers={"Content-MD5": honest})
+        statuses.append(connection.getresponse().status)
+        connection.close()
+
+    assert statuses == [202, 400]
 
 
 def test_renaming_moves_over_what_is_there(files):
@@ -192,35 +228,57 @@ DELTA = """
 import os
 import sys
 from concurrent.futures import ThreadPoolExecutor
-from datetime import timedelta
+
 import pyarrow as pa
 from deltalake import DeltaTable, write_deltalake
+
 uri, endpoint, key = sys.argv[1:]
-options = {"azure_storage_account_name": "onelake", "azure_storage_endpoint": endpoint,
-           "allow_http": "true", "azure_storage_account_key": key}
-def rows(*ids): return pa.table({"id": pa.array(ids, pa.string()), "n": pa.array([1] * len(ids), pa.int64())})
-write_deltalake(uri, rows("a", "b"), storage_options=options)
-for n in range(4): write_deltalake(uri, rows(f"c{n}"), mode="append", storage_options=options)
-table = DeltaTable(uri, storage_options=options)
-source = pa.table({"id": ["a", "z"], "n": pa.array([5, 6], pa.int64())})
-(table.merge(source, "t.id = s.id", source_alias="s", target_alias="t")
- .when_matched_update_all().when_not_matched_insert_all().execute())
-def append(n): write_deltalake(uri, rows(f"p{n}"), mode="append", storage_options=options)
-with ThreadPoolExecutor(8) as pool: list(pool.map(append, range(8)))
-table = DeltaTable(uri, storage_options=options)
-before = table.version()
+options = {
+    "azure_storage_account_name": "onelake",
+    "azure_storage_endpoint": endpoint,
+    "allow_http": "true",
+    "azure_storage_account_key": key,
+}
+
+
+def rows(*pairs):
+    ids, numbers = zip(*pairs)
+    return pa.table({"id": pa.array(ids, pa.string()), "n": pa.array(numbers, pa.int64())})
+
+
+def append(name):
+    write_deltalake(uri, rows((name, 1)), mode="append", storage_options=options)
+
+
+def opened():
+    return DeltaTable(uri, storage_options=options)
+
+
+def found():
+    columns = opened().to_pyarrow_table().to_pydict()
+    return sorted(zip(columns["id"], columns["n"]))
+
+
+write_deltalake(uri, rows(("a", 1), ("b", 1)), storage_options=options)
+for number in range(4):
+    append(f"c{number}")
+merge = opened().merge(rows(("a", 5), ("z", 6)), "t.id = s.id", source_alias="s", target_alias="t")
+merge.when_matched_update_all().when_not_matched_insert_all().execute()
+with ThreadPoolExecutor(8) as pool:
+    list(pool.map(append, [f"p{number}" for number in range(8)]))
+names = [f"c{number}" for number in range(4)] + [f"p{number}" for number in range(8)]
+expected = sorted([("a", 5), ("b", 1), ("z", 6), *((name, 1) for name in names)])
+assert opened().version() == 13, opened().version()
+assert found() == expected, found()
+table = opened()
 table.optimize.compact()
 table.create_checkpoint()
 deleted = table.vacuum(retention_hours=0, enforce_retention_duration=False, dry_run=False)
-table = DeltaTable(uri, storage_options=options)
-found = sorted(zip(*(table.to_pyarrow_table().to_pydict()[c] for c in ("id", "n"))))
 assert len(deleted) > 5, deleted
-assert before == 13, before
-assert found == sorted([("a", 5), ("b", 1), ("z", 6)] + [(f"c{n}", 1) for n in range(4)] + [(f"p{n}", 1) for n in range(8)]), found
-files = len(table.file_uris())
-table.delete("id = 'z'")
-assert DeltaTable(uri, storage_options=options).to_pyarrow_table().num_rows == 14
-print("fine", files, flush=True)
+assert found() == expected, found()
+opened().delete("id = 'z'")
+assert len(found()) == len(expected) - 1
+print("fine", flush=True)
 os._exit(0)  # deltalake's own threads now and then abort an interpreter that ends by itself
 """
 

@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import hashlib
-import json
-import urllib.error
-import urllib.request
+import subprocess
+import sys
+import time
 from datetime import UTC, datetime
 
 import pytest
@@ -305,10 +305,8 @@ def test_the_command_announces_itself_and_can_be_verified_from_outside(tmp_path)
     arguments = ["--events", "100", "--seed", "4", "--data", str(tmp_path), "--faults", "typical"]
 
     with SandboxProcess(arguments, tmp_path / "log") as child:
-        progress = json.load(
-            urllib.request.urlopen(f"{child.announced['control']}/sandbox/progress")
-        )
-        truth = json.load(urllib.request.urlopen(f"{child.announced['control']}/sandbox/truth"))
+        progress = requests.get(f"{child.announced['control']}/sandbox/progress", timeout=10).json()
+        truth = requests.get(f"{child.announced['control']}/sandbox/truth", timeout=10).json()
         world = child.world()
 
     assert progress["rows"] == len(world.rows) == child.announced["rows"]
@@ -345,3 +343,35 @@ def test_a_fault_is_bounded_by_count_path_and_burst():
 
     assert hits == [False, True, True, False]
     assert bursts == [True, False, False, True]
+
+
+def test_the_child_ends_with_the_process_that_started_it(tmp_path):
+    """A caller that was killed leaves no servers behind."""
+    starter = """
+import os, sys
+from pathlib import Path
+from claimx.sandbox.server import SandboxProcess
+
+folder = Path(sys.argv[1])
+child = SandboxProcess(["--events", "100", "--data", str(folder)], folder / "log").start()
+print(child.announced["control"], flush=True)
+os._exit(9)
+"""
+
+    done = subprocess.run(
+        [sys.executable, "-c", starter, str(tmp_path)],
+        capture_output=True,
+        text=True,
+        timeout=60,
+        check=False,
+    )
+
+    url = f"{done.stdout.strip()}/sandbox/progress"
+    deadline = time.monotonic() + 20
+    while time.monotonic() < deadline:
+        try:
+            requests.get(url, timeout=2)
+        except requests.ConnectionError:
+            return
+        time.sleep(0.1)
+    pytest.fail("the sandbox outlived its starter")

@@ -8,7 +8,7 @@ from hypothesis import strategies as st
 from claimx.domain.names import MAX_NAME_BYTES, blob_path, safe_name, segment
 
 _NASTY = st.sampled_from(
-    [*"\\/:*?\"<>|%. _", "..", "con", "AUX", "nul", "\u202e", "\u2066", "\0", "\n", "é", "e\u0301"]
+    [*'\\/:*?"<>|%. _', "..", "con", "AUX", "nul", "\u202e", "\u2066", "\0", "\n", "é", "e\u0301"]
 )
 names = st.one_of(st.text(max_size=300), st.lists(_NASTY, max_size=40).map("".join))
 ids = st.one_of(
@@ -51,7 +51,9 @@ def test_two_projects_never_share_a_folder(one, other, name):
     if one == other:
         return
 
-    assert blob_path(one, "1", name, "").split("/")[0] != blob_path(other, "1", name, "").split("/")[0]
+    assert (
+        blob_path(one, "1", name, "").split("/")[0] != blob_path(other, "1", name, "").split("/")[0]
+    )
 
 
 @given(ids, ids, names)

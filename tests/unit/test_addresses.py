@@ -67,9 +67,7 @@ def test_anything_else_is_refused(url):
 
 
 def test_a_refusal_does_not_quote_the_link():
-    """
-    Links are bearer secrets, and messages go into logs and dead letters.
-    """
+    """Links are bearer secrets, and messages go into logs and dead letters."""
     with pytest.raises(NotAllowed) as refused:
         ALLOWED.check_url("https://evil.example/photo.jpg?sign=SECRET")
 

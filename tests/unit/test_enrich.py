@@ -410,3 +410,56 @@ def test_a_record_whose_data_is_no_event_is_buried_alone(world):
     (letter,) = world.ledger.dead_letters(DeadFilter())
     assert (counts.dead, counts.processed) == (1, 1)
     assert (letter.id, letter.failure.error) == (ids[0], "Malformed")
+
+
+class FlakyLedger(MemoryLedger):
+    """A ledger that is away for its first *outages* settlements."""
+
+    outages = 0
+
+    def settle(self, outcomes):
+        if self.outages:
+            self.outages -= 1
+            raise Unavailable("redis is away")
+        return super().settle(outcomes)
+
+
+def test_outcomes_are_kept_while_the_ledger_is_away_for_a_moment(world):
+    ledger = world.runtime.ledger = world.ledger = FlakyLedger(world.now)
+    ids = world.admit(event("1"))
+    ledger.outages = 1
+
+    counts = world.enrich(ids)
+
+    assert counts.processed == 1
+    assert world.api.calls == [("project", "7")]
+
+
+def test_a_ledger_that_stays_away_ends_the_chunk_and_the_records_come_again(world):
+    ledger = world.runtime.ledger = world.ledger = FlakyLedger(world.now)
+    ids = world.admit(event("1"))
+    ledger.outages = 99
+
+    with pytest.raises(Unavailable):
+        world.enrich(ids)
+    ledger.outages = 0
+    world.time += 60
+
+    assert world.enrich(ids).processed == 1
+
+
+@pytest.mark.parametrize(
+    ("given", "column"),
+    [
+        ({"media_id": "5", "media_ids": ("5",)}, None),
+        ({"media_ids": ("5", "6")}, '["5", "6"]'),
+        ({}, None),
+    ],
+)
+def test_the_event_row_tells_media_ids_as_the_source_did(world, given, column):
+    ids = world.admit(event("1", "SOMETHING_NEW", **given))
+
+    world.enrich(ids)
+
+    row = event_row_of(world.written(*ids), "1")
+    assert (row["media_id"], row["media_ids"]) == (given.get("media_id"), column)

@@ -9,9 +9,9 @@ import pytest
 from polling_world import NOON, World, event_row
 
 from claimx.adapters.memory.ledger import MemoryLedger
-from claimx.domain.errors import ErrorCategory, Refused, TokenRejected, Unavailable
+from claimx.domain.errors import ErrorCategory, Permanent, Refused, TokenRejected, Unavailable
 from claimx.domain.polling import LIVE
-from claimx.domain.records import Stage
+from claimx.domain.records import DeadFilter, Stage
 from claimx.domain.times import from_seconds
 from claimx.services.poll import LOCK_SECONDS, Stop, poll_once
 
@@ -264,6 +264,9 @@ def test_a_row_that_is_no_json_is_buried_alone():
 
     assert report.malformed == 1
     assert (ingested.admitted, ingested.malformed) == (1, 1)
+    [letter] = world.ledger.dead_letters(DeadFilter())
+    assert "no JSON" in letter.failure.message
+    assert "bad" in letter.data["_row"]
 
 
 def test_only_one_poller_works_at_a_time():
@@ -377,6 +380,18 @@ def test_a_failing_source_ends_the_poll_and_the_next_one_tries_again(error, cate
 
     assert (first.stopped, first.category, first.error) == (Stop.FAILED, category, str(error))
     assert second.fresh == 1
+
+
+def test_a_source_that_was_never_set_up_is_told_in_the_report():
+    world = World()
+
+    def nowhere() -> None:
+        raise Permanent("EVENTHOUSE_CLUSTER_URL must be set")
+
+    report = poll_once(world.runtime(make_source=nowhere))
+
+    assert (report.stopped, report.error) == (Stop.FAILED, "EVENTHOUSE_CLUSTER_URL must be set")
+    assert world.metrics.values["failed", ("poll", "PERMANENT")] == 1
 
 
 def test_a_ledger_that_is_away_ends_the_poll():

@@ -125,8 +125,7 @@ class Committer:
 def _next_transaction(snapshot: DeltaTable) -> CommitProperties:
     current = snapshot.transaction_version(APP)
     number = 1 if current is None else current + 1
-    # no retries of its own: a lost race must come back to us, and be decided again
-    return CommitProperties(app_transactions=[Transaction(APP, number)], max_commit_retries=0)
+    return CommitProperties(app_transactions=[Transaction(APP, number)])
 
 
 def read_keys(

@@ -10,7 +10,7 @@ from deltalake import DeltaTable, Schema
 from deltalake.exceptions import TableNotFoundError
 
 from claimx.adapters.lake.commit import HOOKS
-from claimx.adapters.lake.handles import Conflict, Handle, is_remote, our_errors, pinned_environment
+from claimx.adapters.lake.handles import NOT_FOUND, Conflict, Handle, is_remote, our_errors
 from claimx.adapters.lake.schema import arrow_schema, properties
 from claimx.domain.errors import NotAllowed, Unavailable
 from claimx.domain.tables import Table
@@ -32,6 +32,11 @@ def ensure_table(handle: Handle, table: Table) -> None:
             return
         except TableNotFoundError:
             _create(handle, table)
+        except Unavailable as error:
+            if error.status != NOT_FOUND or handle.make_container is None:
+                raise
+            handle.make_container(handle.path)
+            _create(handle, table)
         except Conflict:
             continue
     raise Unavailable(f"{table.name}: others keep changing the table's columns")
@@ -42,7 +47,7 @@ def _create(handle: Handle, table: Table) -> None:
         Path(handle.path).mkdir(parents=True, exist_ok=True)
     options = handle.options()
     try:
-        with our_errors(table.name, handle), pinned_environment(handle.path):
+        with our_errors(table.name, handle):
             DeltaTable.create(
                 handle.path,
                 Schema.from_arrow(arrow_schema(table)),

@@ -14,7 +14,7 @@ from deltalake.exceptions import TableNotFoundError
 
 from claimx.adapters.lake.commit import Committer, Plan
 from claimx.adapters.lake.creation import ensure_table
-from claimx.adapters.lake.handles import Handle, Storage, our_errors
+from claimx.adapters.lake.handles import NOT_FOUND, Handle, Storage, our_errors
 from claimx.adapters.lake.names import NAMES, Names
 from claimx.adapters.lake.scan import one_of, scan
 from claimx.adapters.lake.schema import UnfitError, from_arrow, refusals
@@ -38,7 +38,7 @@ class DeltaLake:
     The `Lake` on deltalake.
 
     *paths* maps a table's name to its folder or URI, *storage* gives the options for a URI at the
-    moment of opening it. Never use it in a process that forks later: deltalake's threads do not
+    moment of opening it; *make_container* see `Handle`. Never use it in a process that forks later: deltalake's threads do not
     survive that, so build it in the process that writes or reads.
     """
 
@@ -50,14 +50,18 @@ class DeltaLake:
         clock: Callable[[], float] = time.monotonic,
         sleep: Callable[[float], None] = time.sleep,
         chance: Callable[[], float] = random.random,
+        make_container: Callable[[str], None] | None = None,
     ) -> None:
-        self._handles = {name: Handle(path, storage, clock) for name, path in paths.items()}
+        def handle(path: str) -> Handle:
+            return Handle(path, storage, clock, make_container)
+
+        self._handles = {name: handle(path) for name, path in paths.items()}
         self._committer = Committer(sleep, chance)
         self._ensured: set[str] = set()
         self._clock = clock
         self._names: Names | None = None
         if PROJECTS.name in paths:
-            guard = Handle(f"{paths[PROJECTS.name].rstrip('/')}/_names", storage, clock)
+            guard = handle(f"{paths[PROJECTS.name].rstrip('/')}/_names")
             self._names = Names(guard, self._committer, self._ensure)
             self._handles[NAMES.name] = guard
 
@@ -225,6 +229,10 @@ class DeltaLake:
                     return scan(snapshot, table, columns=columns, condition=condition, days=days)
             except TableNotFoundError:
                 return None
+            except Unavailable as error:
+                if error.status == NOT_FOUND:  # not even what the table would lie in
+                    return None
+                raise
 
 
 def _days(since: Micros, until: Micros) -> set[date]:

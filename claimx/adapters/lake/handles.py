@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import re
 import threading
 from collections.abc import Callable, Iterator, Mapping
@@ -20,26 +19,17 @@ Storage = Callable[[], Mapping[str, str]]
 MAX_COMMITS = 50  # a handle kept longer gets slower and fatter than one opened anew
 MAX_AGE_SECONDS = 300.0  # a bearer token is fixed for the life of a handle
 
-# Environment variables that outrank the bearer token we pass, or redirect where it is sent.
-_OUTRANKING = (
-    "AZURE_STORAGE_ACCOUNT_KEY",
-    "AZURE_STORAGE_ACCESS_KEY",
-    "AZURE_STORAGE_MASTER_KEY",
-    "AZURE_STORAGE_SAS_KEY",
-    "AZURE_STORAGE_SAS_TOKEN",
-    "AZURE_STORAGE_TOKEN",
-    "AZURE_STORAGE_USE_EMULATOR",
-    "AZURE_STORAGE_ENDPOINT",
-    "AZURE_ENDPOINT",
-    "AZURE_SKIP_SIGNATURE",
-    "AZURE_USE_AZURE_CLI",
-    "AZURE_USE_FABRIC_ENDPOINT",
-    "AZURE_CONTAINER_NAME",
-    "AZURE_ALLOW_HTTP",
-)
-_environment = threading.Lock()
+# deltalake merges AZURE_* variables of the environment into the options, and these two would
+# send our token elsewhere, or not at all. Retries of its own stay short: ours are re-decided.
+_PINNED = {
+    "azure_storage_use_emulator": "false",
+    "azure_skip_signature": "false",
+    "max_retries": "3",
+    "retry_timeout": "20s",
+}
 _STATUS = re.compile(r"\b([45]\d\d) [A-Z][a-z]+")  # as in "401 Unauthorized"
 _REJECTED = {401, 403}
+NOT_FOUND = 404  # of a URI's container: a missing table is told apart by deltalake
 
 
 class Conflict(Exception):
@@ -55,11 +45,19 @@ class Handle:
     """
     One table's `DeltaTable`; not for several threads at once, *lock* is there for that.
 
-    A table that is not there raises deltalake's TableNotFoundError.
+    A table that is not there raises deltalake's TableNotFoundError. *make_container* creates what
+    a URI's tables lie in, given the URI; without it, it must be there.
     """
 
-    def __init__(self, path: str, storage: Storage, clock: Callable[[], float]) -> None:
+    def __init__(
+        self,
+        path: str,
+        storage: Storage,
+        clock: Callable[[], float],
+        make_container: Callable[[str], None] | None = None,
+    ) -> None:
         self.path = path
+        self.make_container = make_container
         self.lock = threading.RLock()
         self._storage = storage
         self._clock = clock
@@ -72,9 +70,7 @@ class Handle:
         too_old = self._clock() - self._opened > MAX_AGE_SECONDS
         if self._table is None or too_old or self._commits >= MAX_COMMITS:
             self.drop()
-            options = self.options()
-            with pinned_environment(self.path):
-                self._table = DeltaTable(self.path, storage_options=options)
+            self._table = DeltaTable(self.path, storage_options=self.options())
             self._opened = self._clock()
         else:
             self._table.update_incremental()
@@ -82,7 +78,7 @@ class Handle:
 
     def options(self) -> dict[str, str] | None:
         """Return the storage options; a folder needs none."""
-        return dict(self._storage()) if is_remote(self.path) else None
+        return {**_PINNED, **self._storage()} if is_remote(self.path) else None
 
     def committed(self) -> None:
         """Count a commit."""
@@ -92,24 +88,6 @@ class Handle:
         """Forget the handle; the next use opens it anew."""
         self._table = None
         self._commits = 0
-
-
-@contextmanager
-def pinned_environment(path: str) -> Iterator[None]:
-    """
-    Hide variables that deltalake would put above the options given, while a URI is opened.
-
-    It merges AZURE_* into them: an account key left in the environment would win over the token.
-    """
-    if not is_remote(path):
-        yield
-        return
-    with _environment:
-        hidden = {name: os.environ.pop(name) for name in _OUTRANKING if name in os.environ}
-        try:
-            yield
-        finally:
-            os.environ.update(hidden)
 
 
 @contextmanager

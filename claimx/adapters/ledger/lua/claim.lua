@@ -1,0 +1,64 @@
+-- ARGV: time, stage, lease, seconds, ids. Returns {id, head, data, rows} a record.
+local stage, lease, seconds = ARGV[2], ARGV[3], tonumber(ARGV[4])
+local writing = stage == 'write'
+local found = {}
+
+-- A lease that ran out: note it, and bury what keeps losing its workers. Returns the history,
+-- false when the record is buried.
+local function lost(id, m)
+  local history = redis.call('HGET', record(id), 'h')
+  m[LOSSES] = m[LOSSES] + 1
+  if m[LOSSES] < MOST_LOSSES then
+    return noted(m, history, 'lost', ',"holder":"' .. m[LEASE] .. '"')
+  end
+  local members = '"category":"UNKNOWN","error":"LostByWorkers"'
+  local failure = string.format(
+    '{%s,"message":"lost by its workers %d times","stage":"%s","at":%.3f,"status":null,"host":null,'
+      .. '"reason":"lost by its workers"}',
+    members, MOST_LOSSES, m[STAGE], now)
+  bury(id, m, history, failure, 'UNKNOWN', 'LostByWorkers', ',' .. members, '')
+  return false
+end
+
+for at = 5, #ARGV do
+  local id = ARGV[at]
+  local got
+  if writing then
+    got = redis.call('HMGET', record(id), 'm', 'd', 'w')
+  else
+    got = redis.call('HMGET', record(id), 'm', 'd')
+  end
+  local m = got[1] and cmsgpack.unpack(got[1])
+  local dead = m and m[STATE] == 'dead'
+  local here = m and ((dead and writing and m[PENDING] == 1) or (not dead and m[STAGE] == stage))
+  -- a client that repeats its call after a broken connection gets its own leases again
+  local again = here and m[LEASE] == lease
+  if again or (here and m[DUE] <= now and (m[LEASE] == '' or m[UNTIL] <= now)) then
+    local history = nil
+    if m[LEASE] ~= '' and not again then history = lost(id, m) end
+    if history ~= false then
+      local tries = m[TRIES]
+      if again then
+        tries = tries - (dead and 0 or 1)
+      elseif not dead then
+        m[TRIES] = tries + 1
+        if m[STATE] ~= 'leased' then
+          count('s:' .. stage .. ':' .. m[STATE], -1)
+          count('s:' .. stage .. ':leased', 1)
+          m[STATE] = 'leased'
+        end
+      end
+      m[LEASE], m[UNTIL] = lease, now + seconds
+      look(stage, id, m[UNTIL])
+      if history then save(id, m, 'h', history) else save(id, m) end
+      local waited = m[SINCE] > 0 and now - m[SINCE] or 0
+      found[#found + 1] = id
+      found[#found + 1] = string.format('%s %s %d %d %d %.6f %.6f %s',
+        m[KIND], m[STATE], m[ATTEMPTS], tries, m[FRESH], m[ADMITTED], waited, m[TRACE])
+      found[#found + 1] = got[2]
+      found[#found + 1] = got[3] or ''
+    end
+  end
+end
+flush()
+return found

@@ -1,0 +1,233 @@
+-- What every script shares: where a record is kept and how its changes are gathered.
+--
+-- KEYS[1] is the common part of all keys, a hash tag; ARGV[1] is the time, empty for the server's.
+-- Keys below it:
+--   :r:<id>    hash of a record: m = facts (packed, in the order below), d = data as JSON,
+--              w = rows for the lake, h = history (a JSON object a line), f = failure as JSON
+--   :look:<stage>  ids by the moment when the redriver should look at them
+--   :dead      dead letters by the time they died
+--   :rows      the lake writer's stream, entries name a record
+--   :n         counters     :cursor:<name>  a checkpoint     :seen:<id>  when the id is forgotten
+--
+-- Index changes and counters are gathered and written once by `flush`, since a command costs far
+-- more than a Lua table.
+
+local root = KEYS[1]
+local now = tonumber(ARGV[1])
+if not now then
+  local time = redis.call('TIME')
+  now = time[1] + time[2] / 1000000
+end
+
+local KIND, STAGE, STATE, DUE, LEASE, UNTIL, ATTEMPTS, TRIES, SINCE, LOSSES = 1, 2, 3, 4, 5, 6, 7, 8, 9, 10
+local TRACE, ADMITTED, ENTERED, AFFINITY, REPLAYS, ENTRY, PENDING = 11, 12, 13, 14, 15, 16, 17
+local CATEGORY, ERROR, NOTES, FRESH = 18, 19, 20, 21
+
+local GRACE = 5 -- seconds in which a hint that was sent is trusted to arrive
+local MOST_LOSSES = 10
+local MOST_NOTES = 19 -- the admission is the twentieth
+local GROUP = 'writers'
+
+local tally, moves, gone = {}, {}, {}
+
+local function record(id) return root .. ':r:' .. id end
+local function rows() return root .. ':rows' end
+
+local function count(name, by) tally[name] = (tally[name] or 0) + by end
+
+local function index(name, id, score) -- score false: out of the index
+  local found = moves[name]
+  if not found then
+    found = {}
+    moves[name] = found
+  end
+  found[id] = score
+end
+
+local function look(stage, id, score) index(':look:' .. stage, id, score) end
+
+local function in_slices(command, key, list)
+  for from = 1, #list, 2000 do
+    redis.call(command, key, unpack(list, from, math.min(from + 1999, #list)))
+  end
+end
+
+local function flush()
+  for name, by in pairs(tally) do
+    if by ~= 0 then redis.call('HINCRBY', root .. ':n', name, by) end
+  end
+  for name, ids in pairs(moves) do
+    local add, drop = {}, {}
+    for id, score in pairs(ids) do
+      if score then
+        add[#add + 1] = score
+        add[#add + 1] = id
+      else
+        drop[#drop + 1] = id
+      end
+    end
+    in_slices('ZADD', root .. name, add)
+    in_slices('ZREM', root .. name, drop)
+  end
+  for from = 1, #gone, 2000 do
+    local slice = { unpack(gone, from, math.min(from + 1999, #gone)) }
+    redis.call('XACK', rows(), GROUP, unpack(slice))
+    redis.call('XDEL', rows(), unpack(slice))
+  end
+end
+
+local function load(id)
+  local packed = redis.call('HGET', record(id), 'm')
+  return packed and cmsgpack.unpack(packed) or nil
+end
+
+local function save(id, m, ...) redis.call('HSET', record(id), 'm', cmsgpack.pack(m), ...) end
+
+-- Count a record in (by = 1) or out (by = -1) of where it stands.
+local function place(m, by)
+  if m[STATE] == 'dead' then
+    count('d:' .. m[KIND], by)
+  else
+    count('k:' .. m[KIND], by)
+    count('s:' .. m[STAGE] .. ':' .. m[STATE], by)
+    count('a:' .. m[STAGE] .. ':' .. m[ATTEMPTS], by)
+  end
+end
+
+-- Return the history with one entry more and the oldest dropped; *tail* is JSON members.
+local function noted(m, history, what, tail)
+  local line = string.format('{"at":%.3f,"stage":"%s","what":"%s"', now, m[STAGE], what) .. (tail or '') .. '}'
+  if m[NOTES] >= MOST_NOTES then
+    history = string.sub(history, string.find(history, '\n', 1, true) + 1)
+  else
+    m[NOTES] = m[NOTES] + 1
+  end
+  return (history and history ~= '') and (history .. '\n' .. line) or line
+end
+
+local function free(m)
+  m[LEASE] = ''
+  m[UNTIL] = 0
+end
+
+-- Take the record's entry off the stream.
+local function unlist(m)
+  if m[ENTRY] ~= '' then
+    gone[#gone + 1] = m[ENTRY]
+    m[ENTRY] = ''
+  end
+end
+
+local function enlist(id, m) m[ENTRY] = redis.call('XADD', rows(), '*', 'i', id) end
+
+-- Say whether the lease that came with an outcome is still the record's.
+local function held(m, stage, lease)
+  if not m or lease == '' or m[LEASE] ~= lease then return false end
+  if m[STATE] == 'dead' then return stage == 'write' and m[PENDING] == 1 end
+  return m[STATE] == 'leased' and m[STAGE] == stage
+end
+
+-- Into a stage with everything that is counted in a stage begun anew; due after *delay*.
+local function enter(m, stage, delay)
+  m[STAGE], m[STATE], m[DUE], m[ENTERED] = stage, 'ready', now + delay, now
+  m[ATTEMPTS], m[SINCE], m[LOSSES], m[PENDING] = 0, 0, 0, 0
+  free(m)
+end
+
+local function remembered(id)
+  local forgotten_at = redis.call('GET', root .. ':seen:' .. id)
+  return forgotten_at and tonumber(forgotten_at) > now
+end
+
+-- Note an id for some seconds; false when it is noted already.
+local function remember(id, seconds)
+  if seconds <= 0 then return true end
+  local key = root .. ':seen:' .. id
+  local value = string.format('%.3f', now + seconds)
+  local life = math.ceil(seconds)
+  if redis.call('SET', key, value, 'NX', 'EX', life) then return true end
+  if remembered(id) then return false end
+  redis.call('SET', key, value, 'EX', life)
+  return true
+end
+
+local function create(id, kind, stage, data, trace)
+  local m = { kind, stage, 'ready', now, '', 0, 0, 0, 0, 0, trace, now, now, '', 0, '', 0, '', '', 0, 0 }
+  save(id, m, 'd', data)
+  look(stage, id, now + GRACE)
+  place(m, 1)
+  count(kind .. '.admitted', 1)
+end
+
+-- Out of the dead letters, back to a stage; the caller puts it into an index and saves it.
+local function resurrect(id, m, stage)
+  place(m, -1)
+  unlist(m)
+  index(':dead', id, false)
+  look('write', id, false)
+  enter(m, stage, 0)
+  m[CATEGORY], m[ERROR], m[AFFINITY] = '', '', ''
+end
+
+-- Admit a record that something else led to; false when it is known already.
+local function spawn(id, kind, stage, data, trace, revive, seconds)
+  local m = load(id)
+  if m then
+    if revive and m[STATE] == 'dead' then
+      local history = noted(m, redis.call('HGET', record(id), 'h'), 'revived')
+      resurrect(id, m, stage)
+      m[FRESH] = 0
+      place(m, 1)
+      look(stage, id, now + GRACE)
+      save(id, m, 'd', data, 'h', history)
+      redis.call('HDEL', record(id), 'w', 'f')
+      count(kind .. '.revived', 1)
+      return true
+    end
+  elseif not remembered(id) then
+    if kind == 'event' then remember(id, seconds) end
+    create(id, kind, stage, data, trace)
+    return true
+  end
+  count(kind .. '.duplicate', 1)
+  return false
+end
+
+-- Spawn what stands in ARGV from *at*, a number first; returns the position behind it.
+local function spawn_all(at, seconds)
+  local many = tonumber(ARGV[at])
+  at = at + 1
+  for _ = 1, many do
+    spawn(ARGV[at], ARGV[at + 1], ARGV[at + 2], ARGV[at + 3], ARGV[at + 4], ARGV[at + 5] == '1', seconds)
+    at = at + 6
+  end
+  return at
+end
+
+-- To the dead letters. *fresh* rows go to the lake; without, those of the stage write are kept
+-- for a requeue, unless the record was dead before: then they are what could not be written.
+local function bury(id, m, history, failure, category, error, tail, fresh)
+  local was_dead = m[STATE] == 'dead'
+  history = noted(m, history, was_dead and 'rows refused' or 'buried', tail)
+  look(was_dead and 'write' or m[STAGE], id, false)
+  unlist(m)
+  free(m)
+  if was_dead then
+    m[PENDING] = 0
+    save(id, m, 'h', history)
+    redis.call('HDEL', record(id), 'w')
+    return
+  end
+  place(m, -1)
+  m[STATE], m[CATEGORY], m[ERROR], m[SINCE], m[PENDING] = 'dead', category, error, 0, 0
+  place(m, 1)
+  index(':dead', id, now)
+  if fresh ~= '' then
+    m[PENDING], m[DUE] = 1, now
+    enlist(id, m)
+    look('write', id, now + GRACE)
+    save(id, m, 'h', history, 'f', failure, 'w', fresh)
+  else
+    save(id, m, 'h', history, 'f', failure)
+  end
+end

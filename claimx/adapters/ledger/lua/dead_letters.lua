@@ -1,0 +1,35 @@
+-- ARGV: time, stage, category, error, kind (each empty for any), limit, and either '' and the rank
+-- to go on from, or 'ids' and ids.
+-- Returns {next rank or -1, {id, head, data, history, failure} a letter}, the newest first.
+local stage, category, error, kind, limit = ARGV[2], ARGV[3], ARGV[4], ARGV[5], tonumber(ARGV[6])
+local SCANNED = 1000
+local ids, rank = {}, -1
+if ARGV[7] == 'ids' then
+  for at = 8, #ARGV do ids[#ids + 1] = ARGV[at] end
+else
+  local from = tonumber(ARGV[8])
+  ids = redis.call('ZREVRANGE', root .. ':dead', from, from + SCANNED - 1)
+  if #ids == SCANNED then rank = from end
+end
+
+local answer, found = {}, 0
+for n, id in ipairs(ids) do
+  local m = load(id)
+  if m and m[STATE] == 'dead' and (stage == '' or m[STAGE] == stage) and (category == '' or m[CATEGORY] == category)
+    and (error == '' or m[ERROR] == error) and (kind == '' or m[KIND] == kind) then
+    local got = redis.call('HMGET', record(id), 'd', 'h', 'f')
+    answer[#answer + 1] = id
+    answer[#answer + 1] = string.format('%s %s %d %d %d %s %.6f %s', m[KIND], m[STAGE], m[ATTEMPTS], m[REPLAYS],
+      m[FRESH], redis.call('ZSCORE', root .. ':dead', id) or '0', m[ADMITTED], m[TRACE])
+    answer[#answer + 1] = got[1]
+    answer[#answer + 1] = got[2] or ''
+    answer[#answer + 1] = got[3]
+    found = found + 1
+  end
+  if found >= limit then
+    if rank >= 0 then rank = rank + n end
+    return { rank, answer }
+  end
+end
+if rank >= 0 then rank = rank + SCANNED end
+return { rank, answer }

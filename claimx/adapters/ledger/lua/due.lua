@@ -1,0 +1,57 @@
+-- ARGV: time, limit, stages. Returns {stage, affinity, id, due} a record; pushes what it met.
+-- Records of the stage write go back on the stream instead, unless their entry still waits there.
+local limit = tonumber(ARGV[2])
+local met = {}
+for at = 3, #ARGV do
+  local found = redis.call('ZRANGEBYSCORE', root .. ':look:' .. ARGV[at], '-inf', now, 'WITHSCORES', 'LIMIT', 0, limit)
+  for n = 1, #found, 2 do met[#met + 1] = { tonumber(found[n + 1]), ARGV[at], found[n] } end
+end
+table.sort(met, function(a, b) return a[1] < b[1] end)
+
+local read_up_to
+local function parts(entry)
+  local ms, number = string.match(entry, '^(%d+)-(%d+)$')
+  return tonumber(ms), tonumber(number)
+end
+
+-- Say whether nobody has read the entry yet.
+local function waits(entry)
+  if entry == '' or #redis.call('XRANGE', rows(), entry, entry) == 0 then return false end
+  if not read_up_to then
+    read_up_to = '0-0'
+    local groups = redis.pcall('XINFO', 'GROUPS', rows())
+    for _, group in ipairs(groups.err and {} or groups) do
+      local facts = {}
+      for n = 1, #group, 2 do facts[group[n]] = group[n + 1] end
+      if facts['name'] == GROUP then read_up_to = facts['last-delivered-id'] end
+    end
+  end
+  local ms, number = parts(entry)
+  local read_ms, read_number = parts(read_up_to)
+  return ms > read_ms or (ms == read_ms and number > read_number)
+end
+
+local answer = {}
+for n = 1, math.min(#met, limit) do
+  local stage, id = met[n][2], met[n][3]
+  local m = load(id)
+  local dead = m and m[STATE] == 'dead'
+  if not m or (dead and not (stage == 'write' and m[PENDING] == 1)) or (not dead and m[STAGE] ~= stage) then
+    look(stage, id, false)
+  elseif stage == 'write' then
+    if not waits(m[ENTRY]) then
+      unlist(m)
+      enlist(id, m)
+      save(id, m)
+    end
+    look(stage, id, now + GRACE)
+  else
+    look(stage, id, now + GRACE)
+    answer[#answer + 1] = stage
+    answer[#answer + 1] = m[AFFINITY]
+    answer[#answer + 1] = id
+    answer[#answer + 1] = string.format('%.6f', m[DUE])
+  end
+end
+flush()
+return { #met >= limit and 1 or 0, answer }

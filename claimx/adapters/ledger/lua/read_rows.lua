@@ -1,0 +1,43 @@
+-- ARGV: time, consumer, count, idle milliseconds. Returns {entry, record id} pairs.
+--
+-- Entries whose reader has been silent are taken over in a walk that goes on where the last call
+-- left it. One whose record is leased by a living writer only changes hands in the group's books
+-- and is not handed out, so that a slow writer keeps its work for as long as it renews the lease.
+local consumer, wanted, idle = ARGV[2], tonumber(ARGV[3]), ARGV[4]
+local answer = {}
+
+local function grouped(...)
+  local reply = redis.pcall(...)
+  if type(reply) == 'table' and reply.err and string.find(reply.err, 'NOGROUP', 1, true) then
+    redis.call('XGROUP', 'CREATE', rows(), GROUP, '0', 'MKSTREAM')
+    reply = redis.pcall(...)
+  end
+  return reply
+end
+
+local function take(entry)
+  local id = entry[2][2]
+  local m = load(id)
+  if m and m[LEASE] ~= '' and m[UNTIL] > now then return end
+  answer[#answer + 1] = entry[1]
+  answer[#answer + 1] = id
+end
+
+local from = redis.call('HGET', root .. ':n', 'walk') or '0-0'
+local stale = grouped('XAUTOCLAIM', rows(), GROUP, consumer, idle, from, 'COUNT', math.min(wanted, 500))
+if stale.err then return stale end
+if stale[1] ~= from then redis.call('HSET', root .. ':n', 'walk', stale[1]) end
+for _, entry in ipairs(stale[2]) do
+  if entry and entry[2] then take(entry) end
+end
+
+local left = wanted - #answer / 2
+if left > 0 then
+  local new = grouped('XREADGROUP', 'GROUP', GROUP, consumer, 'COUNT', left, 'STREAMS', rows(), '>')
+  if new and new.err then return new end
+  for _, entry in ipairs(new and new[1][2] or {}) do
+    answer[#answer + 1] = entry[1]
+    answer[#answer + 1] = entry[2][2]
+  end
+end
+return answer

@@ -1,0 +1,51 @@
+-- ARGV: time, stage (empty: the record's own), ids. Returns how many went back.
+local wanted = ARGV[2]
+local back = 0
+local open = {
+  page = { ingest = true },
+  event = { enrich = true, write = true },
+  media = { download = true, upload = true, record = true, write = true },
+}
+local first = { page = 'ingest', event = 'enrich', media = 'download' }
+
+-- The stage to go to, nil when the record has no business in the one that was asked for. An event
+-- that died at ingest holds a source row, so there is no other place for it.
+local function target(id, m)
+  local kind, stage = m[KIND], wanted
+  if kind == 'event' and m[STAGE] == 'ingest' then
+    return (stage == '' or stage == 'ingest') and 'ingest' or nil
+  end
+  if stage == '' then stage = kind == 'media' and 'download' or m[STAGE] end
+  if not open[kind][stage] then return nil end
+  -- rows of a record that died at the writer were kept; of another there are none to write
+  if stage == 'write' and (m[STAGE] ~= 'write' or redis.call('HEXISTS', record(id), 'w') == 0) then
+    return first[kind]
+  end
+  return stage
+end
+
+for at = 3, #ARGV do
+  local id = ARGV[at]
+  local m = load(id)
+  local stage = m and m[STATE] == 'dead' and target(id, m)
+  if stage then
+    local history = noted(m, redis.call('HGET', record(id), 'h'), 'requeued', ',"to":"' .. stage .. '"')
+    resurrect(id, m, stage)
+    m[REPLAYS] = m[REPLAYS] + 1
+    if m[KIND] == 'media' and stage ~= 'write' then m[FRESH] = stage == 'download' and 1 or 2 end
+    place(m, 1)
+    if stage == 'write' then
+      enlist(id, m)
+      look(stage, id, now + GRACE)
+      redis.call('HDEL', record(id), 'f')
+    else
+      look(stage, id, now)
+      redis.call('HDEL', record(id), 'f', 'w')
+    end
+    save(id, m, 'h', history)
+    count(m[KIND] .. '.requeued', 1)
+    back = back + 1
+  end
+end
+flush()
+return back

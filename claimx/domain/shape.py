@@ -1,0 +1,48 @@
+"""What merging needs to know of a table, worked out once."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+from claimx.domain.tables import TABLES, Rule, Table
+
+GUARD = "last_enriched_at"
+
+
+@dataclass(frozen=True, slots=True)
+class Shape:
+    """
+    A table's columns by how they merge.
+
+    *names* are all columns in order, *values* those that changes speak of with their rules,
+    *kept* the bookkeeping, *latest* the facts that are event times; *guarded* tables have the
+    guard column.
+    """
+
+    names: tuple[str, ...]
+    values: Mapping[str, Rule]
+    kept: frozenset[str]
+    latest: tuple[str, ...]
+    guarded: bool
+
+
+def _shape(table: Table) -> Shape:
+    rules = {column.name: column.rule for column in table.columns}
+    return Shape(
+        names=table.column_names,
+        values={name: rule for name, rule in rules.items() if rule is not Rule.BOOKKEEPING},
+        kept=frozenset(name for name, rule in rules.items() if rule is Rule.BOOKKEEPING),
+        latest=tuple(name for name, rule in rules.items() if rule is Rule.LATEST),
+        guarded=GUARD in rules,
+    )
+
+
+_SHAPES = {name: _shape(table) for name, table in TABLES.items()}
+
+
+def shape_of(table: Table) -> Shape:
+    """Return the table's shape; declared tables' are at hand."""
+    if TABLES.get(table.name) is table:
+        return _SHAPES[table.name]
+    return _shape(table)

@@ -1,0 +1,555 @@
+"""The media fetcher against real servers that misbehave (domain page, sections 3 and 6)."""
+
+import asyncio
+import hashlib
+import time
+from contextlib import asynccontextmanager
+from pathlib import Path
+from urllib.parse import urlencode
+
+import pytest
+from aiohttp.abc import AbstractResolver
+
+from claimx.adapters.cache import DiskCache
+from claimx.adapters.media_http import HTTPMediaFetcher
+from claimx.adapters.memory.gates import MemoryGates
+from claimx.domain.changes import MediaItem
+from claimx.domain.errors import (
+    CircuitOpen,
+    DiskFull,
+    LinkExpired,
+    NotAllowed,
+    NotFound,
+    Refused,
+    Throttled,
+    TryLater,
+    Unavailable,
+    Unreadable,
+)
+from claimx.settings import DEFAULT_EXTENSIONS
+from claimx.telemetry.metrics import RecordedMetrics
+
+pytestmark = pytest.mark.integration
+
+JPEG = b"\xff\xd8\xff\xe0\x00\x10JFIF\x00" + bytes(range(256)) * 20
+LOG_IN = b"<!DOCTYPE html><html><form action='/login'><input type='password'></form></html>"
+NOW = time.time()
+
+
+def answer(body=JPEG, status=200, length=None, **headers):
+    lines = [f"HTTP/1.1 {status} X", f"Content-Length: {len(body) if length is None else length}"]
+    lines += [f"{name.replace('_', '-')}: {value}" for name, value in headers.items()]
+    return "\r\n".join(lines).encode() + b"\r\n\r\n" + body
+
+
+class Host:
+    """
+    A media host: *answers* by path, each the raw bytes or a function of the request's head.
+
+    After the bytes the connection is closed when *closing*.
+    """
+
+    def __init__(self, closing=True):
+        self.answers = {}
+        self.requests = []
+        self.closing = closing
+        self.port = 0
+
+    async def serve(self, reader, writer):
+        try:
+            while True:
+                head = (await reader.readuntil(b"\r\n\r\n")).decode()
+                self.requests.append(head)
+                path = head.split(" ")[1].partition("?")[0]
+                found = self.answers.get(path, answer(b"", 404))
+                parts = found(head) if callable(found) else found
+                for part in [parts] if isinstance(parts, bytes) else parts:
+                    if isinstance(part, float):
+                        await asyncio.sleep(part)
+                    else:
+                        writer.write(part)
+                        await writer.drain()
+                if self.closing:
+                    return
+        except (asyncio.IncompleteReadError, ConnectionError):
+            pass
+        finally:
+            writer.close()
+
+    def link(self, path="/photo.jpg", *, signed=False, host="127.0.0.1"):
+        query = {"systemDate": int(NOW * 1000), "expires": 3_600_000, "sign": "SECRET"}
+        return f"http://{host}:{self.port}{path}" + (f"?{urlencode(query)}" if signed else "")
+
+
+@pytest.fixture
+def cache(tmp_path):
+    return DiskCache(tmp_path / "cache", 1 << 30, spare_bytes=0)
+
+
+def fetch(
+    cache, path="/photo.jpg", *, signed=False, closing=True, answers=None, name=None, **options
+):
+    """Serve *answers*, fetch one path of it, and return (file, host) or raise what it raised."""
+
+    async def run():
+        async with serving(closing) as host:
+            host.answers.update(answers(host) if callable(answers) else answers or {})
+            link = options.pop("link", None) or host.link(path, signed=signed)
+            fetcher = a_fetcher(cache, **options)
+            try:
+                return await fetcher.fetch(an_item(link, name)), host
+            finally:
+                await fetcher.close()
+
+    return asyncio.run(run())
+
+
+@asynccontextmanager
+async def serving(closing=True):
+    host = Host(closing)
+    server = await asyncio.start_server(host.serve, "127.0.0.1", 0)
+    host.port = server.sockets[0].getsockname()[1]
+    try:
+        yield host
+    finally:
+        server.close()
+
+
+def a_fetcher(cache, **options):
+    values = {
+        "gates": MemoryGates(time.monotonic),
+        "metrics": RecordedMetrics(),
+        "allowed_hosts": ["127.0.0.1"],
+        "allowed_extensions": DEFAULT_EXTENSIONS,
+        "max_bytes": 1 << 20,
+        "allow_loopback": True,
+        "idle_seconds": 0.5,
+        "now": lambda: NOW,
+    }
+    return HTTPMediaFetcher(cache, **(values | options))
+
+
+def an_item(link, name=None, **values):
+    return MediaItem("99", "4711", "e1", 0, link, file_name=name, **values)
+
+
+def left_behind(cache):
+    return [path.name for path in Path(cache.root).iterdir() if path.name != ".node"]
+
+
+def test_a_file_is_cached_with_what_it_is(cache):
+    file, host = fetch(cache, answers={"/photo.jpg": answer()})
+
+    assert (file.bytes, file.content_type, file.extension) == (len(JPEG), "image/jpeg", "jpg")
+    assert file.sha256 == hashlib.sha256(JPEG).hexdigest()
+    assert cache.path(file.name).read_bytes() == JPEG
+    assert file.node == cache.node
+    assert left_behind(cache) == [file.name]
+    assert "authorization" not in host.requests[0].lower()
+
+
+def test_a_signed_link_reaches_the_host_unchanged(cache):
+    _, host = fetch(cache, answers={"/a%2Fb.jpg": answer()}, path="/a%2Fb.jpg", signed=True)
+
+    query = urlencode({"systemDate": int(NOW * 1000), "expires": 3_600_000, "sign": "SECRET"})
+    assert host.requests[0].startswith(f"GET /a%2Fb.jpg?{query} HTTP/1.1")
+
+
+def test_fetching_again_is_the_same_file(cache):
+    first, _ = fetch(cache, answers={"/photo.jpg": answer()})
+    second, _ = fetch(cache, answers={"/photo.jpg": answer()})
+
+    assert first.name == second.name
+
+
+def test_a_zero_byte_file_is_a_file(cache):
+    file, _ = fetch(cache, answers={"/photo.jpg": answer(b"")})
+
+    assert (file.bytes, cache.path(file.name).read_bytes()) == (0, b"")
+
+
+def test_a_long_file_is_written_in_pieces(cache):
+    body = JPEG * 700
+
+    file, _ = fetch(cache, answers={"/photo.jpg": answer(body)}, max_bytes=len(body))
+
+    assert file.sha256 == hashlib.sha256(body).hexdigest()
+    assert cache.path(file.name).stat().st_size == len(body)
+
+
+@pytest.mark.parametrize(
+    ("status", "signed", "error"),
+    [
+        (401, True, LinkExpired),
+        (403, True, LinkExpired),
+        (410, True, LinkExpired),
+        (404, True, NotFound),
+        (401, False, Refused),
+        (403, False, Refused),
+        (410, False, NotFound),
+        (404, False, NotFound),
+        (400, False, Refused),
+        (408, False, TryLater),
+        (429, False, Throttled),
+        (500, False, Unavailable),
+        (503, True, Unavailable),
+        (204, False, Unreadable),
+        (206, False, Unreadable),
+    ],
+)
+def test_a_status_means_what_the_page_says(cache, status, signed, error):
+    with pytest.raises(error) as raised:
+        fetch(cache, signed=signed, answers={"/photo.jpg": answer(b"", status)})
+
+    assert raised.value.status == status
+    assert "SECRET" not in str(raised.value)
+    assert left_behind(cache) == []
+
+
+def test_retry_after_is_passed_on(cache):
+    with pytest.raises(Throttled) as raised:
+        fetch(cache, answers={"/photo.jpg": answer(b"", 429, Retry_After="7")})
+
+    assert raised.value.retry_after == 7
+
+
+@pytest.mark.parametrize(
+    "body",
+    [
+        answer(JPEG, length=len(JPEG) + 10),
+        b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\nff\r\n\xff\xd8\xff",
+        answer(JPEG, length=len(JPEG) - 10),
+        [answer(JPEG, length=len(JPEG) - 10)[:200], 0.05, answer(JPEG)[-len(JPEG) :]],
+        b"HTTP/1.1 200 OK\r\nContent-Length: x\r\n\r\nabc",
+        b"no HTTP at all\r\n\r\n",
+    ],
+    ids=["short", "cut chunk", "longer", "longer, late", "bad length", "no HTTP"],
+)
+def test_a_body_that_is_not_what_was_announced_is_unreadable(cache, body):
+    with pytest.raises(Unreadable):
+        fetch(cache, answers={"/photo.jpg": body})
+
+    assert left_behind(cache) == []
+
+
+@pytest.mark.parametrize("parts", [[5.0], [answer()[:500], 5.0], [b""]])
+def test_silence_and_closed_connections_are_unavailable(cache, parts):
+    with pytest.raises(Unavailable):
+        fetch(cache, answers={"/photo.jpg": lambda _: parts}, idle_seconds=0.1)
+
+    assert left_behind(cache) == []
+
+
+def test_a_download_that_dribbles_has_an_end(cache):
+    dribble = [answer()[:500], *[b"x", 0.05] * 100]
+
+    with pytest.raises(Unavailable, match="more than"):
+        fetch(cache, answers={"/photo.jpg": lambda _: dribble}, total_seconds=0.3)
+
+    assert left_behind(cache) == []
+
+
+def test_nobody_there_is_unavailable(cache):
+    with pytest.raises(Unavailable):
+        fetch(cache, link="http://127.0.0.1:1/photo.jpg")
+
+
+@pytest.mark.parametrize("announced", [True, False])
+def test_a_file_beyond_the_bound_is_not_allowed(cache, announced):
+    chunked = b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n"
+    chunked += b"%x\r\n" % len(JPEG) + JPEG + b"\r\n0\r\n\r\n"
+
+    with pytest.raises(NotAllowed, match="bytes"):
+        fetch(cache, answers={"/photo.jpg": answer() if announced else chunked}, max_bytes=1000)
+
+    assert left_behind(cache) == []
+
+
+@pytest.mark.parametrize("signed", [True, False])
+def test_a_log_in_page_called_jpg_means_refresh(cache, signed):
+    with pytest.raises(LinkExpired):
+        fetch(
+            cache, signed=signed, answers={"/photo.jpg": answer(LOG_IN, Content_Type="image/jpeg")}
+        )
+
+    assert left_behind(cache) == []
+
+
+def test_a_kind_that_is_declared_but_not_taken_in_is_not_even_asked_for(cache):
+    async def run():
+        async with serving() as host:
+            with pytest.raises(NotAllowed):
+                await a_fetcher(cache).fetch(an_item(host.link("/x"), name="tool.exe"))
+            return host.requests
+
+    assert asyncio.run(run()) == []
+
+
+def test_a_link_about_to_expire_is_not_even_asked_for(cache):
+    """A minute before its end, or a tenth of its life where that is shorter."""
+
+    async def run(age):
+        async with serving() as host:
+            host.answers["/photo.jpg"] = answer()
+            query = {"systemDate": int((NOW - age) * 1000), "expires": 100_000, "sign": "s"}
+            fetcher = a_fetcher(cache)
+            try:
+                await fetcher.fetch(an_item(host.link() + "?" + urlencode(query)))
+            except LinkExpired:
+                pass
+            finally:
+                await fetcher.close()
+            return len(host.requests)
+
+    assert [asyncio.run(run(age)) for age in (0, 80, 95, 200)] == [1, 1, 0, 0]
+
+
+def test_a_link_whose_declared_end_has_passed_is_not_asked_for(cache):
+    async def run():
+        async with serving() as host:
+            item = an_item(host.link(), expires_at=round((NOW - 1) * 1e6))
+            with pytest.raises(LinkExpired):
+                await a_fetcher(cache).fetch(item)
+            return host.requests
+
+    assert asyncio.run(run()) == []
+
+
+# redirects
+
+
+@pytest.mark.parametrize("signed", [True, False])
+@pytest.mark.parametrize("status", [301, 302, 303, 307, 308])
+def test_a_redirect_to_the_file_is_followed(cache, signed, status):
+    answers = {"/old": answer(b"", status, Location="/photo.jpg"), "/photo.jpg": answer()}
+
+    file, _ = fetch(cache, "/old", signed=signed, answers=answers)
+
+    assert file.bytes == len(JPEG)
+
+
+@pytest.mark.parametrize(
+    ("location", "target"),
+    [
+        ("https://evil.example/photo.jpg", b""),
+        ("http://10.0.0.1/photo.jpg", b""),
+        ("http://169.254.169.254/latest/meta-data", b""),
+        ("file:///etc/passwd", b""),
+        ("", b""),
+        ("/login", answer(LOG_IN, Content_Type="text/html")),
+        ("/login", answer(b"", 403)),
+        ("/login", answer(b"", 404)),
+        ("/login", answer(b"\x7fELF\x00\x00")),
+        ("/old", b""),
+    ],
+)
+def test_a_signed_link_that_leads_elsewhere_is_over(cache, location, target):
+    answers = {"/old": answer(b"", 302, Location=location), "/login": target}
+
+    with pytest.raises(LinkExpired):
+        fetch(cache, "/old", signed=True, answers=answers)
+
+    assert left_behind(cache) == []
+
+
+@pytest.mark.parametrize(
+    "location", ["https://evil.example/x.jpg", "http://10.0.0.1/x.jpg", "", "/old"]
+)
+def test_an_unsigned_link_that_leads_elsewhere_is_refused(cache, location):
+    with pytest.raises(Refused):
+        fetch(cache, "/old", answers={"/old": answer(b"", 302, Location=location)})
+
+
+def test_a_target_that_is_down_is_tried_again_later(cache):
+    answers = {"/old": answer(b"", 302, Location="/photo.jpg"), "/photo.jpg": answer(b"", 503)}
+
+    with pytest.raises(Unavailable):
+        fetch(cache, "/old", signed=True, answers=answers)
+
+
+# addresses
+
+
+class Names(AbstractResolver):
+    """Resolves names as a hostile name server would: each look-up may answer otherwise."""
+
+    def __init__(self, *answers):
+        self.answers = list(answers)
+        self.asked = 0
+
+    async def resolve(self, host, port=0, _family=0):
+        found = self.answers[min(self.asked, len(self.answers) - 1)]
+        self.asked += 1
+        return [
+            {"hostname": host, "host": one, "port": port, "family": 2, "proto": 0, "flags": 0}
+            for one in found
+        ]
+
+    async def close(self):
+        pass
+
+
+def by_name(cache, names, **options):
+    async def run():
+        async with serving() as host:
+            host.answers["/photo.jpg"] = answer()
+            fetcher = a_fetcher(
+                cache, allowed_hosts=["media.test"], make_resolver=lambda: names, **options
+            )
+            scheme = "http" if options.get("allow_loopback", True) else "https"
+            link = f"{scheme}://media.test:{host.port}/photo.jpg"
+            try:
+                return await fetcher.fetch(an_item(link)), host
+            finally:
+                await fetcher.close()
+                assert options.get("allow_loopback", True) or not host.requests
+
+    return asyncio.run(run())
+
+
+def test_an_allowed_name_on_loopback_is_fetched_in_development(cache):
+    file, host = by_name(cache, Names(["127.0.0.1"]))
+
+    assert file.bytes == len(JPEG)
+    assert "Host: media.test" in host.requests[0]
+
+
+@pytest.mark.parametrize(
+    "addresses",
+    [["127.0.0.1"], ["10.0.0.1"], ["::ffff:127.0.0.1"], ["93.184.216.34", "127.0.0.1"], ["x"]],
+)
+def test_an_allowed_name_at_a_private_address_is_not_connected_to(cache, addresses):
+    with pytest.raises(NotAllowed):
+        by_name(cache, Names(addresses), allow_loopback=False)
+
+
+def test_plain_http_never_leaves_loopback(cache):
+    with pytest.raises(NotAllowed):
+        by_name(cache, Names(["93.184.216.34"]))
+
+
+def test_the_address_that_was_checked_is_the_one_connected_to(cache):
+    """DNS rebinding: a second look-up would answer another address, so there is none."""
+    names = Names(["127.0.0.1"], ["10.0.0.1"])
+
+    file, _ = by_name(cache, names)
+
+    assert file.bytes == len(JPEG)
+    assert names.asked == 1
+
+
+def test_a_proxy_in_the_environment_is_not_used(cache, monkeypatch):
+    for name in ("http_proxy", "HTTP_PROXY", "ALL_PROXY"):
+        monkeypatch.setenv(name, "http://127.0.0.1:1")
+
+    file, _ = fetch(cache, answers={"/photo.jpg": answer()})
+
+    assert file.bytes == len(JPEG)
+
+
+# resumption
+
+
+def cut_once(body, tag='"v1"', second=None):
+    """Answer the half, and the rest when it is asked for."""
+    half = len(body) // 2
+    whole = answer(body, ETag=tag)
+
+    def reply(head):
+        if "Range:" not in head:
+            return whole[: len(whole) - half]
+        rest = body[-half:]
+        span = f"bytes {len(body) - half}-{len(body) - 1}/{len(body)}"
+        return second or answer(rest, 206, Content_Range=span, ETag=tag)
+
+    return reply
+
+
+def test_a_cut_body_that_is_tagged_is_resumed(cache):
+    file, host = fetch(cache, answers={"/photo.jpg": cut_once(JPEG)})
+
+    assert file.sha256 == hashlib.sha256(JPEG).hexdigest()
+    assert f"Range: bytes={len(JPEG) - len(JPEG) // 2}-" in host.requests[1]
+    assert 'If-Range: "v1"' in host.requests[1]
+
+
+def test_a_file_that_changed_meanwhile_is_begun_anew(cache):
+    other = JPEG + b"other"
+
+    file, _ = fetch(
+        cache, answers={"/photo.jpg": cut_once(JPEG, second=answer(other, ETag='"v2"'))}
+    )
+
+    assert file.sha256 == hashlib.sha256(other).hexdigest()
+
+
+@pytest.mark.parametrize("span", ["bytes 0-9/10", "bytes 5-", "", "bytes 2570-5130/9"])
+def test_another_part_than_was_asked_for_is_unreadable(cache, span):
+    wrong = answer(b"x" * 10, 206, Content_Range=span)
+
+    with pytest.raises(Unreadable):
+        fetch(cache, answers={"/photo.jpg": cut_once(JPEG, second=wrong)})
+
+    assert left_behind(cache) == []
+
+
+def test_a_body_without_a_tag_is_not_resumed(cache):
+    async def run():
+        async with serving() as host:
+            host.answers["/photo.jpg"] = cut_once(JPEG, tag='W/"weak"')
+            with pytest.raises(Unreadable):
+                await a_fetcher(cache).fetch(an_item(host.link()))
+            return len(host.requests)
+
+    assert asyncio.run(run()) == 1
+
+
+# room and circuits
+
+
+def test_a_full_cache_is_said_so(tmp_path):
+    cache = DiskCache(tmp_path, 1000, spare_bytes=0)
+
+    with pytest.raises(DiskFull):
+        fetch(cache, answers={"/photo.jpg": answer()})
+
+    assert left_behind(cache) == []
+
+
+def test_five_failures_open_the_circuit_of_that_host(cache):
+    gates = MemoryGates(time.monotonic)
+
+    for _ in range(5):
+        with pytest.raises(Unavailable):
+            fetch(cache, answers={"/photo.jpg": answer(b"", 500)}, gates=gates)
+
+    with pytest.raises(CircuitOpen) as raised:
+        fetch(cache, answers={"/photo.jpg": answer()}, gates=gates)
+    assert raised.value.retry_after > 0
+    assert "media:127.0.0.1" in gates.circuits()
+
+
+def test_expired_links_and_missing_files_open_no_circuit(cache):
+    gates = MemoryGates(time.monotonic)
+
+    for status in (403, 404) * 5:
+        with pytest.raises((LinkExpired, NotFound)):
+            fetch(cache, signed=True, answers={"/photo.jpg": answer(b"", status)}, gates=gates)
+
+    assert gates.circuits() == {}
+
+
+def test_a_cancelled_download_leaves_nothing_behind(cache):
+    async def run():
+        async with serving() as host:
+            host.answers["/photo.jpg"] = lambda _: [answer(JPEG * 500)[:1_500_000], 5.0]
+            fetcher = a_fetcher(cache, idle_seconds=5, max_bytes=1 << 30)
+            task = asyncio.create_task(fetcher.fetch(an_item(host.link())))
+            await asyncio.sleep(0.2)
+            task.cancel()
+            await asyncio.gather(task, return_exceptions=True)
+            await fetcher.close()
+
+    asyncio.run(run())
+
+    assert left_behind(cache) == []

@@ -1,0 +1,317 @@
+"""Uploads to OneLake through faults, and the credentials of both worlds."""
+
+import hashlib
+import socket
+import time
+from pathlib import Path
+
+import pytest
+from azure.core.credentials import AccessToken, AzureNamedKeyCredential
+from azure.core.exceptions import ClientAuthenticationError
+
+from claimx.adapters.blob_folder import FolderStore
+from claimx.adapters.credentials import Credentials, StaticToken, on_loopback
+from claimx.adapters.memory.gates import MemoryGates
+from claimx.adapters.onelake import DataLakeStore, make_store, split_root
+from claimx.domain.errors import (
+    CircuitOpen,
+    Refused,
+    Throttled,
+    TokenRejected,
+    TryLater,
+    Unavailable,
+)
+from claimx.sandbox.faults import Fault
+from claimx.sandbox.server import Sandbox
+from claimx.sandbox.world import World
+from claimx.telemetry.metrics import RecordedMetrics
+
+pytestmark = pytest.mark.integration
+
+ROOT = "abfss://faulty@onelake.dfs.fabric.microsoft.com/lh/Files/claimx"
+CONTENT = b"content" * 1000
+ONELAKE = "https://onelake.dfs.fabric.microsoft.com"
+
+
+@pytest.fixture(scope="module")
+def running(tmp_path_factory):
+    with Sandbox(World(3, 100, 1.79e9), tmp_path_factory.mktemp("sandbox")) as sandbox:
+        yield sandbox
+
+
+@pytest.fixture
+def sandbox(running):
+    running.plan.clear()
+    yield running
+    running.plan.clear()
+
+
+@pytest.fixture
+def source(tmp_path):
+    path = tmp_path / "source"
+    path.write_bytes(CONTENT)
+    return str(path)
+
+
+def a_store(url, gates=None, metrics=None, **options):
+    credentials = Credentials([url])
+    return DataLakeStore(
+        url,
+        ROOT,
+        lambda: credentials.storage_credential(url),
+        gates or MemoryGates(time.monotonic),
+        metrics or RecordedMetrics(),
+        **options,
+    )
+
+
+def put(store, source, path="1/media/2_a.jpg"):
+    store.put(path, source, len(CONTENT), hashlib.sha256(CONTENT).hexdigest(), "image/jpeg")
+
+
+@pytest.mark.parametrize(
+    ("kind", "error"),
+    [
+        ("throttle", Throttled),
+        ("unavailable", Throttled),
+        ("error", Unavailable),
+        ("gateway", Unavailable),
+        ("reset", Unavailable),
+        ("unauthorized", TokenRejected),
+        ("forbidden", TokenRejected),
+        ("timeout", TryLater),
+    ],
+)
+@pytest.mark.parametrize("method", ["resource=file", "append", "flush", "HEAD"])
+def test_a_fault_at_any_step_is_told_and_the_next_upload_repairs_it(
+    sandbox, source, kind, error, method
+):
+    """A flush that answered 500 may have happened: doing it again must be harmless."""
+    store = a_store(sandbox.onelake_url)
+    put(store, source)
+    skip = {"resource=file": 0, "append": 1, "flush": 2, "HEAD": 3}[method]
+    rule = Fault.parse({"where": "onelake", "kind": kind, "count": 1, "path": "/Files/"})
+    original = sandbox.plan.choose
+    seen = 0
+
+    def later(where, path, now):
+        nonlocal seen
+        if where == "onelake" and "/Files/" in path:
+            seen += 1
+            if seen <= skip:
+                return None
+        return original(where, path, now)
+
+    sandbox.plan.add(rule, time.time())
+    sandbox.plan.choose = later
+    try:
+        with pytest.raises(error) as raised:
+            put(store, source)
+    finally:
+        del sandbox.plan.choose
+
+    put(store, source)
+    assert raised.value.host == "127.0.0.1"
+    store.close()
+
+
+def test_retry_after_is_passed_on(sandbox, source):
+    sandbox.plan.add(
+        Fault.parse({"where": "onelake", "kind": "throttle", "seconds": 9, "count": 1}), time.time()
+    )
+
+    with pytest.raises(Throttled) as raised:
+        put(a_store(sandbox.onelake_url), source)
+
+    assert raised.value.retry_after == 9
+
+
+def test_silence_has_an_end(source):
+    with socket.socket() as mute:
+        mute.bind(("127.0.0.1", 0))
+        mute.listen()
+        store = a_store(f"http://127.0.0.1:{mute.getsockname()[1]}", read_seconds=0.2)
+
+        with pytest.raises(Unavailable):
+            put(store, source)
+
+
+def test_failures_open_the_shared_circuit(source):
+    gates = MemoryGates(time.monotonic)
+    store = a_store("http://127.0.0.1:1", gates)
+
+    for _ in range(5):
+        with pytest.raises(Unavailable):
+            put(store, source)
+
+    with pytest.raises(CircuitOpen):
+        put(store, source)
+
+
+def test_uploaded_bytes_are_counted(sandbox, source):
+    metrics = RecordedMetrics()
+
+    put(a_store(sandbox.onelake_url, metrics=metrics), source)
+
+    assert metrics.values["media_bytes", ("upload",)] == len(CONTENT)
+
+
+def test_the_hash_stands_beside_the_file(sandbox, source):
+    store = a_store(sandbox.onelake_url)
+
+    put(store, source)
+
+    file = store._service().get_file_client("faulty", "lh/Files/claimx/1/media/2_a.jpg")
+    found = file.get_file_properties()
+    assert found.metadata["sha256"] == hashlib.sha256(CONTENT).hexdigest()
+
+
+def test_a_folder_that_cannot_be_written_is_unavailable(tmp_path, source):
+    (tmp_path / "1").write_text("a file where a folder should be")
+
+    with pytest.raises(Unavailable):
+        put(FolderStore(tmp_path), source)
+
+
+@pytest.mark.parametrize(
+    ("root", "parts"),
+    [
+        (ROOT, ("faulty", "lh/Files/claimx")),
+        ("abfss://a%20b@h/c%20d/", ("a b", "c d")),
+        ("abfss://ws@h", ("ws", "")),
+    ],
+)
+def test_a_root_names_file_system_and_folder(root, parts):
+    assert split_root(root) == parts
+
+
+@pytest.mark.parametrize("root", ["https://h/x", "abfss://h/x", "s3://a@b/c"])
+def test_another_root_is_refused_in_words(root):
+    with pytest.raises(ValueError, match="abfss://"):
+        make_store(root, ONELAKE, object, MemoryGates(time.monotonic), RecordedMetrics())
+
+
+def test_a_path_without_a_scheme_is_a_folder(tmp_path, source):
+    store = make_store(
+        str(tmp_path / "m"), ONELAKE, object, MemoryGates(time.monotonic), RecordedMetrics()
+    )
+
+    put(store, source)
+
+    assert Path(tmp_path / "m/1/media/2_a.jpg").read_bytes() == CONTENT
+
+
+# credentials
+
+
+class Identity:
+    """An identity whose cache hands out *tokens* in turn, by (text, seconds left)."""
+
+    made = 0
+
+    def __init__(self, tokens, now):
+        self.tokens = tokens
+        self.now = now
+        self.closed = False
+
+    def get_token(self, *_scopes, **_options):
+        text, left = self.tokens.pop(0)
+        return AccessToken(text, int(self.now() + left))
+
+    def close(self):
+        self.closed = True
+
+
+def test_static_credentials_are_for_loopback_alone():
+    local = Credentials(["http://127.0.0.1:1", "http://localhost:2", ""])
+    mixed = Credentials(["http://127.0.0.1:1", ONELAKE], make=lambda: Identity([], time.time))
+
+    assert isinstance(local.token_credential(), StaticToken)
+    assert isinstance(local.storage_credential("http://127.0.0.1:1"), AzureNamedKeyCredential)
+    assert isinstance(mixed.token_credential(), Identity)
+    assert mixed.storage_credential(ONELAKE) is mixed.token_credential()
+    with pytest.raises(TokenRejected):
+        local.storage_credential(ONELAKE)
+
+
+def test_no_endpoint_at_all_is_not_loopback():
+    assert not Credentials([]).all_loopback
+    assert not Credentials(["", ""]).all_loopback
+
+
+def test_a_token_handed_out_has_ten_minutes_left():
+    now = [1000.0]
+    tokens = [("one", 3600), ("stale", 400), ("two", 3600)]
+    made = []
+
+    def make():
+        made.append(Identity(tokens, lambda: now[0]))
+        return made[-1]
+
+    credentials = Credentials([ONELAKE], now=lambda: now[0], make=make)
+
+    assert credentials.token() == "one"
+    now[0] += 2900
+    assert credentials.token() == "one"
+    now[0] += 200
+    assert credentials.token() == "two"
+    assert made[0].closed
+    assert len(made) == 2
+
+
+def test_an_identity_that_gives_no_token_is_waited_for():
+    class Broken(Identity):
+        def get_token(self, *_scopes, **_options):
+            raise ClientAuthenticationError("no")
+
+    credentials = Credentials([ONELAKE], make=lambda: Broken([], time.time))
+
+    with pytest.raises(TokenRejected):
+        credentials.storage_options(ONELAKE)
+
+
+def test_options_for_deltalake_differ_by_endpoint_alone():
+    credentials = Credentials([ONELAKE], make=lambda: Identity([("tok", 3600)], time.time))
+    loopback = Credentials(["http://127.0.0.1:9"])
+
+    assert credentials.storage_options(ONELAKE) == {
+        "azure_storage_account_name": "onelake",
+        "bearer_token": "tok",
+        "use_fabric_endpoint": "true",
+    }
+    local = loopback.storage_options("http://127.0.0.1:9/")
+    assert local["azure_storage_endpoint"] == "http://127.0.0.1:9"
+    assert local["allow_http"] == "true"
+    assert "bearer_token" not in local
+
+
+@pytest.mark.parametrize(
+    ("url", "expected"),
+    [
+        ("http://127.0.0.1:1", True),
+        ("http://127.9.9.9", True),
+        ("http://[::1]:1", True),
+        ("http://LOCALHOST", True),
+        ("http://localhost.evil.example", False),
+        ("http://127.0.0.1.evil.example", False),
+        ("http://2130706433", False),
+        ("http://10.0.0.1", False),
+        ("nonsense", False),
+        ("http://[", False),
+    ],
+)
+def test_loopback_is_told_without_a_look_up(url, expected):
+    assert on_loopback(url) is expected
+
+
+def test_the_refused_class_is_for_requests_that_can_never_pass():
+    from azure.core.exceptions import HttpResponseError
+
+    from claimx.adapters.blob_errors import translated
+
+    class Response:
+        status_code = 400
+        reason = "Bad"
+        headers = None
+
+    assert isinstance(translated(HttpResponseError(response=Response()), "h"), Refused)

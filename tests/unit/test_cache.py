@@ -1,0 +1,195 @@
+"""The media cache on disk."""
+
+import hashlib
+import os
+import threading
+from pathlib import Path
+
+import pytest
+
+from claimx.adapters.cache import DiskCache
+from claimx.domain.errors import DiskFull
+
+
+@pytest.fixture
+def clock():
+    return [1_000_000.0]
+
+
+@pytest.fixture
+def cache(tmp_path, clock):
+    return DiskCache(tmp_path / "cache", 1000, spare_bytes=0, now=lambda: clock[0])
+
+
+def put(cache, media_id, content=b"content"):
+    incoming = cache.begin(len(content))
+    incoming.write(content)
+    return incoming.keep(media_id)
+
+
+def files(cache):
+    return sorted(path.name for path in Path(cache.root).iterdir() if path.name != ".node")
+
+
+def age(cache, name, seconds, clock):
+    os.utime(cache.root / name, (clock[0] - seconds, clock[0] - seconds))
+
+
+def test_one_folder_is_one_node(cache, tmp_path):
+    again = DiskCache(tmp_path / "cache", 1000)
+    other = DiskCache(tmp_path / "other", 1000)
+
+    assert again.node == cache.node
+    assert other.node != cache.node
+
+
+def test_racing_processes_agree_on_the_node(tmp_path):
+    found = []
+    threads = [
+        threading.Thread(target=lambda: found.append(DiskCache(tmp_path / "c", 1).node))
+        for _ in range(8)
+    ]
+
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+
+    assert len(found) == 8
+    assert len(set(found)) == 1
+
+
+def test_a_node_file_cut_short_by_a_crash_is_replaced(tmp_path):
+    (tmp_path / ".node").write_text("")
+
+    cache = DiskCache(tmp_path, 1)
+
+    assert len(cache.node) == 32
+    assert DiskCache(tmp_path, 1).node == cache.node
+
+
+def test_a_kept_file_is_there_in_full(cache):
+    name = put(cache, "99")
+
+    assert cache.path(name).read_bytes() == b"content"
+    assert cache.holds(name, 7)
+    assert not cache.holds(name, 8)
+    assert files(cache) == [name]
+
+
+def test_length_and_hash_are_counted_while_it_is_written(cache):
+    incoming = cache.begin()
+
+    for piece in (b"a", b"", b"bc"):
+        incoming.write(piece)
+
+    assert incoming.length == 3
+    assert incoming.sha256 == hashlib.sha256(b"abc").hexdigest()
+    incoming.discard()
+    assert files(cache) == []
+
+
+def test_other_contents_of_one_media_are_another_file(cache):
+    """So nobody's file changes under an upload that reads it."""
+    assert put(cache, "99", b"one") != put(cache, "99", b"two")
+    assert len(files(cache)) == 2
+
+
+@pytest.mark.parametrize(
+    "media_id", ["../../etc/passwd", "a/b", "", ".node", "x" * 500, "\0", "ä", "..", "99"]
+)
+def test_a_hostile_id_stays_inside(cache, media_id):
+    name = put(cache, media_id)
+
+    assert cache.path(name).parent == cache.root
+    (entry,) = cache.entries(10)
+    assert entry.name == name
+    assert entry.media_id in {media_id, None}
+    assert (entry.media_id is None) == (media_id == "" or len(media_id) > 120)
+
+
+@pytest.mark.parametrize("name", ["../x", ".node", "/etc/passwd", "", "a", "i1.zz", "i1\n.0"])
+def test_a_foreign_name_is_refused(cache, name):
+    with pytest.raises(ValueError, match="not the name"):
+        cache.path(name)
+    assert not cache.holds(name, 0)
+
+
+def test_the_quota_holds_for_what_is_announced_and_for_what_comes(cache):
+    put(cache, "1", b"x" * 600)
+
+    with pytest.raises(DiskFull, match="CLAIMX_CACHE_MAX_BYTES"):
+        cache.begin(500)
+    incoming = cache.begin(0)
+    incoming.write(b"x" * 400)
+    with pytest.raises(DiskFull):
+        incoming.write(b"x")
+    incoming.discard()
+
+    cache.begin(400).discard()
+
+
+def test_what_is_removed_makes_room(cache):
+    name = put(cache, "1", b"x" * 900)
+
+    cache.remove(name)
+    cache.remove(name)
+
+    put(cache, "2", b"x" * 1000)
+
+
+def test_another_processs_files_count_once_they_are_recounted(cache, tmp_path, clock):
+    other = DiskCache(tmp_path / "cache", 1000, spare_bytes=0, now=lambda: clock[0])
+    cache.begin(1).discard()
+    put(other, "1", b"x" * 900)
+
+    clock[0] += 31
+
+    with pytest.raises(DiskFull):
+        cache.begin(200)
+
+
+def test_a_disk_that_is_nearly_full_is_left_alone(tmp_path):
+    cache = DiskCache(tmp_path, 1 << 60, spare_bytes=1 << 60)
+
+    with pytest.raises(DiskFull, match="disk"):
+        cache.begin(1)
+
+
+def test_old_files_are_swept_half_written_ones_too(cache, clock):
+    old, young = put(cache, "1"), put(cache, "2")
+    incoming = cache.begin(10)
+    incoming.write(b"half")
+    part = next(name for name in files(cache) if name.endswith(".part"))
+    for name in (old, part):
+        age(cache, name, 100, clock)
+    age(cache, young, 5, clock)
+
+    assert cache.sweep(50) == 2
+
+    assert files(cache) == [young]
+
+
+def test_sweeping_leaves_strangers_and_the_node_alone(cache, clock):
+    stranger = cache.root / "notes.txt"
+    stranger.write_text("mine")
+    age(cache, "notes.txt", 1e6, clock)
+    age(cache, ".node", 1e6, clock)
+
+    assert cache.sweep(50) == 0
+    assert stranger.exists()
+
+
+def test_entries_are_listed_oldest_first(cache, clock):
+    names = {seconds: put(cache, str(seconds)) for seconds in (10, 30, 20)}
+    for seconds, name in names.items():
+        age(cache, name, seconds, clock)
+
+    assert [entry.media_id for entry in cache.entries(2, 15)] == ["30", "20"]
+
+
+def test_files_are_for_their_owner_alone(cache):
+    name = put(cache, "1")
+
+    assert cache.path(name).stat().st_mode & 0o077 == 0
+    assert cache.root.stat().st_mode & 0o077 == 0

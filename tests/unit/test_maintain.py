@@ -1,0 +1,75 @@
+from __future__ import annotations
+
+import pytest
+
+from claimx.adapters.memory.gates import MemoryGates
+from claimx.domain.tables import MEDIA, TABLES, TASKS
+from claimx.services.maintain import maintain_lake
+
+
+class CountingLake:
+    """Notes what it was asked to look after; *then* happens after each table."""
+
+    def __init__(self) -> None:
+        self.asked: list[tuple[str, bool]] = []
+        self.then = lambda: None
+
+    def maintain(self, table, *, full=False):
+        self.asked.append((table.name, full))
+        self.then()
+        return f"{table.name} done"
+
+
+@pytest.fixture
+def gates():
+    return MemoryGates(lambda: 0.0)
+
+
+def test_every_table_is_looked_after_and_the_lease_given_back(gates):
+    lake = CountingLake()
+
+    done = maintain_lake(lake, gates, "me")
+
+    assert done == {name: f"{name} done" for name in TABLES}
+    assert gates.lock("maintenance", "other", 1.0) is not None
+
+
+def test_only_one_maintains_at_a_time(gates):
+    lake = CountingLake()
+    gates.lock("maintenance", "other", 60.0)
+
+    assert maintain_lake(lake, gates, "me") == {}
+    assert lake.asked == []
+
+
+def test_who_lost_the_lease_stops(gates):
+    lake = CountingLake()
+
+    def stolen() -> None:
+        gates.unlock("maintenance", "me")
+        gates.lock("maintenance", "other", 60.0)
+
+    lake.then = stolen
+
+    assert list(maintain_lake(lake, gates, "me", (MEDIA, TASKS))) == [MEDIA.name]
+
+
+def test_the_lease_is_given_back_when_something_breaks(gates):
+    lake = CountingLake()
+
+    def broken() -> None:
+        raise RuntimeError
+
+    lake.then = broken
+
+    with pytest.raises(RuntimeError):
+        maintain_lake(lake, gates, "me")
+    assert gates.lock("maintenance", "other", 1.0) is not None
+
+
+def test_full_upkeep_is_handed_on(gates):
+    lake = CountingLake()
+
+    maintain_lake(lake, gates, "me", (MEDIA,), full=True)
+
+    assert lake.asked == [(MEDIA.name, True)]

@@ -1,0 +1,165 @@
+"""Kinds of files, extensions, and pages that are no files (domain page, sections 3 and 6)."""
+
+import io
+import zipfile
+
+import pytest
+
+from claimx.domain.errors import LinkExpired, NotAllowed
+from claimx.domain.media import Rules, declared_extension
+from claimx.settings import DEFAULT_EXTENSIONS
+
+RULES = Rules.of(DEFAULT_EXTENSIONS)
+JPEG = b"\xff\xd8\xff\xe0\x00\x10JFIF\x00"
+PNG = b"\x89PNG\r\n\x1a\n\x00\x00"
+OLE = b"\xd0\xcf\x11\xe0\xa1\xb1\x1a\xe1" + bytes(16)
+LOG_IN = (
+    b"\xef\xbb\xbf \n<!-- gate --><!DOCTYPE html><html><head><title>Sign in</title></head>"
+    b'<body><form action="/x"><input name="u"><input type="password" name="p"></form></body></html>'
+)
+REPORT = b"<!doctype html><html><body><h1>Report</h1><p>Log in the hallway.</p></body></html>"
+
+
+def ftyp(brand: bytes, *compatible: bytes) -> bytes:
+    body = brand + bytes(4) + b"".join(compatible)
+    return (8 + len(body)).to_bytes(4, "big") + b"ftyp" + body + bytes(8) + b"mdat"
+
+
+def archive(*names: str) -> bytes:
+    out = io.BytesIO()
+    with zipfile.ZipFile(out, "w") as file:
+        for name in names:
+            file.writestr(name, "x")
+    return out.getvalue()
+
+
+@pytest.mark.parametrize(
+    ("name", "url", "extension"),
+    [
+        ("Roof.JPG", "https://h/x.png?file=y.pdf", "jpg"),
+        ("Roof.jpg ", "https://h/x", "jpg"),
+        ("Roof", "https://h/a/x.png?file=y.pdf", "png"),
+        (None, "https://h/a/x%2Epng", "png"),
+        (None, "https://h/get.php?file=y.pdf", "pdf"),
+        (None, "https://h/get?name=n.txt&filename=f.csv&file=y.pdf", "csv"),
+        (None, "https://h/get?FileName=f.csv", "csv"),
+        (None, "https://h/get?expires=3.pdf", ""),
+        ("Scan 12.03", "https://h/x", ""),
+        ("Taken at St. Mary's church", "https://h/x", ""),
+        ("", "https://h.com", ""),
+    ],
+)
+def test_the_extension_is_looked_for_in_order(name, url, extension):
+    assert declared_extension(name, url) == extension
+
+
+@pytest.mark.parametrize(
+    ("name", "url"),
+    [("setup.exe", "https://h/x.jpg"), (None, "https://h/x.svg"), (None, "https://h/?file=a.zip")],
+)
+def test_a_declared_kind_that_is_not_taken_in_is_refused_before_the_download(name, url):
+    with pytest.raises(NotAllowed):
+        RULES.declared(name, url)
+
+
+@pytest.mark.parametrize(
+    ("head", "declared", "content_type", "extension"),
+    [
+        (JPEG, "jpg", "image/jpeg", "jpg"),
+        (JPEG, "jpeg", "image/jpeg", "jpeg"),
+        (JPEG, "", "image/jpeg", "jpg"),
+        (PNG, "jpg", "image/png", "png"),
+        (b"GIF89a", "gif", "image/gif", "gif"),
+        (b"II*\x00", "tiff", "image/tiff", "tiff"),
+        (b"MM\x00*", "tif", "image/tiff", "tif"),
+        (b"RIFF\x10\x00\x00\x00WEBPVP8 ", "webp", "image/webp", "webp"),
+        (b"BM" + bytes(30), "bmp", "image/bmp", "bmp"),
+        (ftyp(b"heic", b"mif1"), "heic", "image/heic", "heic"),
+        (ftyp(b"isom", b"mp42"), "mp4", "video/mp4", "mp4"),
+        (ftyp(b"qt  "), "mov", "video/quicktime", "mov"),
+        (ftyp(b"qt  "), "mp4", "video/mp4", "mp4"),
+        (bytes(4) + b"moov" + bytes(20), "mov", "video/quicktime", "mov"),
+        (b"%PDF-1.7\n", "pdf", "application/pdf", "pdf"),
+        (b"\x00rubbish\x00%PDF-1.4", "pdf", "application/pdf", "pdf"),
+        (OLE, "doc", "application/msword", "doc"),
+        (OLE, "xls", "application/vnd.ms-excel", "xls"),
+        (b"{\\rtf1 x}", "doc", "application/msword", "doc"),
+        (archive("[Content_Types].xml", "word/document.xml"), "docx", None, "docx"),
+        (archive("[Content_Types].xml", "xl/workbook.xml"), "docx", None, "xlsx"),
+        (archive("XACTDOC.ZIPXML"), "esx", "application/x-esx", "esx"),
+        (archive("any.bin"), "esx", "application/x-esx", "esx"),
+        (b"plain words", "txt", "text/plain", "txt"),
+        (b"a,b\n1,2", "csv", "text/csv", "csv"),
+        ("größe".encode("latin-1"), "txt", "text/plain", "txt"),
+        ("größe".encode("utf-16"), "txt", "text/plain", "txt"),
+        ("größe".encode()[:-2], "txt", "text/plain", "txt"),
+        (b'{"a": 1}', "json", "application/json", "json"),
+        (b"[draft] words", "txt", "text/plain", "txt"),
+        (b'<?xml version="1.0"?><estimate/>', "xml", "application/xml", "xml"),
+        (b"<table><tr/></table>", "xml", "application/xml", "xml"),
+        (b"MZ,a csv that begins so", "csv", "text/csv", "csv"),
+        (b"just words", "jpg", "text/plain", "txt"),
+        (REPORT, "html", "text/html", "html"),
+        (b"<p>a fragment</p>", "htm", "text/html", "htm"),
+    ],
+)
+def test_bytes_say_what_a_file_is(head, declared, content_type, extension):
+    found = RULES.check(head, declared, None)
+
+    assert found.extension == extension
+    if content_type is not None:
+        assert found.content_type == content_type
+
+
+@pytest.mark.parametrize(
+    ("declared", "header", "content_type"),
+    [("txt", None, "text/plain"), ("", "image/png", "image/png"), ("jpg", "x/y", "image/jpeg")],
+)
+def test_a_file_of_no_bytes_is_what_it_is_called(declared, header, content_type):
+    assert RULES.check(b"", declared, header).content_type == content_type
+
+
+@pytest.mark.parametrize("declared", ["jpg", "", "pdf", "json", "txt"])
+@pytest.mark.parametrize("page", [REPORT, LOG_IN, b"<script>location='/login'</script>"])
+def test_a_page_instead_of_a_file_means_that_the_link_is_over(declared, page):
+    with pytest.raises(LinkExpired):
+        RULES.check(page, declared, "image/jpeg")
+
+
+@pytest.mark.parametrize("encoding", ["utf-8", "utf-16"])
+def test_a_log_in_form_is_refused_under_any_name(encoding):
+    with pytest.raises(LinkExpired):
+        RULES.check(LOG_IN.decode("utf-8-sig").encode(encoding), "html", "text/html")
+
+
+def test_a_log_in_form_without_a_password_yet_is_known_by_its_form():
+    page = b'<html><body><form method="post" action="/auth/login"><input name="user"></form>'
+
+    with pytest.raises(LinkExpired):
+        RULES.check(page, "html", None)
+
+
+def test_html_that_only_its_content_type_announces_is_no_file():
+    with pytest.raises(LinkExpired):
+        RULES.check(REPORT, "", "text/html; charset=utf-8")
+
+
+@pytest.mark.parametrize(
+    "head",
+    [b"MZ\x90\x00\x03", b"\x7fELF\x02", b"\x1f\x8b\x08\x00", b"#!/bin/sh\n", bytes(range(256))],
+)
+def test_a_kind_that_is_not_taken_in_is_refused_whatever_its_name(head):
+    with pytest.raises(NotAllowed):
+        RULES.check(head, "jpg", "image/jpeg")
+
+
+def test_an_allowed_kind_is_one_that_the_setting_lists():
+    with pytest.raises(NotAllowed, match="image/png"):
+        Rules.of(["jpg"]).check(PNG, "jpg", None)
+
+
+def test_a_page_of_many_comments_is_judged_at_once():
+    """A pattern that backtracks would take minutes for this."""
+    found = RULES.check(b"<!-- x -->" * 20_000 + b"<estimate/>", "xml", None)
+
+    assert found.content_type == "application/xml"
