@@ -14,7 +14,8 @@ transport.install()  # a worker outlives items that are no messages
 broker_url = broker_url_of(settings)
 broker_connection_retry_on_startup = True  # Redis may come up after us
 broker_connection_max_retries = None  # a worker without its broker waits; the log says so
-broker_pool_limit = 4  # hosts with few connections (Heroku's plans) run many processes
+broker_pool_acquire_timeout = 10  # unset, a thread waits for ever for a connection
+broker_pool_limit = 8  # hosts with few connections (Heroku's plans) run many processes
 broker_transport_options = {
     "visibility_timeout": 900,  # > time limit, or a running chunk is handed out twice
     "unacked_restore_interval": 5,  # defaults sweep every 100 s: a killed worker's hint waits
@@ -73,7 +74,6 @@ worker_concurrency = 4  # one long download must not hold up the redriver and th
 worker_prefetch_multiplier = 1  # a hoarding worker starves its neighbours
 worker_max_tasks_per_child = 5000  # bounds whatever a library leaks
 worker_soft_shutdown_timeout = 20  # hosts kill after 30 s; needs REMAP_SIGTERM=SIGQUIT (Procfile)
-worker_enable_soft_shutdown_on_idle = True
 worker_cancel_long_running_tasks_on_connection_loss = True  # the hint is handed out anew
 worker_send_task_events = True  # Flower's view; a chunk is one task, so the price is small
 worker_hijack_root_logger = False  # claimx.telemetry.logs formats Celery's lines too

@@ -97,12 +97,22 @@ class DataLakeStore:
             self._client = None
 
     def _put(self, path: str, file: BinaryIO, length: int, sha256: str, content_type: str) -> None:
+        """
+        Create, append, flush, verify; each step conditional on nobody else's between.
+
+        An upload that was overtaken (its lease was lost) therefore fails, instead of emptying a
+        file that its successor has completed and recorded.
+        """
+        from azure.core import MatchConditions
         from azure.storage.filedatalake import ContentSettings
 
         if os.fstat(file.fileno()).st_size != length:
             raise FileNotFoundError(f"{Path(file.name).name} is no longer what was downloaded")
         target = self._service().get_file_client(self._file_system, path)
-        self._create(target, content_type, sha256)
+        kept = ContentSettings(content_type=content_type)
+        tag = self._create(target, kept, length, sha256)
+        if tag is None:
+            return
         seen = hashlib.sha256()
         offset = 0
         while chunk := file.read(self._chunk):
@@ -113,28 +123,40 @@ class DataLakeStore:
         if offset != length or seen.hexdigest() != sha256:
             raise FileNotFoundError(f"{Path(file.name).name} is no longer what was downloaded")
         if length:  # an empty file is complete once it is created
-            kept = ContentSettings(content_type=content_type)
-            target.flush_data(length, content_settings=kept)
+            target.flush_data(
+                length,
+                content_settings=kept,
+                etag=tag,
+                match_condition=MatchConditions.IfNotModified,
+            )
         self._verify(target, length, sha256)
 
-    def _create(self, target: Any, content_type: str, sha256: str) -> None:
-        """Create the empty file, replacing whatever is there."""
-        from azure.core.exceptions import ResourceNotFoundError
-        from azure.storage.filedatalake import ContentSettings
+    def _create(self, target: Any, kept: Any, length: int, sha256: str) -> str | None:
+        """Create the file, empty, and return its tag; None when it is there already, complete."""
+        from azure.core import MatchConditions
+        from azure.core.exceptions import (
+            ResourceExistsError,
+            ResourceModifiedError,
+            ResourceNotFoundError,
+        )
 
-        def create() -> None:
-            target.create_file(
-                content_settings=ContentSettings(content_type=content_type),
-                metadata={_HASH: sha256},
-            )
+        def create(**condition: Any) -> str:
+            metadata = {_HASH: sha256}
+            created = target.create_file(content_settings=kept, metadata=metadata, **condition)
+            return str(created["etag"])
 
         try:
-            create()
+            return create(match_condition=MatchConditions.IfMissing)
         except ResourceNotFoundError:
             if not on_loopback(self._endpoint):
                 raise
             self._create_file_system()
-            create()
+            return create(match_condition=MatchConditions.IfMissing)
+        except (ResourceExistsError, ResourceModifiedError):
+            there = target.get_file_properties()
+            if there.size == length and (there.metadata or {}).get(_HASH) == sha256:
+                return None  # an earlier try got this far
+            return create(etag=there.etag, match_condition=MatchConditions.IfNotModified)
 
     def _create_file_system(self) -> None:
         """Make the file system of a stand-in; in production it is the workspace, and must exist."""

@@ -78,7 +78,9 @@ def take_status(runtime: Runtime) -> Status:
         stream_pending=census.stream_pending,
         circuits=runtime.gates.circuits(),
         processes=processes,
-        problems=_problems(missing, processes, sum(census.active.values()), runtime.limits.max_in_flight),
+        problems=_problems(
+            missing, processes, sum(census.active.values()), runtime.limits.max_in_flight
+        ),
     )
 
 

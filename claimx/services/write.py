@@ -33,6 +33,7 @@ KNOWN_SECONDS = 24 * 3600.0
 BUFFERED_BATCHES = 5  # no more is read once so many batches wait
 MAX_FAILURES = 3  # then a record waits in the ledger and makes room
 _CHUNK = 500
+_READS = 50  # at a step: then leases are looked after again
 _IDLE_SECONDS = 1.0
 _BACK_OFF_SECONDS = 1.0
 _MAX_BACK_OFF_SECONDS = 30.0
@@ -131,15 +132,17 @@ class LakeWriter:
         return again or (self._batch.due and self._retry_at is None)
 
     def _fill(self) -> None:
-        """Read until a batch is due, its time is up or the buffer is full; waits only once."""
+        """Read what there is, until the batch is old enough or the buffer full; waits only once."""
         if self._rows_held() >= self._max_rows:
             self._sleep(min(_IDLE_SECONDS, self._wait_seconds()))
             return
         block = 0.0 if self._due else min(_IDLE_SECONDS, self._wait_seconds())
-        while self._read(block) and self._rows_held() < self._max_rows:
+        for _ in range(_READS):
+            if not self._read(block) or self._rows_held() >= self._max_rows:
+                return
             if self._batch.seconds_left <= 0:
                 return
-            block = 0.0  # a backlog makes one great flush cheaper than many small ones
+            block = 0.0  # of a backlog one great flush is cheaper than many small ones
 
     def _wait_seconds(self) -> float:
         left = self._batch.seconds_left

@@ -27,6 +27,10 @@ _QUIET = {
     "urllib3": "WARNING",
     "aiohttp.access": "WARNING",
     "redbeat": "WARNING",
+    # a line for each hint and tick says nothing that the stages' own lines do not
+    "celery.worker.strategy": "WARNING",
+    "celery.app.trace": "WARNING",
+    "celery.beat": "WARNING",
 }
 
 

@@ -1,13 +1,15 @@
-"""What every lake promises (domain page, section 4), for the one in memory and the real one."""
+"""What every lake promises (domain page, section 4): in memory, in folders, in OneLake."""
 
 from __future__ import annotations
 
 from pathlib import Path
 from typing import ClassVar
+from uuid import uuid4
 
 import pytest
 
-from claimx.adapters.lake import DeltaLake
+from claimx.adapters.credentials import Credentials
+from claimx.adapters.lake import DeltaLake, make_lake
 from claimx.adapters.memory.lake import MemoryLake
 from claimx.domain.changes import Change, Source
 from claimx.domain.tables import (
@@ -20,6 +22,8 @@ from claimx.domain.tables import (
     TASKS,
     Table,
 )
+from claimx.sandbox.server import Sandbox
+from claimx.sandbox.world import World
 
 SECOND = 1_000_000
 T0 = 1_790_000_000 * SECOND
@@ -30,11 +34,25 @@ def paths_below(folder: Path) -> dict[str, str]:
     return {name: str(folder / name) for name in TABLES}
 
 
-@pytest.fixture(params=["memory", "delta"])
+@pytest.fixture(scope="module")
+def onelake(tmp_path_factory):
+    with Sandbox(World(3, 100, T0 / SECOND), tmp_path_factory.mktemp("sandbox")) as sandbox:
+        yield sandbox
+
+
+@pytest.fixture(params=["memory", "delta", "onelake"])
 def lake(request, tmp_path):
-    if request.param == "memory":
-        return MemoryLake()
-    return DeltaLake(paths_below(tmp_path), sleep=lambda _: None, chance=lambda: 0.0)
+    match request.param:
+        case "memory":
+            return MemoryLake()
+        case "delta":
+            return DeltaLake(paths_below(tmp_path), sleep=lambda _: None, chance=lambda: 0.0)
+        case _:
+            endpoint = request.getfixturevalue("onelake").onelake_url
+            # a file system of its own for each test, which is not there yet
+            root = f"abfss://{uuid4().hex}@onelake.dfs.fabric.microsoft.com/lh/Tables"
+            paths = {name: f"{root}/{name}" for name in TABLES}
+            return make_lake(paths, endpoint, Credentials([endpoint]))
 
 
 def answer(table: Table, at: int, event: str = "e1", time: int = 0, **values) -> Change:

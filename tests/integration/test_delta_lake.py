@@ -444,7 +444,6 @@ class TestUpkeep:
     def test_vacuum_removes_replaced_files_and_leaves_the_names_alone(
         self, tmp_path, monkeypatch, full
     ):
-        monkeypatch.setattr(upkeep, "RETENTION_HOURS", 0)
         monkeypatch.setattr(upkeep, "FULL_RETENTION_HOURS", 0)
         folder = tmp_path / PROJECTS.name
         lake = lake_in(tmp_path)

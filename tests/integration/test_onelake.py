@@ -6,8 +6,9 @@ import time
 from pathlib import Path
 
 import pytest
+from azure.core import MatchConditions
 from azure.core.credentials import AccessToken, AzureNamedKeyCredential
-from azure.core.exceptions import ClientAuthenticationError
+from azure.core.exceptions import ClientAuthenticationError, HttpResponseError
 
 from claimx.adapters.blob_folder import FolderStore
 from claimx.adapters.credentials import Credentials, StaticToken, on_loopback
@@ -82,14 +83,15 @@ def put(store, source, path="1/media/2_a.jpg"):
         ("timeout", TryLater),
     ],
 )
-@pytest.mark.parametrize("method", ["resource=file", "append", "flush", "HEAD"])
+@pytest.mark.parametrize("method", ["create", "append", "flush", "verify"])
 def test_a_fault_at_any_step_is_told_and_the_next_upload_repairs_it(
     sandbox, source, kind, error, method
 ):
     """A flush that answered 500 may have happened: doing it again must be harmless."""
     store = a_store(sandbox.onelake_url)
-    put(store, source)
-    skip = {"resource=file": 0, "append": 1, "flush": 2, "HEAD": 3}[method]
+    put(store, source, "1/media/1_warm.jpg")
+    path = f"1/media/{kind}_{method}.jpg"
+    skip = {"create": 0, "append": 1, "flush": 2, "verify": 3}[method]
     rule = Fault.parse({"where": "onelake", "kind": kind, "count": 1, "path": "/Files/"})
     original = sandbox.plan.choose
     seen = 0
@@ -106,11 +108,13 @@ def test_a_fault_at_any_step_is_told_and_the_next_upload_repairs_it(
     sandbox.plan.choose = later
     try:
         with pytest.raises(error) as raised:
-            put(store, source)
+            put(store, source, path)
     finally:
         del sandbox.plan.choose
 
-    put(store, source)
+    put(store, source, path)
+    file = store._service().get_file_client("faulty", f"lh/Files/claimx/{path}")
+    assert file.download_file().readall() == CONTENT
     assert raised.value.host == "127.0.0.1"
     store.close()
 
@@ -156,13 +160,42 @@ def test_uploaded_bytes_are_counted(sandbox, source):
     assert metrics.values["media_bytes", ("upload",)] == len(CONTENT)
 
 
-def test_the_hash_stands_beside_the_file(sandbox, source):
+def test_an_upload_that_was_overtaken_does_not_spoil_its_successors_file(sandbox, source):
+    """A worker that lost its lease may wake up at any step, and may then die at any other."""
+    store = a_store(sandbox.onelake_url)
+    target = store._service().get_file_client("faulty", "lh/Files/claimx/1/media/7_a.jpg")
+    digest = hashlib.sha256(CONTENT).hexdigest()
+    stale = store._create(target, None, len(CONTENT), digest)
+
+    put(store, source, "1/media/7_a.jpg")
+
+    assert store._create(target, None, len(CONTENT), digest) is None
+    with pytest.raises(HttpResponseError):
+        target.create_file(match_condition=MatchConditions.IfMissing)
+    with pytest.raises(HttpResponseError):
+        target.flush_data(0, etag=stale, match_condition=MatchConditions.IfNotModified)
+    assert target.download_file().readall() == CONTENT
+
+
+def test_an_upload_that_was_cut_off_is_done_again(sandbox, source):
+    store = a_store(sandbox.onelake_url)
+    target = store._service().get_file_client("faulty", "lh/Files/claimx/1/media/8_a.jpg")
+    store._create(target, None, len(CONTENT), hashlib.sha256(CONTENT).hexdigest())
+    target.append_data(b"half", 0, 4)
+
+    put(store, source, "1/media/8_a.jpg")
+
+    assert target.download_file().readall() == CONTENT
+
+
+def test_the_content_type_and_hash_stand_beside_the_file(sandbox, source):
     store = a_store(sandbox.onelake_url)
 
     put(store, source)
 
     file = store._service().get_file_client("faulty", "lh/Files/claimx/1/media/2_a.jpg")
     found = file.get_file_properties()
+    assert found.content_settings.content_type == "image/jpeg"
     assert found.metadata["sha256"] == hashlib.sha256(CONTENT).hexdigest()
 
 
@@ -305,8 +338,6 @@ def test_loopback_is_told_without_a_look_up(url, expected):
 
 
 def test_the_refused_class_is_for_requests_that_can_never_pass():
-    from azure.core.exceptions import HttpResponseError
-
     from claimx.adapters.blob_errors import translated
 
     class Response:

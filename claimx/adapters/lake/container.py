@@ -1,13 +1,13 @@
-"""The lake of a process from plain settings; a stand-in's file system is made when it is missing."""
+"""The lake of a process, from plain values."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping
-from contextlib import suppress
-from urllib.parse import urlsplit
 
 from claimx.adapters.credentials import Credentials, on_loopback
 from claimx.adapters.lake.delta import DeltaLake
+from claimx.adapters.onelake import split_root
+from claimx.domain.errors import Unavailable
 
 
 def make_lake(paths: Mapping[str, str], endpoint: str, credentials: Credentials) -> DeltaLake:
@@ -19,16 +19,18 @@ def make_lake(paths: Mapping[str, str], endpoint: str, credentials: Credentials)
     """
 
     def make_file_system(path: str) -> None:
-        from azure.core.exceptions import ResourceExistsError
+        from azure.core.exceptions import AzureError, ResourceExistsError
         from azure.storage.filedatalake import DataLakeServiceClient
 
-        name = urlsplit(path).username or ""
+        name, _ = split_root(path)
         credential = credentials.storage_credential(endpoint)
-        with (
-            DataLakeServiceClient(endpoint, credential=credential) as service,
-            suppress(ResourceExistsError),  # a process beside this one was faster
-        ):
-            service.create_file_system(name)
+        try:
+            with DataLakeServiceClient(endpoint, credential=credential, retry_total=0) as service:
+                service.create_file_system(name)
+        except ResourceExistsError:
+            return  # a process beside this one was faster
+        except AzureError as error:
+            raise Unavailable(f"file system {name}: {type(error).__name__}") from error
 
     return DeltaLake(
         paths,

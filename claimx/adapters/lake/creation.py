@@ -60,7 +60,9 @@ def _create(handle: Handle, table: Table) -> None:
             )
     except (Conflict, Unavailable) as lost:
         # either another creator was faster, and looking again finds its table, or it never works
-        if not DeltaTable.is_deltatable(handle.path, options):
+        with our_errors(table.name, handle):
+            there = DeltaTable.is_deltatable(handle.path, options)
+        if not there:
             raise Unavailable(f"{table.name}: cannot be created") from lost
 
 

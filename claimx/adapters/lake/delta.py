@@ -38,8 +38,9 @@ class DeltaLake:
     The `Lake` on deltalake.
 
     *paths* maps a table's name to its folder or URI, *storage* gives the options for a URI at the
-    moment of opening it; *make_container* see `Handle`. Never use it in a process that forks later: deltalake's threads do not
-    survive that, so build it in the process that writes or reads.
+    moment of opening it, *make_container* creates what URIs lie in (see `Handle`). Never use it in
+    a process that forks later: deltalake's threads do not survive that, so build it in the process
+    that writes or reads. Threads may share it; they take turns at a table.
     """
 
     def __init__(

@@ -24,7 +24,6 @@ log = structlog.get_logger(__name__)
 SMALL_FILES = 100
 SMALL_BYTES = 32 * 1024 * 1024
 TARGET_BYTES = 128 * 1024 * 1024
-RETENTION_HOURS = 12
 FULL_RETENTION_HOURS = 48  # a file not in the log may belong to a writer that has yet to commit
 _STAGING_SECONDS = 24 * 3600.0
 _TRIES = 3
@@ -122,8 +121,10 @@ def _compact(snapshot: DeltaTable, table: Table) -> int:
 
 
 def _vacuum(snapshot: DeltaTable, *, full: bool) -> int:
+    # without hours the table's own retention counts: our tables have one, others' the usual week
+    ours = "delta.deletedFileRetentionDuration" in snapshot.metadata().configuration
     removed = snapshot.vacuum(
-        FULL_RETENTION_HOURS if full else RETENTION_HOURS,
+        FULL_RETENTION_HOURS if full and ours else None,
         dry_run=False,
         full=full,
         post_commithook_properties=HOOKS,

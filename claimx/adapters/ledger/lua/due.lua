@@ -1,6 +1,7 @@
 -- ARGV: time, limit, stages. Returns {stage, affinity, id, due} a record; pushes what it met.
 -- Records of the stage write go back on the stream instead, unless their entry still waits there.
 local limit = tonumber(ARGV[2])
+local UNREAD = 60 -- seconds until an entry that nobody has read is looked at again
 local met = {}
 for at = 3, #ARGV do
   local found = redis.call('ZRANGEBYSCORE', root .. ':look:' .. ARGV[at], '-inf', now, 'WITHSCORES', 'LIMIT', 0, limit)
@@ -39,12 +40,14 @@ for n = 1, math.min(#met, limit) do
   if not m or (dead and not (stage == 'write' and m[PENDING] == 1)) or (not dead and m[STAGE] ~= stage) then
     look(stage, id, false)
   elseif stage == 'write' then
-    if not waits(m[ENTRY]) then
+    if waits(m[ENTRY]) then
+      look(stage, id, now + UNREAD)
+    else
       unlist(m)
       enlist(id, m)
       save(id, m)
+      look(stage, id, now + GRACE)
     end
-    look(stage, id, now + GRACE)
   else
     look(stage, id, now + GRACE)
     answer[#answer + 1] = stage

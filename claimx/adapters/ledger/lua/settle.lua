@@ -19,6 +19,13 @@ local function later(id, m, state, delay)
   free(m)
 end
 
+local function replaced(id, m, data)
+  if data ~= '' then
+    m[FRESH] = 0
+    redis.call('HSET', record(id), 'd', data)
+  end
+end
+
 local function advance(id, m, history)
   local stage, data, fresh, affinity = ARGV[at], ARGV[at + 1], ARGV[at + 2], ARGV[at + 3]
   local delay = tonumber(ARGV[at + 4])
@@ -53,38 +60,32 @@ while at <= #ARGV do
     else
       at = at + 6 + 6 * tonumber(ARGV[at + 5])
     end
-  elseif letter == 'R' then
+  elseif letter == 'R' or letter == 'W' then
     if ours then
-      local history = noted(m, got[2], 'retried', ARGV[at + 1])
-      later(id, m, 'retrying', tonumber(ARGV[at]))
-      m[SINCE] = 0
-      if m[STATE] ~= 'dead' then
-        count('a:' .. m[STAGE] .. ':' .. m[ATTEMPTS], -1)
-        m[ATTEMPTS] = m[ATTEMPTS] + 1
-        count('a:' .. m[STAGE] .. ':' .. m[ATTEMPTS], 1)
-      end
-      save(id, m, 'h', history)
-    end
-    at = at + 2
-  elseif letter == 'W' then
-    if ours then
-      local history = noted(m, got[2], 'waited', ARGV[at + 1])
-      later(id, m, 'waiting', tonumber(ARGV[at]))
-      if m[SINCE] == 0 then m[SINCE] = now end
-      if ARGV[at + 2] ~= '' then
-        m[FRESH] = 0
-        save(id, m, 'h', history, 'd', ARGV[at + 2])
+      local retried = letter == 'R'
+      local history = noted(m, got[2], retried and 'retried' or 'waited', ARGV[at + 1])
+      later(id, m, retried and 'retrying' or 'waiting', tonumber(ARGV[at]))
+      if not retried then
+        if m[SINCE] == 0 then m[SINCE] = now end
       else
-        save(id, m, 'h', history)
+        m[SINCE] = 0
+        if m[STATE] ~= 'dead' then
+          count('a:' .. m[STAGE] .. ':' .. m[ATTEMPTS], -1)
+          m[ATTEMPTS] = m[ATTEMPTS] + 1
+          count('a:' .. m[STAGE] .. ':' .. m[ATTEMPTS], 1)
+        end
       end
+      replaced(id, m, ARGV[at + 2])
+      save(id, m, 'h', history)
     end
     at = at + 3
   else
     if ours then
-      bury(id, m, got[2], ARGV[at], ARGV[at + 1], ARGV[at + 2], ARGV[at + 3], ARGV[at + 4])
-      at = spawn_all(at + 5, seen_seconds)
+      replaced(id, m, ARGV[at + 4])
+      bury(id, m, got[2], ARGV[at], ARGV[at + 1], ARGV[at + 2], ARGV[at + 3], ARGV[at + 5])
+      at = spawn_all(at + 6, seen_seconds)
     else
-      at = at + 6 + 6 * tonumber(ARGV[at + 5])
+      at = at + 7 + 6 * tonumber(ARGV[at + 6])
     end
   end
   done[#done + 1] = ours and 1 or 0

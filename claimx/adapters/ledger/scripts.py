@@ -1,0 +1,32 @@
+"""The Lua scripts, each behind the part that all of them share."""
+
+from __future__ import annotations
+
+from functools import cache
+from importlib.resources import files
+
+NAMES = (
+    "admit",
+    "census",
+    "claim",
+    "dead_letters",
+    "due",
+    "fail_rows",
+    "find",
+    "finish",
+    "forget_entries",
+    "read_rows",
+    "release",
+    "renew",
+    "requeue",
+    "seen",
+    "settle",
+    "store_page",
+)
+
+
+@cache
+def source_of(name: str) -> str:
+    """Return the text of one of `NAMES`, ready to be loaded."""
+    folder = files(__package__) / "lua"
+    return "\n".join((folder / f"{part}.lua").read_text("utf-8") for part in ("common", name))

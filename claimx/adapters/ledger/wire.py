@@ -1,0 +1,228 @@
+"""
+Records, outcomes and failures as the scripts take and give them.
+
+The in-memory ledger uses the same coding of data, so that both keep the same and give copies.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterable, Iterator
+from typing import Any, TypeAlias
+
+import orjson
+
+from claimx.domain.errors import ErrorCategory, Malformed
+from claimx.domain.ports import DeadOnArrival
+from claimx.domain.records import (
+    Advance,
+    Buried,
+    DeadLetter,
+    Failure,
+    Kind,
+    NewRecord,
+    Outcome,
+    Record,
+    Retried,
+    Stage,
+    State,
+    Waited,
+)
+
+Argument: TypeAlias = bytes | str | int | float
+History: TypeAlias = tuple[dict[str, Any], ...]
+
+FRESH_FILE = 1
+FRESH_LINK = 2
+_MAX_TEXT = 2000  # of an error's message, which may quote what it complains about
+
+
+def encoded(record_id: str, data: dict[str, Any]) -> bytes:
+    """
+    Return *data* as JSON; raises Malformed when it is none.
+
+    What orjson refuses (great integers, lone surrogates) goes through the standard library; the
+    leading blank says that it must come back the same way.
+    """
+    try:
+        return orjson.dumps(data)
+    except TypeError:
+        try:
+            return b" " + json.dumps(data).encode()
+        except (TypeError, ValueError, RecursionError) as error:
+            raise Malformed(f"the data of {record_id} are no JSON: {error}") from error
+
+
+def decoded(raw: bytes, fresh: int = 0) -> dict[str, Any]:
+    """Return the data; *fresh* says that a requeue asks for a new file, or only a new link."""
+    data: dict[str, Any] = json.loads(raw) if raw[:1] == b" " else orjson.loads(raw)
+    return renewed(data, fresh) if fresh else data
+
+
+def renewed(data: dict[str, Any], fresh: int) -> dict[str, Any]:
+    """Return the data of a requeued media file: a new link is asked for, and nothing has failed."""
+    dropped = {"error", "status"} | ({"cached"} if fresh == FRESH_FILE else set())
+    kept = {name: value for name, value in data.items() if name not in dropped}
+    return kept | {"refresh": True, "refreshes": 0}
+
+
+def failure_to_json(failure: Failure) -> bytes:
+    """Return a failure as JSON."""
+    return orjson.dumps(
+        {
+            "category": failure.category.value,
+            "error": failure.error,
+            "message": _cut(failure.message),
+            "stage": failure.stage.value,
+            "at": failure.at,
+            "status": failure.status,
+            "host": failure.host,
+            "reason": _cut(failure.reason),
+        }
+    )
+
+
+def failure_from_json(raw: bytes) -> Failure:
+    """Return the failure; the inverse of `failure_to_json`."""
+    found = orjson.loads(raw)
+    found["category"] = ErrorCategory(found["category"])
+    found["stage"] = Stage(found["stage"])
+    return Failure(**found)
+
+
+def note_of(failure: Failure, delay: float | None = None) -> dict[str, Any]:
+    """Return what the history keeps of a failure: compact, since twenty of them are kept."""
+    note: dict[str, Any] = {"category": failure.category.value, "error": _cut(failure.error)}
+    if failure.status is not None:
+        note["status"] = failure.status
+    if delay is not None:
+        note["delay"] = round(delay, 3)
+    return note
+
+
+def admission_of(kind: Kind, admitted_at: float) -> dict[str, Any]:
+    """Return the first entry of every history, which is not stored."""
+    first = {Kind.PAGE: Stage.INGEST, Kind.EVENT: Stage.ENRICH, Kind.MEDIA: Stage.DOWNLOAD}
+    return {"at": round(admitted_at, 3), "stage": first[kind].value, "what": "admitted"}
+
+
+def outcome_arguments(outcome: Outcome) -> Iterator[Argument]:
+    """Yield one outcome as ``settle`` reads it."""
+    record = outcome.record
+    yield {Advance: "A", Retried: "R", Waited: "W", Buried: "B"}[type(outcome)]
+    yield record.id
+    yield record.stage.value
+    yield record.lease
+    match outcome:
+        case Advance():
+            yield outcome.stage.value
+            yield encoded(record.id, outcome.data)
+            yield outcome.rows
+            yield outcome.affinity
+            yield max(0.0, outcome.delay)
+            yield len(outcome.spawn)
+            yield from new_arguments(outcome.spawn)
+        case Retried() | Waited():
+            yield max(0.0, outcome.delay)
+            yield _members(note_of(outcome.failure, outcome.delay))
+            yield b"" if outcome.data is None else encoded(record.id, outcome.data)
+        case Buried():
+            yield failure_to_json(outcome.failure)
+            yield outcome.failure.category.value
+            yield outcome.failure.error
+            yield _members(note_of(outcome.failure))
+            yield b"" if outcome.data is None else encoded(record.id, outcome.data)
+            yield outcome.rows
+            yield len(outcome.spawn)
+            yield from new_arguments(outcome.spawn)
+
+
+def new_arguments(records: Iterable[NewRecord]) -> Iterator[Argument]:
+    """Yield records to admit as ``settle`` and ``store_page`` read them."""
+    for new in records:
+        yield new.id
+        yield new.kind.value
+        yield new.stage.value
+        yield encoded(new.id, new.data)
+        yield new.trace
+        yield "1" if new.revive else "0"
+
+
+def dead_arguments(dead: DeadOnArrival) -> Iterator[Argument]:
+    """Yield a dead row as ``admit`` reads it."""
+    new, failure = dead.record, dead.failure
+    yield new.id
+    yield new.stage.value
+    yield encoded(new.id, new.data)
+    yield new.trace
+    yield failure_to_json(failure)
+    yield failure.category.value
+    yield failure.error
+    yield _members(note_of(failure))
+
+
+def failure_arguments(failure: Failure) -> list[Argument]:
+    """Return a failure as ``fail_rows`` reads it."""
+    return [
+        failure_to_json(failure),
+        failure.category.value,
+        failure.error,
+        _members(note_of(failure)),
+    ]
+
+
+def record_from(
+    record_id: str, stage: Stage, lease: str, head: bytes, data: bytes, rows: bytes
+) -> Record:
+    """Return a record from what ``claim`` or ``find`` gave."""
+    kind, state, attempts, tries, fresh, admitted, waited, trace = head.decode().split(" ", 7)
+    return Record(
+        id=record_id,
+        kind=Kind(kind),
+        stage=stage,
+        data=decoded(data, int(fresh)),
+        lease=lease,
+        attempts=int(attempts),
+        tries=int(tries),
+        trace=trace,
+        admitted_at=float(admitted),
+        waited_seconds=float(waited),
+        rows=rows,
+        state=State(state),
+    )
+
+
+def letter_from(
+    record_id: bytes, head: bytes, data: bytes, history: bytes, failure: bytes
+) -> DeadLetter:
+    """Return a dead letter from what ``dead_letters`` gave."""
+    parts = head.decode().split(" ", 7)
+    kind, stage, attempts, replays, fresh, died, admitted, trace = parts
+    return DeadLetter(
+        id=record_id.decode(),
+        kind=Kind(kind),
+        stage=Stage(stage),
+        failure=failure_from_json(failure),
+        died_at=float(died),
+        trace=trace,
+        attempts=int(attempts),
+        replays=int(replays),
+        data=decoded(data, int(fresh)),
+        history=history_from(Kind(kind), float(admitted), history),
+    )
+
+
+def history_from(kind: Kind, admitted_at: float, lines: bytes) -> History:
+    """Return the history, the admission first."""
+    stored = [orjson.loads(line) for line in lines.split(b"\n") if line]
+    return (admission_of(kind, admitted_at), *stored)
+
+
+def _members(note: dict[str, Any]) -> bytes:
+    """Return a note as members that follow others in a JSON object."""
+    return b"," + orjson.dumps(note)[1:-1]
+
+
+def _cut(text: str) -> str:
+    """Bound a text, and make it one that every store takes."""
+    return text[:_MAX_TEXT].encode("utf-8", "replace").decode()
