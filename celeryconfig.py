@@ -1,4 +1,4 @@
-"""Celery's settings, with the reason for each (design page, section 4; measurements in docs/adr)."""
+"""Celery's settings, with the reason for each (design page, section 4)."""
 
 import sys
 from datetime import timedelta
@@ -91,9 +91,7 @@ beat_schedule = {
     "poll": {
         "task": "claimx.poll",
         "schedule": timedelta(seconds=settings.poll_interval),
-        "options": {
-            "expires": max(2.0, settings.poll_interval * 0.9)
-        },  # no pile-up behind an outage
+        "options": {"expires": max(2.0, settings.poll_interval * 0.9)},  # no pile-up
     },
     "redrive": {
         "task": "claimx.redrive",

@@ -193,9 +193,7 @@ def build_runtime(settings: Settings, hints: Hints | None = None) -> Runtime:
 
 
 def runtime(app: Any = None) -> Runtime:
-    """
-    Return this process's runtime; with a Celery *app* it sends hints, else the redriver does.
-    """
+    """Return this process's runtime; with a Celery *app* it sends hints, else the redriver does."""
 
     def build() -> Runtime:
         settings = load_settings()
@@ -281,7 +279,7 @@ def operator_runtime() -> Runtime:
 
 
 def wait_for_redis(settings: Settings, patience_seconds: float = 600.0) -> None:
-    """Return when Redis answers; one line says what is waited for; Unavailable when it never does."""
+    """Return when Redis answers, saying once what is waited for; Unavailable if it never does."""
     import structlog
 
     from claimx.domain.errors import Unavailable
@@ -306,10 +304,10 @@ def wait_for_redis(settings: Settings, patience_seconds: float = 600.0) -> None:
 class NoHints:
     """Sends nothing: the redriver finds what is due."""
 
-    def send(self, stage: Stage, ids: Sequence[str], affinity: str = "") -> None:
+    def send(self, stage: Stage, ids: Sequence[str], affinity: str = "") -> None:  # noqa: ARG002 - the port's
         """Do nothing."""
 
-    def backlog(self, stage: Stage, affinity: str = "") -> int:
+    def backlog(self, stage: Stage, affinity: str = "") -> int:  # noqa: ARG002 - the port's
         """Return 0."""
         return 0
 

@@ -1,4 +1,4 @@
-"""What every process does beside its work: logs, health, metrics, the cycle line, announcing itself."""
+"""What every process does beside its work: logs, health, metrics, cycle line, announcement."""
 
 from __future__ import annotations
 
@@ -92,65 +92,79 @@ def connect(app: Any) -> None:
     """Connect a Celery app's worker and beat to all this, by its signals."""
     app.claimx_runtime = lambda: bootstrap.runtime(app)
     app.claimx_workshop = bootstrap.workshop
-    attendance: list[Attendance] = []
+    for signal_, receiver in (
+        (signals.setup_logging, _set_up_logging),
+        (signals.celeryd_after_setup, _take_own_uploads),
+        (signals.worker_init, _before_fork),
+        (signals.worker_process_init, _after_fork),
+        (signals.worker_ready, _worker_ready),
+        (signals.worker_shutdown, _worker_gone),
+        (signals.worker_process_shutdown, _child_gone),
+        (signals.beat_init, _beat_ready),
+    ):
+        signal_.connect(receiver, weak=False)
 
-    @signals.setup_logging.connect(weak=False)
-    def _logging(**_: Any) -> None:
-        settings = bootstrap.load_settings()
-        logs.configure(settings.log_level, settings.log_format, process="celery")
-        if "beat" in sys.argv:  # a worker waits for its broker by itself, RedBeat ends instead
-            bootstrap.wait_for_redis(settings)
 
-    @signals.celeryd_after_setup.connect(weak=False)
-    def _own_queue(instance: Any, **_: Any) -> None:
-        # a file lies in one cache: its upload goes to the workers that share that cache
-        selected = instance.app.amqp.queues.consume_from
-        if "upload" in selected:
-            node = bootstrap.cache_of(bootstrap.load_settings()).node
-            instance.app.amqp.queues.select_add(queue_named(queue_name(Stage.UPLOAD, node)))
+_attendance: list[Attendance] = []
 
-    @signals.worker_init.connect(weak=False)
-    def _before_fork(**_: Any) -> None:
-        folder = tempfile.mkdtemp(prefix="claimx-metrics-")
-        os.environ["PROMETHEUS_MULTIPROC_DIR"] = folder
-        atexit.register(_in_this_process(lambda: shutil.rmtree(folder, ignore_errors=True)))
 
-    @signals.worker_ready.connect(weak=False)
-    def _ready(sender: Any, **_: Any) -> None:
-        queues = ",".join(sorted(sender.app.amqp.queues.consume_from))
-        info = {"queues": queues, "node": bootstrap.cache_of(bootstrap.load_settings()).node}
-        attendance.append(attend("worker", bootstrap.load_settings(), info))
-        sender.timer.call_repeatedly(5.0, attendance[0].progress.made)
+def _set_up_logging(**_: Any) -> None:
+    settings = bootstrap.load_settings()
+    logs.configure(settings.log_level, settings.log_format, process="celery")
+    if "beat" in sys.argv:  # a worker waits for its broker by itself, RedBeat ends instead
+        bootstrap.wait_for_redis(settings)
 
-    @signals.worker_shutdown.connect(weak=False)
-    def _gone(**_: Any) -> None:
-        for one in attendance:
-            one.stop()
 
-    @signals.worker_process_init.connect(weak=False)
-    def _after_fork(**_: Any) -> None:
-        # hosts send SIGTERM to every process at once; the parent decides when a child ends, and
-        # with the remap it says so by SIGQUIT
-        if os.environ.get("REMAP_SIGTERM") == "SIGQUIT":
-            signal.signal(signal.SIGTERM, signal.SIG_IGN)
+def _take_own_uploads(instance: Any, **_: Any) -> None:
+    """Consume the uploads of this machine's cache: its files lie nowhere else."""
+    queues = instance.app.amqp.queues
+    if "upload" in queues.consume_from:
+        node = bootstrap.cache_of(bootstrap.load_settings()).node
+        queues.select_add(queue_named(queue_name(Stage.UPLOAD, node)))
 
-    @signals.worker_process_shutdown.connect(weak=False)
-    def _child_gone(pid: int, **_: Any) -> None:
-        from prometheus_client import multiprocess
 
-        multiprocess.mark_process_dead(pid)
-        bootstrap.close_workshop()
+def _before_fork(**_: Any) -> None:
+    folder = tempfile.mkdtemp(prefix="claimx-metrics-")
+    os.environ["PROMETHEUS_MULTIPROC_DIR"] = folder
+    atexit.register(_in_this_process(lambda: shutil.rmtree(folder, ignore_errors=True)))
 
-    @signals.beat_init.connect(weak=False)
-    def _beat(sender: Any, **_: Any) -> None:
-        one = attend("beat", bootstrap.load_settings())
-        tick = sender.scheduler.tick
 
-        def watched(*args: Any, **kwargs: Any) -> Any:
-            one.progress.made()
-            return tick(*args, **kwargs)
+def _after_fork(**_: Any) -> None:
+    # hosts send SIGTERM to every process at once; the parent decides when a child ends, and with
+    # the remap it says so by SIGQUIT
+    if os.environ.get("REMAP_SIGTERM") == "SIGQUIT":
+        signal.signal(signal.SIGTERM, signal.SIG_IGN)
 
-        sender.scheduler.tick = watched
+
+def _worker_ready(sender: Any, **_: Any) -> None:
+    settings = bootstrap.load_settings()
+    queues = ",".join(sorted(sender.app.amqp.queues.consume_from))
+    one = attend("worker", settings, {"queues": queues, "node": bootstrap.cache_of(settings).node})
+    _attendance.append(one)
+    sender.timer.call_repeatedly(5.0, one.progress.made)
+
+
+def _worker_gone(**_: Any) -> None:
+    for one in _attendance:
+        one.stop()
+
+
+def _child_gone(pid: int, **_: Any) -> None:
+    from prometheus_client import multiprocess
+
+    multiprocess.mark_process_dead(pid)
+    bootstrap.close_workshop()
+
+
+def _beat_ready(sender: Any, **_: Any) -> None:
+    one = attend("beat", bootstrap.load_settings())
+    tick = sender.scheduler.tick
+
+    def watched(*args: Any, **kwargs: Any) -> Any:
+        one.progress.made()
+        return tick(*args, **kwargs)
+
+    sender.scheduler.tick = watched
 
 
 def _in_this_process(action: Callable[[], None]) -> Callable[[], None]:

@@ -344,7 +344,7 @@ def knobs(settings: Settings, environment: Mapping[str, str]) -> list[Knob]:
 
 
 def unknown_names(environment: Mapping[str, str]) -> list[str]:
-    """Return a warning, with the nearest name, for each ``CLAIMX_*`` variable that is no setting."""
+    """Return a warning, with the nearest name, for each ``CLAIMX_*`` variable that is none."""
     known = {field.alias for field in Settings.model_fields.values() if field.alias}
     known |= set(_TABLE_PATHS)
     warnings = []

@@ -45,7 +45,7 @@ def _shown(ids: Sequence[str]) -> str:
 
 
 class CeleryHints:
-    """Hints over a Celery app; *client* is a Redis client of the broker, for the queues' lengths."""
+    """Hints over a Celery app; *client* asks the broker's Redis for the queues' lengths."""
 
     def __init__(self, app: Any, client: Any) -> None:
         self._app = app

@@ -103,7 +103,8 @@ def up(events: int, seed: int, rate: float, folder: Path, no_faults: bool) -> No
         click.echo(f"lake      {folder / 'lake'}")
         click.echo(f"logs      {folder / 'logs'}")
         click.echo(
-            f"status    REDIS_URL={stack.environment['REDIS_URL']} .venv/bin/python -m claimx status"
+            "status    REDIS_URL="
+            f"{stack.environment['REDIS_URL']} .venv/bin/python -m claimx status"
         )
         click.echo("Ctrl-C stops everything.")
         while True:

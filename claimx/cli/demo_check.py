@@ -1,7 +1,8 @@
 """
 The demo's check, in a process of its own: the lake against what the sandbox knows.
 
-``python -m claimx.cli.demo_check SANDBOX_JSON LAKE_FOLDER`` prints a JSON report; 1 for differences.
+``python -m claimx.cli.demo_check SANDBOX_JSON LAKE_FOLDER`` prints a JSON report and ends with 1
+when there are differences.
 """
 
 from __future__ import annotations

@@ -120,12 +120,14 @@ def verdict(stack: Stack, sandbox: dict[str, Any], folder: Path, watch: Watch) -
     for name, row in report["tables"].items():
         click.echo(f"{name:<28}{row['rows']:>8}{row['expected']:>10}  {row['differences']}")
     click.echo(
-        f"{'media files':<28}{report['files']:>8}{report['files_expected']:>10}  {report['file_differences']}"
+        f"{'media files':<28}{report['files']:>8}{report['files_expected']:>10}"
+        f"  {report['file_differences']}"
     )
     click.echo("")
     click.echo(f"bytes stored     {report['bytes']:,}")
     click.echo(
-        f"lag              p50 {report['lag_p50']:.1f} s, p95 {report['lag_p95']:.1f} s (source row visible to row committed)"
+        f"lag              p50 {report['lag_p50']:.1f} s, p95 {report['lag_p95']:.1f} s"
+        " (source row visible to row committed)"
     )
     click.echo(f"time             {watch.seconds:.0f} s for {sandbox['rows']} source rows")
     letters = watch.runtime.ledger.dead_letters(DeadFilter(limit=10_000))
@@ -137,7 +139,8 @@ def verdict(stack: Stack, sandbox: dict[str, Any], folder: Path, watch: Watch) -
     for kind in (Kind.EVENT, Kind.MEDIA):
         totals = status.counters.get(kind.value, {})
         click.echo(
-            f"{kind.value:<6} admitted {totals.get('admitted', 0)} = recorded {totals.get('recorded', 0)}"
+            f"{kind.value:<6} admitted {totals.get('admitted', 0)}"
+            f" = recorded {totals.get('recorded', 0)}"
             f" + unhandled {totals.get('unhandled', 0)} + dead {status.dead[kind.value]}"
             f" + in flight {status.active[kind.value]}   {'holds' if holds else 'DOES NOT HOLD'}"
         )
@@ -147,7 +150,8 @@ def verdict(stack: Stack, sandbox: dict[str, Any], folder: Path, watch: Watch) -
         click.echo(f"DIFFERENCE  {text}")
     click.echo("")
     click.echo(
-        f"The lake lies in {folder / 'lake'}/<table> (Delta), the media in {sandbox['media_folder']}."
+        f"The lake lies in {folder / 'lake'}/<table> (Delta),"
+        f" the media in {sandbox['media_folder']}."
     )
     click.echo(
         'Look at it:  .venv/bin/python -c "from deltalake import DeltaTable as T;'
@@ -186,7 +190,8 @@ def _dead_differences(report: dict[str, Any], letters: list[Any]) -> list[str]:
                 )
             elif x.failure.category.value not in expected[key]["categories"]:
                 problems.append(
-                    f"event {key} died of {x.failure.category.value}, not {expected[key]['categories']}"
+                    f"event {key} died of {x.failure.category.value},"
+                    f" not {expected[key]['categories']}"
                 )
     return problems[:50]
 

@@ -1,4 +1,4 @@
-"""How commands print: a table on a terminal, JSON for programs; data on stdout, the rest on stderr."""
+"""How commands print: a table for people, JSON for programs; data on stdout, the rest on stderr."""
 
 from __future__ import annotations
 

@@ -1,1 +1,1 @@
-"""The pure part: what the pipeline works on and decides, without clock, environment, I/O or framework."""
+"""The pure part: what is worked on and decided, without clock, environment, I/O or framework."""

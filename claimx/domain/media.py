@@ -72,8 +72,8 @@ class Rules:
         Return what the bytes are, by their first 256 KiB.
 
         *declared* is what `declared` returned, *header* the answer's Content-Type. Raises
-        LinkExpired for HTML that nobody announced and for a log-in form, NotAllowed for a kind
-        that is not taken in.
+        LinkExpired for HTML under a name of another kind and for a log-in form, NotAllowed for
+        a kind that is not taken in.
         """
         announced = _kind_of_header(header)
         if not head:
@@ -135,13 +135,17 @@ def _is_web_page(head: bytes, found: Kind, declared: str, announced: Kind | None
 
 
 def _page(head: bytes, declared: str, rules: Rules) -> Content:
-    if declared not in HTML.extensions:
+    if declared and declared not in HTML.extensions:
         raise LinkExpired("a web page came instead of the file: the link is over")
-    if is_log_in(as_text(head) or head.decode("latin-1")):
+    text = as_text(head) or head.decode("latin-1")
+    # a page that nobody named is believed only if it says nothing of a log-in anywhere
+    if is_log_in(text) or (not declared and _LOG_IN.search(text)):
         raise LinkExpired("a log-in page came instead of the file: the link is over")
-    if declared not in rules.extensions:
-        raise NotAllowed(f"files of type .{declared} are not taken in")
-    return Content(HTML.content_type, declared)
+    # without a name its content decides what it is called, and a page without a log-in is one
+    extension = declared or next((e for e in HTML.extensions if e in rules.extensions), "html")
+    if extension not in rules.extensions:
+        raise NotAllowed(f"files of type .{extension} are not taken in")
+    return Content(HTML.content_type, extension)
 
 
 def _ending(name: str) -> str:

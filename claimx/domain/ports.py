@@ -176,7 +176,7 @@ class Ledger(Protocol):
         Send dead records back to the stage they died in (or *stage*), due now; returns how many.
 
         Media go back to DOWNLOAD with a fresh link asked for; attempts and refreshes start anew.
-        Of two callers only one counts a record. Rows of the dead record not yet written are dropped.
+        Of two callers only one counts a record. Rows of it not yet written are dropped.
         """
 
     def find(self, record_id: str) -> tuple[Record, tuple[dict[str, Any], ...]] | None:
@@ -397,7 +397,7 @@ class BlobStore(Protocol):
 
 @dataclass(frozen=True, slots=True)
 class Written:
-    """What a flush did to one table; *refused* are changes the table cannot take, with the reason."""
+    """What a flush did to one table; *refused* are changes it cannot take, with the reason."""
 
     inserted: int = 0
     updated: int = 0
@@ -411,7 +411,7 @@ class Lake(Protocol):
     """The nine Delta tables."""
 
     def ensure(self, table: Table) -> None:
-        """Create the table with its declared schema if it is absent; safe against racing callers."""
+        """Create the table with its declared schema if it is absent; callers may race."""
 
     def upsert(self, table: Table, changes: Sequence[Change], now: Micros) -> Written:
         """

@@ -107,7 +107,7 @@ class NewRecord:
 @dataclass(frozen=True, slots=True)
 class Advance:
     """
-    On to *stage* with *data*; *rows* for the lake when the stage is WRITE, *spawn* admitted with it.
+    On to *stage* with *data*; *rows* for the lake if the stage is WRITE, *spawn* admitted with it.
 
     Attempts start anew. Going back to an earlier stage (a cached file that vanished) is an
     `Advance` as well. *affinity* is the cache node that alone can do the next stage, if any.
@@ -124,7 +124,7 @@ class Advance:
 
 @dataclass(frozen=True, slots=True)
 class Retried:
-    """Same stage after *delay* seconds, one attempt more. *data*, when given, replaces the record's."""
+    """Same stage after *delay* seconds, an attempt more. *data*, if given, replaces the record's."""
 
     record: Record
     delay: float
@@ -134,7 +134,7 @@ class Retried:
 
 @dataclass(frozen=True, slots=True)
 class Waited:
-    """Same stage after *delay* seconds, attempts untouched. *data*, when given, replaces the record's."""
+    """Same stage after *delay* seconds, no attempt spent. *data*, if given, replaces the record's."""
 
     record: Record
     delay: float

@@ -25,7 +25,7 @@ class ColumnType(StrEnum):
 
 class Rule(StrEnum):
     """
-    How a column takes a value from a change that reached the lake (section 4, "what an upsert means").
+    How a column takes a value from a change (section 4, "what an upsert means").
 
     ANSWER: the change with the newer ``enriched_at`` wins, its null clears.
     LATEST: the greatest value ever seen stays (a fact that is its own event time).

@@ -14,7 +14,7 @@ _SHOWN = ("processed", "failed", "retried", "dead", "admitted", "flush_rows", "r
 
 
 def changes(before: Mapping[str, float], after: Mapping[str, float]) -> dict[str, int]:
-    """Return how much each shown counter grew; a counter that went back (a new child) counts anew."""
+    """Return how much each shown counter grew; one that went back (a new child) counts anew."""
     grown = {}
     for name in _SHOWN:
         now, then = after.get(name, 0.0), before.get(name, 0.0)

@@ -60,7 +60,7 @@ def test_only_json_is_accepted(app):
     assert app.conf.accept_content == ["json"]
 
 
-def test_every_setting_in_celeryconfig_is_one_of_celerys(app):
+def test_every_setting_in_celeryconfig_is_one_of_celerys():
     """Celery ignores names that it does not know; RedBeat's own begin with its name."""
     from celery.app.defaults import NAMESPACES, flatten
 

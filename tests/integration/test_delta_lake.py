@@ -383,6 +383,34 @@ def test_a_table_that_somebody_removed_is_made_again(tmp_path):
     assert len(lake.rows(MEDIA)) == 1
 
 
+@pytest.mark.parametrize("name", ["with space", "50% off", "ü", "#1?"])
+def test_a_folder_may_have_any_name(tmp_path, name):
+    folder = tmp_path / name
+    lake = lake_in(folder)
+
+    for at in (1, 2):
+        lake.upsert(MEDIA, [media("m", at), media(f"m{at}", at)], T0)
+    lake.upsert(EVENTS, [event("e")], T0)
+
+    assert len(lake.rows(MEDIA)) == 3
+    assert (folder / MEDIA.name / "_delta_log").is_dir()
+    assert lake.known_events(["e"], T0, T0) == {"e"}
+
+
+def test_a_folder_that_readers_would_not_find_is_refused(tmp_path):
+    with pytest.raises(NotAllowed, match=r"a%20b.* choose another folder"):
+        lake_in(tmp_path / "a%20b").ensure(MEDIA)
+
+
+def test_a_file_uri_is_a_folder(tmp_path):
+    lake = DeltaLake({MEDIA.name: (tmp_path / "my lake").as_uri()})
+
+    lake.upsert(MEDIA, [media("m", 1)], T0)
+
+    assert len(lake.rows(MEDIA)) == 1
+    assert (tmp_path / "my lake" / "_delta_log").is_dir()
+
+
 def test_a_handle_is_opened_anew_before_it_grows(tmp_path, monkeypatch):
     opened = []
 

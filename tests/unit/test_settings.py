@@ -94,7 +94,7 @@ def test_a_table_path_overrides_the_lake():
 
 
 def test_a_missing_lake_names_both_ways_to_set_it():
-    with pytest.raises(ConfigurationError, match="CLAIMX_LAKE_PATH .or CLAIMX_MEDIA_TABLE_PATH"):
+    with pytest.raises(ConfigurationError, match=r"CLAIMX_LAKE_PATH \(or CLAIMX_MEDIA_TABLE_PATH"):
         Settings.load({}).table_path("claimx_media")
 
 

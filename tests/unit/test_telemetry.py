@@ -59,7 +59,7 @@ def test_an_exception_is_one_line_and_redacted(output):
     logs.configure("INFO", "json", process="worker")
 
     try:
-        raise ValueError("GET https://m.example/f?sign=abc123&x=1 for jo@example.com")
+        int("GET https://m.example/f?sign=abc123&x=1 for jo@example.com")
     except ValueError:
         logging.getLogger("x").exception("failed")
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from pathlib import Path
+import re
 from typing import Any
 
 import pyarrow as pa
@@ -10,12 +10,13 @@ from deltalake import DeltaTable, Schema
 from deltalake.exceptions import TableNotFoundError
 
 from claimx.adapters.lake.commit import HOOKS
-from claimx.adapters.lake.handles import NOT_FOUND, Conflict, Handle, is_remote, our_errors
+from claimx.adapters.lake.handles import NOT_FOUND, Conflict, Handle, our_errors
 from claimx.adapters.lake.schema import arrow_schema, properties
 from claimx.domain.errors import NotAllowed, Unavailable
 from claimx.domain.tables import Table
 
 _TRIES = 5
+_DECODED = re.compile(r"%[0-9A-Fa-f]{2}")
 
 
 def ensure_table(handle: Handle, table: Table) -> None:
@@ -25,6 +26,11 @@ def ensure_table(handle: Handle, table: Table) -> None:
     Safe against others doing the same: whoever loses looks again. Raises NotAllowed when what
     is there is another table (a column of another type, another partition).
     """
+    if handle.folder and _DECODED.search(str(handle.folder)):
+        raise NotAllowed(
+            f"{table.name}: {handle.folder} holds a % and two hex digits, which readers of Delta "
+            "tables decode: choose another folder"
+        )
     for _ in range(_TRIES):
         try:
             with our_errors(table.name, handle):
@@ -35,7 +41,7 @@ def ensure_table(handle: Handle, table: Table) -> None:
         except Unavailable as error:
             if error.status != NOT_FOUND or handle.make_container is None:
                 raise
-            handle.make_container(handle.path)
+            handle.make_container(handle.uri)
             _create(handle, table)
         except Conflict:
             continue
@@ -43,13 +49,13 @@ def ensure_table(handle: Handle, table: Table) -> None:
 
 
 def _create(handle: Handle, table: Table) -> None:
-    if not is_remote(handle.path):
-        Path(handle.path).mkdir(parents=True, exist_ok=True)
+    if handle.folder:
+        handle.folder.mkdir(parents=True, exist_ok=True)
     options = handle.options()
     try:
         with our_errors(table.name, handle):
             DeltaTable.create(
-                handle.path,
+                handle.uri,
                 Schema.from_arrow(arrow_schema(table)),
                 partition_by=list(table.partition_by),
                 name=table.name.rpartition("/")[2],
@@ -61,7 +67,7 @@ def _create(handle: Handle, table: Table) -> None:
     except (Conflict, Unavailable) as lost:
         # either another creator was faster, and looking again finds its table, or it never works
         with our_errors(table.name, handle):
-            there = DeltaTable.is_deltatable(handle.path, options)
+            there = DeltaTable.is_deltatable(handle.uri, options)
         if not there:
             raise Unavailable(f"{table.name}: cannot be created") from lost
 

@@ -6,6 +6,8 @@ import re
 import threading
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
+from pathlib import Path
+from urllib.parse import unquote, urlsplit
 
 from deltalake import DeltaTable
 from deltalake.exceptions import CommitFailedError, TableNotFoundError
@@ -36,9 +38,11 @@ class Conflict(Exception):
     """Another writer committed first; nothing was written. Read again and decide again."""
 
 
-def is_remote(path: str) -> bool:
-    """Tell a URI from a folder."""
-    return "://" in path
+def folder_of(path: str) -> Path | None:
+    """Return the local folder that *path* (a folder or a ``file:`` URI) names, None for others."""
+    if path.startswith("file://"):
+        path = unquote(urlsplit(path).path)
+    return None if "://" in path else Path(path).absolute()
 
 
 class Handle:
@@ -56,7 +60,9 @@ class Handle:
         clock: Callable[[], float],
         make_container: Callable[[str], None] | None = None,
     ) -> None:
-        self.path = path
+        self.folder = folder_of(path)
+        # a bare folder would have its % signs decoded
+        self.uri = self.folder.as_uri() if self.folder else path
         self.make_container = make_container
         self.lock = threading.RLock()
         self._storage = storage
@@ -70,7 +76,7 @@ class Handle:
         too_old = self._clock() - self._opened > MAX_AGE_SECONDS
         if self._table is None or too_old or self._commits >= MAX_COMMITS:
             self.drop()
-            self._table = DeltaTable(self.path, storage_options=self.options())
+            self._table = DeltaTable(self.uri, storage_options=self.options())
             self._opened = self._clock()
         else:
             self._table.update_incremental()
@@ -78,7 +84,7 @@ class Handle:
 
     def options(self) -> dict[str, str] | None:
         """Return the storage options; a folder needs none."""
-        return {**_PINNED, **self._storage()} if is_remote(self.path) else None
+        return None if self.folder else {**_PINNED, **self._storage()}
 
     def committed(self) -> None:
         """Count a commit."""

@@ -10,10 +10,14 @@ from typing import Any
 import pyarrow as pa
 import pyarrow.compute as pc
 from deltalake import DeltaTable
-from pyarrow.dataset import FileSystemDataset
+from pyarrow.dataset import FileSystemDataset, ParquetFileFormat, ParquetFragmentScanOptions
+from pyarrow.fs import LocalFileSystem, SubTreeFileSystem
 
+from claimx.adapters.lake.handles import folder_of
 from claimx.adapters.lake.schema import arrow_schema
 from claimx.domain.tables import Table
+
+_READ_AHEAD = ParquetFragmentScanOptions(pre_buffer=True)
 
 
 def scan(
@@ -33,7 +37,8 @@ def scan(
     """
     stored = {field.name for field in snapshot.schema().fields}
     schema = pa.schema([field for field in arrow_schema(table) if field.name in stored])
-    base: Any = snapshot.to_pyarrow_dataset(schema=schema)
+    filesystem = _filesystem(snapshot, schema)
+    parquet = ParquetFileFormat(default_fragment_scan_options=_READ_AHEAD)
     day_column = table.partition_by[0] if table.partition_by else None
     fragments = []
     # the statistics come without types that Arrow could compare, so they are compared here,
@@ -42,17 +47,29 @@ def scan(
         day: Any = action[f"partition.{day_column}"] if day_column else None
         if (days and day not in days) or not _may_hold(action, keys or {}):
             continue
-        expression = (
-            None if day_column is None else pc.field(day_column) == pa.scalar(day, pa.date32())
-        )
+        expression = pc.field(day_column) == pa.scalar(day, pa.date32()) if day_column else None
         fragments.append(
-            base.format.make_fragment(
-                action["path"], filesystem=base.filesystem, partition_expression=expression
+            parquet.make_fragment(
+                action["path"], filesystem=filesystem, partition_expression=expression
             )
         )
-    dataset = FileSystemDataset(fragments, schema, base.format, base.filesystem)
+    dataset = FileSystemDataset(fragments, schema, parquet, filesystem)
     names = [name for name in columns or table.column_names if name in stored]
     return dataset.to_table(columns=names, filter=condition)
+
+
+def _filesystem(snapshot: DeltaTable, schema: pa.Schema) -> Any:
+    """
+    Return what the files are read through: Arrow's own for folders, deltalake's for URIs.
+
+    deltalake's calls back into Python from Arrow's threads, which is slower and, should the
+    process end within the same milliseconds, aborts it.
+    """
+    folder = folder_of(snapshot.table_uri)
+    if folder:
+        return SubTreeFileSystem(str(folder), LocalFileSystem())
+    dataset: Any = snapshot.to_pyarrow_dataset(schema=schema)
+    return dataset.filesystem
 
 
 def one_of(name: str, values: Sequence[str]) -> Any:

@@ -15,7 +15,7 @@ from deltalake import DeltaTable
 from deltalake.exceptions import TableNotFoundError
 
 from claimx.adapters.lake.commit import HOOKS, WRITER
-from claimx.adapters.lake.handles import Conflict, Handle, is_remote, our_errors
+from claimx.adapters.lake.handles import Conflict, Handle, our_errors
 from claimx.domain.errors import ClaimXError
 from claimx.domain.tables import Table
 
@@ -82,8 +82,8 @@ def maintain_table(handle: Handle, table: Table, *, full: bool = False) -> Maint
         step("checkpoint", _checkpoint)
         step("log cleanup", _cut_log)
         handle.drop()
-    if not is_remote(handle.path):
-        removed += _sweep_staging(Path(handle.path))
+    if handle.folder:
+        removed += _sweep_staging(handle.folder)
     done = Maintained(compacted, removed, tuple(problems))
     log.info(
         "table maintained",

@@ -141,7 +141,9 @@ class RedisLedger:
         for chunk in _chunks(list(dict.fromkeys(ids))):
             found = self._run("claim", stage.value, lease, lease_seconds, *chunk)
             for record_id, head, data, rows in _groups(found, 4):
-                records.append(wire.record_from(record_id.decode(), stage, lease, head, data, rows))
+                records.append(
+                    wire.record_from(record_id.decode(), stage, head, data, rows, lease=lease)
+                )
         return records
 
     def renew(self, records: Sequence[Record], lease_seconds: float) -> set[str]:
@@ -251,7 +253,7 @@ class RedisLedger:
             for chunk in _chunks(list(dict.fromkeys(match.ids))):
                 _, answer = self._run("dead_letters", *wanted, len(chunk), "ids", *chunk)
                 found |= _letters(answer)
-            newest = sorted(found.values(), key=lambda letter: letter.died_at, reverse=True)
+            newest = sorted(found.values(), key=lambda one: (one.died_at, one.id), reverse=True)
             return newest[: match.limit]
         rank = 0
         while 0 <= rank < MAX_LETTERS_SCANNED and len(found) < match.limit:
@@ -278,7 +280,7 @@ class RedisLedger:
         if found is None:
             return None
         head, data, history, rows, stage = found
-        record = wire.record_from(record_id, Stage(stage.decode()), "", head, data, rows)
+        record = wire.record_from(record_id, Stage(stage.decode()), head, data, rows)
         return record, wire.history_from(record.kind, record.admitted_at, history)
 
     def census(self) -> Census:
@@ -320,7 +322,7 @@ class RedisLedger:
                 return
 
     def _wait_for_rows(self, consumer: str, count: int, seconds: float) -> list[bytes]:
-        """Block for new entries; only this needs a command of its own, since scripts cannot wait."""
+        """Block for new entries, by a command of its own, since scripts cannot wait."""
         with self._translated():
             found: Any = self._client.xreadgroup(
                 _GROUP,

@@ -172,7 +172,7 @@ def failure_arguments(failure: Failure) -> list[Argument]:
 
 
 def record_from(
-    record_id: str, stage: Stage, lease: str, head: bytes, data: bytes, rows: bytes
+    record_id: str, stage: Stage, head: bytes, data: bytes, rows: bytes, *, lease: str = ""
 ) -> Record:
     """Return a record from what ``claim`` or ``find`` gave."""
     kind, state, attempts, tries, fresh, admitted, waited, trace = head.decode().split(" ", 7)
