@@ -27,6 +27,8 @@ help: ## list the targets
 
 $(VENV)/.stamp: requirements-dev.txt
 	$(call make_venv,$(VENV),requirements-dev.txt)
+	@printf '#!/bin/sh\nPYTHONPATH="%s$${PYTHONPATH:+:$$PYTHONPATH}" exec "%s/python" -m claimx "$$@"\n' \
+		"$(CURDIR)" "$(CURDIR)/$(BIN)" > $(BIN)/claimx && chmod +x $(BIN)/claimx
 
 $(READER)/.stamp: requirements-reader.txt
 	$(call make_venv,$(READER),requirements-reader.txt)

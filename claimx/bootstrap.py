@@ -30,7 +30,7 @@ if TYPE_CHECKING:
     from claimx.adapters.gates import RedisGates
     from claimx.adapters.kusto import KustoSource
     from claimx.adapters.lake import DeltaLake
-    from claimx.adapters.redis_ledger import RedisLedger
+    from claimx.adapters.ledger import RedisLedger
     from claimx.tasks.workshop import Workshop
     from claimx.telemetry.metrics import PrometheusMetrics
 
@@ -83,7 +83,7 @@ def redis_of(settings: Settings, *, quick: bool = False) -> Any:
 
 def ledger_of(settings: Settings) -> RedisLedger:
     """Return the ledger."""
-    from claimx.adapters.redis_ledger import RedisLedger
+    from claimx.adapters.ledger import RedisLedger
 
     return _once(
         "ledger",
@@ -124,13 +124,14 @@ def credentials_of(settings: Settings) -> Credentials:
 
 def lake_of(settings: Settings) -> DeltaLake:
     """Return the nine tables; never before this process forks."""
-    from claimx.adapters.lake import DeltaLake
+    from claimx.adapters.lake import make_lake
 
     return _once(
         "lake",
-        lambda: DeltaLake(
+        lambda: make_lake(
             {name: settings.table_path(name) for name in TABLES},
-            lambda: credentials_of(settings).storage_options(settings.onelake_endpoint),
+            settings.onelake_endpoint,
+            credentials_of(settings),
         ),
     )
 
@@ -304,7 +305,7 @@ def wait_for_redis(settings: Settings, patience_seconds: float = 600.0) -> None:
 class NoHints:
     """Sends nothing: the redriver finds what is due."""
 
-    def send(self, stage: Stage, ids: Sequence[str], affinity: str = "") -> None:  # noqa: ARG002 - the port's
+    def send(self, stage: Stage, ids: Sequence[str], affinity: str = "") -> None:
         """Do nothing."""
 
     def backlog(self, stage: Stage, affinity: str = "") -> int:  # noqa: ARG002 - the port's

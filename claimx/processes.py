@@ -42,7 +42,7 @@ class Attendance:
         self._stopped = threading.Event()
         self._info = dict(info)
         self._servers: list[health.HealthServer] = []
-        host = os.environ.get("CLAIMX_HEALTH_HOST", "127.0.0.1")
+        host = settings.health_host
         for what, port in (("health", settings.health_port), ("metrics", settings.metrics_port)):
             if port is None:
                 continue

@@ -222,6 +222,11 @@ class Settings(BaseModel):
     metrics_port: Annotated[int, Field(ge=0, le=65535)] | None = _knob(
         "CLAIMX_METRICS_PORT", None, "Port of the metrics; 0 is any free one; off when unset."
     )
+    health_host: str = _knob(
+        "CLAIMX_HEALTH_HOST",
+        "127.0.0.1",
+        "Address that health and metrics listen on; 0.0.0.0 in a container.",
+    )
     log_level: Literal["DEBUG", "INFO", "WARNING", "ERROR", "CRITICAL"] = _knob(
         "LOG_LEVEL", "INFO", "Lowest level that is logged."
     )

@@ -48,7 +48,7 @@ class KustoSource:
     across a fork.
     """
 
-    def __init__(  # noqa: PLR0917 - what, as whom and under which gates, in the settings' order
+    def __init__(
         self,
         cluster_url: str,
         database: str,

@@ -70,7 +70,7 @@ class KustoQueries:
     several threads.
     """
 
-    def __init__(  # noqa: PLR0917 - where, as whom and under which gate, in the settings' order
+    def __init__(
         self,
         cluster_url: str,
         database: str,

@@ -192,9 +192,9 @@ def _descendants(ancestor: int) -> list[int]:
             except (OSError, IndexError, ValueError):
                 continue  # it ended while we looked
     else:
-        listing = subprocess.run(
-            ["ps", "-A", "-o", "pid=,ppid="], capture_output=True, text=True, check=True
-        )  # noqa: S603, S607, E501 - macOS has no /proc
+        listing = subprocess.run(  # macOS has no /proc
+            ["/bin/ps", "-A", "-o", "pid=,ppid="], capture_output=True, text=True, check=True
+        )
         parents = {
             int(a): int(b) for a, b in (line.split() for line in listing.stdout.splitlines())
         }

@@ -124,7 +124,7 @@ class Advance:
 
 @dataclass(frozen=True, slots=True)
 class Retried:
-    """Same stage after *delay* seconds, an attempt more. *data*, if given, replaces the record's."""
+    """Same stage after *delay* seconds, an attempt more. *data*, if given, replaces its data."""
 
     record: Record
     delay: float
@@ -134,7 +134,7 @@ class Retried:
 
 @dataclass(frozen=True, slots=True)
 class Waited:
-    """Same stage after *delay* seconds, no attempt spent. *data*, if given, replaces the record's."""
+    """Same stage after *delay* seconds, no attempt spent. *data*, if given, replaces its data."""
 
     record: Record
     delay: float

@@ -114,7 +114,11 @@ class LakeWriter:
         self._closed = True
         settled = 0
         try:
+            # what has failed before is not tried again: the host gives a process half a minute
+            failed = [item for item in self._items if item.failures]
+            self._drop(failed)
             settled = self._flush(_CLOSE_LOCK_WAIT_SECONDS)
+            self._items += failed
             for part in _chunks(self._items):
                 self._ledger.release([item.record for item in part])
                 self._items = self._items[len(part) :]

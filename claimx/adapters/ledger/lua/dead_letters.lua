@@ -3,13 +3,12 @@
 -- Returns {next rank or -1, {id, head, data, history, failure} a letter}, the newest first.
 local stage, category, error, kind, limit = ARGV[2], ARGV[3], ARGV[4], ARGV[5], tonumber(ARGV[6])
 local SCANNED = 1000
-local ids, rank = {}, -1
+local ids, from = {}, nil
 if ARGV[7] == 'ids' then
   for at = 8, #ARGV do ids[#ids + 1] = ARGV[at] end
 else
-  local from = tonumber(ARGV[8])
+  from = tonumber(ARGV[8])
   ids = redis.call('ZREVRANGE', root .. ':dead', from, from + SCANNED - 1)
-  if #ids == SCANNED then rank = from end
 end
 
 local answer, found = {}, 0
@@ -26,10 +25,6 @@ for n, id in ipairs(ids) do
     answer[#answer + 1] = got[3]
     found = found + 1
   end
-  if found >= limit then
-    if rank >= 0 then rank = rank + n end
-    return { rank, answer }
-  end
+  if found >= limit then return { from and from + n or -1, answer } end
 end
-if rank >= 0 then rank = rank + SCANNED end
-return { rank, answer }
+return { from and #ids == SCANNED and from + SCANNED or -1, answer }

@@ -1,0 +1,1125 @@
+"""The contract of `claimx.domain.ports.Ledger`, for every implementation."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import replace
+
+import pytest
+import redis
+
+from claimx.adapters.ledger import RedisLedger
+from claimx.domain.errors import ErrorCategory, Malformed
+from claimx.domain.ports import DeadOnArrival
+from claimx.domain.records import (
+    Advance,
+    Buried,
+    DeadFilter,
+    Kind,
+    Record,
+    Retried,
+    Stage,
+    State,
+    Waited,
+)
+from ledger_rig import (
+    BROKEN,
+    DAY,
+    FAILURE,
+    Rig,
+    event,
+    media,
+    memory_rig,
+    page,
+    redis_rig,
+)
+
+
+@pytest.fixture(params=["memory", "redis"])
+def rig(request: pytest.FixtureRequest) -> Iterator[Rig]:
+    if request.param == "memory":
+        made = memory_rig()
+    else:
+        made = redis_rig(request.getfixturevalue("redis_client"))
+    yield made
+    for kind in Kind:  # whatever a test did: nothing went astray, and all the counts agree
+        assert made.ledger.census().missing(kind) == 0
+    census = made.ledger.census()
+    for stage in Stage:
+        assert sum(census.stages[stage].values()) == sum(census.by_attempts[stage].values())
+    assert sum(sum(states.values()) for states in census.stages.values()) == sum(
+        census.active.values()
+    )
+    assert made.ledger.active() == census.active[Kind.EVENT] + census.active[Kind.MEDIA]
+    assert len(made.ledger.dead_letters(DeadFilter())) == sum(census.dead.values())
+
+
+def whats(rig: Rig, record_id: str) -> list[str]:
+    found = rig.ledger.find(record_id)
+    assert found
+    return [note["what"] for note in found[1]]
+
+
+def state_of(rig: Rig, record_id: str) -> State:
+    found = rig.ledger.find(record_id)
+    assert found
+    return found[0].state
+
+
+def media_at(rig: Rig, name: str, **data) -> Record:
+    """A claimed media record at DOWNLOAD."""
+    parent = rig.one(f"parent-of-{name}")
+    rig.ledger.settle([Advance(parent, Stage.WRITE, {}, b"r", spawn=(media(name, **data),))])
+    (record,) = rig.claim(Stage.DOWNLOAD, f"m:{name}")
+    return record
+
+
+def test_a_ledger_that_is_well_answers(rig):
+    rig.ledger.ping()
+
+
+# --- checkpoints and pages
+
+
+def test_a_cursor_has_no_checkpoint_before_its_first_move(rig):
+    assert rig.ledger.checkpoint("live") is None
+
+
+def test_a_page_is_stored_and_the_checkpoint_moved(rig):
+    moved = rig.ledger.store_page("live", None, 1_790_000_000_123_456, [page("a", rows=[1])])
+
+    assert moved == rig.ledger.checkpoint("live")
+    assert (moved.source_time, moved.version) == (1_790_000_000_123_456, 1)
+    (record,) = rig.claim(Stage.INGEST, "p:a")
+    assert (record.kind, record.data) == (Kind.PAGE, {"rows": [1]})
+
+
+def test_of_two_pollers_that_decided_on_one_checkpoint_the_second_stores_nothing(rig):
+    first = rig.ledger.store_page("live", None, 10, [])
+    second = rig.second().store_page("live", first, 20, [page("a")])
+
+    assert rig.second().store_page("live", first, 30, [page("b")]) is None
+    assert rig.ledger.store_page("live", None, 30, [page("b")]) is None
+    assert rig.ledger.checkpoint("live") == second
+    assert rig.ledger.find("p:b") is None
+
+
+def test_a_greater_fence_shuts_out_a_smaller_one(rig):
+    moved = rig.ledger.store_page("live", None, 10, [], fence=5)
+
+    assert rig.ledger.store_page("live", moved, 20, [page("a")], fence=4) is None
+    assert rig.ledger.store_page("live", moved, 20, [], fence=5)
+    assert rig.ledger.store_page("other", None, 20, [], fence=1), "each cursor has its own fence"
+
+
+def test_a_checkpoint_never_moves_backwards(rig):
+    moved = rig.ledger.store_page("live", None, 100, [])
+
+    again = rig.ledger.store_page("live", moved, 50, [page("a")])
+
+    assert (again.source_time, again.version) == (100, 2)
+    assert rig.ledger.find("p:a")
+
+
+def test_a_page_never_replaces_one_of_its_name(rig):
+    """A cursor that an operator set back counts its pages anew while old ones may still wait."""
+    rig.ledger.store_page("live", None, 1, [page("a", rows=[1])])
+    rig.ledger.store_page("back", None, 1, [page("a", rows=[2])])
+
+    rig.clock.pass_(6)
+    (ids,) = rig.ledger.due(10).values()
+    rows = sorted(record.data["rows"] for record in rig.claim(Stage.INGEST, *ids))
+
+    assert rows == [[1], [2]]
+
+
+def test_media_can_be_admitted_beside_a_cursor_and_only_once(rig):
+    rig.ledger.store_page("reconcile", None, 1, [media("1")])
+    rig.ledger.store_page("reconcile2", None, 1, [media("1")])
+
+    assert rig.ledger.census().counters["media.admitted"] == 1
+
+
+# --- admission
+
+
+def test_a_page_becomes_its_events_in_order_and_is_gone(rig):
+    held = rig.page()
+
+    admitted = rig.ledger.admit(held, [event("b"), event("a")], [], DAY)
+
+    assert admitted.ids == ("e:b", "e:a")
+    assert (admitted.duplicates, admitted.malformed) == (0, 0)
+    assert rig.ledger.find(held.id) is None
+    assert rig.ledger.active() == 2
+    record, history = rig.ledger.find("e:a")
+    assert (record.stage, record.state, record.trace) == (Stage.ENRICH, State.READY, "trace-a")
+    assert record.admitted_at == pytest.approx(rig.clock.now, abs=1e-3)
+    assert [note["what"] for note in history] == ["admitted"]
+
+
+def test_an_event_seen_within_the_window_is_only_counted(rig):
+    rig.admit("a")
+
+    admitted = rig.ledger.admit(rig.page(), [event("a"), event("b")], [], DAY)
+
+    assert (admitted.ids, admitted.duplicates) == (("e:b",), 1)
+    assert rig.ledger.census().counters["event.duplicate"] == 1
+
+
+def test_an_event_that_was_finished_is_known_until_the_window_ends(rig):
+    record = rig.one("a")
+    rig.ledger.settle([Advance(record, Stage.WRITE, {}, b"rows")])
+    rig.ledger.finish(rig.write(), DAY)
+    assert rig.admit("a") == []
+
+    rig.clock.pass_(DAY + 1)
+
+    assert rig.admit("a") == ["e:a"]
+
+
+def test_an_event_that_is_still_under_way_after_the_window_is_a_duplicate(rig):
+    rig.admit("a")
+    rig.clock.pass_(DAY + 1)
+
+    assert rig.admit("a") == []
+
+
+def test_seen_names_what_was_admitted_within_the_window(rig):
+    rig.admit("a", "b")
+
+    assert rig.ledger.seen(["e:a", "e:c", "e:b"]) == {"e:a", "e:b"}
+    assert rig.ledger.seen([]) == set()
+    rig.clock.pass_(DAY + 1)
+    assert rig.ledger.seen(["e:a"]) == set()
+
+
+def test_a_malformed_row_is_dead_on_arrival_and_counted_once(rig):
+    dead = DeadOnArrival(event("x", Stage.INGEST, row=1), BROKEN)
+
+    first = rig.ledger.admit(rig.page(), [], [dead], DAY)
+    second = rig.ledger.admit(rig.page(), [], [dead], DAY)
+
+    assert (first.ids, first.malformed, first.duplicates) == ((), 1, 0)
+    assert (second.malformed, second.duplicates) == (0, 1)
+    (letter,) = rig.ledger.dead_letters(DeadFilter())
+    assert (letter.id, letter.kind, letter.stage) == ("e:x", Kind.EVENT, Stage.INGEST)
+    assert letter.failure == BROKEN
+    assert letter.data["row"] == 1
+    assert rig.ledger.seen(["e:x"]) == {"e:x"}
+    rig.clock.pass_(60)
+    assert rig.ledger.due(10) == {}
+
+
+def test_a_page_whose_lease_is_lost_admits_nothing(rig):
+    held = rig.page()
+    rig.clock.pass_(31)
+    (again,) = rig.claim(Stage.INGEST, held.id)
+
+    assert rig.ledger.admit(held, [event("a")], [], DAY) is None
+    assert rig.ledger.find("e:a") is None
+    assert rig.ledger.admit(again, [event("a")], [], DAY).ids == ("e:a",)
+    assert rig.ledger.admit(again, [event("b")], [], DAY) is None, "the page is gone"
+
+
+def test_a_page_of_2000_rows_is_one_step(rig):
+    names = [str(n) for n in range(2000)]
+
+    assert len(rig.admit(*names)) == 2000
+    assert len(rig.claim(Stage.ENRICH, *(f"e:{name}" for name in names))) == 2000
+    assert len(rig.ledger.seen([f"e:{name}" for name in names])) == 2000
+
+
+# --- claims and leases
+
+
+def test_of_two_claimers_one_gets_the_record(rig):
+    rig.admit("a")
+
+    first = rig.ledger.claim(Stage.ENRICH, ["e:a", "e:a"], 30)
+    second = rig.second().claim(Stage.ENRICH, ["e:a"], 30)
+
+    assert [record.id for record in first] == ["e:a"]
+    assert first[0].lease
+    assert (first[0].state, first[0].data) == (State.LEASED, {"event_id": "a"})
+    assert second == []
+
+
+def test_racing_claimers_share_the_records_out(rig):
+    names = [str(n) for n in range(200)]
+    ids = rig.admit(*names)
+    ledgers = [rig.second() for _ in range(4)]
+
+    with ThreadPoolExecutor(4) as pool:
+        shares = list(pool.map(lambda one: one.claim(Stage.ENRICH, ids, 30), ledgers))
+
+    assert sorted(record.id for share in shares for record in share) == sorted(ids)
+
+
+def test_what_is_elsewhere_unknown_or_not_due_is_left_out(rig):
+    record = rig.one("a")
+    rig.ledger.settle([Retried(record, 60, FAILURE)])
+
+    assert rig.claim(Stage.ENRICH, "e:a", "e:unknown") == []
+    assert rig.claim(Stage.DOWNLOAD, "e:a") == []
+    rig.clock.pass_(60)
+    assert len(rig.claim(Stage.ENRICH, "e:a")) == 1
+
+
+def test_a_lease_that_ran_out_is_given_anew_and_the_old_one_is_worth_nothing(rig):
+    record = rig.one("a")
+    rig.clock.pass_(31)
+
+    (again,) = rig.claim(Stage.ENRICH, "e:a")
+
+    assert again.lease != record.lease
+    assert rig.ledger.settle([Advance(record, Stage.WRITE, {}, b"late")]) == [False]
+    assert rig.ledger.renew([record], 30) == set()
+    rig.ledger.release([record])
+    assert state_of(rig, "e:a") is State.LEASED
+    assert "lost" in whats(rig, "e:a")
+
+
+def test_a_late_outcome_counts_while_nobody_else_took_the_record(rig):
+    record = rig.one("a")
+    rig.clock.pass_(31)
+
+    assert rig.ledger.settle([Advance(record, Stage.WRITE, {}, b"r")]) == [True]
+
+
+def test_ten_lost_leases_in_a_stage_bury_the_record(rig):
+    rig.admit("a")
+    for _ in range(10):
+        assert len(rig.claim(Stage.ENRICH, "e:a", seconds=10)) == 1
+        rig.clock.pass_(11)
+
+    assert rig.claim(Stage.ENRICH, "e:a") == []
+
+    (letter,) = rig.ledger.dead_letters(DeadFilter(category=ErrorCategory.UNKNOWN))
+    assert letter.failure.reason == "lost by its workers"
+    assert letter.failure.stage is Stage.ENRICH
+    assert letter.died_at == pytest.approx(rig.clock.now, abs=1e-3)
+
+
+def test_losses_are_counted_for_each_stage_alone(rig):
+    rig.admit("a")
+    for _ in range(9):
+        rig.claim(Stage.ENRICH, "e:a", seconds=10)
+        rig.clock.pass_(11)
+    (record,) = rig.claim(Stage.ENRICH, "e:a")
+    rig.ledger.settle([Advance(record, Stage.WRITE, {}, b"r")])
+
+    for _ in range(9):
+        rig.claim(Stage.WRITE, "e:a", seconds=10)
+        rig.clock.pass_(11)
+
+    assert len(rig.claim(Stage.WRITE, "e:a")) == 1
+
+
+def test_rows_that_kill_ten_writers_are_put_aside_with_their_record(rig):
+    record = rig.one("a")
+    rig.ledger.settle([Advance(record, Stage.WRITE, {}, b"poison")])
+    for _ in range(10):
+        rig.claim(Stage.WRITE, "e:a", seconds=10)
+        rig.clock.pass_(11)
+
+    assert rig.claim(Stage.WRITE, "e:a") == []
+    assert rig.ledger.census().stream_length == 0
+    rig.ledger.requeue(["e:a"])
+    ((_, again),) = rig.write()
+    assert again.rows == b"poison"
+
+
+def test_renewing_keeps_a_lease_and_says_which_are_held(rig):
+    record, other = rig.one("a"), rig.one("b")
+    rig.ledger.settle([Retried(other, 1, FAILURE)])
+    rig.clock.pass_(25)
+
+    assert rig.ledger.renew([record, other], 30) == {"e:a"}
+    rig.clock.pass_(25)
+
+    assert rig.claim(Stage.ENRICH, "e:a") == []
+    assert rig.ledger.due(10) == {(Stage.ENRICH, ""): ["e:b"]}
+
+
+def test_a_released_record_is_as_it_was(rig):
+    record = rig.one("a")
+    rig.ledger.settle([Waited(record, 5, FAILURE)])
+    rig.clock.pass_(5)
+    (record,) = rig.claim(Stage.ENRICH, "e:a")
+
+    rig.ledger.release([record])
+
+    assert state_of(rig, "e:a") is State.WAITING
+    assert rig.ledger.due(10) == {(Stage.ENRICH, ""): ["e:a"]}
+    (again,) = rig.claim(Stage.ENRICH, "e:a")
+    assert (again.attempts, again.tries) == (record.attempts, record.tries)
+    assert again.waited_seconds == pytest.approx(5, abs=1e-3)
+
+
+# --- outcomes
+
+
+def test_an_outcome_is_carried_out_once(rig):
+    record = rig.one("a")
+
+    assert rig.ledger.settle([]) == []
+    advance = Advance(record, Stage.WRITE, {"a": 1}, b"rows", spawn=(media("1"),))
+    assert rig.ledger.settle([advance, advance]) == [True, False]
+    assert rig.ledger.settle([advance]) == [False]
+
+    assert [record_id for _, record_id in rig.read()] == ["e:a"]
+    assert rig.ledger.census().counters["media.admitted"] == 1
+
+
+def test_outcomes_keep_their_places(rig):
+    a, b, c = rig.one("a"), rig.one("b"), rig.one("c")
+    stale = replace(b, lease="another")
+
+    done = rig.ledger.settle(
+        [
+            Buried(replace(a, lease=""), FAILURE, spawn=(media("no"),), data={}),
+            Advance(stale, Stage.WRITE, {}, b"r", spawn=(media("no"),)),
+            Retried(c, 1, FAILURE),
+            Advance(b, Stage.WRITE, {"n": 1}, b"r", spawn=(media("1"), media("2"))),
+            Buried(a, FAILURE),
+        ]
+    )
+
+    assert done == [False, False, True, True, True]
+    assert rig.ledger.find("m:no") is None
+    assert rig.ledger.census().active[Kind.MEDIA] == 2
+
+
+def test_attempts_are_a_stages_tries_a_records(rig):
+    record = media_at(rig, "1")
+    assert (record.attempts, record.tries) == (0, 0)
+    rig.ledger.settle([Retried(record, 0, FAILURE)])
+    (record,) = rig.claim(Stage.DOWNLOAD, "m:1")
+    assert (record.attempts, record.tries) == (1, 1)
+
+    rig.ledger.settle([Advance(record, Stage.UPLOAD, {"cached": {"node": "n1"}}, affinity="n1")])
+
+    (record,) = rig.claim(Stage.UPLOAD, "m:1")
+    assert (record.attempts, record.tries) == (0, 2)
+    assert record.data == {"cached": {"node": "n1"}}
+
+
+def test_a_record_can_go_back_to_an_earlier_stage(rig):
+    record = media_at(rig, "1")
+    rig.ledger.settle([Advance(record, Stage.UPLOAD, {"cached": 1}, affinity="n1")])
+    (record,) = rig.claim(Stage.UPLOAD, "m:1")
+
+    assert rig.ledger.settle([Advance(record, Stage.DOWNLOAD, {})]) == [True]
+
+    (record,) = rig.claim(Stage.DOWNLOAD, "m:1")
+    assert record.data == {}
+
+
+def test_an_advance_can_be_put_off(rig):
+    record = media_at(rig, "1")
+    rig.ledger.settle([Advance(record, Stage.DOWNLOAD, {}, delay=20)])
+
+    assert rig.claim(Stage.DOWNLOAD, "m:1") == []
+    rig.clock.pass_(20)
+    assert rig.ledger.due(9)[Stage.DOWNLOAD, ""] == ["m:1"]
+    assert len(rig.claim(Stage.DOWNLOAD, "m:1")) == 1
+
+
+def test_retries_spend_attempts_and_waits_do_not(rig):
+    record = rig.one("a")
+    rig.ledger.settle([Retried(record, 10, FAILURE, data={"n": 1})])
+    assert state_of(rig, "e:a") is State.RETRYING
+    rig.clock.pass_(10)
+    (record,) = rig.claim(Stage.ENRICH, "e:a")
+    assert (record.attempts, record.data) == (1, {"n": 1})
+
+    rig.ledger.settle([Waited(record, 10, FAILURE)])
+
+    assert state_of(rig, "e:a") is State.WAITING
+    rig.clock.pass_(10)
+    (record,) = rig.claim(Stage.ENRICH, "e:a")
+    assert (record.attempts, record.data) == (1, {"n": 1})
+    rig.ledger.settle([Waited(record, 10, FAILURE, data={"n": 2})])
+    assert rig.ledger.find("e:a")[0].data == {"n": 2}
+
+
+def test_the_age_of_a_wait_runs_until_something_else_happens(rig):
+    record = rig.one("a")
+    for waited in (0, 10, 20):
+        assert record.waited_seconds == pytest.approx(waited, abs=1e-3)
+        rig.ledger.settle([Waited(record, 10, FAILURE)])
+        rig.clock.pass_(10)
+        (record,) = rig.claim(Stage.ENRICH, "e:a")
+
+    rig.ledger.settle([Retried(record, 0, FAILURE)])
+
+    (record,) = rig.claim(Stage.ENRICH, "e:a")
+    assert record.waited_seconds == 0
+
+
+def test_the_history_tells_what_happened_and_is_bounded(rig):
+    record = rig.one("a")
+    for _ in range(40):
+        rig.ledger.settle([Retried(record, 1.5, FAILURE)])
+        rig.clock.pass_(2)
+        (record,) = rig.claim(Stage.ENRICH, "e:a")
+    rig.ledger.settle([Buried(record, BROKEN)])
+
+    (letter,) = rig.ledger.dead_letters(DeadFilter())
+    first, *_, retried, last = letter.history
+    assert len(letter.history) == 20
+    assert first["what"] == "admitted"
+    assert retried["what"] == "retried"
+    assert (retried["stage"], retried["category"]) == ("enrich", "TRANSIENT")
+    assert (retried["error"], retried["delay"], retried["status"]) == ("Throttled", 1.5, 429)
+    assert last["what"] == "buried"
+    assert last["at"] == pytest.approx(rig.clock.now, abs=2e-3)
+    assert letter.attempts == 40
+
+
+@pytest.mark.parametrize(
+    "data",
+    [
+        {"empty": [], "none": None, "deep": {"list": [{}, []]}},
+        {"text": "Zoë \u202e \x00 \\ \" \n 🏠", "great": 2**80, "float": 1.5, "int": 2**53 + 1},
+        {"surrogate": "\ud800", "large": "x" * 300_000},
+        {},
+    ],
+)
+def test_data_come_back_as_they_were(rig, data):
+    record = rig.one("a")
+
+    rig.ledger.settle([Retried(record, 0, FAILURE, data=data)])
+
+    (record,) = rig.claim(Stage.ENRICH, "e:a")
+    assert record.data == data
+
+
+def test_what_is_no_json_is_refused_by_name_and_nothing_is_carried_out(rig):
+    record, other = rig.one("a"), rig.one("b")
+
+    with pytest.raises(Malformed, match="e:a"):
+        rig.ledger.settle(
+            [Buried(other, FAILURE), Advance(record, Stage.WRITE, {"x": object()}, b"")]
+        )
+
+    assert state_of(rig, "e:b") is State.LEASED
+
+
+# --- spawned media
+
+
+def test_media_are_admitted_with_the_event_that_found_them(rig):
+    record = rig.one("a")
+
+    rig.ledger.settle([Advance(record, Stage.WRITE, {}, b"r", spawn=(media("1", size=3),))])
+
+    (found,) = rig.claim(Stage.DOWNLOAD, "m:1")
+    assert (found.kind, found.trace) == (Kind.MEDIA, "trace 1")
+    assert found.data == {"link": "1", "size": 3}
+
+
+def test_media_under_way_are_not_admitted_again_even_to_be_revived(rig):
+    record = media_at(rig, "1")
+    other = rig.one("b")
+
+    rig.ledger.settle(
+        [Advance(other, Stage.WRITE, {}, b"r", spawn=(media("1", revive=True, fresh=1),))]
+    )
+
+    census = rig.ledger.census()
+    assert census.counters["media.admitted"] == 1
+    assert census.counters["media.duplicate"] == 1
+    assert rig.ledger.find("m:1")[0].data == {"link": "1"}
+    assert rig.ledger.renew([record], 30) == {"m:1"}
+
+
+def test_completed_media_are_known_for_a_while_and_failed_ones_are_not(rig):
+    for name, status in (("1", "completed"), ("2", "failed")):
+        record = media_at(rig, name)
+        done = {"status": status}
+        rig.ledger.settle([Advance(record, Stage.WRITE, done, b"r")])
+    rig.ledger.finish(rig.write(), known_seconds=100)
+
+    for step, expected in (("b", {"m:2"}), ("c", {"m:1", "m:2"})):
+        record = rig.one(step)
+        spawn = (media("1", revive=True), media("2", revive=True))
+        rig.ledger.settle([Advance(record, Stage.WRITE, {}, b"r", spawn=spawn)])
+        assert {f"m:{n}" for n in "12" if rig.ledger.find(f"m:{n}")} == expected
+        rig.clock.pass_(101)
+
+
+@pytest.mark.parametrize("revive", [True, False])
+def test_dead_media_come_back_only_when_that_is_asked_for(rig, revive):
+    record = media_at(rig, "1")
+    rig.ledger.settle([Retried(record, 0, FAILURE)])
+    (record,) = rig.claim(Stage.DOWNLOAD, "m:1")
+    rig.ledger.settle([Buried(record, FAILURE, rows=b"failed row")])
+    other = rig.one("b")
+
+    rig.ledger.settle(
+        [Advance(other, Stage.WRITE, {}, b"r", spawn=(media("1", revive=revive, new=1),))]
+    )
+
+    claimed = rig.claim(Stage.DOWNLOAD, "m:1")
+    assert [r.data for r in claimed] == ([{"link": "1", "new": 1}] if revive else [])
+    assert [r.attempts for r in claimed] == ([0] if revive else [])
+    written = {record_id for _, record_id in rig.read()}
+    assert ("m:1" in written) is not revive, "rows of the former life are dropped"
+
+
+# --- due
+
+
+def test_a_new_record_needs_no_hint_until_its_own_had_time_to_arrive(rig):
+    rig.admit("a")
+
+    assert rig.ledger.due(10) == {}
+    rig.clock.pass_(6)
+    assert rig.ledger.due(10) == {(Stage.ENRICH, ""): ["e:a"]}
+
+
+def test_what_was_returned_is_not_returned_again_for_some_seconds(rig):
+    rig.admit("a")
+    rig.clock.pass_(6)
+    rig.ledger.due(10)
+
+    assert rig.ledger.due(10) == {}
+    assert rig.second().due(10) == {}
+    rig.clock.pass_(6)
+    assert rig.ledger.due(10) == {(Stage.ENRICH, ""): ["e:a"]}
+
+
+def test_a_hint_given_out_does_not_change_when_a_record_is_due(rig):
+    rig.admit("a")
+    rig.clock.pass_(6)
+    rig.ledger.due(10)
+
+    assert len(rig.claim(Stage.ENRICH, "e:a")) == 1
+
+
+def test_lost_leases_and_retries_are_due_when_their_time_comes(rig):
+    rig.one("lost")
+    rig.ledger.settle([Retried(rig.one("retried"), 20, FAILURE)])
+    rig.ledger.settle([Waited(rig.one("waited"), 25, FAILURE)])
+
+    rig.clock.pass_(19)
+    assert rig.ledger.due(10) == {}
+    rig.clock.pass_(12)
+    assert rig.ledger.due(10) == {(Stage.ENRICH, ""): ["e:lost", "e:retried", "e:waited"]}
+
+
+def test_ids_are_given_by_stage_and_node_and_within_the_limit(rig):
+    for name, node in (("1", "n1"), ("2", "n2"), ("3", "n1")):
+        record = media_at(rig, name)
+        rig.ledger.settle([Advance(record, Stage.UPLOAD, {}, affinity=node)])
+        rig.clock.pass_(1)
+    rig.admit("late")
+    rig.clock.pass_(6)
+
+    assert rig.ledger.due(2) == {(Stage.UPLOAD, "n1"): ["m:1"], (Stage.UPLOAD, "n2"): ["m:2"]}
+    assert rig.ledger.due(10) == {
+        (Stage.UPLOAD, "n1"): ["m:3"],
+        (Stage.ENRICH, ""): ["e:late"],
+    }
+
+
+def test_many_due_records_are_given_in_one_call(rig):
+    ids = rig.admit(*(str(n) for n in range(1300)))
+    rig.clock.pass_(6)
+
+    assert len(rig.ledger.due(1200)[Stage.ENRICH, ""]) == 1200
+    assert len(rig.ledger.due(1200)[Stage.ENRICH, ""]) == 100
+    assert len(ids) == 1300
+
+
+# --- the lake stream
+
+
+def test_rows_reach_a_writer_and_finishing_ends_the_record(rig):
+    record = rig.one("a")
+    rig.ledger.settle([Advance(record, Stage.WRITE, {"status": "enriched"}, b"\x00rows\xff")])
+    assert rig.ledger.active() == 1
+
+    ((entry, held),) = rig.write()
+
+    assert (held.stage, held.rows) == (Stage.WRITE, b"\x00rows\xff")
+    assert rig.ledger.finish([(entry, held)], DAY) == 1
+    census = rig.ledger.census()
+    assert (census.stream_length, census.stream_pending) == (0, 0)
+    assert census.counters["event.recorded"] == 1
+    assert rig.ledger.find("e:a") is None
+    assert rig.ledger.finish([(entry, held)], DAY) == 0, "a doubled finish counts nothing"
+
+
+def test_an_unhandled_event_is_counted_as_such(rig):
+    record = rig.one("a")
+    rig.ledger.settle([Advance(record, Stage.WRITE, {"status": "unhandled"}, b"r")])
+
+    rig.ledger.finish(rig.write(), DAY)
+
+    counters = rig.ledger.census().counters
+    assert (counters["event.unhandled"], counters.get("event.recorded", 0)) == (1, 0)
+
+
+def test_an_entry_goes_to_one_consumer(rig):
+    for name in "abc":
+        rig.ledger.settle([Advance(rig.one(name), Stage.WRITE, {}, b"r")])
+
+    first = rig.read("w1", 2)
+    second = rig.second().read_rows("w2", 10, 0.0)
+
+    assert sorted(r for _, r in first + second) == ["e:a", "e:b", "e:c"]
+    assert len(first) == 2
+    assert rig.read("w1", 0) == []
+
+
+def test_entries_of_a_silent_consumer_go_to_another(rig):
+    rig.ledger.settle([Advance(rig.one("a"), Stage.WRITE, {}, b"r")])
+    rig.read("dies before it claims")
+
+    rig.fall_silent()
+
+    assert [record_id for _, record_id in rig.read("w2")] == ["e:a"]
+
+
+def test_an_entry_whose_record_is_leased_stays_with_its_slow_writer(rig):
+    rig.ledger.settle([Advance(rig.one("a"), Stage.WRITE, {}, b"r")])
+    ((entry, held),) = rig.write("slow")
+    for _ in range(4):
+        rig.fall_silent()
+        assert rig.ledger.renew([held], 30) == {"e:a"}
+        rig.ledger.due(10)
+        assert rig.read("w2") == []
+
+    assert rig.ledger.finish([(entry, held)], DAY) == 1
+
+
+def test_rows_of_a_writer_that_died_come_to_another(rig):
+    rig.ledger.settle([Advance(rig.one("a"), Stage.WRITE, {}, b"r")])
+    rig.write("dies")
+    rig.fall_silent(31)
+
+    assert rig.ledger.due(10) == {}, "WRITE needs no hints"
+    ((entry, held),) = rig.write("w2")
+
+    assert rig.ledger.finish([(entry, held)], DAY) == 1
+    assert rig.ledger.census().stream_length == 0
+
+
+def test_rows_whose_entry_vanished_are_put_on_the_stream_again(rig):
+    rig.ledger.settle([Advance(rig.one("a"), Stage.WRITE, {}, b"r")])
+    ((entry, _),) = rig.read()
+    rig.ledger.forget_entries([entry])
+    assert rig.read() == []
+
+    rig.clock.pass_(6)
+    rig.ledger.due(10)
+
+    assert len(rig.write()) == 1
+
+
+def test_rows_that_nobody_has_read_yet_keep_their_place(rig):
+    """A writer that is away for an hour must not find its backlog shuffled, or doubled."""
+    for name in "abc":
+        rig.ledger.settle([Advance(rig.one(name), Stage.WRITE, {}, b"r")])
+        rig.clock.pass_(1)
+    for _ in range(50):
+        rig.clock.pass_(60)
+        rig.ledger.due(10)
+
+    assert rig.ledger.census().stream_length == 3
+    assert [record_id for _, record_id in rig.read()] == ["e:a", "e:b", "e:c"]
+
+
+def test_a_writer_can_give_a_record_back_for_later(rig):
+    rig.ledger.settle([Advance(rig.one("a"), Stage.WRITE, {}, b"r")])
+    ((_, held),) = rig.write()
+
+    rig.ledger.settle([Waited(held, 20, FAILURE)])
+
+    assert rig.ledger.census().stream_length == 0
+    rig.clock.pass_(6)
+    rig.ledger.due(10)
+    assert rig.write() == []
+    rig.clock.pass_(20)
+    rig.ledger.due(10)
+    ((entry, held),) = rig.write()
+    assert held.rows == b"r"
+    assert rig.ledger.finish([(entry, held)], DAY) == 1
+
+
+def test_of_two_finishers_only_the_holder_counts(rig):
+    rig.ledger.settle([Advance(rig.one("a"), Stage.WRITE, {}, b"r")])
+    ((entry, first),) = rig.write()
+    rig.fall_silent(31)
+    ((again, second),) = rig.write("w2")
+
+    assert rig.ledger.finish([(entry, first)], DAY) == 0
+    assert rig.ledger.finish([(again, second), (again, second)], DAY) == 1
+    assert rig.ledger.census().counters["event.recorded"] == 1
+
+
+def test_rows_that_the_lake_refuses_bury_their_record_and_are_kept(rig):
+    rig.ledger.settle([Advance(rig.one("a"), Stage.WRITE, {"n": 1}, b"rows")])
+    pairs = rig.write()
+
+    assert rig.ledger.fail_rows(pairs, BROKEN) == 1
+    assert rig.ledger.fail_rows(pairs, BROKEN) == 0
+
+    assert rig.ledger.census().stream_length == 0
+    (letter,) = rig.ledger.dead_letters(DeadFilter(stage=Stage.WRITE))
+    assert letter.failure == BROKEN
+    rig.clock.pass_(60)
+    rig.ledger.due(10)
+    assert rig.write() == [], "nothing of it is owed to the lake"
+    assert rig.ledger.requeue(["e:a"]) == 1
+    ((_, held),) = rig.write()
+    assert (held.rows, held.data) == (b"rows", {"n": 1})
+
+
+# --- dead records with rows
+
+
+def test_what_a_dead_record_had_found_is_written(rig):
+    record = rig.one("a")
+    buried = Buried(record, FAILURE, rows=b"found", spawn=(media("1"),), data={"n": 2})
+    assert rig.ledger.settle([buried]) == [True]
+    assert rig.ledger.active() == 1, "the media file it found"
+
+    ((entry, held),) = rig.write()
+
+    assert (held.stage, held.state) == (Stage.WRITE, State.DEAD)
+    assert (held.rows, held.data) == (b"found", {"n": 2})
+    assert rig.claim(Stage.WRITE, "e:a") == [], "leased like any other"
+    assert rig.claim(Stage.ENRICH, "e:a") == []
+    assert rig.ledger.renew([held], 30) == {"e:a"}
+    assert rig.ledger.finish([(entry, held)], DAY) == 1
+    assert state_of(rig, "e:a") is State.DEAD
+    assert rig.claim(Stage.WRITE, "e:a") == [], "they are written"
+    assert rig.ledger.finish([(entry, held)], DAY) == 0
+    assert rig.ledger.census().counters.get("event.recorded", 0) == 0
+
+
+def test_rows_of_the_dead_survive_their_writer(rig):
+    rig.ledger.settle([Buried(rig.one("a"), FAILURE, rows=b"found")])
+    rig.write("dies")
+    rig.fall_silent(31)
+    rig.ledger.due(10)
+    ((_, held),) = rig.write("w2")
+    rig.ledger.release([held])
+    rig.ledger.due(10)
+    ((entry, held),) = rig.write("w3")
+
+    assert rig.ledger.finish([(entry, held)], DAY) == 1
+    assert rig.ledger.census().stream_length == 0
+
+
+def test_rows_of_the_dead_that_are_refused_are_dropped_and_the_failure_stands(rig):
+    rig.ledger.settle([Buried(rig.one("a"), FAILURE, rows=b"found")])
+
+    assert rig.ledger.fail_rows(rig.write(), BROKEN) == 1
+
+    (letter,) = rig.ledger.dead_letters(DeadFilter())
+    assert letter.failure == FAILURE
+    assert rig.ledger.find("e:a")[0].rows == b""
+
+
+def test_the_dead_go_nowhere_by_an_outcome(rig):
+    rig.ledger.settle([Buried(rig.one("a"), FAILURE, rows=b"found")])
+    ((_, held),) = rig.write()
+
+    assert rig.ledger.settle([Advance(held, Stage.ENRICH, {})]) == [False]
+    assert rig.ledger.settle([Waited(held, 20, FAILURE)]) == [True]
+    assert state_of(rig, "e:a") is State.DEAD
+    assert rig.claim(Stage.WRITE, "e:a") == []
+    rig.clock.pass_(20)
+    rig.ledger.due(10)
+    assert len(rig.write()) == 1
+
+
+# --- dead letters and requeue
+
+
+def test_dead_letters_are_found_by_what_they_are_newest_first(rig):
+    for name in "abc":
+        rig.ledger.settle([Buried(rig.one(name), FAILURE)])
+        rig.clock.pass_(1)
+    rig.admit_dead("x")
+    rig.clock.pass_(1)
+    rig.ledger.settle([Buried(media_at(rig, "1"), replace(FAILURE, error="Gone"))])
+
+    def found(**match) -> list[str]:
+        return [letter.id for letter in rig.ledger.dead_letters(DeadFilter(**match))]
+
+    assert found() == ["m:1", "e:x", "e:c", "e:b", "e:a"]
+    assert found(limit=2) == ["m:1", "e:x"]
+    assert found(ids=("e:a", "e:b", "e:nobody")) == ["e:b", "e:a"]
+    assert found(ids=("e:a", "e:x"), stage=Stage.INGEST) == ["e:x"]
+    assert found(stage=Stage.ENRICH, limit=2) == ["e:c", "e:b"]
+    assert found(category=ErrorCategory.PERMANENT) == ["e:x"]
+    assert found(error="Gone") == ["m:1"]
+    assert found(kind=Kind.MEDIA) == ["m:1"]
+    assert found(kind=Kind.PAGE) == []
+
+
+def test_dead_letters_are_found_among_thousands(rig):
+    names = [str(n) for n in range(2300)]
+    ids = rig.admit(*names)
+    records = rig.claim(Stage.ENRICH, *ids)
+    odd = replace(FAILURE, error="Odd")
+    rig.ledger.settle([Buried(r, odd if r.id == "e:7" else FAILURE) for r in records])
+
+    assert [letter.id for letter in rig.ledger.dead_letters(DeadFilter(error="Odd"))] == ["e:7"]
+    every = rig.ledger.dead_letters(DeadFilter(limit=5000))
+    assert {letter.id for letter in every} == set(ids)
+    assert rig.ledger.requeue(ids) == 2300
+    assert rig.ledger.active() == 2300
+    rig.ledger.settle([Buried(r, FAILURE) for r in rig.claim(Stage.ENRICH, *ids[:10])])
+
+
+def test_a_requeued_event_begins_its_stage_anew_at_once(rig):
+    record = rig.one("a")
+    rig.ledger.settle([Retried(record, 0, FAILURE)])
+    (record,) = rig.claim(Stage.ENRICH, "e:a")
+    rig.ledger.settle([Buried(record, FAILURE, rows=b"found")])
+
+    assert rig.ledger.requeue(["e:a", "e:a", "e:nobody"]) == 1
+    assert rig.second().requeue(["e:a"]) == 0, "of two callers one counts it"
+
+    assert rig.ledger.due(10) == {(Stage.ENRICH, ""): ["e:a"]}
+    (record,) = rig.claim(Stage.ENRICH, "e:a")
+    assert (record.attempts, record.data) == (0, {"event_id": "a"})
+    assert rig.read() == [], "rows not yet written are dropped"
+    assert rig.ledger.census().counters["event.requeued"] == 1
+    rig.ledger.settle([Buried(record, FAILURE)])
+    (letter,) = rig.ledger.dead_letters(DeadFilter())
+    assert letter.replays == 1
+    assert [note["what"] for note in letter.history][-2:] == ["requeued", "buried"]
+
+
+def test_a_writer_that_holds_rows_of_a_requeued_record_is_too_late(rig):
+    rig.ledger.settle([Buried(rig.one("a"), FAILURE, rows=b"found")])
+    ((entry, held),) = rig.write()
+
+    rig.ledger.requeue(["e:a"])
+
+    assert rig.ledger.finish([(entry, held)], DAY) == 0
+    assert len(rig.claim(Stage.ENRICH, "e:a")) == 1
+
+
+def test_requeued_media_are_downloaded_by_a_fresh_link(rig):
+    record = media_at(rig, "1")
+    carried = {"item": {"link": "old"}, "cached": {"node": "n"}, "refreshes": 3}
+    rig.ledger.settle([Advance(record, Stage.UPLOAD, carried, affinity="n")])
+    (record,) = rig.claim(Stage.UPLOAD, "m:1")
+    failed = {**carried, "status": "failed", "error": "gone"}
+    rig.ledger.settle([Buried(record, FAILURE, rows=b"r", data=failed)])
+
+    assert rig.ledger.requeue(["m:1"]) == 1
+
+    expected = {"item": {"link": "old"}, "refresh": True, "refreshes": 0}
+    assert rig.ledger.due(5) == {(Stage.DOWNLOAD, ""): ["m:1"]}
+    (record,) = rig.claim(Stage.DOWNLOAD, "m:1")
+    assert record.data == expected
+    rig.ledger.settle([Retried(record, 0, FAILURE)])
+    (record,) = rig.claim(Stage.DOWNLOAD, "m:1")
+    assert record.data == expected, "a retry changes nothing about it"
+    rig.ledger.settle([Advance(record, Stage.UPLOAD, {"cached": 2, "status": "x"})])
+    (record,) = rig.claim(Stage.UPLOAD, "m:1")
+    assert record.data == {"cached": 2, "status": "x"}
+
+
+def test_requeueing_to_a_stage_sends_only_what_belongs_there(rig):
+    rig.ledger.settle([Buried(rig.one("a"), FAILURE)])
+    rig.ledger.settle([Buried(media_at(rig, "1"), FAILURE)])
+    rig.admit_dead("x")
+
+    assert rig.ledger.requeue(["e:a", "m:1", "e:x"], Stage.UPLOAD) == 1
+    assert rig.ledger.requeue(["e:a", "m:1", "e:x"], Stage.ENRICH) == 1
+
+    assert len(rig.claim(Stage.UPLOAD, "m:1")) == 1
+    assert len(rig.claim(Stage.ENRICH, "e:a")) == 1
+    assert state_of(rig, "e:x") is State.DEAD
+
+
+def test_a_record_without_rows_is_not_sent_to_the_writer(rig):
+    rig.ledger.settle([Buried(rig.one("a"), FAILURE)])
+
+    assert rig.ledger.requeue(["e:a"], Stage.WRITE) == 1
+
+    assert rig.read() == []
+    assert len(rig.claim(Stage.ENRICH, "e:a")) == 1
+
+
+def test_a_dead_row_goes_back_to_be_parsed_again(rig):
+    rig.admit_dead("x")
+
+    assert rig.ledger.requeue(["e:x"]) == 1
+
+    (record,) = rig.claim(Stage.INGEST, "e:x")
+    assert (record.kind, record.data["junk"]) == (Kind.EVENT, True)
+    assert rig.ledger.settle([Advance(record, Stage.ENRICH, {"event_id": "x"})]) == [True]
+    assert len(rig.claim(Stage.ENRICH, "e:x")) == 1
+
+
+def test_find_shows_a_record_in_any_state_without_its_lease(rig):
+    assert rig.ledger.find("e:a") is None
+    record = rig.one("a")
+
+    found, history = rig.ledger.find("e:a")
+
+    assert (found.state, found.lease) == (State.LEASED, "")
+    assert history[0]["what"] == "admitted"
+    assert rig.ledger.settle([Advance(found, Stage.WRITE, {}, b"")]) == [False]
+    rig.ledger.settle([Buried(record, FAILURE, rows=b"r")])
+    found, history = rig.ledger.find("e:a")
+    assert (found.state, found.stage, found.rows) == (State.DEAD, Stage.ENRICH, b"r")
+    assert history[-1]["what"] == "buried"
+
+
+def test_the_census_counts_everything(rig):
+    rig.admit("a", "b", "c", "d")
+    rig.clock.pass_(10)
+    a, b, c = rig.claim(Stage.ENRICH, "e:a", "e:b", "e:c")
+    rig.ledger.settle([Retried(a, 60, FAILURE), Waited(b, 60, FAILURE), Buried(c, FAILURE)])
+    rig.clock.pass_(5)
+    record = rig.one("f")
+    rig.ledger.settle([Advance(record, Stage.WRITE, {}, b"r", spawn=(media("1"),))])
+    rig.ledger.store_page("live", None, 1, [page("z")])
+    rig.read()
+
+    census = rig.ledger.census()
+
+    assert census.stages[Stage.ENRICH] == {State.READY: 1, State.RETRYING: 1, State.WAITING: 1}
+    assert census.stages[Stage.WRITE] == {State.READY: 1}
+    assert census.stages[Stage.RECORD] == {}
+    assert census.by_attempts[Stage.ENRICH] == {0: 2, 1: 1}
+    assert census.active == {Kind.EVENT: 4, Kind.MEDIA: 1, Kind.PAGE: 1}
+    assert census.dead == {Kind.EVENT: 1, Kind.MEDIA: 0, Kind.PAGE: 0}
+    assert census.oldest_seconds[Stage.ENRICH] == pytest.approx(15, abs=1e-3)
+    assert census.oldest_seconds[Stage.UPLOAD] == 0
+    assert (census.stream_length, census.stream_pending) == (1, 1)
+    assert census.counters["event.admitted"] == 5
+
+
+# --- Redis alone
+
+
+def test_what_is_indexed_is_what_is_counted(redis_client):
+    """The counters are kept apart from the records: they must say the same."""
+    rig = redis_rig(redis_client)
+    rig.admit(*"abcdef")
+    a, b, c, d = rig.claim(Stage.ENRICH, "e:a", "e:b", "e:c", "e:d")
+    rig.ledger.settle(
+        [
+            Advance(a, Stage.WRITE, {}, b"r", spawn=(media("1"), media("2"))),
+            Retried(b, 5, FAILURE),
+            Buried(c, FAILURE, rows=b"r"),
+            Buried(d, FAILURE),
+        ]
+    )
+
+    census = rig.ledger.census()
+
+    for stage in Stage:
+        indexed = redis_client.zcard(f"{{claimx:0}}:look:{stage}")
+        owed = 1 if stage is Stage.WRITE else 0  # the dead record's rows
+        assert indexed == sum(census.stages[stage].values()) + owed
+    assert redis_client.zcard("{claimx:0}:dead") == census.dead[Kind.EVENT] == 2
+    keys = {key for key in redis_client.scan_iter("*:r:*")}
+    assert len(keys) == sum(census.active.values()) + sum(census.dead.values())
+
+
+def test_nothing_is_left_of_what_was_finished(redis_client):
+    rig = redis_rig(redis_client)
+    rig.ledger.settle([Advance(rig.one("a"), Stage.WRITE, {}, b"r")])
+    rig.ledger.finish(rig.write(), DAY)
+
+    names = {key.decode().removeprefix("{claimx:0}:") for key in redis_client.scan_iter("*")}
+
+    assert names == {"n", "seen:e:a", "rows", "cursor:p1"}
+    assert redis_client.ttl("{claimx:0}:seen:e:a") == DAY
+    assert redis_client.xlen("{claimx:0}:rows") == 0
+
+
+def test_every_key_shares_one_hash_tag(redis_client):
+    ledger = RedisLedger(redis_client, prefix="other")
+    ledger.ping()
+    ledger.store_page("live", None, 1, [page("a")])
+
+    assert all(key.startswith(b"{other:0}:") for key in redis_client.scan_iter("*"))
+
+
+def test_scripts_that_redis_forgot_are_loaded_again(redis_client):
+    rig = redis_rig(redis_client)
+    record = rig.one("a")
+    redis_client.script_flush()
+
+    assert rig.ledger.settle([Advance(record, Stage.WRITE, {}, b"r")]) == [True]
+
+
+def test_a_consumer_group_that_vanished_is_made_again(redis_client):
+    rig = redis_rig(redis_client)
+    assert rig.read() == []
+    rig.ledger.settle([Advance(rig.one("a"), Stage.WRITE, {}, b"r")])
+    redis_client.xgroup_destroy("{claimx:0}:rows", "writers")
+
+    assert [record_id for _, record_id in rig.read()] == ["e:a"]
+
+    redis_client.delete("{claimx:0}:rows")
+    rig.clock.pass_(61)
+    rig.ledger.due(10)
+    assert len(rig.write()) == 1
+
+
+def test_a_reader_waits_for_rows_no_longer_than_told(redis_client):
+    rig = redis_rig(redis_client)
+    assert rig.ledger.read_rows("w1", 10, 0.02) == []
+    record = rig.one("a")
+
+    with ThreadPoolExecutor(1) as pool:
+        reading = pool.submit(rig.second().read_rows, "w1", 10, 5.0)
+        rig.ledger.settle([Advance(record, Stage.WRITE, {}, b"r")])
+        ((_, record_id),) = reading.result(timeout=10)
+
+    assert record_id == "e:a"
+
+
+def test_without_a_clock_the_time_is_the_servers(redis_client):
+    ledger = RedisLedger(redis_client)
+    ledger.store_page("live", None, 1, [page("a")])
+    seconds, micros = redis_client.time()
+
+    record, _ = ledger.find("p:a")
+
+    assert record.admitted_at == pytest.approx(seconds + micros / 1e6, abs=2.0)
+    assert len(ledger.claim(Stage.INGEST, ["p:a"], 30)) == 1
+
+
+def test_a_claim_repeated_after_a_broken_connection_gives_the_same_leases(redis_client):
+    rig = redis_rig(redis_client)
+    rig.admit("a")
+    script = rig.ledger._scripts["claim"]
+    call = {"keys": ["{claimx:0}"], "args": [rig.clock.now, "enrich", "token", 30, "e:a"]}
+
+    first, second = script(**call), script(**call)
+
+    assert first == second
+    assert first[0] == b"e:a"
+    assert rig.ledger.find("e:a")[0].tries == 1
+
+
+def test_resp3_clients_read_the_same(redis_url):
+    with redis.Redis.from_url(redis_url, protocol=3) as client:
+        rig = redis_rig(client)
+        rig.ledger.settle([Advance(rig.one("a"), Stage.WRITE, {}, b"r", spawn=(media("1"),))])
+
+        assert rig.ledger.census().active[Kind.MEDIA] == 1
+        ((_, record_id),) = rig.ledger.read_rows("w1", 10, 1.0)
+        rig.ledger.settle([Advance(rig.one("b"), Stage.WRITE, {}, b"r")])
+        _, second = rig.ledger._wait_for_rows("w1", 10, 1.0)
+
+        assert (record_id, second) == ("e:a", b"e:b")
