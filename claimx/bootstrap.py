@@ -12,9 +12,9 @@ import os
 import random
 import sys
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, TypeVar
+from typing import TYPE_CHECKING, Any, NoReturn, TypeVar
 
 from claimx.adapters.redis_client import connect, with_tls_checked
 from claimx.domain.ports import Hints
@@ -38,6 +38,7 @@ T = TypeVar("T")
 
 _EXIT_CONFIGURATION = 4
 _SECONDS_PER_HOUR = 3600.0
+_WORKSHOP_QUEUES = frozenset({"enrich", "download", "upload", "record"})
 _built: dict[tuple[int, str], Any] = {}
 
 
@@ -55,9 +56,36 @@ def load_settings() -> Settings:
     try:
         return _once("settings", lambda: Settings.load(environment()))
     except ConfigurationError as error:
-        for line in error.problems:
-            print(f"claimx: {line}", file=sys.stderr)  # noqa: T201 - before logging is set up
-        sys.exit(_EXIT_CONFIGURATION)
+        refuse(error.problems)
+
+
+def refuse(problems: Sequence[str]) -> NoReturn:
+    """End the process with a line for each problem of its settings (status 4)."""
+    for line in problems:
+        print(f"claimx: {line}", file=sys.stderr)  # noqa: T201 - before logging is set up
+    sys.stderr.flush()
+    sys.exit(_EXIT_CONFIGURATION)
+
+
+def missing_for(settings: Settings, queues: Collection[str]) -> list[str]:
+    """Return a line for each setting that a worker of *queues* cannot do without."""
+    found = []
+    for name, value, needed_by in (
+        ("EVENTHOUSE_CLUSTER_URL", settings.kusto_url, {"poll"}),
+        ("CLAIMX_EVENTHOUSE_DATABASE", settings.kusto_database, {"poll"}),
+        ("CLAIMX_API_URL", settings.api_url, _WORKSHOP_QUEUES),
+        ("ONELAKE_CLAIMX_PATH", settings.media_path, _WORKSHOP_QUEUES),
+    ):
+        if not value and (users := sorted(needed_by & set(queues))):
+            found.append(f"{name} must be set for the queue {users[0]}")
+    if {"poll", "maintenance"} & set(queues):
+        for table in TABLES:
+            try:
+                settings.table_path(table)
+            except ConfigurationError as error:
+                found.append(error.problems[0])
+                break
+    return found
 
 
 def broker_url_of(settings: Settings) -> str:
@@ -221,10 +249,8 @@ def _build_workshop(settings: Settings, runtime: Runtime) -> Workshop:
     from claimx.tasks.loop import ProcessLoop
     from claimx.tasks.workshop import Workshop
 
-    if not settings.api_url:
-        raise ConfigurationError(["CLAIMX_API_URL must be set"])
-    if not settings.media_path:
-        raise ConfigurationError(["ONELAKE_CLAIMX_PATH must be set"])
+    if problems := missing_for(settings, _WORKSHOP_QUEUES):
+        raise ConfigurationError(problems)
     gates = gates_of(settings)
     api = HTTPClaimXApi(
         settings.api_url,
@@ -239,22 +265,26 @@ def _build_workshop(settings: Settings, runtime: Runtime) -> Workshop:
         sender_username=settings.api_sender,
     )
     cache = cache_of(settings)
-    fetcher = HTTPMediaFetcher(
-        cache,
-        gates,
-        runtime.metrics,
-        allowed_hosts=settings.allowed_hosts,
-        allowed_extensions=settings.allowed_extensions,
-        max_bytes=settings.max_media_bytes,
-        allow_loopback=settings.allow_loopback,
-    )
-    store = make_store(
-        settings.media_path,
-        settings.onelake_endpoint,
-        lambda: credentials_of(settings).storage_credential(settings.onelake_endpoint),
-        gates,
-        runtime.metrics,
-    )
+    try:
+        fetcher = HTTPMediaFetcher(
+            cache,
+            gates,
+            runtime.metrics,
+            allowed_hosts=settings.allowed_hosts,
+            allowed_extensions=settings.allowed_extensions,
+            max_bytes=settings.max_media_bytes,
+            allow_loopback=settings.allow_loopback,
+        )
+        store = make_store(
+            settings.media_path,
+            settings.onelake_endpoint,
+            lambda: credentials_of(settings).storage_credential(settings.onelake_endpoint),
+            gates,
+            runtime.metrics,
+            connections=max(16, settings.upload_concurrency),
+        )
+    except ValueError as error:
+        raise ConfigurationError([str(error)]) from None
     return Workshop(ProcessLoop(), runtime, api, fetcher, cache, store)
 
 

@@ -116,10 +116,13 @@ def _set_up_logging(**_: Any) -> None:
 
 
 def _take_own_uploads(instance: Any, **_: Any) -> None:
-    """Consume the uploads of this machine's cache: its files lie nowhere else."""
+    """Check what the chosen queues need; consume the uploads of this machine's cache too."""
+    settings = bootstrap.load_settings()
     queues = instance.app.amqp.queues
+    if problems := bootstrap.missing_for(settings, queues.consume_from):
+        bootstrap.refuse(problems)
     if "upload" in queues.consume_from:
-        node = bootstrap.cache_of(bootstrap.load_settings()).node
+        node = bootstrap.cache_of(settings).node
         queues.select_add(queue_named(queue_name(Stage.UPLOAD, node)))
 
 
