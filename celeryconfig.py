@@ -58,6 +58,7 @@ task_routes = {
     "claimx.redrive": {"queue": "control"},
     "claimx.admin.*": {"queue": "control"},
     "claimx.maintain": {"queue": "maintenance"},
+    "claimx.recover": {"queue": "maintenance"},
     "claimx.sweep": {"queue": "maintenance"},
 }
 
@@ -102,6 +103,11 @@ beat_schedule = {
         "task": "claimx.maintain",
         "schedule": timedelta(minutes=10),
         "options": {"expires": 540},
+    },
+    "recover": {
+        "task": "claimx.recover",
+        "schedule": timedelta(seconds=30),  # three reads of Redis, unless it was lost
+        "options": {"expires": 25},
     },
     "sweep": {
         "task": "claimx.sweep",

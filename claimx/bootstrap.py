@@ -16,6 +16,7 @@ from collections.abc import Callable, Collection, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NoReturn, TypeVar
 
+from claimx.adapters import leaving
 from claimx.adapters.redis_client import connect, with_tls_checked
 from claimx.domain.ports import Hints
 from claimx.domain.records import Stage
@@ -218,6 +219,7 @@ def build_runtime(settings: Settings, hints: Hints | None = None) -> Runtime:
         holder=f"{host_name()}:{os.getpid()}",
         make_lake=lambda: lake_of(settings),
         make_source=lambda: source_of(settings),
+        stopping=leaving.begun,
     )
 
 

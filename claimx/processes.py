@@ -10,12 +10,14 @@ import sys
 import tempfile
 import threading
 from collections.abc import Callable, Mapping
+from pathlib import Path
 from typing import Any
 
 import structlog
 from celery import signals
 
 from claimx import bootstrap
+from claimx.adapters import leaving, leaving_step
 from claimx.adapters.hints import queue_name, queue_named
 from claimx.domain.records import Stage
 from claimx.settings import Settings, host_name, unknown_names
@@ -92,6 +94,7 @@ def connect(app: Any) -> None:
     """Connect a Celery app's worker and beat to all this, by its signals."""
     app.claimx_runtime = lambda: bootstrap.runtime(app)
     app.claimx_workshop = bootstrap.workshop
+    app.steps["worker"].add(leaving_step.LeavingStep)
     for signal_, receiver in (
         (signals.setup_logging, _set_up_logging),
         (signals.celeryd_after_setup, _take_own_uploads),
@@ -129,6 +132,7 @@ def _take_own_uploads(instance: Any, **_: Any) -> None:
 def _before_fork(**_: Any) -> None:
     folder = tempfile.mkdtemp(prefix="claimx-metrics-")
     os.environ["PROMETHEUS_MULTIPROC_DIR"] = folder
+    leaving.prepare(Path(folder))
     atexit.register(_in_this_process(lambda: shutil.rmtree(folder, ignore_errors=True)))
 
 

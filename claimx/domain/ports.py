@@ -139,6 +139,14 @@ class Ledger(Protocol):
         WRITE records that are due are put back on the lake stream here and not returned.
         """
 
+    def active_media(self, ids: Sequence[str]) -> set[str]:
+        """
+        Return those of the media record ids that are active: there, and no dead letters.
+
+        A handful of round trips for thousands of ids. What is missing is finished (its attachment
+        row is committed), dead, or was never admitted.
+        """
+
     def active(self) -> int:
         """Return how many event and media records are active (for back-pressure); O(1)."""
 
@@ -427,6 +435,17 @@ class Lake(Protocol):
 
     def recent_events(self, since: Micros, until: Micros, limit: int) -> list[str]:
         """Return up to *limit* event ids whose own time is in [since, until], newest first."""
+
+    def unattached_media(
+        self, limit: int, after: str = "", enriched_until: Micros | None = None
+    ) -> list[Values]:
+        """
+        Return rows of ``claimx_media`` that are downloadable and have no row in attachments.
+
+        In the order of their media ids, only those behind *after*; fewer than *limit* means that
+        there are no more. With *enriched_until*, rows whose data are younger are left out. Memory
+        is bounded by *limit*, whatever the tables hold. Raises as `upsert` does.
+        """
 
     def rows(self, table: Table) -> list[Values]:
         """Return the whole table (tests, demo); times as `Micros`."""

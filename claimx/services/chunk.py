@@ -33,6 +33,7 @@ SETTLE_SECONDS = 0.1
 SETTLE_AT_ONCE = 200
 SETTLE_TRIES = 5
 BOUND_SECONDS = 240.0  # well below the task's soft time limit
+WIND_UP_SECONDS = 5.0  # for what runs when the process is told to end; hosts kill after 25 to 30
 
 
 @dataclass(slots=True)
@@ -53,7 +54,9 @@ class Counts:
 
 
 async def claim(runtime: Runtime, stage: Stage, ids: Sequence[str]) -> list[Record]:
-    """Lease those of *ids* that *stage* may work on now."""
+    """Lease those of *ids* that *stage* may work on now; none in a process that is to end."""
+    if runtime.stopping():
+        return []
     unique = list(dict.fromkeys(ids))
     return await asyncio.to_thread(
         runtime.ledger.claim, stage, unique, runtime.limits.lease_seconds
@@ -66,7 +69,8 @@ class Chunk:
 
     *work* turns a record into its outcome; whatever it raises is judged by the retry policy.
     At most *concurrency* records are worked on at a time; after *bound_seconds* the unfinished
-    ones are given back. A record whose lease was lost is dropped in silence.
+    ones are given back. When the process is to end, nothing is begun any more, and what runs has
+    `WIND_UP_SECONDS`. A record whose lease was lost is dropped in silence.
     """
 
     def __init__(
@@ -102,12 +106,15 @@ class Chunk:
         self._open = {record.id: record for record in records}
         self._tasks = {record.id: loop.create_task(self._one(record)) for record in records}
         keeper = loop.create_task(self._keep_leases())
-        deadline = loop.time() + self._bound
+        deadline, winding_up = loop.time() + self._bound, False
         try:
             pending = set(self._tasks.values())
             while pending and loop.time() < deadline:
                 _, pending = await asyncio.wait(pending, timeout=SETTLE_SECONDS)
                 await self._settle()
+                if not winding_up and self._runtime.stopping():
+                    winding_up = True
+                    deadline = min(deadline, loop.time() + WIND_UP_SECONDS)
         finally:
             await self._end(keeper)
         self._summary()
@@ -116,6 +123,8 @@ class Chunk:
     async def _one(self, record: Record) -> None:
         structlog.contextvars.bind_contextvars(trace=record.trace, **names_of(record))
         async with self._room:
+            if self._runtime.stopping():
+                return  # given back at the end, untouched
             try:
                 outcome = await self._work(record)
             except Exception as error:  # noqa: BLE001 - the policy judges what nobody classified

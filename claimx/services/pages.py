@@ -24,6 +24,7 @@ RECORD_ROWS = 2000  # a worker is through with these well within its lease
 _UNSTORABLE = "_unstorable"  # why a row could not be kept as it was
 RECORD_BYTES = 4 * 1024 * 1024
 IDS_A_STEP = 5000  # looked up at once: a few milliseconds of the store
+MOST_REMEMBERED = 500_000  # ids of one poll, some 60 MB at the most
 RECORDS_A_STEP = 8  # so that one step of the ledger carries at most 32 MiB
 
 
@@ -64,9 +65,13 @@ def sift(
     *,
     ask_lake: Callable[[Micros], bool],
     lake_may_fail: bool,
+    stored: set[str] | None = None,
 ) -> Sifted:
     """
     Drop the rows that are known already: within the page, to the ledger, to the lake.
+
+    *stored* holds the record ids of pages that may not be admitted yet, and gets those of this
+    one: pages are admitted side by side, and of two rows with one id the first must stand.
 
     The lake is asked only about events that the ledger has not seen and whose ingestion time
     *ask_lake* says could have been finished in a life that the ledger does not remember: of a
@@ -78,7 +83,7 @@ def sift(
     for row in rows:
         plain = _storable(row)
         record_id, read = read_row(plain[0])
-        if record_id in first:
+        if record_id in first or (stored is not None and record_id in stored):
             found.doubled += 1
         else:
             first[record_id] = (plain, read if isinstance(read, Event) else None)
@@ -101,6 +106,8 @@ def sift(
             continue
         found.malformed += event is None
         found.fresh.append(plain)
+        if stored is not None and len(stored) < MOST_REMEMBERED:
+            stored.add(record_id)
     _count(runtime, found)
     return found
 

@@ -17,6 +17,7 @@ import structlog
 from claimx.domain.errors import ClaimXError, ErrorCategory
 from claimx.domain.polling import LIVE, TIME, Window, live_window, moved
 from claimx.domain.ports import Checkpoint
+from claimx.domain.records import Kind, Stage
 from claimx.domain.times import MICROS_PER_SECOND, Micros, from_datetime, from_seconds, to_iso
 from claimx.services.pages import Pressure, sift, store
 from claimx.services.runtime import Runtime
@@ -32,6 +33,8 @@ it from whoever comes first.
 """
 
 CYCLE_SECONDS = 25.0
+PATIENCE_SECONDS = 60.0  # for pages of an earlier poll to be admitted
+MOST_PAGES = 64  # more are a backfill's
 MAX_EXCLUDED = 5000  # ids named in a query; the rest is told apart by the ledger
 MEMORY_SECONDS = 600.0  # rows younger than this were not finished before the ledger's oldest copy
 
@@ -42,6 +45,7 @@ class Stop(StrEnum):
     DRY = "dry"
     TIME = "out of time"
     PRESSURE = "back-pressure"
+    INGEST = "the last poll's pages are not ingested yet"
     BUSY = "another poller is at work"
     SUPERSEDED = "another poller was faster"
     FAILED = "failed"
@@ -125,6 +129,7 @@ class _Cycle:
         self._report = report
         self._fence = fence
         self._deadline = deadline
+        self._stored: set[str] = set()
         self._half_time = deadline - (deadline - runtime.now()) / 2
 
     def run(self) -> None:
@@ -137,6 +142,9 @@ class _Cycle:
         )
         report.window = window
         pressure = Pressure(runtime)
+        if not report.dry_run and self._pages_wait():
+            report.stopped = Stop.INGEST
+            return
         read_before = report.checkpoint.source_time if report.checkpoint else window.after
         exclude = self._in_overlap(window, read_before)
         at = window.after
@@ -154,7 +162,13 @@ class _Cycle:
             report.pages += 1
             report.rows += len(rows)
             runtime.metrics.add("poll_rows", len(rows), cursor=LIVE)
-            sifted = sift(runtime, rows, ask_lake=self._could_be_old(born), lake_may_fail=True)
+            sifted = sift(
+                runtime,
+                rows,
+                ask_lake=self._could_be_old(born),
+                lake_may_fail=True,
+                stored=self._stored,
+            )
             report.known += sifted.known
             report.fresh += len(sifted.fresh)
             report.malformed += sifted.malformed
@@ -164,6 +178,18 @@ class _Cycle:
                 break
             at = last
         report.lag_seconds = max(0.0, runtime.now() - max(at, read_before) / MICROS_PER_SECOND)
+
+    def _pages_wait(self) -> bool:
+        """
+        Say whether pages of an earlier poll are not admitted yet.
+
+        What they hold is not seen yet, so it would be stored again, and a later row could overtake
+        an earlier one of the same id. A page that lies for long, or a backfill's, holds up nobody.
+        """
+        census = self._runtime.ledger.census()
+        waiting = census.active.get(Kind.PAGE, 0)
+        age = census.oldest_seconds.get(Stage.INGEST, 0.0)
+        return 0 < waiting <= MOST_PAGES and age < PATIENCE_SECONDS
 
     def _keep(
         self, fresh: list[tuple[dict[str, object], int]], after: Micros, last: Micros
@@ -194,7 +220,7 @@ class _Cycle:
 
     def _must_stop(self, pressure: Pressure) -> Stop | None:
         runtime = self._runtime
-        if runtime.now() >= self._deadline:
+        if runtime.now() >= self._deadline or runtime.stopping():
             return Stop.TIME
         if not self._report.dry_run and pressure.too_high(runtime.limits.max_in_flight):
             log.warning(

@@ -46,8 +46,9 @@ class Runtime:
     Everything a stage needs of its process.
 
     *now* is the wall clock in epoch seconds, *jitter* a number in [0, 1), *holder* names this
-    process in leases, *new_trace* gives a trace id. *source* and *lake* are built on first use,
-    because deltalake must not be touched by a process that forks later.
+    process in leases, *new_trace* gives a trace id, *stopping* says whether this process is about
+    to end: then nothing new is begun. *source* and *lake* are built on first use, because
+    deltalake must not be touched by a process that forks later.
     """
 
     ledger: Ledger
@@ -62,6 +63,7 @@ class Runtime:
     make_lake: Callable[[], Lake]
     make_source: Callable[[], EventSource]
     new_trace: Callable[[], str] = lambda: uuid4().hex
+    stopping: Callable[[], bool] = lambda: False
     _lake: Lake | None = field(default=None, repr=False)
     _source: EventSource | None = field(default=None, repr=False)
 

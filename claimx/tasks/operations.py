@@ -12,6 +12,7 @@ from claimx.domain.records import DeadFilter, Kind, Stage
 from claimx.services.dead_letters import requeue_matching
 from claimx.services.maintain import maintain_lake
 from claimx.services.poll import poll_once
+from claimx.services.recover import recover_media
 from claimx.services.redrive import redrive_once
 from claimx.tasks.base import ClaimXTask
 
@@ -39,6 +40,12 @@ def maintain(self: ClaimXTask, **_: Any) -> None:
         "maintenance",
         lambda runtime: maintain_lake(runtime.lake, runtime.gates, runtime.holder),  # type: ignore[arg-type]  # upkeep is DeltaLake's own
     )
+
+
+@shared_task(base=ClaimXTask, bind=True, name="claimx.recover")
+def recover(self: ClaimXTask, **_: Any) -> None:
+    """Fetch media again that a lost ledger had not finished; otherwise next to nothing."""
+    self.run_stage("recover", recover_media)
 
 
 @shared_task(base=ClaimXTask, bind=True, name="claimx.sweep")

@@ -358,6 +358,63 @@ class TestAttachments:
         assert only_row(lake, ATTACHMENTS)["error"] == "second"
 
 
+class TestMediaWithoutAttachment:
+    def media(self, lake, *ids: str, at: int = 5, **values) -> None:
+        values = {"project_id": "p1", "downloadable": True} | values
+        lake.upsert(MEDIA, [answer(MEDIA, at, media_id=one, **values) for one in ids], T0)
+
+    def attached(self, lake, *ids: str, status: str = "completed") -> None:
+        changes = [result(status, 5, media_id=one, uploaded_at=T0) for one in ids]
+        lake.upsert(ATTACHMENTS, changes, T0)
+
+    def found(self, lake, limit: int = 10, *args) -> list[str]:
+        return [row["media_id"] for row in lake.unattached_media(limit, *args)]
+
+    def test_it_is_found_with_its_whole_row(self, lake):
+        self.media(lake, "m1", "m2", file_name="Roof.jpg")
+        self.attached(lake, "m2")
+
+        (row,) = lake.unattached_media(10)
+
+        assert row in lake.rows(MEDIA)
+        assert (row["media_id"], row["file_name"], row["event_id"]) == ("m1", "Roof.jpg", "e1")
+        assert row["last_enriched_at"] == T0 + 5
+
+    def test_a_failed_row_counts_as_there(self, lake):
+        self.media(lake, "m1")
+        self.attached(lake, "m1", status="failed")
+
+        assert self.found(lake) == []
+
+    @pytest.mark.parametrize("downloadable", [False, None])
+    def test_without_a_link_there_is_nothing_to_attach(self, lake, downloadable):
+        self.media(lake, "m1", downloadable=downloadable)
+
+        assert self.found(lake) == []
+
+    def test_before_the_first_attachment_all_are_without(self, lake):
+        assert self.found(lake) == []
+
+        self.media(lake, "m2", "m1")
+
+        assert self.found(lake) == ["m1", "m2"]
+
+    def test_they_come_in_pages_in_the_order_of_their_ids(self, lake):
+        self.media(lake, *"edcba", "日", "\U0001f600")
+        self.attached(lake, "b")
+
+        assert self.found(lake, 2) == ["a", "c"]
+        assert self.found(lake, 2, "c") == ["d", "e"]
+        assert self.found(lake, 2, "e") == ["日", "\U0001f600"]
+        assert self.found(lake, 2, "\U0001f600") == []
+
+    def test_those_enriched_later_may_be_left_out(self, lake):
+        self.media(lake, "old", at=5)
+        self.media(lake, "new", at=6)
+
+        assert self.found(lake, 10, "", T0 + 5) == ["old"]
+
+
 class TestEvents:
     def test_the_first_row_of_an_event_stands(self, lake):
         lake.upsert(EVENTS, [event_row("a", handler="one")], T0 + 1)

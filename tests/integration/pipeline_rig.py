@@ -16,7 +16,7 @@ import socket
 import subprocess
 import sys
 import time
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Self, TypeVar
@@ -134,10 +134,16 @@ class Rig:
     """
 
     def __init__(
-        self, folder: Path, *world: str, settings: Mapping[str, str] | None = None
+        self,
+        folder: Path,
+        *world: str,
+        settings: Mapping[str, str] | None = None,
+        on_onelake: bool = False,
     ) -> None:
         self.folder = folder
+        self.on_onelake = on_onelake
         self.port = free_port()
+        self._lake = folder / "lake"
         self.redis_url = f"redis://127.0.0.1:{self.port}/0"
         self.client: redis.Redis = redis.Redis.from_url(self.redis_url)
         self.running: list[Running] = []
@@ -165,10 +171,12 @@ class Rig:
             **QUICK,
             **self.sandbox.environment,
             "REDIS_URL": self.redis_url,
-            "CLAIMX_LAKE_PATH": str(self.folder / "lake"),
+            "CLAIMX_LAKE_PATH": str(self._lake),
             "CACHE_DIR": str(self.folder / "cache"),
             **self._settings,
         }
+        if self.on_onelake:
+            self.environment["CLAIMX_LAKE_PATH"] = self.sandbox.announced["lake_uri"]
         return self
 
     def start_redis(self) -> None:
@@ -237,6 +245,11 @@ class Rig:
         self.stop()
 
     # Looking.
+
+    @property
+    def lake(self) -> Path:
+        """The folder in which the tables lie, whichever way they are written."""
+        return Path(self.sandbox.announced["lake_folder"] if self.on_onelake else self._lake)
 
     @property
     def world(self) -> World:
@@ -364,10 +377,10 @@ def is_idle(found: Status, events: int) -> bool:
     return ended >= events and not busy and not found.stream_length
 
 
-def assert_as_it_must_be(rig: Rig, lake: Path | None = None) -> dict[str, list[dict[str, Any]]]:
+def assert_as_it_must_be(rig: Rig) -> dict[str, list[dict[str, Any]]]:
     """Hold tables, files, dead letters and the invariant to the truth; returns the tables."""
     world = rig.world
-    tables = read_lake(lake or rig.folder / "lake")
+    tables = read_lake(rig.lake)
     differences = compare(world.truth.tables, tables)
     differences += verify_files(world, tables, Path(rig.sandbox.announced["media_folder"]))
     shown = "\n".join(str(one)[:400] for one in differences[:20])
@@ -389,7 +402,9 @@ def assert_dead_as_expected(world: World, letters: Sequence[DeadLetter]) -> None
     for key in named:
         assert events[key].failure.category.value in world.truth.dead[key].categories, events[key]
         assert events[key].stage.value in world.truth.dead[key].stages, events[key]
-    assert {key: x.failure.category.value in world.truth.failed.get(key, ()) for key, x in media.items()} == dict.fromkeys(world.truth.failed, True)
+    assert media.keys() == world.truth.failed.keys()
+    for key, letter in media.items():
+        assert letter.failure.category.value in world.truth.failed[key], letter
 
 
 def secrets_of(world: World) -> set[str]:
@@ -404,10 +419,3 @@ def secrets_of(world: World) -> set[str]:
 
 
 _PERSONAL = ("email", "phone_number", "primary_phone", "street1", "url", "link_code", "full_name")
-
-
-@contextlib.contextmanager
-def rig(folder: Path, *world: str, **settings: str) -> Iterator[Rig]:
-    """Return a started rig, ended at the end."""
-    with Rig(folder, *world, settings=settings) as one:
-        yield one

@@ -167,9 +167,7 @@ class Program(RuleBasedStateMachine):
                 self.claim(stage, EVERY_ID)
 
     @rule(data=st.data(), names=st.lists(NAMES, max_size=2), revive=st.booleans(), delay=DELAYS)
-    def advance(
-        self, data: st.DataObject, names: list[str], *, revive: bool, delay: float
-    ) -> None:
+    def advance(self, data: st.DataObject, names: list[str], *, revive: bool, delay: float) -> None:
         held = self.pick(data)
         if held is None or held[0].stage is Stage.WRITE:
             return

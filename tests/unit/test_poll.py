@@ -64,6 +64,8 @@ def test_a_page_larger_than_one_step_is_stored_in_several_and_moves_the_checkpoi
     world.redrive()
     world.ingest()
     world.clock += LOCK_SECONDS
+    world.redrive()
+    world.ingest()
     poll_once(world.runtime())
     world.redrive()
     world.ingest()
@@ -486,3 +488,28 @@ class _Slow:
 def _takes_over(world: World, other: Any) -> None:
     world.clock += LOCK_SECONDS + 1
     assert poll_once(other).fresh == 1
+
+
+def test_of_two_rows_with_one_id_the_first_stands_whatever_page_they_are_on():
+    """Pages are admitted side by side, so the later row must not even be stored."""
+    world = World(poll_batch=1)
+    world.source.add([event_row("e1")], from_seconds(NOON - 60))
+    world.source.add([event_row("e1", event_type="PROJECT_NOTE_ADDED")], from_seconds(NOON - 50))
+
+    report = poll_once(world.runtime())
+
+    assert (report.pages, report.fresh, report.known) == (2, 1, 1)
+
+
+def test_a_poll_waits_for_the_pages_of_the_last_one():
+    """What they hold is not seen yet: it would be stored again, and could be overtaken."""
+    world = World()
+    world.source.add([event_row("e1")], from_seconds(NOON - 60))
+    poll_once(world.runtime())
+
+    waiting = poll_once(world.runtime())
+    world.ingest()
+    after = poll_once(world.runtime())
+
+    assert waiting.stopped is Stop.INGEST
+    assert after.stopped is Stop.DRY

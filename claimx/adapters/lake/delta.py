@@ -4,28 +4,32 @@ from __future__ import annotations
 
 import random
 import time
-from collections.abc import Callable, Collection, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from datetime import date, timedelta
-from typing import Any
+from typing import Any, TypeVar
 
 import pyarrow as pa
 import pyarrow.compute as pc
+from deltalake import DeltaTable
 from deltalake.exceptions import TableNotFoundError
 
 from claimx.adapters.lake.commit import Committer, Plan
 from claimx.adapters.lake.creation import ensure_table
 from claimx.adapters.lake.handles import NOT_FOUND, Handle, Storage, our_errors
 from claimx.adapters.lake.names import NAMES, Names
-from claimx.adapters.lake.scan import one_of, scan
+from claimx.adapters.lake.scan import one_of, scan, values
 from claimx.adapters.lake.schema import UnfitError, from_arrow, refusals
+from claimx.adapters.lake.unattached import unattached_ids
 from claimx.adapters.lake.upkeep import Maintained, maintain_table
 from claimx.domain.changes import Change, Values
 from claimx.domain.errors import Unavailable
 from claimx.domain.ports import Written
 from claimx.domain.refusal import ill_formed
-from claimx.domain.tables import EVENTS, PROJECTS, Table
+from claimx.domain.tables import EVENTS, MEDIA, PROJECTS, Table
 from claimx.domain.times import Micros, day_of
 from claimx.domain.upsert import Key, NamedBy, by_key, merge, named_by, partition_day, renames
+
+T = TypeVar("T")
 
 # Below this many rows the whole of claimx_events is searched for an id. Above it only the days
 # around the batch's are: a scan of every id for each flush would grow without end.
@@ -118,6 +122,17 @@ class DeltaLake:
             return []
         newest = found.sort_by([("ingested_at", "descending"), ("event_id", "descending")])
         return [str(one) for one in newest.slice(0, limit).column("event_id").to_pylist()]
+
+    def unattached_media(
+        self, limit: int, after: str = "", enriched_until: Micros | None = None
+    ) -> list[Values]:
+        """See `Lake.unattached_media`; tables that are not there have no rows."""
+        ids = unattached_ids(self._read_ids, limit, after, enriched_until)
+        if not ids:
+            return []
+        found = self._scan(MEDIA, None, one_of("media_id", ids), keys={"media_id": ids})
+        rows = [] if found is None else from_arrow(MEDIA, found)
+        return sorted(rows, key=lambda row: str(row["media_id"]))
 
     def rows(self, table: Table) -> list[Values]:
         """See `Lake.rows`."""
@@ -221,13 +236,25 @@ class DeltaLake:
         columns: Sequence[str] | None = None,
         condition: Any = None,
         days: Collection[date] = (),
+        keys: Mapping[str, Sequence[str]] | None = None,
     ) -> pa.Table | None:
+        def read(snapshot: DeltaTable) -> pa.Table:
+            return scan(snapshot, table, columns=columns, condition=condition, keys=keys, days=days)
+
+        return self._read(table, read)
+
+    def _read_ids(
+        self, table: Table, condition: Any, take: Callable[[Iterator[pa.Array[Any]]], None]
+    ) -> None:
+        self._read(table, lambda snapshot: take(values(snapshot, table, "media_id", condition)))
+
+    def _read(self, table: Table, read: Callable[[DeltaTable], T]) -> T | None:
+        """Return what *read* makes of the newest version, None when there is no table."""
         handle = self._handles[table.name]
         with handle.lock:
             try:
                 with our_errors(table.name, handle):
-                    snapshot = handle.fresh()
-                    return scan(snapshot, table, columns=columns, condition=condition, days=days)
+                    return read(handle.fresh())
             except TableNotFoundError:
                 return None
             except Unavailable as error:

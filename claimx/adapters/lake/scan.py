@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from bisect import bisect_left
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from datetime import date
 from typing import Any
 
@@ -35,6 +35,25 @@ def scan(
     *keys* gives the sorted values wanted of key columns and *days* the partitions wanted, both to
     skip files by the log's statistics; only *condition* filters rows.
     """
+    dataset = _dataset(snapshot, table, keys or {}, days)
+    names = [name for name in columns or table.column_names if name in dataset.schema.names]
+    return dataset.to_table(columns=names, filter=condition)
+
+
+def values(
+    snapshot: DeltaTable, table: Table, column: str, condition: Any
+) -> Iterator[pa.Array[Any]]:
+    """Yield one column of the rows that meet *condition* in pieces, never the whole at once."""
+    dataset = _dataset(snapshot, table, {}, ())
+    batches = dataset.to_batches(columns=[column], filter=condition, batch_readahead=2)
+    for batch in batches:
+        if batch.num_rows:
+            yield batch.column(0)
+
+
+def _dataset(
+    snapshot: DeltaTable, table: Table, keys: Mapping[str, Sequence[str]], days: Collection[date]
+) -> FileSystemDataset:
     stored = {field.name for field in snapshot.schema().fields}
     schema = pa.schema([field for field in arrow_schema(table) if field.name in stored])
     filesystem = _filesystem(snapshot, schema)
@@ -45,7 +64,7 @@ def scan(
     # and each file is known to Arrow by its partition alone
     for action in pa.table(snapshot.get_add_actions(flatten=True)).to_pylist():
         day: Any = action[f"partition.{day_column}"] if day_column else None
-        if (days and day not in days) or not _may_hold(action, keys or {}):
+        if (days and day not in days) or not _may_hold(action, keys):
             continue
         expression = pc.field(day_column) == pa.scalar(day, pa.date32()) if day_column else None
         fragments.append(
@@ -53,9 +72,7 @@ def scan(
                 action["path"], filesystem=filesystem, partition_expression=expression
             )
         )
-    dataset = FileSystemDataset(fragments, schema, parquet, filesystem)
-    names = [name for name in columns or table.column_names if name in stored]
-    return dataset.to_table(columns=names, filter=condition)
+    return FileSystemDataset(fragments, schema, parquet, filesystem)
 
 
 def _filesystem(snapshot: DeltaTable, schema: pa.Schema) -> Any:
@@ -72,15 +89,20 @@ def _filesystem(snapshot: DeltaTable, schema: pa.Schema) -> Any:
     return dataset.filesystem
 
 
-def one_of(name: str, values: Sequence[str]) -> Any:
+def one_of(name: str, wanted: Sequence[str]) -> Any:
+    """Return the condition that a text column holds one of *wanted*."""
+    return text(name).isin(pa.array(wanted, pa.string()))
+
+
+def text(name: str) -> Any:
     """
-    Return the condition that a text column holds one of *values*.
+    Return a text column for a condition, a null as empty text.
 
     Files that a merge wrote give their texts another Arrow type than appended ones, and Arrow
     cannot compare the two when it tries to skip row groups. Behind a call it does not try.
     """
     call: Any = pc.coalesce  # its types know only arrays
-    return call(pc.field(name), pc.scalar("")).isin(pa.array(values, pa.string()))
+    return call(pc.field(name), pc.scalar(""))
 
 
 def _may_hold(action: Mapping[str, Any], keys: Mapping[str, Sequence[str]]) -> bool:

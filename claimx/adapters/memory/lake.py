@@ -9,7 +9,7 @@ from claimx.domain.changes import Change, Values
 from claimx.domain.errors import ClaimXError
 from claimx.domain.ports import Written
 from claimx.domain.refusal import refusal
-from claimx.domain.tables import EVENTS, Table
+from claimx.domain.tables import ATTACHMENTS, EVENTS, MEDIA, Table
 from claimx.domain.times import Micros, day_of
 from claimx.domain.upsert import Key, NamedBy, by_key, merge, named_by
 
@@ -85,6 +85,22 @@ class MemoryLake:
                 if row["ingested_at"] is not None and since <= row["ingested_at"] <= until
             ]
         return [event_id for _, event_id in sorted(hits, reverse=True)[:limit]]
+
+    def unattached_media(
+        self, limit: int, after: str = "", enriched_until: Micros | None = None
+    ) -> list[Values]:
+        """See `Lake.unattached_media`."""
+        with self._lock:
+            attached = self.tables.get(ATTACHMENTS.name, {}).keys()
+            found = [
+                dict(row)
+                for key, row in sorted(self.tables.get(MEDIA.name, {}).items())
+                if key not in attached
+                and row["downloadable"]
+                and row["media_id"] > after
+                and (enriched_until is None or (row["last_enriched_at"] or 0) <= enriched_until)
+            ]
+        return found[:limit]
 
     def rows(self, table: Table) -> list[Values]:
         """See `Lake.rows`."""

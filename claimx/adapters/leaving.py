@@ -1,0 +1,32 @@
+"""The flag by which a worker tells its children, which may be in the middle of work, to end it."""
+
+from __future__ import annotations
+
+import os
+import shutil
+from pathlib import Path
+
+_FLAG = "_CLAIMX_LEAVING"  # in the environment: children that are spawned see it as well
+
+
+def prepare(folder: Path) -> None:
+    """Keep the flag of this process and its children in *folder*; call it before forking."""
+    os.environ[_FLAG] = str(folder / "leaving")
+
+
+def clean_up() -> None:
+    """Remove the folder, where exit hooks will not run."""
+    if flag := os.environ.get(_FLAG):
+        shutil.rmtree(Path(flag).parent, ignore_errors=True)
+
+
+def begin() -> None:
+    """Raise the flag."""
+    if flag := os.environ.get(_FLAG):
+        Path(flag).touch()
+
+
+def begun() -> bool:
+    """Say whether this process is about to end (a look at the file system: microseconds)."""
+    flag = os.environ.get(_FLAG)
+    return bool(flag) and os.path.exists(flag)  # noqa: PTH110 - asked for every record

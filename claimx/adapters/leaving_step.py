@@ -1,0 +1,66 @@
+"""
+How a worker leaves in time, whatever it is doing.
+
+Celery's soft shutdown sleeps through its whole time-out as soon as one task runs, while the
+children take chunk after chunk; a warm one waits for as long as a chunk takes. Here SIGTERM begins
+a warm shutdown and raises a flag, at which running chunks settle what they have and give back the
+rest; what has not ended after `LEAVE_SECONDS` is killed, which costs nothing: its leases end.
+"""
+
+from __future__ import annotations
+
+import os
+import signal
+import threading
+import time
+from typing import Any
+
+import billiard
+import structlog
+from celery import bootsteps
+from celery.worker import state
+
+from claimx.adapters import leaving
+
+log = structlog.get_logger(__name__)
+
+LEAVE_SECONDS = 20.0  # hosts kill after 25 to 30
+
+
+class LeavingStep(bootsteps.StartStopStep):  # type: ignore[misc]  # celery publishes no types
+    """Takes over the worker's SIGTERM, which Celery installs just before its steps start."""
+
+    requires = ("celery.worker.components:Pool",)
+
+    def start(self, _worker: Any) -> None:
+        """Install the handlers; a second Ctrl-C is still Celery's cold shutdown."""
+        interrupted = signal.getsignal(signal.SIGINT)
+        watch: list[threading.Thread] = []
+
+        def leave(*_: Any) -> None:
+            # no logging here: a handler may run in the middle of a log line
+            if watch:
+                return
+            leaving.begin()
+            state.should_stop = os.EX_OK
+            watch.append(threading.Thread(target=_bounded, daemon=True, name="leaving"))
+            watch[0].start()
+
+        def interrupt(number: int, frame: Any) -> None:
+            leave()
+            if callable(interrupted):
+                interrupted(number, frame)
+
+        signal.signal(signal.SIGTERM, leave)
+        signal.signal(signal.SIGINT, interrupt)
+
+
+def _bounded() -> None:
+    """End the process when it has not ended by itself."""
+    log.info("worker leaves: running chunks settle what they have", seconds=LEAVE_SECONDS)
+    time.sleep(LEAVE_SECONDS)
+    log.warning("worker was still busy and ends now; its leases end by themselves")
+    for child in billiard.active_children():
+        os.kill(child.pid, signal.SIGKILL)
+    leaving.clean_up()
+    os._exit(os.EX_OK)

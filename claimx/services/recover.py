@@ -1,0 +1,234 @@
+"""
+Media that a lost ledger had not finished, admitted again from the lake (domain page, section 5).
+
+The poller drops events that the lake has, so after a loss of Redis nobody would come back to the
+media that those events had found. Whether Redis was lost is known without asking the lake: a
+ledger knows when its first poll was (`BORN`), the poller notes when it met finished events that
+the ledger has never seen (`FORGOT`: an older copy was put back), and this module notes how far
+it has recovered (`RECOVERED`).
+
+Only media of that time are taken: their rows say that the API was asked before the ledger
+forgot. Whatever was found since is in this ledger, which refuses a record that is there,
+dead or lately completed, so nothing is doubled however often this runs. It runs several times,
+because a writer that lived through the loss may still commit what it held: it finds its leases
+gone within seconds, and `SETTLE_SECONDS` are many times that.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from enum import StrEnum
+
+import structlog
+
+from claimx.domain.changes import MediaItem, Values
+from claimx.domain.codec import media_to_json
+from claimx.domain.errors import ClaimXError
+from claimx.domain.polling import LIVE
+from claimx.domain.ports import Checkpoint
+from claimx.domain.records import Kind, NewRecord, Stage, media_record_id
+from claimx.domain.times import MICROS_PER_SECOND, Micros, from_seconds
+from claimx.services.pages import Pressure
+from claimx.services.runtime import Runtime
+
+log = structlog.get_logger(__name__)
+
+BORN = f"{LIVE}:born"  # kept by the poller
+FORGOT = f"{LIVE}:forgot"
+RECOVERED = "recover"
+
+SETTLE_SECONDS = 900.0
+FIRST_PAUSE_SECONDS = 30.0  # between the first two passes; doubled each time
+CLOCKS_APART_SECONDS = 300.0  # how far the clocks of two machines may differ
+NOTED_SECONDS = 600.0  # a loss goes on for as long as its events are read again: one note will do
+PASS_SECONDS = 60.0
+LOCK_SECONDS = 300.0
+SHARE_OF_FLIGHT = 0.5  # live events go first
+ROWS_AT_A_TIME = 10_000
+RECORDS_A_STEP = 500
+
+_LEASE = "recover"
+
+
+class Recovery(StrEnum):
+    """How a run ended."""
+
+    NOT_NEEDED = "the ledger has forgotten nothing"
+    DONE = "done"
+    PRESSURE = "back-pressure"
+    TIME = "out of time"
+    BUSY = "another process is at it"
+    SUPERSEDED = "another process was faster"
+    FAILED = "failed"
+
+
+@dataclass(slots=True)
+class RecoverReport:
+    """
+    What a run did.
+
+    *offered* media were given to the ledger, which takes those that it does not have; *unusable*
+    rows name no project that could be asked for a link.
+    """
+
+    ended: Recovery = Recovery.NOT_NEEDED
+    offered: int = 0
+    unusable: int = 0
+    error: str = ""
+
+
+def recover_media(runtime: Runtime) -> RecoverReport:
+    """
+    Admit media again that are in the lake without an attachment row, if the ledger has forgotten.
+
+    Costs three reads of the ledger when it has not. Takes about a minute at most; what is left
+    over, and whatever fails, is done by the next run. A failed attachment row counts as there:
+    its media come back by a requeue or a later event, not by this.
+    """
+    report = RecoverReport()
+    try:
+        if (lost_at := _due(runtime)) is None:
+            return report
+        fence = runtime.gates.lock(_LEASE, runtime.holder, LOCK_SECONDS)
+        if fence is None:
+            report.ended = Recovery.BUSY
+            return report
+        try:
+            _Pass(runtime, report, lost_at, fence).run()
+        finally:
+            runtime.gates.unlock(_LEASE, runtime.holder)
+    except ClaimXError as error:
+        report.ended, report.error = Recovery.FAILED, str(error)
+        log.warning(
+            "media not recovered; the next run tries again",
+            category=error.category.value,
+            error=str(error),
+            status=error.status,
+        )
+    if report.offered or report.unusable:
+        log.warning(
+            "Redis had lost its records: media without attachments are fetched again",
+            ended=report.ended.value,
+            media=report.offered,
+            unusable=report.unusable,
+        )
+    return report
+
+
+def note_forgotten(runtime: Runtime, fence: int = 0) -> None:
+    """
+    Note that the lake has finished events which this ledger has never seen.
+
+    For the poller, with its *fence*; cheap to call for every page.
+    """
+    noted, now = runtime.ledger.checkpoint(FORGOT), runtime.now()
+    if noted is None or now - noted.source_time / MICROS_PER_SECOND >= NOTED_SECONDS:
+        runtime.ledger.store_page(FORGOT, noted, from_seconds(now), [], fence)
+
+
+def _due(runtime: Runtime) -> Micros | None:
+    """Return since when the ledger knows everything, if a pass is due for what was before."""
+    noted = [runtime.ledger.checkpoint(cursor) for cursor in (BORN, FORGOT)]
+    moments = [one.source_time for one in noted if one is not None]
+    if not moments:
+        return None  # nobody has polled yet
+    lost_at = max(moments)
+    recovered = runtime.ledger.checkpoint(RECOVERED)
+    since = (recovered.source_time - lost_at) / MICROS_PER_SECOND if recovered else -1.0
+    if since < 0:
+        return lost_at
+    if since >= SETTLE_SECONDS:
+        return None
+    pause = min(max(FIRST_PAUSE_SECONDS, 2 * since), SETTLE_SECONDS)
+    return lost_at if runtime.now() - lost_at / MICROS_PER_SECOND >= pause else None
+
+
+class _Pass:
+    """One walk over the media without attachments."""
+
+    def __init__(
+        self, runtime: Runtime, report: RecoverReport, lost_at: Micros, fence: int
+    ) -> None:
+        self._runtime = runtime
+        self._report = report
+        self._lost_at = lost_at
+        self._fence = fence
+        self._started = runtime.now()
+        self._checkpoint = runtime.ledger.checkpoint(RECOVERED)
+        self._pressure = Pressure(runtime)
+
+    def run(self) -> None:
+        """
+        Walk to the end, or as far as time and back-pressure allow.
+
+        The next pass then begins anew: what was admitted is finished by then, or refused.
+        """
+        until = self._lost_at + from_seconds(CLOCKS_APART_SECONDS)
+        after = ""
+        while True:
+            rows = self._runtime.lake.unattached_media(ROWS_AT_A_TIME, after, until)
+            if stopped := self._admit(self._records(rows)):
+                self._report.ended = stopped
+                return
+            if len(rows) < ROWS_AT_A_TIME:
+                break
+            after = str(rows[-1]["media_id"])
+        reached = max(from_seconds(self._started), self._lost_at)
+        stored = self._store(reached, [])
+        self._report.ended = Recovery.DONE if stored else Recovery.SUPERSEDED
+
+    def _admit(self, records: Sequence[NewRecord]) -> Recovery | None:
+        """Admit step by step; says why it stopped, if it did."""
+        limit = max(1, int(self._runtime.limits.max_in_flight * SHARE_OF_FLIGHT))
+        at = 0
+        while at < len(records):
+            if self._runtime.now() - self._started >= PASS_SECONDS:
+                return Recovery.TIME
+            room = limit - self._pressure.in_flight()
+            if room <= 0:
+                return Recovery.PRESSURE
+            step = records[at : at + min(room, RECORDS_A_STEP)]
+            # no hints: the redriver sends them within seconds, paced by the length of its queues
+            if not self._store(self._checkpoint.source_time if self._checkpoint else 0, step):
+                return Recovery.SUPERSEDED
+            at += len(step)
+            self._report.offered += len(step)
+        return None
+
+    def _store(self, reached: Micros, records: Sequence[NewRecord]) -> Checkpoint | None:
+        self._checkpoint = self._runtime.ledger.store_page(
+            RECOVERED, self._checkpoint, reached, records, self._fence
+        )
+        return self._checkpoint
+
+    def _records(self, rows: Sequence[Values]) -> list[NewRecord]:
+        records = []
+        for row in rows:
+            if not row["project_id"]:
+                self._report.unusable += 1
+                continue
+            media_id = str(row["media_id"])
+            records.append(
+                NewRecord(
+                    id=media_record_id(media_id),
+                    kind=Kind.MEDIA,
+                    stage=Stage.DOWNLOAD,
+                    data=media_to_json(_item(row)) | {"refresh": True},
+                    trace=self._runtime.new_trace(),
+                )
+            )
+        return records
+
+
+def _item(row: Values) -> MediaItem:
+    """Return the media item of a row; the event's own time is not in it, that of the data is."""
+    return MediaItem(
+        media_id=str(row["media_id"]),
+        project_id=str(row["project_id"]),
+        event_id=str(row["event_id"] or ""),
+        event_time=row["last_enriched_at"] or row["created_at"],
+        link="",  # a bearer secret is in no table
+        file_name=row["file_name"],
+        media_type=row["file_type"],
+    )
