@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import shutil
+import signal
 import sys
 import time
 from pathlib import Path
@@ -142,7 +143,11 @@ def _prepared(folder: Path) -> Any:
     shutil.rmtree(folder, ignore_errors=True)
     folder.mkdir(parents=True)
     marker.touch()
-    return Stack(folder)
+    stack = Stack(folder)
+    # a closed terminal and a supervisor's TERM must leave as little behind as Ctrl-C does
+    for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
+        signal.signal(number, stack.interrupted)
+    return stack
 
 
 def _start(

@@ -10,7 +10,7 @@ import click
 from claimx import bootstrap
 from claimx.cli.output import clean, form_option, moment, note, show
 from claimx.domain.errors import ErrorCategory
-from claimx.domain.records import DeadFilter, DeadLetter, Kind, Stage
+from claimx.domain.records import DeadFilter, DeadLetter, Kind, Stage, records_named
 from claimx.services.dead_letters import requeue_matching
 
 
@@ -30,7 +30,7 @@ def _filter(ids: tuple[str, ...], options: dict[str, Any]) -> DeadFilter:
     if ids == ("-",):
         ids = tuple(line.strip() for line in sys.stdin if line.strip())
     return DeadFilter(
-        ids=ids,
+        ids=records_named(ids),
         stage=Stage(options["stage"]) if options["stage"] else None,
         category=ErrorCategory(options["category"]) if options["category"] else None,
         error=options["error"],
@@ -85,7 +85,7 @@ def show_letter(ids: tuple[str, ...], form: str) -> None:
 
     The payload may hold personal data and links, so it is not printed: its fields are named.
     """
-    letters = bootstrap.operator_runtime().ledger.dead_letters(DeadFilter(ids=ids))
+    letters = bootstrap.operator_runtime().ledger.dead_letters(DeadFilter(ids=records_named(ids)))
     rows = [{**_row(x), "carries": sorted(x.data), "history": list(x.history)} for x in letters]
     if form != "table":
         show("dead_letters", rows, [], form)

@@ -52,7 +52,9 @@ def main(arguments: list[str] | None = None) -> Any:
     """Run the command line; expected failures become one line and their exit code."""
     from claimx.domain.errors import ClaimXError, Permanent
     from claimx.settings import ConfigurationError
+    from claimx.telemetry import logs
 
+    logs.configure("WARNING", "auto", process="cli")  # standard output is for the data alone
     try:
         return cli.main(args=arguments, prog_name="claimx", standalone_mode=True)
     except ConfigurationError as error:

@@ -42,7 +42,15 @@ class Stack:
         self.folder = folder
         self.environment: dict[str, str] = dict(os.environ)
         self.started: list[tuple[str, subprocess.Popen[bytes]]] = []
+        self._starting = self._interrupt_waits = False
         (folder / "logs").mkdir(parents=True, exist_ok=True)
+
+    def interrupted(self, *_: object) -> None:
+        """Handle a signal that ends: KeyboardInterrupt, but not between a start and its note."""
+        if self._starting:
+            self._interrupt_waits = True
+        else:
+            raise KeyboardInterrupt
 
     def start_redis(self) -> str:
         """Start Redis (unless REDIS_URL names one already) and return its URL."""
@@ -117,26 +125,25 @@ class Stack:
 
         A second Ctrl-C does not cut this short: it would leave processes behind.
         """
-        previous = signal.signal(signal.SIGINT, signal.SIG_IGN)
+        for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
+            signal.signal(number, signal.SIG_IGN)
         killed = []
-        try:
-            for name, process in reversed(self.started):
-                below = _descendants(process.pid)
-                if process.poll() is None:
-                    process.terminate()
-                    try:
-                        process.wait(STOP_SECONDS)
-                    except subprocess.TimeoutExpired:
-                        killed.append(name)
-                        process.kill()
-                _kill(below)  # what outlived its parent
-                process.wait(5)
-            self.started.clear()
-        finally:
-            signal.signal(signal.SIGINT, previous)
+        for name, process in reversed(self.started):
+            below = _descendants(process.pid)
+            if process.poll() is None:
+                process.terminate()
+                try:
+                    process.wait(STOP_SECONDS)
+                except subprocess.TimeoutExpired:
+                    killed.append(name)
+                    process.kill()
+            _kill(below)  # what outlived its parent
+            process.wait(5)
+        self.started.clear()
         return killed
 
     def _start(self, name: str, arguments: list[str]) -> subprocess.Popen[bytes]:
+        self._starting = True
         output: IO[bytes] = self.log_path(name).open("wb")
         with output:
             process = subprocess.Popen(  # noqa: S603 - our own command lines
@@ -149,6 +156,9 @@ class Stack:
                 start_new_session=True,
             )
         self.started.append((name, process))
+        self._starting = False
+        if self._interrupt_waits:
+            raise KeyboardInterrupt
         return process
 
 
