@@ -35,6 +35,7 @@ task_ignore_result = True
 result_backend = None  # nobody waits for results: the lake is the result
 task_create_missing_queues = False  # a misspelt queue is an error, not a queue nobody reads
 task_default_queue = "control"
+task_default_exchange = ""  # straight to the queue: a binding can be lost with Redis, a name cannot
 task_queues = [
     queue_named(name)
     for name in (

@@ -17,8 +17,9 @@ import structlog
 from celery import signals
 
 from claimx import bootstrap
-from claimx.adapters import leaving, leaving_step
+from claimx.adapters import leaving, leaving_step, ticking
 from claimx.adapters.hints import queue_name, queue_named
+from claimx.domain.errors import ClaimXError
 from claimx.domain.records import Stage
 from claimx.settings import Settings, host_name, unknown_names
 from claimx.telemetry import cycle, health, logs
@@ -28,6 +29,7 @@ log = structlog.get_logger(__name__)
 
 ANNOUNCE_SECONDS = 10.0
 _STALL_SECONDS = 60.0
+_EXIT_UNREACHABLE = 5
 
 
 class Attendance:
@@ -114,8 +116,11 @@ _attendance: list[Attendance] = []
 def _set_up_logging(**_: Any) -> None:
     settings = bootstrap.load_settings()
     logs.configure(settings.log_level, settings.log_format, process="celery")
-    if "beat" in sys.argv:  # a worker waits for its broker by itself, RedBeat ends instead
+    try:  # by itself RedBeat ends, and a worker looks less and less often
         bootstrap.wait_for_redis(settings)
+    except ClaimXError as error:
+        log.error("Redis did not come", reason=str(error))  # noqa: TRY400 - one line is enough
+        sys.exit(_EXIT_UNREACHABLE)
 
 
 def _take_own_uploads(instance: Any, **_: Any) -> None:
@@ -165,7 +170,7 @@ def _child_gone(pid: int, **_: Any) -> None:
 
 def _beat_ready(sender: Any, **_: Any) -> None:
     one = attend("beat", bootstrap.load_settings())
-    tick = sender.scheduler.tick
+    tick = ticking.outliving(sender.scheduler)
 
     def watched(*args: Any, **kwargs: Any) -> Any:
         one.progress.made()

@@ -10,7 +10,9 @@ from __future__ import annotations
 
 from typing import Any
 
+from celery.exceptions import InvalidTaskError
 from celery.worker.consumer import Consumer as StockConsumer
+from kombu.exceptions import ContentDisallowed, DecodeError
 from kombu.utils.encoding import safe_repr
 
 from claimx.adapters.unreadable import keep_unreadable
@@ -25,9 +27,12 @@ class Consumer(StockConsumer):  # type: ignore[misc]
 
         def guarded(message: Any) -> Any:
             try:
+                _check_shape(message)
                 return handle(message)
             except self.connection_errors:
                 raise  # the broker is away: not the message's fault
+            except (DecodeError, ContentDisallowed, InvalidTaskError) as error:
+                return self.on_invalid_task(None, message, error)
             except Exception as error:  # noqa: BLE001 - the worker must outlive any message
                 self._keep(message, error)
                 message.ack_log_error(_logger(), self.connection_errors)
@@ -60,6 +65,21 @@ class Consumer(StockConsumer):  # type: ignore[misc]
         with self.app.connection_for_write() as connection:
             client = connection.default_channel.client
             keep_unreadable(client, "message", text, error)
+
+
+def _check_shape(message: Any) -> None:
+    """
+    Raise InvalidTaskError for a body that is not ``[args, kwargs, options]``.
+
+    A child would meet it as an exception of the task, and nobody could tell what was wrong.
+    """
+    if "task" not in message.headers:
+        return  # an older form of message, which the stock handler reads
+    body = message.decode()
+    match body:
+        case [list(), dict(), dict() | None] | {"args": list()}:
+            return
+    raise InvalidTaskError(f"a body is [args, kwargs, options], not {type(body).__name__}")
 
 
 def _logger() -> Any:

@@ -12,31 +12,57 @@ from queue import Empty
 from typing import Any
 
 import kombu.transport
+import structlog
 from kombu.transport import redis as stock
 from kombu.utils.encoding import bytes_to_str
 from kombu.utils.json import loads
 
 from claimx.adapters.unreadable import keep_unreadable
 
+log = structlog.get_logger(__name__)
 
-class _Guard:
-    """Replaces what the stock channels deliver to, for the time of one read."""
 
-    def __init__(self, channel: Any) -> None:
-        self._channel = channel
+def _readable(channel: Any, raw: bytes) -> dict[str, Any] | None:
+    """
+    Return the item in *raw*; one that is no message is kept aside, and None returned.
 
-    def loads(self, text: str) -> Any:
-        """Parse an item; one that is no message becomes None, kept aside."""
+    Everything that the stock code would look at before a consumer's own guard is looked at here.
+    """
+    text = raw.decode(errors="replace")
+    try:
+        item: dict[str, Any] = loads(text)
+        properties = item["properties"]
+        for value, kind in (
+            (item["body"], str),
+            (item["headers"], dict),
+            (properties, dict),
+            (properties["delivery_info"], dict),
+            (properties["delivery_tag"], str),
+        ):
+            if not isinstance(value, kind):
+                raise TypeError(f"{type(value).__name__} where {kind.__name__} belongs")
+        channel.Message(item, channel=channel)  # decodes and decompresses the body
+    except Exception as error:  # noqa: BLE001 - whatever is wrong with it, it is no message
+        with channel.conn_or_acquire() as client:
+            keep_unreadable(client, "item", text, error)
+        return None
+    return item
+
+
+class _QoS(stock.QoS):
+    """
+    Stock bookkeeping of hints that are out, whose last act cannot end the worker.
+
+    A channel is closed because Redis went away; giving hints back on it then fails with whatever
+    is left of its connection. They are handed out again by the broker's sweep or the redriver.
+    """
+
+    def restore_unacked_once(self, stderr: Any = None) -> None:
+        """Give back what was not acknowledged, if Redis answers."""
         try:
-            item = loads(text)
-            properties = item["properties"]
-            _ = item["body"], item["headers"], properties["delivery_tag"]
-            _ = properties["delivery_info"]
-        except Exception as error:  # noqa: BLE001 - whatever is wrong with it, it is no message
-            with self._channel.conn_or_acquire() as client:
-                keep_unreadable(client, "item", text, error)
-            return None
-        return item
+            super().restore_unacked_once(stderr)
+        except Exception as error:  # noqa: BLE001 - also AttributeError, from a half-closed transport
+            log.info("hints not given back: Redis is away", error=type(error).__name__)
 
 
 class _Reading:
@@ -51,10 +77,10 @@ class _Reading:
                 raise
             if not answer:
                 raise Empty
-            queue, text = answer
+            queue, raw = answer
             queue = bytes_to_str(queue).rsplit(self.sep, 1)[0]
             self._queue_cycle.rotate(queue)
-            item = _Guard(self).loads(text.decode(errors="replace"))
+            item = _readable(self, raw)
             if item is not None:
                 self.connection._deliver(item, queue)  # noqa: SLF001 - as the stock channel does
             return True
@@ -64,11 +90,15 @@ class _Reading:
 
 
 class Channel(_Reading, stock.Channel):  # type: ignore[misc]  # the mixin types nothing
-    """Stock channel with a guarded read."""
+    """Stock channel with a guarded read and end."""
+
+    QoS = _QoS
 
 
 class SentinelChannel(_Reading, stock.SentinelChannel):  # type: ignore[misc]  # as above
-    """Stock Sentinel channel with a guarded read."""
+    """Stock Sentinel channel with a guarded read and end."""
+
+    QoS = _QoS
 
 
 class Transport(stock.Transport):

@@ -63,7 +63,7 @@ class Event:
 
     *type* is trimmed and upper case and need not be an `EventType`. *time* is the event's own
     time: ``ingested_at``, else the source's ingestion time. Ids are text; *media_ids* holds the
-    ids of ``media_ids`` in order, else the one of ``media_id``; *raw* keeps unknown columns.
+    ids of ``media_ids`` in order, without that of ``media_id``; *raw* keeps unknown columns.
     """
 
     event_id: str
@@ -125,7 +125,7 @@ def parse(row: Mapping[str, Any]) -> Event:
     event_id = _id(row, "event_id")
     project_id = _id(row, "project_id")
     media_id = _id(row, "media_id")
-    media_ids = _media_ids(row) or ((media_id,) if media_id else ())
+    media_ids = _media_ids(row)
     task, video = _id(row, "task_assignment_id"), _id(row, "video_collaboration_id")
     name = _optional(row, "master_file_name", text)
     own_time: Micros | None = _optional(row, "ingested_at", time)
@@ -133,7 +133,8 @@ def parse(row: Mapping[str, Any]) -> Event:
     if project_id is None and type_ in _NEED_A_PROJECT:
         raise Malformed(f"project_id is missing, and {type_} needs a project")
     if event_id is None:
-        parts = {"media": ",".join(media_ids), "task": task, "video": video, "file": name}
+        media = ",".join(media_ids) or media_id
+        parts = {"media": media, "task": task, "video": video, "file": name}
         event_id = _hash(project_id, type_, source_time, parts)
     return Event(
         event_id=event_id,

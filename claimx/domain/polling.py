@@ -24,6 +24,9 @@ TIME = "_ingestion_time"
 LIVE = "live"
 """The cursor of the poller that runs for ever."""
 
+READ = f"{LIVE}:read"
+"""Beside it: up to when the source was last read without finding more."""
+
 MAX_DEPTH = 60  # of a row's nested JSON; beyond it a parser somewhere down the line may give up
 DAY_MICROS = 86_400 * MICROS_PER_SECOND
 

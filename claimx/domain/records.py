@@ -8,6 +8,7 @@ A record that is done is gone: the lake has it.
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from dataclasses import dataclass, field
 from enum import StrEnum
 from typing import Any, TypeAlias
@@ -231,6 +232,15 @@ def event_record_id(event_id: str) -> str:
 def media_record_id(media_id: str) -> str:
     """Return the id of a media file's record."""
     return f"m:{media_id}"
+
+
+def records_named(names: Iterable[str]) -> tuple[str, ...]:
+    """Return the records that *names* may mean: ids of records, or of events and media files."""
+    return tuple(
+        dict.fromkeys(
+            one for name in names for one in (name, event_record_id(name), media_record_id(name))
+        )
+    )
 
 
 def page_record_id(page_id: str) -> str:

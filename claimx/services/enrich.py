@@ -16,7 +16,7 @@ import structlog
 from claimx.domain import times
 from claimx.domain.changes import Change, Enrichment, Source
 from claimx.domain.codec import encode_changes, media_to_json
-from claimx.domain.errors import Malformed
+from claimx.domain.errors import ErrorCategory, Malformed, category_of
 from claimx.domain.events import Event
 from claimx.domain.ports import ClaimXApi
 from claimx.domain.records import (
@@ -44,7 +44,10 @@ ENRICHED = "enriched"
 UNHANDLED = "unhandled"
 
 _API_CALLS = "api_calls"
-_OURS = frozenset({_API_CALLS, "status", "event_time"})  # what this stage adds to an event's data
+_TRIES = "tries"  # runs that spent an attempt, of all rounds of the event
+_NO_ATTEMPT = frozenset({ErrorCategory.AUTH, ErrorCategory.CIRCUIT_OPEN})
+# what this stage adds to an event's data
+_OURS = frozenset({_API_CALLS, _TRIES, "status", "event_time"})
 
 
 async def enrich_chunk(
@@ -105,12 +108,12 @@ class _Enricher:
         self, record: Record, event: Event, handler: str | None, found: Enrichment, calls: int
     ) -> Advance:
         status = UNHANDLED if handler is None else ENRICHED
-        total = _calls_before(record) + calls
+        total = _so_far(record, _API_CALLS) + calls
         row = event_row(
             event,
             handler=handler,
             api_calls=total,
-            attempts=record.tries + 1,
+            attempts=_so_far(record, _TRIES) + 1,
             processed_at=times.from_seconds(self._runtime.now()),
         )
         data = {**record.data, _API_CALLS: total, "status": status, "event_time": event.time}
@@ -128,7 +131,12 @@ class _Enricher:
         return outcome
 
     def _failed(self, record: Record, error: Exception, found: Enrichment, calls: int) -> Outcome:
-        data = {**record.data, _API_CALLS: _calls_before(record) + calls}
+        spent = category_of(error) not in _NO_ATTEMPT  # waiting is no try
+        data = {
+            **record.data,
+            _API_CALLS: _so_far(record, _API_CALLS) + calls,
+            _TRIES: _so_far(record, _TRIES) + spent,
+        }
         outcome = outcome_of(record, error, self._runtime, data=data)
         if not isinstance(outcome, Buried):
             return outcome
@@ -160,8 +168,6 @@ def event_row(
     event: Event, *, handler: str | None, api_calls: int, attempts: int, processed_at: times.Micros
 ) -> Change:
     """Return the event's own row, which says that it was finished."""
-    alone = event.media_ids == (event.media_id,)  # the source gave one media_id and no list
-    listed = json.dumps(event.media_ids) if event.media_ids and not alone else None
     return Change(
         table=EVENTS.name,
         values={
@@ -169,7 +175,7 @@ def event_row(
             "event_type": event.type,
             "project_id": event.project_id,
             "media_id": event.media_id,
-            "media_ids": listed,
+            "media_ids": json.dumps(event.media_ids) if event.media_ids else None,
             "task_assignment_id": event.task_assignment_id,
             "video_collaboration_id": event.video_collaboration_id,
             "master_file_name": event.master_file_name,
@@ -203,9 +209,9 @@ def downloads(found: Enrichment, record: Record) -> tuple[NewRecord, ...]:
     )
 
 
-def _calls_before(record: Record) -> int:
-    """Return the calls of earlier tries."""
-    before: Any = record.data.get(_API_CALLS, 0)
+def _so_far(record: Record, name: str) -> int:
+    """Return what earlier runs counted under *name*."""
+    before: Any = record.data.get(name, 0)
     return before if isinstance(before, int) else 0
 
 

@@ -15,11 +15,12 @@ from enum import StrEnum
 import structlog
 
 from claimx.domain.errors import ClaimXError, ErrorCategory
-from claimx.domain.polling import LIVE, TIME, Window, live_window, moved
+from claimx.domain.polling import LIVE, READ, TIME, Window, live_window, moved
 from claimx.domain.ports import Checkpoint
-from claimx.domain.records import Kind, Stage
+from claimx.domain.records import Kind, Stage, event_record_id
 from claimx.domain.times import MICROS_PER_SECOND, Micros, from_datetime, from_seconds, to_iso
 from claimx.services.pages import Pressure, sift, store
+from claimx.services.recover import note_forgotten
 from claimx.services.runtime import Runtime
 
 log = structlog.get_logger(__name__)
@@ -170,6 +171,8 @@ class _Cycle:
                 stored=self._stored,
             )
             report.known += sifted.known
+            if sifted.in_lake and not report.dry_run:
+                note_forgotten(runtime, self._fence)
             report.fresh += len(sifted.fresh)
             report.malformed += sifted.malformed
             pressure.stored(len(sifted.fresh))
@@ -177,6 +180,9 @@ class _Cycle:
                 report.stopped = Stop.SUPERSEDED
                 break
             at = last
+        if report.stopped is Stop.DRY and not report.dry_run:
+            # an idle source is no lag: the checkpoint stays at its last row
+            runtime.ledger.store_page(READ, runtime.ledger.checkpoint(READ), at, [])
         report.lag_seconds = max(0.0, runtime.now() - max(at, read_before) / MICROS_PER_SECOND)
 
     def _pages_wait(self) -> bool:
@@ -268,12 +274,20 @@ class _Cycle:
             return []
         overlap = from_seconds(self._runtime.limits.poll_overlap)
         try:  # an event's own time lies somewhat before its ingestion
-            return self._runtime.lake.recent_events(
+            known = self._runtime.lake.recent_events(
                 window.after - overlap, read_before, MAX_EXCLUDED
             )
         except ClaimXError as error:
             log.info("the overlap is read in full", error=str(error), category=error.category.value)
             return []
+        if known and not self._report.dry_run and self._missing(known):
+            note_forgotten(self._runtime, self._fence)
+        return known
+
+    def _missing(self, event_ids: list[str]) -> bool:
+        """Say whether the ledger lacks some of these finished events: it is an older copy then."""
+        ids = {event_record_id(one) for one in event_ids}
+        return len(self._runtime.ledger.seen(list(ids))) < len(ids)
 
     def _past_overlap(self, at: Micros, read_before: Micros) -> Micros:
         """Leave an overlap that takes half of the time, or nothing new would ever be read."""

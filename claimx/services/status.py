@@ -5,12 +5,12 @@ from __future__ import annotations
 from dataclasses import asdict, dataclass
 from typing import Any
 
+from claimx.domain.polling import LIVE, READ
 from claimx.domain.records import Kind, Stage, State
 from claimx.domain.times import MICROS_PER_SECOND
 from claimx.services.runtime import Runtime
 
 _KINDS = (Kind.EVENT, Kind.MEDIA)
-POLL_CURSOR = "live"
 
 
 @dataclass(frozen=True, slots=True)
@@ -45,10 +45,9 @@ class Status:
 def take_status(runtime: Runtime) -> Status:
     """Count everything once; bounded by the census."""
     census = runtime.ledger.census()
-    checkpoint = runtime.ledger.checkpoint(POLL_CURSOR)
-    lag = None
-    if checkpoint is not None:
-        lag = max(0.0, runtime.now() - checkpoint.source_time / MICROS_PER_SECOND)
+    cursors = (runtime.ledger.checkpoint(name) for name in (LIVE, READ))
+    read = max((one.source_time for one in cursors if one is not None), default=None)
+    lag = None if read is None else max(0.0, runtime.now() - read / MICROS_PER_SECOND)
     counters: dict[str, dict[str, int]] = {}
     for name, count in census.counters.items():
         kind, _, what = name.partition(".")

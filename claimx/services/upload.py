@@ -12,12 +12,13 @@ import structlog
 from claimx.domain.link_life import is_ending
 from claimx.domain.names import blob_path
 from claimx.domain.ports import BlobStore, CachedFile, MediaCache
-from claimx.domain.records import Advance, Outcome, Record, Stage
+from claimx.domain.records import Advance, Buried, Outcome, Record, Stage
 from claimx.domain.times import from_seconds
 from claimx.services.attachments import cached_of, count_of, failed, item_of
 from claimx.services.chunk import BOUND_SECONDS, Chunk, Counts, claim
 from claimx.services.runtime import Runtime
 from claimx.services.sweep import CacheSweeper
+from claimx.services.uploaded import UploadedFiles
 
 log = structlog.get_logger(__name__)
 
@@ -31,7 +32,8 @@ class UploadStage:
     Uploads of one process, out of *cache*; the store's calls block, so each has a thread.
 
     What can't be found in this cache (another node's, or gone) goes back to DOWNLOAD and is never
-    a failure. The cache is swept along the way, at most once a minute.
+    a failure. A file is removed some seconds after its row was committed (`UploadedFiles`); what
+    nobody remembers is swept along the way, at most once a minute.
     """
 
     def __init__(self, runtime: Runtime, store: BlobStore, cache: MediaCache) -> None:
@@ -39,6 +41,7 @@ class UploadStage:
         self._store = store
         self._cache = cache
         self._sweeper = CacheSweeper(cache, runtime.ledger, runtime.now)
+        self._uploaded = UploadedFiles(cache, runtime.ledger, runtime.now)
         self._threads = ThreadPoolExecutor(
             runtime.limits.upload_concurrency, thread_name_prefix="upload"
         )
@@ -66,12 +69,15 @@ class UploadStage:
         """Return what becomes of one record."""
         data = dict(record.data)
         try:
-            return await self._upload(record, data)
+            outcome = await self._upload(record, data)
         except Exception as error:  # noqa: BLE001 - the policy judges what nobody classified
-            return failed(record, error, self._runtime, data)
+            outcome = failed(record, error, self._runtime, data)
+        self._note(record, outcome)
+        return outcome
 
     def close(self) -> None:
         """Let the threads end; what they still send is sent again by whoever has the record."""
+        self._uploaded.close()
         self._threads.shutdown(wait=False, cancel_futures=True)
 
     async def _upload(self, record: Record, data: dict[str, Any]) -> Outcome:
@@ -87,6 +93,15 @@ class UploadStage:
         data["blob_path"] = path
         data["uploaded_at"] = from_seconds(self._runtime.now())
         return Advance(record, Stage.RECORD, data)
+
+    def _note(self, record: Record, outcome: Outcome) -> None:
+        """Remember the file of a record that is through with it here."""
+        sent = isinstance(outcome, Advance) and outcome.stage is Stage.RECORD
+        cached = cached_of(record.data)
+        if cached is None or cached.node != self._cache.node:
+            return
+        if sent or isinstance(outcome, Buried):
+            self._uploaded.add(record.id, cached.name)
 
     def _put(self, path: str, cached: CachedFile) -> None:
         if not self._cache.holds(cached.name, cached.bytes):

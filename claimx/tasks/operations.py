@@ -8,7 +8,7 @@ import structlog
 from celery import shared_task
 
 from claimx.domain.errors import ErrorCategory
-from claimx.domain.records import DeadFilter, Kind, Stage
+from claimx.domain.records import DeadFilter, Kind, Stage, records_named
 from claimx.services.dead_letters import requeue_matching
 from claimx.services.maintain import maintain_lake
 from claimx.services.poll import poll_once
@@ -76,7 +76,7 @@ def requeue_dead_letters(
         return
     try:
         match = DeadFilter(
-            ids=tuple(ids or ()),
+            ids=records_named(ids or ()),
             stage=Stage(stage) if stage else None,
             category=ErrorCategory(category) if category else None,
             error=error,

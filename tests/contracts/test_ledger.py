@@ -8,6 +8,17 @@ from dataclasses import replace
 
 import pytest
 import redis
+from ledger_rig import (
+    BROKEN,
+    DAY,
+    FAILURE,
+    Rig,
+    event,
+    media,
+    memory_rig,
+    page,
+    redis_rig,
+)
 
 from claimx.adapters.ledger import RedisLedger
 from claimx.domain.errors import ErrorCategory, Malformed
@@ -22,17 +33,6 @@ from claimx.domain.records import (
     Stage,
     State,
     Waited,
-)
-from ledger_rig import (
-    BROKEN,
-    DAY,
-    FAILURE,
-    Rig,
-    event,
-    media,
-    memory_rig,
-    page,
-    redis_rig,
 )
 
 
@@ -483,7 +483,7 @@ def test_the_history_tells_what_happened_and_is_bounded(rig):
     "data",
     [
         {"empty": [], "none": None, "deep": {"list": [{}, []]}},
-        {"text": "Zoë \u202e \x00 \\ \" \n 🏠", "great": 2**80, "float": 1.5, "int": 2**53 + 1},
+        {"text": 'Zoë \u202e \x00 \\ " \n 🏠', "great": 2**80, "float": 1.5, "int": 2**53 + 1},
         {"surrogate": "\ud800", "large": "x" * 300_000},
         {},
     ],
@@ -1029,7 +1029,7 @@ def test_what_is_indexed_is_what_is_counted(redis_client):
         owed = 1 if stage is Stage.WRITE else 0  # the dead record's rows
         assert indexed == sum(census.stages[stage].values()) + owed
     assert redis_client.zcard("{claimx:0}:dead") == census.dead[Kind.EVENT] == 2
-    keys = {key for key in redis_client.scan_iter("*:r:*")}
+    keys = set(redis_client.scan_iter("*:r:*"))
     assert len(keys) == sum(census.active.values()) + sum(census.dead.values())
 
 
@@ -1123,3 +1123,31 @@ def test_resp3_clients_read_the_same(redis_url):
         _, second = rig.ledger._wait_for_rows("w1", 10, 1.0)
 
         assert (record_id, second) == ("e:a", b"e:b")
+
+
+class TestWhichMediaAreActive:
+    def test_those_that_are_there_in_any_stage_and_not_dead(self, rig: Rig) -> None:
+        names = ("new", "leased", "writing", "dead", "done")
+        ids = [f"m:{name}" for name in names]
+        assert rig.ledger.store_page("x", None, 1, [media(name) for name in names])
+        claimed = {r.id: r for r in rig.ledger.claim(Stage.DOWNLOAD, ids[1:], 30)}
+        rig.ledger.settle(
+            [
+                *(Advance(claimed[one], Stage.WRITE, {}, rows=b"[]") for one in ids[2::2]),
+                Buried(claimed["m:dead"], FAILURE),
+            ]
+        )
+        (done,) = rig.ledger.claim(Stage.WRITE, ["m:done"], 30)
+        rig.ledger.finish([("", done)], DAY)
+
+        found = rig.ledger.active_media([*ids, "m:unknown"])
+
+        assert found == {"m:new", "m:leased", "m:writing"}
+        assert rig.ledger.active_media([]) == set()
+
+    def test_there_may_be_thousands(self, rig: Rig) -> None:
+        assert rig.ledger.store_page("x", None, 1, [media("a"), media("b")])
+
+        found = rig.ledger.active_media([f"m:{n}" for n in range(3000)] + ["m:a", "m:b"])
+
+        assert found == {"m:a", "m:b"}

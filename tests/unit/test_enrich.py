@@ -239,6 +239,12 @@ def test_an_open_circuit_or_a_shut_door_waits_without_an_attempt_or_a_call(world
     assert (record.state, record.attempts) == (State.WAITING, 0)
     assert record.data["api_calls"] == 0
 
+    world.time += 21
+    world.enrich(ids)
+
+    row = event_row_of(world.written(*ids), "1")
+    assert (row["api_calls"], row["attempts"]) == (1, 1)
+
 
 def test_a_permanent_failure_buries_the_event_without_a_row_of_its_own(world):
     ids = world.admit(event("1", project_id="404"))
@@ -451,7 +457,8 @@ def test_a_ledger_that_stays_away_ends_the_chunk_and_the_records_come_again(worl
 @pytest.mark.parametrize(
     ("given", "column"),
     [
-        ({"media_id": "5", "media_ids": ("5",)}, None),
+        ({"media_id": "5"}, None),
+        ({"media_id": "5", "media_ids": ("5",)}, '["5"]'),
         ({"media_ids": ("5", "6")}, '["5", "6"]'),
         ({}, None),
     ],

@@ -80,11 +80,11 @@ def test_the_events_time_is_its_own_else_the_sources(ingested_at, expected):
         ({"media_ids": ["1", 2, 3.0, None, " "]}, ("1", "2", "3")),
         ({"media_ids": '["1", 2]'}, ("1", "2")),
         ({"media_ids": [3, 1, 3]}, ("3", "1", "3")),
-        ({"media_ids": [], "media_id": 4}, ("4",)),
+        ({"media_ids": [], "media_id": 4}, ()),
         ({"media_ids": "[]"}, ()),
         ({"media_ids": " "}, ()),
         ({"media_ids": "null"}, ()),
-        ({"media_id": 4.0}, ("4",)),
+        ({"media_id": 4.0}, ()),
         ({}, ()),
     ],
 )

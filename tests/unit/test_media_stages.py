@@ -25,7 +25,7 @@ from claimx.domain.errors import (
     Unavailable,
 )
 from claimx.domain.media import Rules
-from claimx.domain.records import Advance, Buried, Kind, Record, Retried, Stage, State, Waited
+from claimx.domain.records import Advance, Buried, Kind, Record, Retried, Stage, Waited
 from claimx.domain.refusal import refusal
 from claimx.domain.retry import RetryPolicy
 from claimx.domain.tables import ATTACHMENTS
@@ -402,23 +402,22 @@ def test_the_link_is_the_one_of_that_media_id(media_id):
     assert link_in(answer, "99") == "b"
 
 
-# the sweeper
+# the files of what was uploaded
 
 
 class Known:
-    """The one question that the sweeper asks a ledger."""
+    """The one question about cached files that a ledger is asked."""
 
-    def __init__(self):
-        self.records = {}
-        self.asked = 0
+    def __init__(self, *active: str):
+        self.active = {f"m:{one}" for one in active}
+        self.asked: list[list[str]] = []
 
-    def find(self, record_id):
-        self.asked += 1
-        found = self.records.get(record_id)
-        return found and (found, ())
+    def active_media(self, ids):
+        self.asked.append(list(ids))
+        return self.active & set(ids)
 
 
-def kept(world, media_id, age):
+def kept(world, media_id, age=0.0):
     incoming = world.cache.begin(3)
     incoming.write(b"abc")
     name = incoming.keep(media_id)
@@ -426,41 +425,95 @@ def kept(world, media_id, age):
     return name
 
 
-def test_a_cached_file_goes_once_its_record_is_committed(world):
-    ledger = Known()
-    names = {one: kept(world, one, 2 * YOUNG_SECONDS) for one in ("done", "dead", "busy", "moved")}
-    young = kept(world, "young", 1)
-    old = kept(world, "old", OLD_SECONDS + 1)
-    for one in ("busy", "dead", "moved", "old"):
-        cached = {"name": names.get(one, old) if one != "moved" else "another"}
-        state = State.DEAD if one == "dead" else State.LEASED
-        ledger.records[f"m:{one}"] = Record(
-            f"m:{one}", Kind.MEDIA, Stage.WRITE, {"cached": cached}, state=state
-        )
+def left(world):
+    return {entry.name for entry in world.cache.entries(10_000)}
+
+
+@pytest.fixture
+def ledger(world):
+    world.runtime.ledger = Known()
+    world.uploads = UploadStage(world.runtime, world.store, world.cache)
+    return world.runtime.ledger
+
+
+def clear(world, seconds):
+    """Let *seconds* pass as the thread of the uploads would see them."""
+    world.now += seconds
+    return world.uploads._uploaded.clear()
+
+
+def test_an_uploaded_file_goes_seconds_after_its_record_is_done(world, ledger, cached):
+    ledger.active.add("m:99")
+    world.upload(cached)
+
+    assert [clear(world, 1) for _ in range(6)] == [0] * 6
+    ledger.active.clear()
+
+    assert sum(clear(world, 1) for _ in range(4)) == 1
+    assert left(world) == set()
+
+
+@pytest.mark.usefixtures("ledger")
+def test_the_file_of_a_record_that_died_here_goes_too(world, cached):
+    world.store.failures.append(Unavailable("500"))
+    record = Record("m:99", Kind.MEDIA, Stage.UPLOAD, cached.data, attempts=4)
+
+    assert isinstance(world.upload(record), Buried)
+
+    assert clear(world, 4) == 1
+
+
+@pytest.mark.parametrize("attempts", [0, 3])
+def test_the_file_of_a_record_that_comes_again_is_not_asked_about(world, ledger, cached, attempts):
+    world.store.failures.append(Unavailable("500"))
+    record = Record("m:99", Kind.MEDIA, Stage.UPLOAD, cached.data, attempts=attempts)
+
+    assert isinstance(world.upload(record), Retried)
+
+    assert clear(world, 1000) == 0
+    assert ledger.asked == []
+
+
+# the sweeper
+
+
+def test_a_cached_file_that_nobody_remembers_goes_once_its_record_is_done(world):
+    ledger = Known("busy", "young", "old")
+    names = {one: kept(world, one, 2 * YOUNG_SECONDS) for one in ("done", "busy")}
+    names["young"] = kept(world, "young", 1)
+    kept(world, "old", OLD_SECONDS + 1)
 
     removed = CacheSweeper(world.cache, ledger, lambda: world.now).sweep()
 
-    left = {entry.name for entry in world.cache.entries(10)}
-    assert left == {names["busy"], young}
-    assert removed == 4
+    assert left(world) == {names["busy"], names["young"]}
+    assert removed == 2
 
 
-def test_a_sweep_asks_about_so_many_files_in_turn(world):
+def test_a_file_whose_name_does_not_tell_whose_it_is_goes_by_its_age(world):
     ledger = Known()
+    name = kept(world, "x" * 500, 2 * YOUNG_SECONDS)
+
+    CacheSweeper(world.cache, ledger, lambda: world.now).sweep()
+
+    assert left(world) == {name}
+    assert ledger.asked == []
+
+
+def test_a_sweep_asks_about_so_many_files_in_turn_and_once_for_all(world):
+    ledger = Known(*(f"busy{n}" for n in range(5)))
     for n in range(5):
         kept(world, f"busy{n}", 1000 + n)
-        ledger.records[f"m:busy{n}"] = Record(f"m:busy{n}", Kind.MEDIA, Stage.DOWNLOAD, {})
     kept(world, "done", 100)
     sweeper = CacheSweeper(world.cache, ledger, lambda: world.now)
 
     assert [sweeper.sweep(batch=2) for _ in range(3)] == [0, 0, 1]
-    assert ledger.asked == 6
+    assert [len(ids) for ids in ledger.asked] == [2, 2, 2]
 
 
 def test_sweeping_is_rare_and_never_raises(world):
     class Away(Known):
-        def find(self, _record_id):
-            self.asked += 1
+        def active_media(self, ids):
+            self.asked.append(list(ids))
             raise Unavailable("redis is away")
 
     ledger = Away()
@@ -468,4 +521,4 @@ def test_sweeping_is_rare_and_never_raises(world):
     sweeper = CacheSweeper(world.cache, ledger, lambda: world.now)
 
     assert [sweeper.sweep_if_due() for _ in range(3)] == [0, 0, 0]
-    assert ledger.asked == 1
+    assert len(ledger.asked) == 1

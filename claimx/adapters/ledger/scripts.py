@@ -6,6 +6,7 @@ from functools import cache
 from importlib.resources import files
 
 NAMES = (
+    "active_media",
     "admit",
     "census",
     "claim",

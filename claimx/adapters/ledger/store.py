@@ -184,6 +184,12 @@ class RedisLedger:
             found.setdefault((Stage(stage), affinity), []).append(record_id)
         return found
 
+    def active_media(self, ids: Sequence[str]) -> set[str]:
+        """Return those of the media record ids that are there, and no dead letters."""
+        return {
+            found.decode() for chunk in _chunks(ids) for found in self._run("active_media", *chunk)
+        }
+
     def active(self) -> int:
         """Return how many event and media records are active."""
         with self._translated():

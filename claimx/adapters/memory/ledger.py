@@ -190,7 +190,7 @@ class MemoryLedger:
             now = self._clock()
             met = sorted(
                 (kept for kept in self._records.values() if _is_up(kept, now)),
-                key=lambda kept: kept.look_at or 0.0,
+                key=lambda kept: (kept.look_at or 0.0, kept.id),
             )
             hinted = [kept for kept in met if kept.waits_in is not Stage.WRITE][:limit]
             for kept in hinted:
@@ -204,6 +204,15 @@ class MemoryLedger:
             for kept in sorted(hinted, key=lambda kept: (kept.due, kept.id)):
                 found.setdefault((kept.stage, kept.affinity), []).append(kept.id)
             return found
+
+    def active_media(self, ids: Sequence[str]) -> set[str]:
+        """Return those of the media record ids that are there, and no dead letters."""
+        with self._lock:
+            return {
+                record_id
+                for record_id in ids
+                if (kept := self._records.get(record_id)) and not kept.dead
+            }
 
     def active(self) -> int:
         """Return how many event and media records are active."""

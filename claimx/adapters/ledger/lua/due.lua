@@ -7,7 +7,7 @@ for at = 3, #ARGV do
   local found = redis.call('ZRANGEBYSCORE', root .. ':look:' .. ARGV[at], '-inf', now, 'WITHSCORES', 'LIMIT', 0, limit)
   for n = 1, #found, 2 do met[#met + 1] = { tonumber(found[n + 1]), ARGV[at], found[n] } end
 end
-table.sort(met, function(a, b) return a[1] < b[1] end)
+table.sort(met, function(a, b) return a[1] < b[1] or (a[1] == b[1] and a[3] < b[3]) end)
 
 local read_up_to
 local function parts(entry)

@@ -1,0 +1,7 @@
+-- ARGV: time, ids. Returns those that are active: there, and no dead letters.
+local found = {}
+for at = 2, #ARGV do
+  local m = load(ARGV[at])
+  if m and m[STATE] ~= 'dead' then found[#found + 1] = ARGV[at] end
+end
+return found

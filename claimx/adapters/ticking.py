@@ -1,0 +1,56 @@
+"""
+Beat's tick, made to outlive a Redis that goes away for a while or comes back with nothing in it.
+
+RedBeat ends with the first error of its broker, and when its lock has run out meanwhile. Nobody
+may be there to start it again, and without its tick nothing is polled or retried.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import structlog
+from redis.exceptions import LockError, RedisError
+
+log = structlog.get_logger(__name__)
+
+AGAIN_SECONDS = 1.0
+
+
+def outliving(scheduler: Any) -> Callable[..., float]:
+    """
+    Return the tick of a RedBeat *scheduler* that never raises what Redis does.
+
+    Without Redis, and while another beat holds the lock, it asks again after a second. Whoever
+    takes a lost lock puts the schedule in place anew, since Redis may have lost that as well.
+    """
+    tick = scheduler.tick
+    away = False
+
+    def tick_on(*args: Any, **kwargs: Any) -> float:
+        nonlocal away
+        try:
+            try:
+                seconds: float = tick(*args, **kwargs)
+            except LockError:
+                seconds = _took_over(scheduler)
+        except RedisError as error:
+            if not away:
+                log.warning("beat waits for Redis (REDIS_URL)", error=type(error).__name__)
+            away = True
+            return AGAIN_SECONDS
+        if away:
+            log.info("beat goes on")
+        away = False
+        return seconds
+
+    return tick_on
+
+
+def _took_over(scheduler: Any) -> float:
+    """Take the lost lock again unless another beat has it; returns seconds until the next tick."""
+    if scheduler.lock.acquire(blocking=False):
+        log.warning("beat had lost its lock, and has it again")
+        scheduler.setup_schedule()
+    return AGAIN_SECONDS

@@ -1,0 +1,44 @@
+"""What the status says of the poll."""
+
+from __future__ import annotations
+
+import pytest
+from polling_world import World
+
+from claimx.domain.errors import Unavailable
+from claimx.services.poll import poll_once
+from claimx.services.status import take_status
+
+
+def test_an_idle_source_is_no_lag():
+    """The checkpoint stays at the last row, however long ago that was; the poller has read on."""
+    world = World()
+    world.happened("e1", seconds_ago=3000)
+    poll_once(world.runtime())
+    world.clock += 600
+    poll_once(world.runtime())
+
+    world.clock += 20
+
+    lag = take_status(world.runtime()).poll_lag_seconds
+    assert lag == pytest.approx(20 + world.limits.poll_settle)
+
+
+def test_a_source_that_fails_is_lag():
+    world = World()
+    poll_once(world.runtime())
+    world.clock += 600
+    world.source.failures.append(Unavailable("Kusto cannot be reached"))
+
+    poll_once(world.runtime())
+
+    lag = take_status(world.runtime()).poll_lag_seconds
+    assert lag == pytest.approx(600 + world.limits.poll_settle)
+
+
+def test_a_dry_run_makes_no_lag_good():
+    world = World()
+
+    poll_once(world.runtime(), dry_run=True)
+
+    assert take_status(world.runtime()).poll_lag_seconds is None

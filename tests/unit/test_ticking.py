@@ -1,0 +1,70 @@
+"""Beat and its broker's troubles, on a scheduler that has RedBeat's outside."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+from redis.exceptions import BusyLoadingError, ConnectionError, LockNotOwnedError  # noqa: A004 - theirs
+
+from claimx.adapters.ticking import AGAIN_SECONDS, outliving
+
+
+class Lock:
+    """A lock that is free or not."""
+
+    def __init__(self, *, free: bool) -> None:
+        self.free = free
+
+    def acquire(self, *, blocking: bool) -> bool:
+        assert not blocking
+        return self.free
+
+
+class Scheduler:
+    """Ticks with the errors that it is given, then well."""
+
+    def __init__(self, *errors: Exception, free: bool = True) -> None:
+        self.errors = list(errors)
+        self.lock: Any = Lock(free=free)
+        self.set_up = 0
+
+    def tick(self) -> float:
+        if self.errors:
+            raise self.errors.pop(0)
+        return 0.25
+
+    def setup_schedule(self) -> None:
+        self.set_up += 1
+
+
+@pytest.mark.parametrize("error", [ConnectionError("refused"), BusyLoadingError("loading")])
+def test_beat_goes_on_when_redis_is_back(error):
+    scheduler = Scheduler(error, error)
+    tick = outliving(scheduler)
+
+    assert [tick(), tick(), tick()] == [AGAIN_SECONDS, AGAIN_SECONDS, 0.25]
+    assert scheduler.set_up == 0
+
+
+def test_a_lost_lock_is_taken_again_and_the_schedule_put_in_place():
+    scheduler = Scheduler(LockNotOwnedError("expired"))
+    tick = outliving(scheduler)
+
+    assert [tick(), tick()] == [AGAIN_SECONDS, 0.25]
+    assert scheduler.set_up == 1
+
+
+def test_a_lock_that_another_beat_has_is_waited_for():
+    scheduler = Scheduler(*[LockNotOwnedError("theirs")] * 2, free=False)
+    tick = outliving(scheduler)
+
+    assert [tick(), tick()] == [AGAIN_SECONDS, AGAIN_SECONDS]
+    assert scheduler.set_up == 0
+
+
+def test_an_error_of_the_program_is_not_hidden():
+    tick = outliving(Scheduler(ValueError("a bug")))
+
+    with pytest.raises(ValueError, match="a bug"):
+        tick()
