@@ -25,7 +25,7 @@ from claimx.services.runtime import Runtime
 
 log = structlog.get_logger(__name__)
 
-LOCK_SECONDS = 30.0
+LOCK_SECONDS = 15.0
 """
 How long a poller that died keeps others waiting.
 

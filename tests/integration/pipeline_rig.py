@@ -382,17 +382,21 @@ def is_idle(found: Status, events: int) -> bool:
     return ended >= events and not busy and not found.stream_length
 
 
-def assert_as_it_must_be(rig: Rig) -> dict[str, list[dict[str, Any]]]:
-    """Hold tables, files, dead letters and the invariant to the truth; returns the tables."""
+def assert_as_it_must_be(rig: Rig) -> None:
+    """Hold tables, files, dead letters and the invariant to the truth."""
+    assert_equal_to_the_truth(rig)
+    assert rig.status().missing == {"event": 0, "media": 0}
+    assert_dead_as_expected(rig.world, rig.letters())
+
+
+def assert_equal_to_the_truth(rig: Rig) -> None:
+    """Hold tables and files to the truth about the world."""
     world = rig.world
     tables = read_lake(rig.lake)
     differences = compare(world.truth.tables, tables)
     differences += verify_files(world, tables, Path(rig.sandbox.announced["media_folder"]))
     shown = "\n".join(str(one)[:400] for one in differences[:20])
     assert not differences, f"{len(differences)} differences:\n{shown}\n{rig.tails()}"
-    assert rig.status().missing == {"event": 0, "media": 0}
-    assert_dead_as_expected(world, rig.letters())
-    return tables
 
 
 def assert_dead_as_expected(world: World, letters: Sequence[DeadLetter]) -> None:

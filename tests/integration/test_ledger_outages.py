@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import os
+import signal
 from pathlib import Path
 
 import pytest
@@ -82,6 +84,7 @@ def test_a_killed_server_comes_back_with_every_record_where_it_was(tmp_path):
         ]
     )
     before = rig.ledger.census()
+    os.kill(client.info("server")["process_id"], signal.SIGKILL)
     client.close()
     first.stop()
 

@@ -369,6 +369,8 @@ def _why(error: redis.RedisError) -> str:
         return "out of memory; give it more (maxmemory), it must never evict"
     if isinstance(error, redis.exceptions.ReadOnlyError):
         return "a replica that takes no writes; the URL must name the primary"
+    if isinstance(error, redis.sentinel.MasterNotFoundError):
+        return "no Sentinel answers with its primary; check the URL and the master's name"
     if isinstance(error, redis.AuthenticationError):
         return "refuses the password in REDIS_URL"
     return f"{type(error).__name__}: {str(error)[:300]}"

@@ -34,6 +34,8 @@ History: TypeAlias = tuple[dict[str, Any], ...]
 
 FRESH_FILE = 1
 FRESH_LINK = 2
+_KINDS = {kind.value: kind for kind in Kind}  # calling the class costs ten times a look-up
+_STATES = {state.value: state for state in State}
 _MAX_TEXT = 2000  # of an error's message, which may quote what it complains about
 
 
@@ -178,7 +180,7 @@ def record_from(
     kind, state, attempts, tries, fresh, admitted, waited, trace = head.decode().split(" ", 7)
     return Record(
         id=record_id,
-        kind=Kind(kind),
+        kind=_KINDS[kind],
         stage=stage,
         data=decoded(data, int(fresh)),
         lease=lease,
@@ -188,7 +190,7 @@ def record_from(
         admitted_at=float(admitted),
         waited_seconds=float(waited),
         rows=rows,
-        state=State(state),
+        state=_STATES[state],
     )
 
 

@@ -1,7 +1,7 @@
 -- ARGV: time, stage, lease, seconds, ids. Returns {id, head, data, rows} a record.
 local stage, lease, seconds = ARGV[2], ARGV[3], tonumber(ARGV[4])
 local writing = stage == 'write'
-local found = {}
+local found, left = {}, {} -- left: how many records of each state were leased
 
 -- A lease that ran out: note it, and bury what keeps losing its workers. Returns the history,
 -- false when the record is buried.
@@ -43,8 +43,7 @@ for at = 5, #ARGV do
       elseif not dead then
         m[TRIES] = tries + 1
         if m[STATE] ~= 'leased' then
-          count('s:' .. stage .. ':' .. m[STATE], -1)
-          count('s:' .. stage .. ':leased', 1)
+          left[m[STATE]] = (left[m[STATE]] or 0) + 1
           m[STATE] = 'leased'
         end
       end
@@ -59,6 +58,10 @@ for at = 5, #ARGV do
       found[#found + 1] = got[3] or ''
     end
   end
+end
+for state, many in pairs(left) do
+  count('s:' .. stage .. ':' .. state, -many)
+  count('s:' .. stage .. ':leased', many)
 end
 flush()
 return found

@@ -1,10 +1,12 @@
 -- ARGV: time, consumer, count, idle milliseconds. Returns {entry, record id} pairs.
 --
--- Entries whose reader has been silent are taken over in a walk that goes on where the last call
--- left it. One whose record is leased by a living writer only changes hands in the group's books
--- and is not handed out, so that a slow writer keeps its work for as long as it renews the lease.
+-- Entries whose reader has been silent are taken over in a walk, a step a second over all writers,
+-- that goes on where the last step ended. One whose record is leased by a living writer only
+-- changes hands in the group's books and is not handed out, so that a slow writer keeps its work
+-- for as long as it renews the lease.
 local consumer, wanted, idle = ARGV[2], tonumber(ARGV[3]), ARGV[4]
 local answer = {}
+local WALK_SECONDS, WALK_ENTRIES = 1, 200 -- a step looks at up to ten times as many entries
 
 local function grouped(...)
   local reply = redis.pcall(...)
@@ -23,12 +25,16 @@ local function take(entry)
   answer[#answer + 1] = id
 end
 
-local from = redis.call('HGET', root .. ':n', 'walk') or '0-0'
-local stale = grouped('XAUTOCLAIM', rows(), GROUP, consumer, idle, from, 'COUNT', math.min(wanted, 500))
-if stale.err then return stale end
-if stale[1] ~= from then redis.call('HSET', root .. ':n', 'walk', stale[1]) end
-for _, entry in ipairs(stale[2]) do
-  if entry and entry[2] then take(entry) end
+local counters = root .. ':n'
+local walk = redis.call('HMGET', counters, 'walk', 'walked')
+if now - tonumber(walk[2] or '0') >= WALK_SECONDS then
+  local from = walk[1] or '0-0'
+  local stale = grouped('XAUTOCLAIM', rows(), GROUP, consumer, idle, from, 'COUNT', math.min(wanted, WALK_ENTRIES))
+  if stale.err then return stale end
+  redis.call('HSET', counters, 'walk', stale[1], 'walked', string.format('%.3f', now))
+  for _, entry in ipairs(stale[2]) do
+    if entry and entry[2] then take(entry) end
+  end
 end
 
 local left = wanted - #answer / 2
