@@ -9,6 +9,7 @@ PYTHON ?= $(shell for p in python3.13 python3.12 python3.11 python3 python; do \
 VENV := .venv
 READER := .venv-reader
 BIN := $(VENV)/bin
+CODE := claimx tests celeryconfig.py
 UV := $(shell command -v uv 2>/dev/null)
 
 define make_venv
@@ -57,15 +58,15 @@ test-quick: $(VENV)/.stamp ## unit, property, contract and architecture tests on
 
 .PHONY: lint
 lint: $(VENV)/.stamp ## ruff, import rules, types
-	$(BIN)/ruff format --check --quiet .
-	$(BIN)/ruff check --quiet .
+	$(BIN)/ruff format --check --quiet $(CODE)
+	$(BIN)/ruff check --quiet $(CODE)
 	$(BIN)/lint-imports --no-cache >/dev/null || $(BIN)/lint-imports --no-cache
 	$(BIN)/mypy
 
 .PHONY: format
 format: $(VENV)/.stamp ## let ruff format and mend what it can
-	$(BIN)/ruff format --quiet .
-	$(BIN)/ruff check --quiet --fix .
+	$(BIN)/ruff format --quiet $(CODE)
+	$(BIN)/ruff check --quiet $(CODE)-fix .
 
 .PHONY: docs
 docs: $(VENV)/.stamp ## write the pages that are generated from declarations

@@ -17,7 +17,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, NoReturn, TypeVar
 
 from claimx.adapters import leaving
-from claimx.adapters.redis_client import connect, with_tls_checked
+from claimx.adapters.redis_client import complaints, connect, with_tls_checked
 from claimx.domain.ports import Hints
 from claimx.domain.records import Stage
 from claimx.domain.retry import RetryPolicy
@@ -217,6 +217,7 @@ def build_runtime(settings: Settings, hints: Hints | None = None) -> Runtime:
         now=time.time,
         jitter=random.random,
         holder=f"{host_name()}:{os.getpid()}",
+        store_complaints=lambda: complaints(redis_of(settings, quick=True)),
         make_lake=lambda: lake_of(settings),
         make_source=lambda: source_of(settings),
         stopping=leaving.begun,

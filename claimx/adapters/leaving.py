@@ -28,5 +28,5 @@ def begin() -> None:
 
 def begun() -> bool:
     """Say whether this process is about to end (a look at the file system: microseconds)."""
-    flag = os.environ.get(_FLAG)
-    return bool(flag) and os.path.exists(flag)  # noqa: PTH110 - asked for every record
+    flag = os.environ.get(_FLAG, "")
+    return flag != "" and os.path.exists(flag)  # noqa: PTH110 - asked for every record

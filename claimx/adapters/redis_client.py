@@ -52,6 +52,31 @@ def connect(url: str, master: str, *, quick: bool = False) -> redis.Redis:
             )
 
 
+def complaints(client: redis.Redis) -> list[str]:
+    """
+    Return what is wrong with how Redis is set up, and what to do; empty when it does not tell.
+
+    Managed Redis often forbids CONFIG; then its operator must see to it.
+    """
+    try:
+        info: dict[str, str] = {
+            str(name): str(value)
+            for wanted in ("maxmemory-policy", "appendonly")
+            for name, value in client.config_get(wanted).items()
+        }
+    except redis.RedisError:
+        return []
+    found = []
+    policy = info.get("maxmemory-policy", "noeviction")
+    if policy != "noeviction":
+        found.append(
+            f"Redis evicts ({policy}), so records can vanish: set maxmemory-policy noeviction"
+        )
+    if info.get("appendonly", "yes") != "yes":
+        found.append("Redis keeps no append-only file: set appendonly yes, or a restart loses work")
+    return found
+
+
 def _behind_sentinel(url: str, master: str, options: dict[str, Any]) -> redis.Redis:
     """Follow Celery's form: ``sentinel://[:password@]host:port;sentinel://host:port/db``."""
     nodes: list[tuple[str, int]] = []

@@ -32,15 +32,11 @@ def _readable(channel: Any, raw: bytes) -> dict[str, Any] | None:
     try:
         item: dict[str, Any] = loads(text)
         properties = item["properties"]
-        for value, kind in (
-            (item["body"], str),
-            (item["headers"], dict),
-            (properties, dict),
-            (properties["delivery_info"], dict),
-            (properties["delivery_tag"], str),
-        ):
-            if not isinstance(value, kind):
-                raise TypeError(f"{type(value).__name__} where {kind.__name__} belongs")
+        _check(item["body"], str)
+        _check(item["headers"], dict)
+        _check(properties, dict)
+        _check(properties["delivery_info"], dict)
+        _check(properties["delivery_tag"], str)
         channel.Message(item, channel=channel)  # decodes and decompresses the body
     except Exception as error:  # noqa: BLE001 - whatever is wrong with it, it is no message
         with channel.conn_or_acquire() as client:
@@ -63,6 +59,11 @@ class _QoS(stock.QoS):
             super().restore_unacked_once(stderr)
         except Exception as error:  # noqa: BLE001 - also AttributeError, from a half-closed transport
             log.info("hints not given back: Redis is away", error=type(error).__name__)
+
+
+def _check(value: Any, kind: type) -> None:
+    if not isinstance(value, kind):
+        raise TypeError(f"{type(value).__name__} where {kind.__name__} belongs")
 
 
 class _Reading:

@@ -29,13 +29,16 @@ def _filters(command: Any) -> Any:
 def _filter(ids: tuple[str, ...], options: dict[str, Any]) -> DeadFilter:
     if ids == ("-",):
         ids = tuple(line.strip() for line in sys.stdin if line.strip())
+        if not ids:  # no ids would mean all of them
+            note("no ids on standard input")
+            sys.exit(3)
     return DeadFilter(
         ids=records_named(ids),
         stage=Stage(options["stage"]) if options["stage"] else None,
         category=ErrorCategory(options["category"]) if options["category"] else None,
         error=options["error"],
         kind=Kind(options["kind"]) if options["kind"] else None,
-        limit=options["limit"],
+        limit=max(options["limit"], len(ids)),  # all that were named
     )
 
 

@@ -63,6 +63,7 @@ class Runtime:
     make_lake: Callable[[], Lake]
     make_source: Callable[[], EventSource]
     new_trace: Callable[[], str] = lambda: uuid4().hex
+    store_complaints: Callable[[], list[str]] = list  # what is wrong with how Redis is set up
     stopping: Callable[[], bool] = lambda: False
     _lake: Lake | None = field(default=None, repr=False)
     _source: EventSource | None = field(default=None, repr=False)

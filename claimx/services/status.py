@@ -77,9 +77,12 @@ def take_status(runtime: Runtime) -> Status:
         stream_pending=census.stream_pending,
         circuits=runtime.gates.circuits(),
         processes=processes,
-        problems=_problems(
-            missing, processes, sum(census.active.values()), runtime.limits.max_in_flight
-        ),
+        problems=[
+            *_problems(
+                missing, processes, sum(census.active.values()), runtime.limits.max_in_flight
+            ),
+            *runtime.store_complaints(),
+        ],
     )
 
 

@@ -313,7 +313,7 @@ class Rig:
     # Waiting.
 
     def until(self, what: str, look: Callable[[], T], seconds: float = WAIT_SECONDS) -> T:
-        """Return what *look* returns once that is true; fails with the logs' ends after *seconds*."""
+        """Return what *look* returns once that is true; fails, with the logs' ends, in time."""
         deadline = time.monotonic() + seconds
         last: Any = None
         while time.monotonic() < deadline:
@@ -360,10 +360,11 @@ class Rig:
 
     def tails(self) -> str:
         """Return the ends of all logs."""
-        parts = []
-        for log in self.logs:
-            if log.exists():
-                parts.append(f"----- {log}\n{log.read_text(errors='replace')[-TAIL:]}")
+        parts = [
+            f"----- {log}\n{log.read_text(errors='replace')[-TAIL:]}"
+            for log in self.logs
+            if log.exists()
+        ]
         ended = [f"{one.name}: {one.status}" for one in self.running if one.status is not None]
         return "\n".join([*parts, f"ended: {ended or 'none'}"])
 

@@ -9,7 +9,7 @@ import pytest
 from celery import Celery
 from pipeline_rig import Answer, Rig, assert_as_it_must_be, secrets_of
 
-from claimx.domain.records import Stage, State
+from claimx.domain.records import DeadLetter, Stage, State
 
 pytestmark = [
     pytest.mark.integration,
@@ -24,11 +24,15 @@ def rig(tmp_path_factory) -> Iterator[Rig]:
     settings = {"CLAIMX_CIRCUIT_FAILURES": "10000", "CLAIMX_RETRY_BASE_SECONDS": "0.2"}
     folder = tmp_path_factory.mktemp("dlq")
     with Rig(folder, "--events", "200", "--seed", "9", settings=settings) as one:
-        one.control("POST", "faults", {"where": "api", "kind": "error", "path": "/data$"})
+        one.control("POST", "faults", {"where": "api", "kind": "error", "path": "/data"})
         one.processes()
         one.until_done()
         one.control("DELETE", "faults")
         yield one
+
+
+def of_failed_calls(rig: Rig) -> list[DeadLetter]:
+    return [letter for letter in rig.letters() if letter.failure.status == 500]
 
 
 def listed(answer: Answer) -> list[dict[str, Any]]:
@@ -43,10 +47,10 @@ def test_letters_are_listed_with_what_an_operator_asks_for(rig):
     assert {letter["id"] for letter in letters} == {letter.id for letter in rig.letters()}
     assert all(letter["category"] and letter["error"] and letter["reason"] for letter in letters)
     assert all(letter["trace"] and letter["died_at"].endswith("Z") for letter in letters)
-    failed_calls = [one for one in letters if one["error"] == "ServerError"]
+    failed_calls = [one for one in letters if one["status"] == 500]
     assert failed_calls
-    assert {(one["stage"], one["status"], one["attempts"]) for one in failed_calls} == {
-        ("enrich", 500, 4)
+    assert {(one["stage"], one["category"], one["attempts"]) for one in failed_calls} == {
+        ("enrich", "TRANSIENT", 4)
     }
 
 
@@ -62,7 +66,7 @@ def test_filters_narrow_the_list_and_an_empty_one_is_told_by_the_status(rig):
 
 
 def test_a_letter_shows_its_history_and_names_what_it_carries(rig):
-    letter = next(x for x in rig.letters() if x.failure.error == "ServerError")
+    letter = of_failed_calls(rig)[0]
 
     answer = rig.claimx("dlq", "show", letter.id, "-o", "json")
     (shown,) = listed(answer)
@@ -80,6 +84,8 @@ def test_requeue_asks_for_something_and_for_a_yes(rig):
     assert rig.claimx("dlq", "requeue").status == 2
     assert rig.claimx("dlq", "requeue", "--stage", "enrich").status == 2
     assert rig.claimx("dlq", "requeue", "--error", "NoSuchThing", "--yes").status == 3
+    no_ids = rig.claimx("dlq", "requeue", "-", "--yes", given="\n")
+    assert no_ids.status == 3  # and not: without ids, all of them
     dry = rig.claimx("dlq", "requeue", "--all", "--dry-run")
 
     assert dry.status == 0
@@ -110,8 +116,8 @@ def test_nothing_that_is_printed_is_personal_or_secret(rig):
 
 def test_what_is_requeued_after_the_cause_is_mended_is_recorded(rig):
     """Half by ids from a pipe, the rest by the task, as any Celery client sends it."""
-    rig.claimx("dlq", "ls")
-    mended = [x.id for x in rig.letters() if x.failure.error == "ServerError"]
+    error = of_failed_calls(rig)[0].failure.error
+    mended = [letter.id for letter in of_failed_calls(rig)]
     half = mended[: len(mended) // 2]
 
     answer = rig.claimx("dlq", "requeue", "-", "--yes", given="\n".join(half) + "\n")
@@ -120,13 +126,13 @@ def test_what_is_requeued_after_the_cause_is_mended_is_recorded(rig):
     with Celery(broker=rig.redis_url) as client:
         client.send_task(
             "claimx.admin.requeue_dead_letters",
-            kwargs={"stage": "enrich", "error": "ServerError"},
+            kwargs={"stage": "enrich", "category": "TRANSIENT", "error": error},
             queue="control",
         )
 
     rig.until(
         "no dead letter of a call that works again",
-        lambda: not [x for x in rig.letters() if x.failure.error == "ServerError"],
+        lambda: not of_failed_calls(rig),
     )
     rig.until_done()
     assert_as_it_must_be(rig)

@@ -132,7 +132,9 @@ def test_the_worker_outlives_every_hostile_message_and_goes_on(rig):
             rig.client.lpush(queue, item)
         for content in ODD_ARGUMENTS.values():
             rig.client.lpush(queue, json.dumps(envelope(content)))
-    rig.until("empty queues", lambda: not any(map(rig.client.llen, ("enrich", "poll", "control"))), 20)
+    rig.until(
+        "empty queues", lambda: not any(map(rig.client.llen, ("enrich", "poll", "control"))), 20
+    )
     rig.processes("beat", "writer")
     rig.until_done(60)
 

@@ -1,0 +1,58 @@
+"""Clients of Redis: what they are given, and what they say of how it is set up."""
+
+from __future__ import annotations
+
+import pytest
+
+from claimx.adapters.redis_client import complaints, connect, with_tls_checked
+from claimx.domain.errors import Malformed
+
+
+def test_a_redis_as_it_must_be_gets_no_complaint(redis_client):
+    assert complaints(redis_client) == []
+
+
+def test_eviction_and_a_missing_file_are_complained_about(redis_client):
+    """Both lose records in silence, long after whoever set it up has forgotten."""
+    before = redis_client.config_get("maxmemory-policy") | redis_client.config_get("appendonly")
+    try:
+        redis_client.config_set("maxmemory-policy", "allkeys-lru")
+        redis_client.config_set("appendonly", "no")
+
+        found = complaints(redis_client)
+    finally:
+        for name, value in before.items():
+            redis_client.config_set(name, value)
+
+    assert len(found) == 2
+    assert "noeviction" in found[0]
+    assert "appendonly yes" in found[1]
+
+
+def test_tls_is_checked_unless_the_url_says_otherwise():
+    """Celery refuses a bare rediss:// URL, and without the word it would not check."""
+    assert with_tls_checked("rediss://h:1/0") == "rediss://h:1/0?ssl_cert_reqs=required"
+    assert with_tls_checked("rediss://h/0?ssl_cert_reqs=none") == "rediss://h/0?ssl_cert_reqs=none"
+    assert with_tls_checked("redis://h/0") == "redis://h/0"
+
+
+def test_another_scheme_names_the_three_that_work():
+    with pytest.raises(Malformed, match="redis://, rediss:// or sentinel://"):
+        connect("http://h/0", "mymaster")
+
+
+def test_every_client_has_time_outs(redis_url):
+    """A call without one can hang a worker for ever."""
+    for quick in (False, True):
+        options = connect(redis_url, "mymaster", quick=quick).connection_pool.connection_kwargs
+
+        assert 0 < options["socket_timeout"] <= 30
+        assert 0 < options["socket_connect_timeout"] <= 5
+
+
+def test_sentinel_urls_take_celerys_form():
+    client = connect("sentinel://:pw@s1:26379;sentinel://s2:26380/3", "claims")
+
+    pool = client.connection_pool
+    assert pool.service_name == "claims"
+    assert pool.connection_kwargs["db"] == 3

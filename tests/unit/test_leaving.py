@@ -1,0 +1,104 @@
+"""A process that is to end begins nothing, and gives back what it cannot finish."""
+
+from __future__ import annotations
+
+import asyncio
+
+import pytest
+
+from claimx.adapters import leaving
+from claimx.adapters.memory.gates import MemoryGates
+from claimx.adapters.memory.hints import MemoryHints
+from claimx.adapters.memory.ledger import MemoryLedger
+from claimx.domain.records import Advance, Kind, NewRecord, Outcome, Record, Stage, State
+from claimx.domain.retry import RetryPolicy
+from claimx.services import chunk
+from claimx.services.chunk import Chunk, claim
+from claimx.services.runtime import Limits, Runtime
+from claimx.telemetry.metrics import RecordedMetrics
+
+IDS = ("e:1", "e:2", "e:3")
+
+
+class Process:
+    """A worker process in memory with three admitted events."""
+
+    def __init__(self) -> None:
+        self.told = False
+        self.ledger = MemoryLedger(lambda: 0.0)
+        self.runtime = Runtime(
+            ledger=self.ledger,
+            gates=MemoryGates(lambda: 0.0),
+            hints=MemoryHints(),
+            metrics=RecordedMetrics(),
+            retry=RetryPolicy(),
+            limits=Limits(),
+            now=lambda: 0.0,
+            jitter=lambda: 0.0,
+            holder="test",
+            make_lake=lambda: pytest.fail("no lake here"),
+            make_source=lambda: pytest.fail("no source here"),
+            stopping=lambda: self.told,
+        )
+        page = NewRecord("p:1", Kind.PAGE, Stage.INGEST, {"rows": []}, "t")
+        self.ledger.store_page("live", None, 1, [page])
+        (held,) = self.ledger.claim(Stage.INGEST, [page.id], 30)
+        events = [NewRecord(name, Kind.EVENT, Stage.ENRICH, {}, "t") for name in IDS]
+        self.ledger.admit(held, events, [], 60)
+
+    def where(self) -> dict[str, tuple[Stage, State]]:
+        found = {name: self.ledger.find(name) for name in IDS}
+        return {name: (one[0].stage, one[0].state) for name, one in found.items() if one}
+
+
+def test_a_process_that_is_to_end_claims_nothing():
+    process = Process()
+    process.told = True
+
+    assert asyncio.run(claim(process.runtime, Stage.ENRICH, IDS)) == []
+    assert set(process.where().values()) == {(Stage.ENRICH, State.READY)}
+
+
+def test_what_runs_is_settled_and_what_waits_is_given_back(monkeypatch):
+    """The first is done in time, the second never would be, the third has not begun."""
+    monkeypatch.setattr(chunk, "WIND_UP_SECONDS", 0.2)
+    process, begun = Process(), []
+
+    async def work(record: Record) -> Outcome:
+        begun.append(record.id)
+        if record.id == "e:2":
+            await asyncio.Event().wait()
+        process.told = True
+        await asyncio.sleep(0.05)
+        return Advance(record, Stage.WRITE, {})
+
+    async def run():
+        records = await claim(process.runtime, Stage.ENRICH, IDS)
+        return await Chunk(process.runtime, Stage.ENRICH, work, concurrency=2).run(records)
+
+    counts = asyncio.run(run())
+
+    assert begun == ["e:1", "e:2"]
+    assert (counts.processed, counts.released) == (1, 2)
+    assert process.where() == {
+        "e:1": (Stage.WRITE, State.READY),
+        "e:2": (Stage.ENRICH, State.READY),
+        "e:3": (Stage.ENRICH, State.READY),
+    }
+
+
+def test_the_flag_is_seen_once_it_is_raised_and_gone_with_its_folder(tmp_path, monkeypatch):
+    folder = tmp_path / "worker"
+    folder.mkdir()
+    monkeypatch.delenv(leaving._FLAG, raising=False)
+    before_preparing = leaving.begun()
+    monkeypatch.setenv(leaving._FLAG, "")
+    leaving.prepare(folder)
+    prepared = leaving.begun()
+
+    leaving.begin()
+    raised = leaving.begun()
+    leaving.clean_up()
+
+    assert (before_preparing, prepared, raised) == (False, False, True)
+    assert not folder.exists()
