@@ -71,10 +71,12 @@ def refuse(problems: Sequence[str]) -> NoReturn:
 def missing_for(settings: Settings, queues: Collection[str]) -> list[str]:
     """Return a line for each setting that a worker of *queues* cannot do without."""
     found = []
+    token = settings.api_token.get_secret_value() or settings.api_token_file
     for name, value, needed_by in (
         ("EVENTHOUSE_CLUSTER_URL", settings.kusto_url, {"poll"}),
         ("CLAIMX_EVENTHOUSE_DATABASE", settings.kusto_database, {"poll"}),
         ("CLAIMX_API_URL", settings.api_url, _WORKSHOP_QUEUES),
+        ("CLAIMX_API_TOKEN or CLAIMX_API_TOKEN_FILE", token, _WORKSHOP_QUEUES),
         ("ONELAKE_CLAIMX_PATH", settings.media_path, _WORKSHOP_QUEUES),
     ):
         if not value and (users := sorted(needed_by & set(queues))):

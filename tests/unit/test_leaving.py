@@ -68,8 +68,9 @@ def test_what_runs_is_settled_and_what_waits_is_given_back(monkeypatch):
         begun.append(record.id)
         if record.id == "e:2":
             await asyncio.Event().wait()
+        await asyncio.sleep(0.02)
         process.told = True
-        await asyncio.sleep(0.05)
+        await asyncio.sleep(0.02)
         return Advance(record, Stage.WRITE, {})
 
     async def run():
