@@ -2,40 +2,31 @@
 
 from __future__ import annotations
 
-import itertools
 import os
 import re
 import secrets
 import socket
-from collections.abc import Callable, Iterable, Iterator, Sequence
-from contextlib import contextmanager
-from typing import Any, TypeVar
+from collections.abc import Callable, Iterator, Sequence
 
 import redis
-from redis.commands.core import Script
 
 from claimx.adapters.ledger import wire
-from claimx.adapters.ledger.scripts import NAMES, source_of
-from claimx.domain.errors import Unavailable
+from claimx.adapters.ledger.census import census_from
+from claimx.adapters.ledger.chunks import CHUNK_RECORDS, chunks, groups, steps
+from claimx.adapters.ledger.connection import Connection
 from claimx.domain.ports import Admitted, Checkpoint, DeadOnArrival
 from claimx.domain.records import (
     Census,
     DeadFilter,
     DeadLetter,
     Failure,
-    Kind,
     NewRecord,
     Outcome,
     Record,
     Stage,
-    State,
 )
 from claimx.domain.times import Micros
 
-T = TypeVar("T")
-
-CHUNK_RECORDS = 500
-CHUNK_BYTES = 8 * 1024 * 1024  # of outcomes in one script: Redis does nothing else meanwhile
 SCANNED = 2000  # records a stage that the census looks at for the oldest
 TAKEOVER_SECONDS = 15.0
 MAX_BLOCK_SECONDS = 20.0  # below the client's time-out
@@ -69,30 +60,21 @@ class RedisLedger:
         *,
         takeover_seconds: float = TAKEOVER_SECONDS,
     ) -> None:
-        self._client = client
-        self._root = f"{{{prefix}:0}}"
+        self._redis = Connection(client, f"{{{prefix}:0}}", clock)
         self._dedup_seconds = dedup_seconds
-        self._clock = clock
         self._takeover_ms = round(takeover_seconds * 1000)
-        self._host = _host_of(client)
         self._holder = re.sub(r"[^A-Za-z0-9.-]", "-", socket.gethostname())[:60]
-        self._scripts: dict[str, Script] = {
-            name: client.register_script(source_of(name)) for name in NAMES
-        }
 
     def ping(self) -> None:
         """Raise Unavailable unless Redis answers and accepts writes."""
-        with self._translated():
-            self._client.ping()
-            self._client.set(f"{self._root}:ping", b"", ex=60)
+        self._redis.ping()
 
     # polling
 
     def checkpoint(self, cursor: str) -> Checkpoint | None:
         """Return the cursor's checkpoint, None before its first move."""
-        with self._translated():
-            found: Any = self._client.hmget(f"{self._root}:cursor:{cursor}", ["time", "version"])
-        return None if found[0] is None else Checkpoint(int(found[0]), int(found[1]))
+        time, version = self._redis.fields(f"cursor:{cursor}", "time", "version")
+        return None if time is None else Checkpoint(int(time), int(version or 0))
 
     def store_page(
         self,
@@ -105,7 +87,7 @@ class RedisLedger:
         """Store page records and move the checkpoint, in one step; None when it was moved."""
         version = expected.version if expected else 0
         head = (cursor, version, move_to, fence, self._dedup_seconds)
-        found = self._run("store_page", *head, *wire.new_arguments(pages))
+        found = self._redis.run("store_page", *head, *wire.new_arguments(pages))
         return None if found is None else Checkpoint(int(found[0]), int(found[1]))
 
     def admit(
@@ -121,7 +103,7 @@ class RedisLedger:
             arguments += (new.id, new.stage.value, wire.encoded(new.id, new.data), new.trace)
         for dead in malformed:
             arguments += wire.dead_arguments(dead)
-        found = self._run("admit", *arguments)
+        found = self._redis.run("admit", *arguments)
         if found is None:
             return None
         ids = tuple(record_id.decode() for record_id in found[2:])
@@ -129,7 +111,9 @@ class RedisLedger:
 
     def seen(self, ids: Sequence[str]) -> set[str]:
         """Return those ids that are remembered."""
-        return {found.decode() for chunk in _chunks(ids) for found in self._run("seen", *chunk)}
+        return {
+            found.decode() for chunk in chunks(ids) for found in self._redis.run("seen", *chunk)
+        }
 
     # stages
 
@@ -138,9 +122,9 @@ class RedisLedger:
         # names its process, for the history of a record whose worker died
         lease = f"{self._holder}:{os.getpid()}:{secrets.token_hex(8)}"
         records = []
-        for chunk in _chunks(list(dict.fromkeys(ids))):
-            found = self._run("claim", stage.value, lease, lease_seconds, *chunk)
-            for record_id, head, data, rows in _groups(found, 4):
+        for chunk in chunks(list(dict.fromkeys(ids))):
+            found = self._redis.run("claim", stage.value, lease, lease_seconds, *chunk)
+            for record_id, head, data, rows in groups(found, 4):
                 records.append(
                     wire.record_from(record_id.decode(), stage, head, data, rows, lease=lease)
                 )
@@ -150,22 +134,22 @@ class RedisLedger:
         """Extend leases; returns the ids still held."""
         return {
             found.decode()
-            for chunk in _chunks(records)
-            for found in self._run("renew", lease_seconds, *_leases(chunk))
+            for chunk in chunks(records)
+            for found in self._redis.run("renew", lease_seconds, *wire.lease_arguments(chunk))
         }
 
     def release(self, records: Sequence[Record]) -> None:
         """Give leases back untouched, due now."""
-        for chunk in _chunks(records):
-            self._run("release", *_leases(chunk))
+        for chunk in chunks(records):
+            self._redis.run("release", *wire.lease_arguments(chunk))
 
     def settle(self, outcomes: Sequence[Outcome]) -> list[bool]:
         """Carry out outcomes; False where the lease was lost."""
         # all are coded before any is carried out: what is no JSON stops the whole, at once
         coded = [list(wire.outcome_arguments(outcome)) for outcome in outcomes]
         done: list[bool] = []
-        for chunk in _steps(coded):
-            found = self._run("settle", self._dedup_seconds, *chunk)
+        for chunk in steps(coded):
+            found = self._redis.run("settle", self._dedup_seconds, *chunk)
             done += [bool(one) for one in found]
         return done
 
@@ -175,7 +159,7 @@ class RedisLedger:
         met = sorted(
             (float(due), record_id.decode(), stage.decode(), affinity.decode())
             for answer in self._look(stages, limit)
-            for stage, affinity, record_id, due in _groups(answer, 4)
+            for stage, affinity, record_id, due in groups(answer, 4)
         )
         for _ in self._look([Stage.WRITE.value], limit):
             pass
@@ -187,14 +171,14 @@ class RedisLedger:
     def active_media(self, ids: Sequence[str]) -> set[str]:
         """Return those of the media record ids that are there, and no dead letters."""
         return {
-            found.decode() for chunk in _chunks(ids) for found in self._run("active_media", *chunk)
+            found.decode()
+            for chunk in chunks(ids)
+            for found in self._redis.run("active_media", *chunk)
         }
 
     def active(self) -> int:
         """Return how many event and media records are active."""
-        with self._translated():
-            found: Any = self._client.hmget(f"{self._root}:n", ["k:event", "k:media"])
-        return sum(int(count or 0) for count in found)
+        return sum(int(count or 0) for count in self._redis.fields("n", "k:event", "k:media"))
 
     # the lake writer
 
@@ -202,27 +186,21 @@ class RedisLedger:
         """Hand out entries, silent consumers' first; waits for one when there is none."""
         if count <= 0:
             return []
-        found = self._run("read_rows", consumer, count, self._takeover_ms)
+        found = self._redis.run("read_rows", consumer, count, self._takeover_ms)
         if not found and block_seconds > 0:
             found = self._wait_for_rows(consumer, count, block_seconds)
-        return [(entry.decode(), record_id.decode()) for entry, record_id in _groups(found, 2)]
+        return [(entry.decode(), record_id.decode()) for entry, record_id in groups(found, 2)]
 
     def forget_entries(self, entry_ids: Sequence[str]) -> None:
         """Acknowledge and delete entries."""
-        for chunk in _chunks(entry_ids):
-            self._run("forget_entries", *chunk)
+        for chunk in chunks(entry_ids):
+            self._redis.run("forget_entries", *chunk)
 
     def finish(self, done: Sequence[tuple[str, Record]], known_seconds: float) -> int:
         """Settle (entry id, record) pairs whose rows are committed; returns how many."""
         return sum(
-            self._run(
-                "finish",
-                known_seconds,
-                *itertools.chain.from_iterable(
-                    (entry, record.id, record.lease, _status(record)) for entry, record in chunk
-                ),
-            )
-            for chunk in _chunks(done)
+            self._redis.run("finish", known_seconds, *wire.finish_arguments(chunk))
+            for chunk in chunks(done)
         )
 
     def fail_rows(self, done: Sequence[tuple[str, Record]], failure: Failure) -> int:
@@ -234,14 +212,8 @@ class RedisLedger:
         """
         head = wire.failure_arguments(failure)
         return sum(
-            self._run(
-                "fail_rows",
-                *head,
-                *itertools.chain.from_iterable(
-                    (entry, record.id, record.lease) for entry, record in chunk
-                ),
-            )
-            for chunk in _chunks(done)
+            self._redis.run("fail_rows", *head, *wire.refused_arguments(chunk))
+            for chunk in chunks(done)
         )
 
     # dead letters and the operator
@@ -256,15 +228,15 @@ class RedisLedger:
             match.kind.value if match.kind else "",
         ]
         if match.ids:
-            for chunk in _chunks(list(dict.fromkeys(match.ids))):
-                _, answer = self._run("dead_letters", *wanted, len(chunk), "ids", *chunk)
+            for chunk in chunks(list(dict.fromkeys(match.ids))):
+                _, answer = self._redis.run("dead_letters", *wanted, len(chunk), "ids", *chunk)
                 found |= _letters(answer)
             newest = sorted(found.values(), key=lambda one: (one.died_at, one.id), reverse=True)
             return newest[: match.limit]
         rank = 0
         while 0 <= rank < MAX_LETTERS_SCANNED and len(found) < match.limit:
             room = min(CHUNK_RECORDS, match.limit - len(found))
-            rank, answer = self._run("dead_letters", *wanted, room, "", rank)
+            rank, answer = self._redis.run("dead_letters", *wanted, room, "", rank)
             found |= _letters(answer)
         return list(found.values())
 
@@ -276,13 +248,13 @@ class RedisLedger:
         row (an event at INGEST) can only go to INGEST, where it is parsed again.
         """
         return sum(
-            self._run("requeue", stage.value if stage else "", *chunk)
-            for chunk in _chunks(list(dict.fromkeys(ids)))
+            self._redis.run("requeue", stage.value if stage else "", *chunk)
+            for chunk in chunks(list(dict.fromkeys(ids)))
         )
 
     def find(self, record_id: str) -> tuple[Record, wire.History] | None:
         """Return any record in any state, without its lease, and its history."""
-        found = self._run("find", record_id)
+        found = self._redis.run("find", record_id)
         if found is None:
             return None
         head, data, history, rows, stage = found
@@ -292,138 +264,22 @@ class RedisLedger:
     def census(self) -> Census:
         """Count everything; only the ages are looked up, among the first records of each stage."""
         stages = [stage.value for stage in Stage]
-        flat, length, pending, ages = self._run("census", SCANNED, *stages)
-        counters: dict[str, int] = {}
-        by_state: dict[Stage, dict[State, int]] = {stage: {} for stage in Stage}
-        by_attempts: dict[Stage, dict[int, int]] = {stage: {} for stage in Stage}
-        active, dead = dict.fromkeys(Kind, 0), dict.fromkeys(Kind, 0)
-        for raw_name, count in _groups(flat, 2):
-            match raw_name.decode().split(":"):
-                case ["s", stage, state] if int(count):
-                    by_state[Stage(stage)][State(state)] = int(count)
-                case ["a", stage, attempts] if int(count):
-                    by_attempts[Stage(stage)][int(attempts)] = int(count)
-                case ["k", kind]:
-                    active[Kind(kind)] = int(count)
-                case ["d", kind]:
-                    dead[Kind(kind)] = int(count)
-                case [name] if "." in name:
-                    counters[name] = int(count)
-        return Census(
-            counters=counters,
-            stages=by_state,
-            active=active,
-            dead=dead,
-            by_attempts=by_attempts,
-            oldest_seconds={Stage(stage.decode()): float(age) for stage, age in _groups(ages, 2)},
-            stream_length=length,
-            stream_pending=pending,
-        )
+        counts, length, pending, ages = self._redis.run("census", SCANNED, *stages)
+        return census_from(counts, length, pending, ages)
 
     def _look(self, stages: Sequence[str], limit: int) -> Iterator[list[bytes]]:
         for start in range(0, limit, CHUNK_RECORDS):
-            more, answer = self._run("due", min(CHUNK_RECORDS, limit - start), *stages)
+            more, answer = self._redis.run("due", min(CHUNK_RECORDS, limit - start), *stages)
             yield answer
             if not more:
                 return
 
     def _wait_for_rows(self, consumer: str, count: int, seconds: float) -> list[bytes]:
-        """Block for new entries, by a command of its own, since scripts cannot wait."""
-        with self._translated():
-            found: Any = self._client.xreadgroup(
-                _GROUP,
-                consumer,
-                {f"{self._root}:rows": ">"},
-                count=count,
-                block=max(1, round(min(seconds, MAX_BLOCK_SECONDS) * 1000)),
-            )
-        streams = found.values() if isinstance(found, dict) else [s[1] for s in found or ()]
-        entries = _entries(streams)
+        seconds = min(seconds, MAX_BLOCK_SECONDS)
+        entries = self._redis.wait_for_entries("rows", _GROUP, consumer, count, seconds)
         return [part for entry, fields in entries for part in (entry, fields[b"i"])]
-
-    def _run(self, name: str, *arguments: wire.Argument) -> Any:
-        now = "" if self._clock is None else repr(self._clock())
-        with self._translated():
-            return self._scripts[name](keys=[self._root], args=[now, *arguments])
-
-    @contextmanager
-    def _translated(self) -> Iterator[None]:
-        try:
-            yield
-        except redis.RedisError as error:
-            raise Unavailable(f"Redis at {self._host}: {_why(error)}", host=self._host) from error
-
-
-def _host_of(client: redis.Redis) -> str:
-    """Return what to call the server in messages; never a password."""
-    pool = client.connection_pool
-    service = getattr(pool, "service_name", None)
-    if service:
-        return f"sentinel:{service}"
-    options = pool.connection_kwargs
-    return str(options.get("path") or f"{options.get('host')}:{options.get('port')}")
-
-
-def _why(error: redis.RedisError) -> str:
-    if isinstance(error, redis.exceptions.OutOfMemoryError):
-        return "out of memory; give it more (maxmemory), it must never evict"
-    if isinstance(error, redis.exceptions.ReadOnlyError):
-        return "a replica that takes no writes; the URL must name the primary"
-    if isinstance(error, redis.sentinel.MasterNotFoundError):
-        return "no Sentinel answers with its primary; check the URL and the master's name"
-    if isinstance(error, redis.AuthenticationError):
-        return "refuses the password in REDIS_URL"
-    return f"{type(error).__name__}: {str(error)[:300]}"
-
-
-def _status(record: Record) -> str:
-    status = record.data.get("status")
-    return status if isinstance(status, str) else ""
-
-
-def _leases(records: Iterable[Record]) -> Iterator[str]:
-    for record in records:
-        yield record.id
-        yield record.stage.value
-        yield record.lease
 
 
 def _letters(answer: list[bytes]) -> dict[str, DeadLetter]:
-    letters = (wire.letter_from(*letter) for letter in _groups(answer, 5))
+    letters = (wire.letter_from(*letter) for letter in groups(answer, 5))
     return {letter.id: letter for letter in letters}
-
-
-def _entries(streams: Iterable[Any]) -> Iterator[tuple[bytes, dict[bytes, bytes]]]:
-    """Go through the entries of a reply, which RESP 3 nests one level deeper than RESP 2."""
-    for entries in streams:
-        for entry in entries:
-            if entry and isinstance(entry[0], bytes):
-                yield entry[0], entry[1]
-            else:
-                yield from entry
-
-
-def _chunks(items: Sequence[T]) -> Iterator[Sequence[T]]:
-    for start in range(0, len(items), CHUNK_RECORDS):
-        yield items[start : start + CHUNK_RECORDS]
-
-
-def _steps(coded: Iterable[list[wire.Argument]]) -> Iterator[list[wire.Argument]]:
-    """Put coded outcomes together, up to a bound of records (spawned ones too) and of bytes."""
-    step: list[wire.Argument] = []
-    size = records = 0
-    for outcome in coded:
-        weight = 1 + len(outcome) // 6
-        length = sum(len(part) for part in outcome if isinstance(part, bytes))
-        if step and (records + weight > 2 * CHUNK_RECORDS or size + length > CHUNK_BYTES):
-            yield step
-            step, size, records = [], 0, 0
-        step += outcome
-        size += length
-        records += weight
-    if step:
-        yield step
-
-
-def _groups(flat: Sequence[Any], size: int) -> Iterator[tuple[Any, ...]]:
-    return zip(*[iter(flat)] * size, strict=True)

@@ -173,6 +173,32 @@ def failure_arguments(failure: Failure) -> list[Argument]:
     ]
 
 
+def lease_arguments(records: Iterable[Record]) -> Iterator[Argument]:
+    """Yield leased records as ``renew`` and ``release`` read them."""
+    for record in records:
+        yield record.id
+        yield record.stage.value
+        yield record.lease
+
+
+def finish_arguments(done: Iterable[tuple[str, Record]]) -> Iterator[Argument]:
+    """Yield entries and the records whose rows are committed as ``finish`` reads them."""
+    for entry, record in done:
+        status = record.data.get("status")
+        yield entry
+        yield record.id
+        yield record.lease
+        yield status if isinstance(status, str) else ""
+
+
+def refused_arguments(done: Iterable[tuple[str, Record]]) -> Iterator[Argument]:
+    """Yield entries and the records whose rows the lake refuses as ``fail_rows`` reads them."""
+    for entry, record in done:
+        yield entry
+        yield record.id
+        yield record.lease
+
+
 def record_from(
     record_id: str, stage: Stage, head: bytes, data: bytes, rows: bytes, *, lease: str = ""
 ) -> Record:
