@@ -314,29 +314,6 @@ def operator_runtime() -> Runtime:
     return found
 
 
-def wait_for_redis(settings: Settings, patience_seconds: float = 600.0) -> None:
-    """Return when Redis answers, saying once what is waited for; Unavailable if it never does."""
-    import structlog
-
-    from claimx.domain.errors import Unavailable
-
-    log = structlog.get_logger(__name__)
-    deadline = time.monotonic() + patience_seconds
-    delay, said = 0.2, False
-    while True:
-        try:
-            ledger_of(settings).ping()
-            return
-        except Unavailable as error:
-            if time.monotonic() > deadline:
-                raise
-            if not said:
-                log.warning("waiting for Redis (REDIS_URL)", reason=str(error))
-                said = True
-            time.sleep(delay)
-            delay = min(5.0, delay * 2)
-
-
 class NoHints:
     """Sends nothing: the redriver finds what is due."""
 

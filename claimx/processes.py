@@ -9,6 +9,7 @@ import signal
 import sys
 import tempfile
 import threading
+import time
 from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
@@ -19,7 +20,7 @@ from celery import signals
 from claimx import bootstrap
 from claimx.adapters import leaving, leaving_step, ticking
 from claimx.adapters.hints import queue_name, queue_named
-from claimx.domain.errors import ClaimXError
+from claimx.domain.errors import ClaimXError, Unavailable
 from claimx.domain.records import Stage
 from claimx.settings import Settings, host_name, unknown_names
 from claimx.telemetry import cycle, health, logs
@@ -92,6 +93,24 @@ def attend(role: str, settings: Settings, info: Mapping[str, str] | None = None)
     return Attendance(role, settings, bootstrap.metrics_of(), info or {})
 
 
+def wait_for_redis(settings: Settings, patience_seconds: float = 600.0) -> None:
+    """Return when Redis answers, saying once what is waited for; Unavailable if it never does."""
+    deadline = time.monotonic() + patience_seconds
+    delay, said = 0.2, False
+    while True:
+        try:
+            bootstrap.ledger_of(settings).ping()
+            return
+        except Unavailable as error:
+            if time.monotonic() > deadline:
+                raise
+            if not said:
+                log.warning("waiting for Redis (REDIS_URL)", reason=str(error))
+                said = True
+            time.sleep(delay)
+            delay = min(5.0, delay * 2)
+
+
 def connect(app: Any) -> None:
     """Connect a Celery app's worker and beat to all this, by its signals."""
     app.claimx_runtime = lambda: bootstrap.runtime(app)
@@ -117,7 +136,7 @@ def _set_up_logging(**_: Any) -> None:
     settings = bootstrap.load_settings()
     logs.configure(settings.log_level, settings.log_format, process="celery")
     try:  # by itself RedBeat ends, and a worker looks less and less often
-        bootstrap.wait_for_redis(settings)
+        wait_for_redis(settings)
     except ClaimXError as error:
         log.error("Redis did not come", reason=str(error))  # noqa: TRY400 - one line is enough
         sys.exit(_EXIT_UNREACHABLE)

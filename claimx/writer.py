@@ -39,7 +39,7 @@ def main() -> int:
     for number in (signal.SIGTERM, signal.SIGINT):
         signal.signal(number, stop)
     try:
-        bootstrap.wait_for_redis(settings)
+        processes.wait_for_redis(settings)
     except ClaimXError as error:
         log.error("Redis did not come", reason=str(error))  # noqa: TRY400 - one line is enough
         return 5

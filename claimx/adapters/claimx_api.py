@@ -14,19 +14,13 @@ import aiohttp
 from yarl import URL
 
 from claimx.adapters import claimx_answers as answers
+from claimx.adapters.api_gate import APIGate
 from claimx.adapters.api_token import TokenSource
 from claimx.adapters.http import bounded_read, translated
 from claimx.adapters.rate import RateLimit
 from claimx.adapters.slots import SlotPool
 from claimx.domain import times
-from claimx.domain.circuit import AUTH
-from claimx.domain.errors import (
-    CircuitOpen,
-    ClaimXError,
-    Malformed,
-    TokenRejected,
-    category_of,
-)
+from claimx.domain.errors import ClaimXError, Malformed, category_of
 from claimx.domain.ports import Answer, Gates, Metrics
 
 API = "api"
@@ -35,8 +29,6 @@ API = "api"
 FILTERED_IDS = 5  # domain page, section 2: more ids than this fetch the whole project
 _LONGEST_ID = 200
 _SMALL_BODY = 64 * 1024
-_SOON = 1.0
-_NO_TOKEN_SECONDS = 10.0
 
 
 class HTTPClaimXApi:
@@ -67,10 +59,8 @@ class HTTPClaimXApi:
     ) -> None:
         self._base = base_url.rstrip("/")
         self._host = urlsplit(base_url).hostname or ""
-        self._token = token
+        self._gate = APIGate(gates, API, token, self._host)
         self._metrics = metrics
-        self._circuit = gates.circuit(API)
-        self._door = gates.circuit(AUTH)
         self._slots = SlotPool(gates, API, concurrency, holder)
         self._rate = RateLimit(gates, API, rate)
         self._timeout = aiohttp.ClientTimeout(total=timeout)
@@ -81,7 +71,6 @@ class HTTPClaimXApi:
         self._make_session = make_session or _session
         self._session: aiohttp.ClientSession | None = None
         self._loop: asyncio.AbstractEventLoop | None = None
-        self._doubtful = False  # the token was refused and nothing was accepted since
 
     # the calls of the pipeline
     async def project(self, project_id: str) -> Answer:
@@ -161,82 +150,25 @@ class HTTPClaimXApi:
         body: Any = None,
     ) -> Answer:
         """Make one call through the gates and report how it went."""
-        self._turn_away(0)  # whoever need not queue for a slot does not
+        self._gate.pass_through(0)  # whoever need not queue for a slot does not
         async with self._slots.slot():
             await self._rate.take()
-            self._turn_away(1)
+            self._gate.pass_through(1)
             token = ""
             try:
-                token = self._fresh_token()
+                token = self._gate.token()
                 asked_at = times.from_seconds(self._now())
                 data = unwrap(await self._exchange(method, path, token, body))
             except ClaimXError as error:
-                self._failed(error, token)
+                self._gate.failed(error, token)
                 self._metrics.add("api_calls", call=name, outcome=category_of(error).value)
                 raise
             except BaseException:  # cancelled: the call says nothing about the API
-                self._said_nothing()
+                self._gate.said_nothing()
                 raise
-            self._doubtful = False
-            self._circuit.report(1, 0)
-            self._door.report(1, 0)
+            self._gate.succeeded()
             self._metrics.add("api_calls", call=name, outcome="success")
             return Answer(data, asked_at)
-
-    def _turn_away(self, count: int) -> None:
-        """Take *count* (0 or 1) permits, or raise what the closed door or open circuit means."""
-        granted, wait = self._door.permit(count)
-        if granted < count or wait:
-            self._doubtful = True
-            raise TokenRejected(
-                "the API token was not accepted; a probe asks from time to time",
-                retry_after=wait or _SOON,
-                host=self._host,
-            )
-        granted, wait = self._circuit.permit(count)
-        if granted < count or wait:
-            self._door.give_back(count)
-            raise CircuitOpen(
-                "the circuit of the ClaimX API is open", retry_after=wait or _SOON, host=self._host
-            )
-
-    def _fresh_token(self) -> str:
-        if self._doubtful:
-            self._token.reload()
-        return self._token.current()
-
-    def _failed(self, error: ClaimXError, token: str) -> None:
-        """Report a failed call to the circuit and, for a 401, to the door."""
-        error.host = error.host or self._host
-        if error.counts_against_circuit:
-            self._circuit.report(0, 1)
-            self._door.give_back(1)
-        elif isinstance(error, TokenRejected):
-            self._circuit.give_back(1)
-            self._refused(error, token)
-        else:
-            self._said_nothing()
-
-    def _refused(self, error: TokenRejected, token: str) -> None:
-        """Read the token again; unless that gave a new one, shut the door for everybody."""
-        self._doubtful = True
-        if error.status is None:  # no call was made: this process has no token
-            self._door.give_back(1)
-            error.retry_after = _NO_TOKEN_SECONDS
-            return
-        self._token.reload()
-        with suppress(TokenRejected):
-            if token and self._token.current() != token:
-                self._door.give_back(1)
-                error.retry_after = error.retry_after or 0.1
-                return
-        self._door.report(0, 1)
-        wait = self._door.permit(0)[1]
-        error.retry_after = max(error.retry_after or 0.0, wait) or _SOON
-
-    def _said_nothing(self) -> None:
-        self._circuit.give_back(1)
-        self._door.give_back(1)
 
     async def _exchange(self, method: str, path: str, token: str, body: Any) -> Any:
         """Send one request and return its parsed JSON, or raise what its answer means."""

@@ -28,13 +28,14 @@ def connect(url: str, master: str, *, quick: bool = False) -> redis.Redis:
     """
     Return a client with time-outs and bounded retries; no connection is made yet.
 
-    *quick* is for gates, which must answer within milliseconds when Redis does not: no retry,
-    0.2 s. Otherwise 5 s to connect, 30 s to answer and three retries over about a second.
+    *quick* is for gates, which must not wait for a Redis that does not answer: no retry, 0.5 s (a
+    starved machine answers that late). Otherwise 5 s to connect, 30 s to answer and three retries
+    over about a second.
     Raises Malformed for a URL of another scheme.
     """
     options: dict[str, Any] = {
-        "socket_timeout": 0.2 if quick else 30.0,
-        "socket_connect_timeout": 0.2 if quick else 5.0,
+        "socket_timeout": 0.5 if quick else 30.0,
+        "socket_connect_timeout": 0.5 if quick else 5.0,
         "socket_keepalive": True,
         "health_check_interval": 25,
         "retry": Retry(NoBackoff(), 0) if quick else Retry(ExponentialBackoff(0.5, 0.1), 3),

@@ -8,22 +8,22 @@ from there, and what had been stored is known by its ids.
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
 from datetime import datetime
-from enum import StrEnum
 
 import structlog
 
-from claimx.domain.errors import ClaimXError, ErrorCategory
+from claimx.domain.errors import ClaimXError
 from claimx.domain.polling import LIVE, READ, TIME, Window, live_window, moved
-from claimx.domain.ports import Checkpoint
 from claimx.domain.records import Kind, Stage, event_record_id
-from claimx.domain.times import MICROS_PER_SECOND, Micros, from_datetime, from_seconds, to_iso
+from claimx.domain.times import MICROS_PER_SECOND, Micros, from_datetime, from_seconds
 from claimx.services.pages import Pressure, sift, store
+from claimx.services.poll_report import PollReport, Stop
 from claimx.services.recover import note_forgotten
 from claimx.services.runtime import Runtime
 
 log = structlog.get_logger(__name__)
+
+__all__ = ["LOCK_SECONDS", "PollReport", "Stop", "first_start", "poll_once"]
 
 LOCK_SECONDS = 15.0
 """
@@ -38,43 +38,6 @@ PATIENCE_SECONDS = 60.0  # for pages of an earlier poll to be admitted
 MOST_PAGES = 64  # more are a backfill's
 MAX_EXCLUDED = 5000  # ids named in a query; the rest is told apart by the ledger
 MEMORY_SECONDS = 600.0  # rows younger than this were not finished before the ledger's oldest copy
-
-
-class Stop(StrEnum):
-    """Why a poll ended."""
-
-    DRY = "dry"
-    TIME = "out of time"
-    PRESSURE = "back-pressure"
-    INGEST = "the last poll's pages are not ingested yet"
-    BUSY = "another poller is at work"
-    SUPERSEDED = "another poller was faster"
-    FAILED = "failed"
-
-
-@dataclass(slots=True)
-class PollReport:
-    """
-    What one poll did; *rows* were read, *fresh* of them stored in *records* page records.
-
-    *lag_seconds* is how far behind now the source is known to be read (None when nothing was
-    learnt); *error* is for people.
-    """
-
-    cursor: str
-    stopped: Stop = Stop.DRY
-    dry_run: bool = False
-    pages: int = 0
-    rows: int = 0
-    fresh: int = 0
-    known: int = 0
-    malformed: int = 0
-    records: int = 0
-    window: Window | None = None
-    checkpoint: Checkpoint | None = None
-    lag_seconds: float | None = None
-    error: str = ""
-    category: ErrorCategory | None = None
 
 
 def poll_once(
@@ -101,25 +64,12 @@ def poll_once(
             if not dry_run:
                 runtime.gates.unlock(lease, runtime.holder)
     except ClaimXError as error:
-        _note_failure(report, error)
+        report.fail(error)
         runtime.metrics.add("failed", stage="poll", category=error.category.value)
     if report.lag_seconds is not None and not dry_run:
         runtime.metrics.set("poll_lag_seconds", report.lag_seconds, cursor=LIVE)
-    _tell(report)
+    report.tell()
     return report
-
-
-def _note_failure(report: PollReport, error: ClaimXError) -> None:
-    """Write an expected failure into the report and the log."""
-    report.stopped, report.error, report.category = Stop.FAILED, str(error), error.category
-    write = log.error if error.category is ErrorCategory.PERMANENT else log.warning
-    write(
-        "poll failed; the next one tries again",
-        cursor=report.cursor,
-        category=error.category.value,
-        error=str(error),
-        status=error.status,
-    )
 
 
 class _Cycle:
@@ -307,20 +257,3 @@ def first_start(runtime: Runtime) -> Micros:
     if isinstance(start, datetime):
         return from_datetime(start)
     return from_seconds(runtime.now() - start)
-
-
-def _tell(report: PollReport) -> None:
-    if report.stopped is Stop.FAILED or not report.rows:
-        return
-    log.info(
-        "polled",
-        stopped=report.stopped.value,
-        pages=report.pages,
-        rows=report.rows,
-        fresh=report.fresh,
-        known=report.known,
-        malformed=report.malformed,
-        records=report.records,
-        dry_run=report.dry_run,
-        checkpoint=to_iso(report.checkpoint.source_time) if report.checkpoint else None,
-    )

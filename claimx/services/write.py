@@ -8,8 +8,7 @@ what it had written already is written again, which changes nothing.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
-from typing import TypeVar
+from collections.abc import Callable, Sequence
 
 import structlog
 
@@ -22,17 +21,15 @@ from claimx.domain.records import Failure, Record, Stage, State, Waited
 from claimx.domain.tables import EVENTS, TABLES
 from claimx.domain.times import MICROS_PER_SECOND
 from claimx.services.flush import Flushed, Item, TableWriter
+from claimx.services.held import CHUNK, HeldItems, chunks
 from claimx.services.settle import failure_of
 
 log = structlog.get_logger(__name__)
-
-T = TypeVar("T")
 
 LEASE_SECONDS = 30.0
 KNOWN_SECONDS = 24 * 3600.0
 BUFFERED_BATCHES = 5  # no more is read once so many batches wait
 MAX_FAILURES = 3  # then a record waits in the ledger and makes room
-_CHUNK = 500
 _READS = 50  # at a step: then leases are looked after again
 _IDLE_SECONDS = 1.0
 _BACK_OFF_SECONDS = 1.0
@@ -77,15 +74,14 @@ class LakeWriter:
         self._tables = TableWriter(
             lake, gates, metrics, now, sleep=sleep, holder=consumer, fresh_seconds=fresh_seconds
         )
-        self._items: list[Item] = []
+        self._held = HeldItems(ledger, now, lease_seconds)
         self._retry_at: float | None = None  # some items failed and wait here for another try
-        self._renewed = now()
         self._closed = False
 
     @property
     def buffered(self) -> int:
         """Records held."""
-        return len(self._items)
+        return len(self._held)
 
     def step(self) -> int:
         """
@@ -96,7 +92,7 @@ class LakeWriter:
         """
         try:
             self._fill()
-            self._keep_leases()
+            self._held.keep_leases()
             return self.flush() if self._due else 0
         except ClaimXError as error:
             log.warning("the ledger does not answer", error=type(error).__name__, why=str(error))
@@ -115,15 +111,13 @@ class LakeWriter:
         settled = 0
         try:
             # what has failed before is not tried again: the host gives a process half a minute
-            failed = [item for item in self._items if item.failures]
-            self._drop(failed)
+            failed = [item for item in self._held.items if item.failures]
+            self._held.drop(failed)
             settled = self._flush(_CLOSE_LOCK_WAIT_SECONDS)
-            self._items += failed
-            for part in _chunks(self._items):
-                self._ledger.release([item.record for item in part])
-                self._items = self._items[len(part) :]
+            self._held.add(*failed)
+            self._held.release()
         except ClaimXError as error:
-            log.warning("closed with records unsettled", count=len(self._items), why=str(error))
+            log.warning("closed with records unsettled", count=len(self._held), why=str(error))
         finally:
             self._tables.close()
         return settled
@@ -137,12 +131,12 @@ class LakeWriter:
 
     def _fill(self) -> None:
         """Read what there is, until the batch is old enough or the buffer full; waits only once."""
-        if self._rows_held() >= self._max_rows:
+        if self._held.rows >= self._max_rows:
             self._sleep(min(_IDLE_SECONDS, self._wait_seconds()))
             return
         block = 0.0 if self._due else min(_IDLE_SECONDS, self._wait_seconds())
         for _ in range(_READS):
-            if not self._read(block) or self._rows_held() >= self._max_rows:
+            if not self._read(block) or self._held.rows >= self._max_rows:
                 return
             if self._batch.seconds_left <= 0:
                 return
@@ -152,11 +146,8 @@ class LakeWriter:
         left = self._batch.seconds_left
         return left if self._retry_at is None else max(0.0, self._retry_at - self._now())
 
-    def _rows_held(self) -> int:
-        return sum(max(1, len(item.changes)) for item in self._items)
-
     def _read(self, block_seconds: float) -> int:
-        pairs = self._ledger.read_rows(self._consumer, _CHUNK, block_seconds)
+        pairs = self._ledger.read_rows(self._consumer, CHUNK, block_seconds)
         entries: dict[str, list[str]] = {}
         for entry, record_id in pairs:
             entries.setdefault(record_id, []).append(entry)
@@ -184,56 +175,32 @@ class LakeWriter:
         if unknown:
             self._bury([Item(entry, record, [])], f"no table {min(unknown)!r}")
             return
-        self._items.append(Item(entry, record, changes))
+        self._held.add(Item(entry, record, changes))
         self._batch.add(change.table for change in changes)
-
-    # leases
-
-    def _keep_leases(self) -> None:
-        since = self._now() - self._renewed
-        # a clock that was set back counts as late: renewing too often costs a round trip
-        if self._items and not 0 <= since < self._lease_seconds / 3:
-            self._renew()
-
-    def _renew(self) -> None:
-        kept: list[Item] = []
-        for part in _chunks(self._items):
-            held = self._ledger.renew([item.record for item in part], self._lease_seconds)
-            kept += [item for item in part if item.record.id in held]
-        if len(kept) < len(self._items):
-            log.warning("leases lost", count=len(self._items) - len(kept))
-        self._items = kept
-        self._renewed = self._now()
-
-    def _renew_quietly(self) -> None:
-        try:
-            self._keep_leases()
-        except ClaimXError as error:  # the flush goes on: its rows are right whoever settles them
-            log.warning("leases not renewed", error=type(error).__name__)
 
     # writing
 
     def _flush(self, lock_wait: float | None = None) -> int:
-        items = self._items
+        items = self._held.items
         if not items:
             self._batch.clear()
             self._retry_at = None
             return 0
         options = {} if lock_wait is None else {"lock_wait": lock_wait}
-        flushed = self._tables.write(items, self._renew_quietly, **options)
+        flushed = self._tables.write(items, self._held.keep_leases_quietly, **options)
         self._batch.clear()
         # until they are settled they stay: if the ledger fails here, they are written once more
         self._retry_at = self._now() + _BACK_OFF_SECONDS
         settled = self._settle(flushed)
-        self._retry_at = self._now() + _back_off(self._items) if self._items else None
+        self._retry_at = self._now() + _back_off(self._held.items) if self._held else None
         return settled
 
     def _settle(self, flushed: Flushed) -> int:
         settled = 0
-        for part in _chunks(flushed.done):
+        for part in chunks(flushed.done):
             pairs = [(item.entry, item.record) for item in part]
             settled += self._ledger.finish(pairs, self._known_seconds)
-            self._drop(part)
+            self._held.drop(part)
             self._metrics.add("processed", len(part), stage=Stage.WRITE.value)
             self._observe_lag(part)
         by_reason: dict[str, list[Item]] = {}
@@ -259,7 +226,7 @@ class LakeWriter:
             reason="the lake cannot take its rows",
         )
         buried = self._ledger.fail_rows([(item.entry, item.record) for item in items], failure)
-        self._drop(items)
+        self._held.drop(items)
         category = failure.category.value
         self._metrics.add("dead", len(items), stage=Stage.WRITE.value, category=category)
         log.warning("rows refused", count=len(items), reason=reason)
@@ -267,7 +234,7 @@ class LakeWriter:
 
     def _park(self, parked: Sequence[tuple[Item, Exception]]) -> None:
         """Let records wait in the ledger: it puts them on the stream again, for any writer."""
-        for part in _chunks(parked):
+        for part in chunks(parked):
             active = [pair for pair in part if pair[0].record.state is not State.DEAD]
             dead = [item.record for item, _ in part if item.record.state is State.DEAD]
             self._ledger.settle(
@@ -283,11 +250,7 @@ class LakeWriter:
             if dead:
                 self._ledger.release(dead)
             self._ledger.forget_entries([item.entry for item, _ in part])
-            self._drop([item for item, _ in part])
-
-    def _drop(self, items: Sequence[Item]) -> None:
-        gone = {id(item) for item in items}
-        self._items = [item for item in self._items if id(item) not in gone]
+            self._held.drop([item for item, _ in part])
 
     def _observe_lag(self, items: Sequence[Item]) -> None:
         now = self._now()
@@ -305,8 +268,3 @@ def _decoded(record: Record) -> list[Change]:
 def _back_off(items: Sequence[Item]) -> float:
     failures = max(item.failures for item in items)
     return min(_MAX_BACK_OFF_SECONDS, _BACK_OFF_SECONDS * float(2 ** max(0, failures - 1)))
-
-
-def _chunks(items: Sequence[T]) -> Iterator[Sequence[T]]:
-    for start in range(0, len(items), _CHUNK):
-        yield items[start : start + _CHUNK]

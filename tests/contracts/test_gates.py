@@ -361,3 +361,20 @@ def test_a_success_is_reported_at_once_while_there_are_failures_to_clear(redis_u
 
     assert RedisGates(client).circuits() == {}
     client.close()
+
+
+def test_slots_whose_return_or_grant_was_lost_are_not_lost_themselves(redis_url):
+    """A time-out on a loaded machine leaked all slots for their 60 s lease: nothing moved then."""
+    client = redis.Redis.from_url(redis_url)
+    gates = RedisGates(client)
+    held = gates.take_slots("api", 3, 3, "me")
+    dead = redis.Redis(port=1, socket_connect_timeout=0.1)
+    gates._client = dead
+    gates.free_slots("api", held)
+    gates._client, gates._away_until = client, 0.0
+
+    again = gates.take_slots("api", 3, 3, "me")
+
+    assert len(again) == 3
+    gates._owe("api", again)  # as if the answer had not come
+    assert len(gates.take_slots("api", 3, 3, "me")) == 3

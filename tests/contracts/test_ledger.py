@@ -21,6 +21,7 @@ from ledger_rig import (
 )
 
 from claimx.adapters.ledger import RedisLedger
+from claimx.adapters.ledger.scripts import source_of
 from claimx.domain.errors import ErrorCategory, Malformed
 from claimx.domain.ports import DeadOnArrival
 from claimx.domain.records import (
@@ -1102,7 +1103,7 @@ def test_without_a_clock_the_time_is_the_servers(redis_client):
 def test_a_claim_repeated_after_a_broken_connection_gives_the_same_leases(redis_client):
     rig = redis_rig(redis_client)
     rig.admit("a")
-    script = rig.ledger._scripts["claim"]
+    script = redis_client.register_script(source_of("claim"))
     call = {"keys": ["{claimx:0}"], "args": [rig.clock.now, "enrich", "token", 30, "e:a"]}
 
     first, second = script(**call), script(**call)

@@ -14,7 +14,7 @@ from claimx.domain.records import DeadLetter, Stage, State
 pytestmark = [
     pytest.mark.integration,
     pytest.mark.timeout(180),
-    pytest.mark.xdist_group("pipeline"),
+    pytest.mark.xdist_group("waiting pipeline"),
 ]
 
 

@@ -21,8 +21,15 @@ pytestmark = [
 ROLES = {"beat", "worker", "writer", "web"}
 
 
+class SeenRig(Rig):
+    """With what the tests ask for: Flower's address, and a port that somebody else has."""
+
+    flower: str
+    taken: int
+
+
 @pytest.fixture(scope="module")
-def rig(tmp_path_factory) -> Iterator[Rig]:
+def rig(tmp_path_factory) -> Iterator[SeenRig]:
     """A pipeline that is done, with Flower beside it from the start; the writer's port is taken."""
     with (
         socket.socket() as taken,

@@ -11,7 +11,7 @@ from claimx.domain.records import Kind
 
 pytestmark = [
     pytest.mark.integration,
-    pytest.mark.timeout(180),
+    pytest.mark.timeout(240),
     pytest.mark.xdist_group("pipeline"),
 ]
 

@@ -13,7 +13,7 @@ from claimx.domain.records import State
 pytestmark = [
     pytest.mark.integration,
     pytest.mark.timeout(150),
-    pytest.mark.xdist_group("pipeline"),
+    pytest.mark.xdist_group("waiting pipeline"),
 ]
 
 GRACE = 25.0  # what hosts give at least

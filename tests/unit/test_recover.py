@@ -282,7 +282,7 @@ def test_what_did_not_fit_comes_when_there_is_room():
         world.recover()
         for record in world.ledger.claim(Stage.DOWNLOAD, [*map(media_record_id, ids)], 60):
             world.attached(record.id[2:])
-            world.ledger._records.pop(record.id)  # as if it had been through every stage
+            world.ledger._records.by_id.pop(record.id)  # as if it had been through every stage
 
     assert world.counters["media.admitted"] == 12
     assert world.recover().ended is Recovery.NOT_NEEDED

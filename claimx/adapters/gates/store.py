@@ -20,6 +20,7 @@ log = structlog.get_logger(__name__)
 SLOT_SECONDS = 60.0  # domain page, section 6: a killed worker's slots are free within this
 _WAITING_SECONDS = 1.0  # how long a process that found no slot counts as waiting for one
 _AWAY_SECONDS = 0.5  # after Redis failed to answer, nobody asks it for this long
+_MOST_OWED = 5000
 _CHUNK = 500
 _STATES = (CircuitState.CLOSED, CircuitState.OPEN, CircuitState.HALF_OPEN)
 _SCRIPTS: Mapping[str, str] = {
@@ -42,7 +43,7 @@ class RedisGates:
     """
     Circuits, slots, tokens, locks and announcements, each step atomic and on Redis's clock.
 
-    *client* must answer or fail quickly (time-outs of about 0.2 s and no retries); it need not
+    *client* must answer or fail quickly (time-outs of half a second and no retries); it need not
     decode. When Redis does not answer, circuits are closed and projects unknown, but slots, tokens
     and locks are not given, because they would promise what nobody can keep: the caller asks again.
     After a failure Redis is left alone for half a second, so that an outage costs microseconds.
@@ -65,6 +66,7 @@ class RedisGates:
         self._fresh = fresh_seconds
         self._scripts = {name: client.register_script(text) for name, text in _SCRIPTS.items()}
         self._circuits: dict[str, RedisCircuit] = {}
+        self._owed: dict[str, set[str]] = {}  # slots to give back, by gate
         self._away_until = 0.0
         self._next_line = 0.0
 
@@ -104,20 +106,16 @@ class RedisGates:
     # slots
     def take_slots(self, name: str, wanted: int, limit: int, holder: str) -> list[str]:
         """Lease up to *wanted* slots; while others wait for one, no holder gets above its share."""
-        if wanted <= 0:
+        if wanted <= 0 or not self._return_owed(name):
             return []
+        batch = secrets.token_hex(6)
         tokens = self._ask(
             "take_slots",
             self._slot_keys(name),
-            (
-                limit,
-                holder,
-                wanted,
-                _ms(SLOT_SECONDS),
-                secrets.token_hex(6),
-                _ms(_WAITING_SECONDS),
-            ),
+            (limit, holder, wanted, _ms(SLOT_SECONDS), batch, _ms(_WAITING_SECONDS)),
         )
+        if tokens is None:  # Redis may have given them, and only the answer was lost
+            self._owe(name, [f"{holder}/{batch}.{number + 1}" for number in range(wanted)])
         return [_text(token) for token in tokens or ()]
 
     def fair_share(self, name: str, limit: int, holder: str) -> int:
@@ -133,9 +131,27 @@ class RedisGates:
         return [_text(token) for token in kept or ()]
 
     def free_slots(self, name: str, slots: Sequence[str]) -> None:
-        """Give slots back; without Redis their leases end by themselves."""
+        """Give slots back; while Redis is away they are owed, and given back before new ones."""
         if slots:
-            self._try(lambda: self._client.zrem(self._slot_keys(name)[0], *slots), 0)
+            self._owe(name, slots)
+            self._return_owed(name)
+
+    def _owe(self, name: str, slots: Sequence[str]) -> None:
+        owed = self._owed.setdefault(name, set())
+        owed.update(slots)
+        while len(owed) > _MOST_OWED:  # their leases end by themselves
+            owed.pop()
+
+    def _return_owed(self, name: str) -> bool:
+        """Give back what is owed; False when Redis does not take it."""
+        owed = list(self._owed.get(name, ()))
+        if not owed:
+            return True
+        answer = self._try(lambda: self._client.zrem(self._slot_keys(name)[0], *owed), None)
+        if answer is None:
+            return False
+        self._owed[name].difference_update(owed)
+        return True
 
     def take_tokens(self, name: str, wanted: int, per_second: float) -> tuple[int, float]:
         """Take tokens; the bucket holds a tenth of a second's worth, so no second sees a burst."""

@@ -1,8 +1,9 @@
-"""What the in-memory ledger keeps: records, and the lake stream with its readers."""
+"""What the in-memory ledger keeps: records, ids of finished ones, the stream with its readers."""
 
 from __future__ import annotations
 
 from collections import deque
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -149,3 +150,19 @@ class Stream:
         unread = [(e, r) for e, r in self._entries.items() if e not in self._read_at][:count]
         self._read_at.update((entry, now) for entry, _ in unread)
         return unread
+
+
+class Remembered:
+    """Ids that are known, each until its time has come; *now* gives epoch seconds."""
+
+    def __init__(self, now: Callable[[], float]) -> None:
+        self._now = now
+        self._forget_at: dict[str, float] = {}
+
+    def __contains__(self, record_id: str) -> bool:
+        return self._forget_at.get(record_id, 0.0) > self._now()
+
+    def add(self, record_id: str, seconds: float) -> None:
+        """Remember an id from now on; for no time is not at all."""
+        if seconds > 0:
+            self._forget_at[record_id] = self._now() + seconds

@@ -1,0 +1,77 @@
+"""The in-memory ledger's dead letters, and the way back."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+
+from claimx.adapters.ledger import wire
+from claimx.adapters.memory.ledger_records import Records
+from claimx.adapters.memory.ledger_state import Kept
+from claimx.domain.records import DeadFilter, DeadLetter, Failure, Kind, Stage
+
+_FIRST = {Kind.PAGE: Stage.INGEST, Kind.EVENT: Stage.ENRICH, Kind.MEDIA: Stage.DOWNLOAD}
+_OPEN = {
+    Kind.PAGE: {Stage.INGEST},
+    Kind.EVENT: {Stage.ENRICH, Stage.WRITE},
+    Kind.MEDIA: {Stage.DOWNLOAD, Stage.UPLOAD, Stage.RECORD, Stage.WRITE},
+}
+
+
+def letters_of(records: Records, match: DeadFilter) -> list[DeadLetter]:
+    """Return dead letters, the newest first."""
+    found = [
+        kept.letter(kept.failure)
+        for kept in records.by_id.values()
+        if kept.dead and kept.failure and _matches(kept, kept.failure, match)
+    ]
+    newest = sorted(found, key=lambda letter: (letter.died_at, letter.id), reverse=True)
+    return newest[: match.limit]
+
+
+def requeue(records: Records, ids: Iterable[str], stage: Stage | None) -> int:
+    """Send dead records back; returns how many. Those with no business in *stage* stay dead."""
+    back = 0
+    for record_id in dict.fromkeys(ids):
+        kept = records.by_id.get(record_id)
+        target = _target(kept, stage) if kept and kept.dead else None
+        if kept is not None and target is not None:
+            _send_back(records, kept, target)
+            back += 1
+    return back
+
+
+def _send_back(records: Records, kept: Kept, target: Stage) -> None:
+    kept.note(records.now(), "requeued", to=target.value)
+    records.resurrect(kept, target, look_in=0.0)
+    kept.replays += 1
+    if target is Stage.WRITE:
+        records.enlist(kept)
+    else:
+        kept.rows = b""
+        if kept.kind is Kind.MEDIA:
+            kept.fresh = wire.FRESH_FILE if target is Stage.DOWNLOAD else wire.FRESH_LINK
+    records.counters[f"{kept.kind}.requeued"] += 1
+
+
+def _matches(kept: Kept, failure: Failure, match: DeadFilter) -> bool:
+    wanted = (
+        (match.stage, kept.stage),
+        (match.category, failure.category),
+        (match.error, failure.error),
+        (match.kind, kept.kind),
+    )
+    named = not match.ids or kept.id in match.ids
+    return named and all(want is None or want == is_ for want, is_ in wanted)
+
+
+def _target(kept: Kept, wanted: Stage | None) -> Stage | None:
+    """Return where a dead record goes back to, None when it has no business in *wanted*."""
+    if kept.kind is Kind.EVENT and kept.stage is Stage.INGEST:
+        return Stage.INGEST if wanted in (None, Stage.INGEST) else None
+    own = Stage.DOWNLOAD if kept.kind is Kind.MEDIA else kept.stage
+    target = wanted or own
+    if target not in _OPEN[kept.kind]:
+        return None
+    if target is Stage.WRITE and (kept.stage is not Stage.WRITE or not kept.rows):
+        return _FIRST[kept.kind]
+    return target
