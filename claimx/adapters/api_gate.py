@@ -2,7 +2,7 @@
 Whether a call of the ClaimX API may be made, and what its end says about the next ones.
 
 Two circuits that all processes share: the API's, which failures open, and the door, which a
-refused token shuts until a probe is let in with one that is accepted (domain page, section 2).
+refused token shuts until a probe is let in with one that is accepted (domain page, section 6).
 """
 
 from __future__ import annotations

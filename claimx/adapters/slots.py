@@ -87,7 +87,8 @@ class SlotPool:
                 self._release(mine.result())  # it was granted while we were being cancelled
             else:
                 mine.cancel()
-                self._waiting.remove(mine)
+                if mine in self._waiting:  # a slot that came free meanwhile has passed it over
+                    self._waiting.remove(mine)
             if isinstance(error, TimeoutError):
                 raise CircuitOpen(
                     f"none of {self._limit} call slots came free in {self._patience:.0f} s",

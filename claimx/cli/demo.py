@@ -41,7 +41,7 @@ def _options(command: Any) -> Any:
             "--seed", type=int, default=7, show_default=True, help="Same seed, same world."
         ),
         click.option(
-            "--rate", type=float, default=250.0, show_default=True, help="Events a second."
+            "--rate", type=float, default=400.0, show_default=True, help="Events a second."
         ),
         click.option(
             "--folder", type=click.Path(path_type=Path), default=_FOLDER, show_default=True

@@ -116,3 +116,23 @@ def test_a_slot_whose_lease_ran_out_unnoticed_is_not_used_again():
         return taken
 
     assert len(asyncio.run(run())) == 1
+
+
+def test_calls_that_are_cancelled_together_end_as_cancelled_and_nothing_else():
+    """One gives its slot back just before the next, which waited for it, hears of its own end."""
+    pool = SlotPool(MemoryGates(Clock()), "api", 1, "a")
+
+    async def run() -> list[BaseException | None]:
+        async def hold() -> None:
+            async with pool.slot():
+                await asyncio.sleep(10)
+
+        tasks = [asyncio.ensure_future(hold()) for _ in range(5)]
+        await asyncio.sleep(0.02)
+        for task in tasks:
+            task.cancel()
+        return await asyncio.gather(*tasks, return_exceptions=True)
+
+    found = asyncio.run(run())
+
+    assert [type(one) for one in found] == [asyncio.CancelledError] * 5
