@@ -66,7 +66,7 @@ lint: $(VENV)/.stamp ## ruff, import rules, types
 .PHONY: format
 format: $(VENV)/.stamp ## let ruff format and mend what it can
 	$(BIN)/ruff format --quiet $(CODE)
-	$(BIN)/ruff check --quiet $(CODE)-fix .
+	$(BIN)/ruff check --quiet --fix $(CODE)
 
 .PHONY: docs
 docs: $(VENV)/.stamp ## write the pages that are generated from declarations

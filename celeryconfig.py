@@ -75,7 +75,7 @@ worker_pool = "prefork"  # solo loses its running task at a soft shutdown
 worker_concurrency = 4  # one long download must not hold up the redriver and the poll
 worker_prefetch_multiplier = 1  # a hoarding worker starves its neighbours
 worker_max_tasks_per_child = 5000  # bounds whatever a library leaks
-worker_soft_shutdown_timeout = 20  # hosts kill after 30 s; needs REMAP_SIGTERM=SIGQUIT (Procfile)
+worker_soft_shutdown_timeout = 20  # of SIGQUIT; SIGTERM is claimx.adapters.leaving_step's
 worker_cancel_long_running_tasks_on_connection_loss = True  # the hint is handed out anew
 worker_send_task_events = True  # Flower's view; a chunk is one task, so the price is small
 worker_hijack_root_logger = False  # claimx.telemetry.logs formats Celery's lines too
@@ -109,6 +109,12 @@ beat_schedule = {
         "task": "claimx.recover",
         "schedule": timedelta(seconds=30),  # three reads of Redis, unless it was lost
         "options": {"expires": 25},
+    },
+    "maintain-full": {  # files that killed writers left, too
+        "task": "claimx.maintain",
+        "schedule": timedelta(days=1),
+        "kwargs": {"full": True},
+        "options": {"expires": 3600},
     },
     "sweep": {
         "task": "claimx.sweep",

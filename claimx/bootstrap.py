@@ -32,6 +32,7 @@ if TYPE_CHECKING:
     from claimx.adapters.kusto import KustoSource
     from claimx.adapters.lake import DeltaLake
     from claimx.adapters.ledger import RedisLedger
+    from claimx.services.sweep import CacheSweeper
     from claimx.tasks.workshop import Workshop
     from claimx.telemetry.metrics import PrometheusMetrics
 
@@ -298,6 +299,16 @@ def cache_of(settings: Settings) -> DiskCache:
     from claimx.adapters.cache import DiskCache
 
     return _once("cache", lambda: DiskCache(settings.cache_dir, settings.cache_max_bytes))
+
+
+def sweeper() -> CacheSweeper:
+    """Return what keeps this machine's cache to what is needed."""
+    from claimx.services.sweep import CacheSweeper
+
+    settings = load_settings()
+    return _once(
+        "sweeper", lambda: CacheSweeper(cache_of(settings), ledger_of(settings), time.time)
+    )
 
 
 def close_workshop() -> None:

@@ -37,9 +37,15 @@ class Attendance:
     """One process's health server, cycle line and announcement; stopped with the process."""
 
     def __init__(
-        self, role: str, settings: Settings, metrics: PrometheusMetrics, info: Mapping[str, str]
+        self,
+        role: str,
+        settings: Settings,
+        metrics: PrometheusMetrics,
+        info: Mapping[str, str],
+        live: health.Check | None = None,
     ) -> None:
         self.progress = health.Progress(_STALL_SECONDS)
+        self._live = live or self.progress.problems
         self._role = role
         self._name = f"{host_name()}:{os.getpid()}"
         self._gates = bootstrap.gates_of(settings)
@@ -52,7 +58,7 @@ class Attendance:
             if port is None:
                 continue
             server = health.HealthServer(
-                port, self.progress.problems, self._ready, lambda: exposition(metrics), host
+                port, self._live, self._ready, lambda: exposition(metrics), host
             )
             server.start()
             self._servers.append(server)
@@ -73,7 +79,7 @@ class Attendance:
             self._ledger.ping()
         except Exception as error:  # noqa: BLE001 - whatever it is, we are not ready
             return {"redis": type(error).__name__}
-        return self.progress.problems()
+        return self._live()
 
     def _announce(self) -> None:
         while True:
@@ -85,16 +91,33 @@ class Attendance:
                 return
 
 
-def attend(role: str, settings: Settings, info: Mapping[str, str] | None = None) -> Attendance:
-    """Begin a process of type *role*: configure its logs and start what stands beside its work."""
+def attend(
+    role: str,
+    settings: Settings,
+    info: Mapping[str, str] | None = None,
+    live: health.Check | None = None,
+) -> Attendance:
+    """
+    Begin a process of type *role*: configure its logs and start what stands beside its work.
+
+    It is alive while its loop reports progress, or as *live* says.
+    """
     logs.configure(settings.log_level, settings.log_format, process=role)
     for warning in unknown_names(os.environ):
         log.warning(warning)
-    return Attendance(role, settings, bootstrap.metrics_of(), info or {})
+    return Attendance(role, settings, bootstrap.metrics_of(), info or {}, live)
 
 
-def wait_for_redis(settings: Settings, patience_seconds: float = 600.0) -> None:
-    """Return when Redis answers, saying once what is waited for; Unavailable if it never does."""
+def wait_for_redis(
+    settings: Settings,
+    patience_seconds: float = 600.0,
+    progress: Callable[[], None] = lambda: None,
+) -> None:
+    """
+    Return when Redis answers, saying once what is waited for; Unavailable if it never does.
+
+    Waiting is progress: restarting the process would not bring Redis back.
+    """
     deadline = time.monotonic() + patience_seconds
     delay, said = 0.2, False
     while True:
@@ -107,6 +130,7 @@ def wait_for_redis(settings: Settings, patience_seconds: float = 600.0) -> None:
             if not said:
                 log.warning("waiting for Redis (REDIS_URL)", reason=str(error))
                 said = True
+            progress()
             time.sleep(delay)
             delay = min(5.0, delay * 2)
 
@@ -115,6 +139,7 @@ def connect(app: Any) -> None:
     """Connect a Celery app's worker and beat to all this, by its signals."""
     app.claimx_runtime = lambda: bootstrap.runtime(app)
     app.claimx_workshop = bootstrap.workshop
+    app.claimx_sweeper = bootstrap.sweeper
     app.steps["worker"].add(leaving_step.LeavingStep)
     for signal_, receiver in (
         (signals.setup_logging, _set_up_logging),

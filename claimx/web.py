@@ -8,6 +8,9 @@ from __future__ import annotations
 
 import os
 import sys
+from http import HTTPStatus
+
+import requests
 
 from claimx import processes
 from claimx.bootstrap import broker_url_of, load_settings
@@ -32,8 +35,18 @@ def main() -> None:
     os.environ.setdefault("FLOWER_PURGE_OFFLINE_WORKERS", "600")
     from claimx.celery import app
 
-    processes.attend("web", settings)
+    url = f"http://127.0.0.1:{os.environ['FLOWER_PORT']}/healthcheck"
+    processes.attend("web", settings, live=lambda: _flower_problems(url))
     app.start(["--broker", broker_url_of(settings), "flower"])
+
+
+def _flower_problems(url: str) -> dict[str, str]:
+    """Ask Flower itself; it answers from its loop."""
+    try:
+        status = requests.get(url, timeout=5).status_code
+    except requests.RequestException as error:
+        return {"flower": type(error).__name__}
+    return {} if status == HTTPStatus.OK else {"flower": f"answers {status}"}
 
 
 if __name__ == "__main__":

@@ -5,6 +5,7 @@ from __future__ import annotations
 import signal
 import sys
 import time
+from collections.abc import Callable
 from types import FrameType
 
 import structlog
@@ -39,7 +40,7 @@ def main() -> int:
     for number in (signal.SIGTERM, signal.SIGINT):
         signal.signal(number, stop)
     try:
-        processes.wait_for_redis(settings)
+        processes.wait_for_redis(settings, progress=attendance.progress.made)
     except ClaimXError as error:
         log.error("Redis did not come", reason=str(error))  # noqa: TRY400 - one line is enough
         return 5
@@ -56,8 +57,9 @@ def main() -> int:
         batch_seconds=settings.batch_seconds,
         known_seconds=settings.dedup_hours * 3600.0,
         fresh_seconds=settings.project_fresh,
+        alive=attendance.progress.made,
     )
-    _ensure_tables(runtime, stopping)
+    _ensure_tables(runtime, stopping, attendance.progress.made)
     log.info("lake writer started", tables=len(paths))
     pause = _PAUSE_SECONDS[0]
     while not stopping:
@@ -78,11 +80,12 @@ def main() -> int:
     return 0
 
 
-def _ensure_tables(runtime: Runtime, stopping: list[int]) -> None:
+def _ensure_tables(runtime: Runtime, stopping: list[int], progress: Callable[[], None]) -> None:
     """Create absent tables, trying again while the lake is away: nothing can be written before."""
     pause = _PAUSE_SECONDS[0]
     for table in TABLES.values():
         while not stopping:
+            progress()
             try:
                 runtime.lake.ensure(table)
                 break

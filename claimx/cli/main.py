@@ -56,7 +56,12 @@ def main(arguments: list[str] | None = None) -> Any:
 
     logs.configure("WARNING", "auto", process="cli")  # standard output is for the data alone
     try:
-        return cli.main(args=arguments, prog_name="claimx", standalone_mode=True)
+        return cli.main(args=arguments, prog_name="claimx", standalone_mode=False)
+    except click.exceptions.Exit as leaving:
+        sys.exit(leaving.exit_code)
+    except click.ClickException as error:
+        error.show()
+        sys.exit(error.exit_code)
     except ConfigurationError as error:
         for line in error.problems:
             print(f"claimx: {line}", file=sys.stderr)  # noqa: T201 - the terminal is the interface
@@ -64,5 +69,6 @@ def main(arguments: list[str] | None = None) -> Any:
     except ClaimXError as error:
         print(f"claimx: {error}", file=sys.stderr)  # noqa: T201 - as above
         sys.exit(1 if isinstance(error, Permanent) else 5)
-    except KeyboardInterrupt:
+    except (KeyboardInterrupt, click.Abort):
+        print("claimx: interrupted", file=sys.stderr)  # noqa: T201 - as above
         sys.exit(130)

@@ -26,7 +26,7 @@ from claimx.domain.times import MICROS_PER_SECOND, from_seconds
 log = structlog.get_logger(__name__)
 
 THREADS = 4
-LOCK_SECONDS = 60.0
+LOCK_SECONDS = 20.0
 LOCK_WAIT_SECONDS = 30.0
 _LOCK_POLL_SECONDS = 0.1
 _KEEP_SECONDS = 5.0

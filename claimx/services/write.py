@@ -61,6 +61,7 @@ class LakeWriter:
         known_seconds: float = KNOWN_SECONDS,
         fresh_seconds: float = 300.0,
         lease_seconds: float = LEASE_SECONDS,
+        alive: Callable[[], None] = lambda: None,
     ) -> None:
         self._ledger = ledger
         self._metrics = metrics
@@ -74,6 +75,7 @@ class LakeWriter:
         self._tables = TableWriter(
             lake, gates, metrics, now, sleep=sleep, holder=consumer, fresh_seconds=fresh_seconds
         )
+        self._alive = alive  # told in the midst of a long flush, too
         self._held = HeldItems(ledger, now, lease_seconds)
         self._retry_at: float | None = None  # some items failed and wait here for another try
         self._closed = False
@@ -187,13 +189,17 @@ class LakeWriter:
             self._retry_at = None
             return 0
         options = {} if lock_wait is None else {"lock_wait": lock_wait}
-        flushed = self._tables.write(items, self._held.keep_leases_quietly, **options)
+        flushed = self._tables.write(items, self._keep, **options)
         self._batch.clear()
         # until they are settled they stay: if the ledger fails here, they are written once more
         self._retry_at = self._now() + _BACK_OFF_SECONDS
         settled = self._settle(flushed)
         self._retry_at = self._now() + _back_off(self._held.items) if self._held else None
         return settled
+
+    def _keep(self) -> None:
+        self._alive()
+        self._held.keep_leases_quietly()
 
     def _settle(self, flushed: Flushed) -> int:
         settled = 0

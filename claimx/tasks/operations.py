@@ -34,11 +34,16 @@ def redrive(self: ClaimXTask, **_: Any) -> None:
 
 
 @shared_task(base=ClaimXTask, bind=True, name="claimx.maintain")
-def maintain(self: ClaimXTask, **_: Any) -> None:
-    """Compact and vacuum the tables, one maintainer at a time."""
+def maintain(self: ClaimXTask, full: Any = False, **_: Any) -> None:
+    """Compact and vacuum the tables, one maintainer at a time; *full* also clears leftovers."""
     self.run_stage(
         "maintenance",
-        lambda runtime: maintain_lake(runtime.lake, runtime.gates, runtime.holder),  # type: ignore[arg-type]  # upkeep is DeltaLake's own
+        lambda runtime: maintain_lake(
+            runtime.lake,  # type: ignore[arg-type]  # upkeep is DeltaLake's own, beside the port
+            runtime.gates,
+            runtime.holder,
+            full=bool(full),
+        ),
     )
 
 
@@ -51,7 +56,7 @@ def recover(self: ClaimXTask, **_: Any) -> None:
 @shared_task(base=ClaimXTask, bind=True, name="claimx.sweep")
 def sweep(self: ClaimXTask, **_: Any) -> None:
     """Remove cached files whose media are done."""
-    self.run_stage("sweep", lambda _: self.workshop.sweep())
+    self.run_stage("sweep", lambda _: self.app.claimx_sweeper().sweep())
 
 
 @shared_task(base=ClaimXTask, bind=True, name="claimx.admin.requeue_dead_letters")

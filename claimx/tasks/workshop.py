@@ -11,7 +11,6 @@ from claimx.services.download import DownloadStage
 from claimx.services.enrich import enrich_chunk
 from claimx.services.record import RecordStage
 from claimx.services.runtime import Runtime
-from claimx.services.sweep import CacheSweeper
 from claimx.services.upload import UploadStage
 from claimx.tasks.loop import ProcessLoop
 
@@ -35,7 +34,6 @@ class Workshop:
         self._download = DownloadStage(runtime, api, fetcher, cache.node)
         self._upload = UploadStage(runtime, store, cache)
         self._record = RecordStage(runtime)
-        self._sweeper = CacheSweeper(cache, runtime.ledger, runtime.now)
 
     def enrich(self, ids: Sequence[str]) -> Counts:
         """Run a chunk of events."""
@@ -52,10 +50,6 @@ class Workshop:
     def record(self, ids: Sequence[str]) -> Counts:
         """Run a chunk of uploaded media."""
         return self._loop.run(self._record.run(ids))
-
-    def sweep(self) -> int:
-        """Remove cached files that nobody needs; returns how many."""
-        return self._sweeper.sweep()
 
     def close(self) -> None:
         """Close connections and the loop."""
