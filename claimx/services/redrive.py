@@ -66,8 +66,6 @@ def redrive_once(runtime: Runtime, *, limit: int = RECORDS_A_TICK) -> RedriveRep
         report.sent += len(now)
         runtime.hints.send(stage, now, affinity)
         runtime.metrics.add("redriven", len(now), stage=stage.value)
-    for stage, states in runtime.ledger.census().stages.items():
-        runtime.metrics.set("depth", sum(states.values()), stage=stage.value)
     if report.orphaned:
         log.warning("uploads of a node that is gone go to the others", records=report.orphaned)
     if report.sent or report.later:

@@ -42,6 +42,14 @@ class Status:
         return document
 
 
+def export_depths(runtime: Runtime) -> None:
+    """Set the gauge of each stage's active records."""
+    stages = runtime.ledger.census().stages
+    for stage in Stage:
+        depth = sum(stages.get(stage, {}).values())
+        runtime.metrics.set("depth", depth, stage=stage.value)
+
+
 def take_status(runtime: Runtime) -> Status:
     """Count everything once; bounded by the census."""
     census = runtime.ledger.census()

@@ -14,6 +14,8 @@ from claimx.services.maintain import maintain_lake
 from claimx.services.poll import poll_once
 from claimx.services.recover import recover_media
 from claimx.services.redrive import redrive_once
+from claimx.services.runtime import Runtime
+from claimx.services.status import export_depths
 from claimx.tasks.base import ClaimXTask
 
 log = structlog.get_logger(__name__)
@@ -29,8 +31,13 @@ def poll(self: ClaimXTask, **_: Any) -> None:
 
 @shared_task(base=ClaimXTask, bind=True, name="claimx.redrive")
 def redrive(self: ClaimXTask, **_: Any) -> None:
-    """Send hints for what is due; two at a time are harmless."""
-    self.run_stage("redrive", redrive_once)
+    """Send hints for what is due, and tell how deep the stages are; two at a time are harmless."""
+
+    def tick(runtime: Runtime) -> None:
+        redrive_once(runtime)
+        export_depths(runtime)
+
+    self.run_stage("redrive", tick)
 
 
 @shared_task(base=ClaimXTask, bind=True, name="claimx.maintain")

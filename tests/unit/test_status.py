@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import pytest
-from polling_world import World
+from polling_world import NOON, World, event_row
 
 from claimx.domain.errors import Unavailable
+from claimx.domain.times import from_seconds
 from claimx.services.poll import poll_once
-from claimx.services.status import take_status
+from claimx.services.status import export_depths, take_status
 
 
 def test_an_idle_source_is_no_lag():
@@ -42,3 +43,20 @@ def test_a_dry_run_makes_no_lag_good():
     poll_once(world.runtime(), dry_run=True)
 
     assert take_status(world.runtime()).poll_lag_seconds is None
+
+
+def test_depths_are_what_the_stages_hold():
+    """A stage that empties goes back to zero, or its alarm would never end."""
+    world = World()
+    world.source.add([event_row("e1"), event_row("e2")], from_seconds(NOON - 60))
+    runtime = world.runtime()
+    poll_once(runtime)
+    export_depths(runtime)
+    before = dict(runtime.metrics.values)
+
+    world.ingest()
+    export_depths(runtime)
+
+    assert before["depth", ("ingest",)] == 1
+    assert runtime.metrics.values["depth", ("ingest",)] == 0
+    assert runtime.metrics.values["depth", ("enrich",)] == 2
