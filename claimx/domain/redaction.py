@@ -18,22 +18,27 @@ _RULES = (
     ),
     (re.compile(r"(?i)\b(authorization|bearer|basic)([:\s]+)[A-Za-z0-9+/=._~-]{6,}"), r"\1\2***"),
     (re.compile(r"[\w.+-]+@[\w-]+(\.[\w-]+)+"), "***@***"),
-    (re.compile(r"[\x00-\x1f\x7f-\x9f\u2028\u2029]+"), " "),
 )
+_CONTROL = re.compile(r"[\x00-\x1f\x7f-\x9f\u2028\u2029]+")
 
 _NUMBER = re.compile(r"\+?\d[\d ().-]{5,}\d")
+
+
+def mask(text: str) -> str:
+    """Return *text* with e-mail addresses, URL queries and passwords, and secrets as ``***``."""
+    for pattern, replacement in _RULES:
+        text = pattern.sub(replacement, text)
+    return text
 
 
 def redact(text: str, longest: int = LONGEST, *, numbers: bool = True) -> str:
     """
     Return *text* in one line of at most *longest* characters.
 
-    E-mail addresses, URL queries and passwords, values named like secrets, and with *numbers*
-    runs of seven or more digits (telephone numbers, ids) are replaced by ``***``.
+    Beside what `mask` hides, with *numbers* runs of seven or more digits (telephone numbers, ids)
+    are replaced by ``***``.
     """
-    text = text[: 4 * longest]
-    for pattern, replacement in _RULES:
-        text = pattern.sub(replacement, text)
+    text = _CONTROL.sub(" ", mask(text[: 4 * longest]))
     if numbers:
         text = _NUMBER.sub("***", text)
     text = text.strip()

@@ -8,6 +8,7 @@ import logging
 import socket
 import struct
 import time
+from abc import ABC, abstractmethod
 from random import Random
 from typing import Any, ClassVar
 
@@ -26,7 +27,7 @@ MAX_BODY_BYTES = 256 * 1024 * 1024
 CHUNK_BYTES = 256 * 1024
 
 
-class Service:
+class Service(ABC):
     """
     One port of the sandbox.
 
@@ -70,9 +71,9 @@ class Service:
                 task.cancel()
             await self._server.close_all_connections()
 
+    @abstractmethod
     async def answer(self, exchange: Exchange) -> Answer | None:
         """Return the answer, or None when the subclass has written it itself."""
-        raise NotImplementedError
 
     def pattern(self, exchange: Exchange) -> str:
         """Return the path with its ids folded, for the statistics."""

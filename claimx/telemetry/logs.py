@@ -9,19 +9,14 @@ message does not reach a file.
 from __future__ import annotations
 
 import logging
-import re
 import sys
 from collections.abc import MutableMapping
 from typing import Any
 
 import structlog
 
-_SECRETS = re.compile(
-    r"(?i)((?:sign|sig|signature|x-amz-signature|x-amz-credential|x-amz-security-token|token"
-    r"|password|accountkey)=)[^&\s\"']+|((?:authorization|bearer|basic)[:\s]+)[A-Za-z0-9+/=._~-]{6,}"
-)
-_URL_PASSWORD = re.compile(r"(\w+://)[^@/\s]*@")
-_EMAIL = re.compile(r"[\w.+-]+@[\w-]+\.[\w.-]+")
+from claimx.domain.redaction import mask
+
 _QUIET = {
     "azure": "WARNING",
     "urllib3": "WARNING",
@@ -32,13 +27,6 @@ _QUIET = {
     "celery.app.trace": "WARNING",
     "celery.beat": "WARNING",
 }
-
-
-def redacted(text: str) -> str:
-    """Return *text* without signatures, tokens, URL passwords and e-mail addresses."""
-    text = _URL_PASSWORD.sub(r"\1***@", text)
-    text = _SECRETS.sub(lambda m: (m[1] or m[2]) + "***", text)
-    return _EMAIL.sub("***@***", text)
 
 
 def configure(level: str, form: str, *, process: str) -> None:
@@ -100,5 +88,5 @@ def _process_name(process: str) -> Any:
 def _redact(_logger: Any, _method: str, entry: MutableMapping[str, Any]) -> Any:
     for key, value in entry.items():
         if isinstance(value, str) and not key.startswith("_"):
-            entry[key] = redacted(value)
+            entry[key] = mask(value)
     return entry

@@ -11,6 +11,7 @@ from collections.abc import Callable, Iterator
 import pytest
 import structlog
 
+from claimx.domain.redaction import mask
 from claimx.telemetry import logs
 from claimx.telemetry.cycle import changes
 from claimx.telemetry.health import HealthServer, Progress
@@ -78,7 +79,7 @@ def test_an_exception_is_one_line_and_redacted(output):
     ],
 )
 def test_secrets_are_redacted(text):
-    assert "deadbeef00" not in logs.redacted(text)
+    assert "deadbeef00" not in mask(text)
 
 
 def test_every_metric_says_what_it_means():
