@@ -72,6 +72,7 @@ class TableWriter:
         sleep: Callable[[float], None],
         holder: str,
         fresh_seconds: float,
+        keep_seconds: float = _KEEP_SECONDS,
     ) -> None:
         self._lake = lake
         self._gates = gates
@@ -80,6 +81,7 @@ class TableWriter:
         self._sleep = sleep
         self._holder = holder
         self._fresh_seconds = fresh_seconds
+        self._keep_seconds = keep_seconds
         self._pool = ThreadPoolExecutor(THREADS, thread_name_prefix="lake")
         self._locked: set[str] = set()
         self._lock = threading.Lock()
@@ -125,7 +127,7 @@ class TableWriter:
         }
         pending = set(futures)
         while pending:
-            _, pending = wait(pending, timeout=_KEEP_SECONDS)
+            _, pending = wait(pending, timeout=self._keep_seconds)
             if pending:
                 self._extend_locks()
                 keep()

@@ -67,7 +67,14 @@ def metrics():
 @pytest.fixture
 def tables(lake, gates, metrics, clock):
     writer = TableWriter(
-        lake, gates, metrics, clock, sleep=clock.sleep, holder="me", fresh_seconds=FRESH
+        lake,
+        gates,
+        metrics,
+        clock,
+        sleep=clock.sleep,
+        holder="me",
+        fresh_seconds=FRESH,
+        keep_seconds=0.01,
     )
     yield writer
     writer.close()
@@ -209,8 +216,7 @@ def test_an_error_that_nobody_expected_fails_its_records_and_nothing_else(tables
     assert len(flushed.done) == 1
 
 
-def test_leases_are_kept_while_a_flush_goes_on(tables, lake, monkeypatch):
-    monkeypatch.setattr("claimx.services.flush._KEEP_SECONDS", 0.01)
+def test_leases_are_kept_while_a_flush_goes_on(tables, lake):
     lake.during[MEDIA.name] = threading.Event()
     kept = []
 
