@@ -12,7 +12,7 @@ import os
 import random
 import sys
 import time
-from collections.abc import Callable, Collection, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NoReturn, TypeVar
 
@@ -22,6 +22,7 @@ from claimx.domain.ports import Hints
 from claimx.domain.records import Stage
 from claimx.domain.retry import RetryPolicy
 from claimx.domain.tables import TABLES
+from claimx.needs import WORKSHOP_QUEUES, missing_for
 from claimx.services.runtime import Limits, Runtime
 from claimx.settings import ConfigurationError, Settings, host_name
 
@@ -40,7 +41,6 @@ T = TypeVar("T")
 
 _EXIT_CONFIGURATION = 4
 _SECONDS_PER_HOUR = 3600.0
-_WORKSHOP_QUEUES = frozenset({"enrich", "download", "upload", "record"})
 _built: dict[tuple[int, str], Any] = {}
 
 
@@ -48,15 +48,22 @@ def environment() -> Mapping[str, str]:
     """Return the process's environment over what a ``.env`` file in the working folder says."""
     from dotenv import dotenv_values
 
-    path = Path(".env")
+    path = Path(os.environ.get("ENV_FILE", ".env"))
     from_file = dotenv_values(path) if path.is_file() else {}
     return {**{k: v for k, v in from_file.items() if v is not None}, **os.environ}
 
 
 def load_settings() -> Settings:
-    """Return the settings; wrong ones end the process with a line for each error (status 4)."""
+    """
+    Return the settings; wrong ones end the process with a line for each error (status 4).
+
+    What a ``.env`` file adds becomes part of the process's environment, because azure-identity and
+    Flower read their own variables there.
+    """
     try:
-        return _once("settings", lambda: Settings.load(environment()))
+        for name, value in environment().items():
+            os.environ.setdefault(name, value)
+        return _once("settings", lambda: Settings.load(os.environ))
     except ConfigurationError as error:
         refuse(error.problems)
 
@@ -67,29 +74,6 @@ def refuse(problems: Sequence[str]) -> NoReturn:
         print(f"claimx: {line}", file=sys.stderr)  # noqa: T201 - before logging is set up
     sys.stderr.flush()
     sys.exit(_EXIT_CONFIGURATION)
-
-
-def missing_for(settings: Settings, queues: Collection[str]) -> list[str]:
-    """Return a line for each setting that a worker of *queues* cannot do without."""
-    found = []
-    token = settings.api_token.get_secret_value() or settings.api_token_file
-    for name, value, needed_by in (
-        ("EVENTHOUSE_CLUSTER_URL", settings.kusto_url, {"poll"}),
-        ("CLAIMX_EVENTHOUSE_DATABASE", settings.kusto_database, {"poll"}),
-        ("CLAIMX_API_URL", settings.api_url, _WORKSHOP_QUEUES),
-        ("CLAIMX_API_TOKEN or CLAIMX_API_TOKEN_FILE", token, _WORKSHOP_QUEUES),
-        ("ONELAKE_CLAIMX_PATH", settings.media_path, _WORKSHOP_QUEUES),
-    ):
-        if not value and (users := sorted(needed_by & set(queues))):
-            found.append(f"{name} must be set for the queue {users[0]}")
-    if {"poll", "maintenance"} & set(queues):
-        for table in TABLES:
-            try:
-                settings.table_path(table)
-            except ConfigurationError as error:
-                found.append(error.problems[0])
-                break
-    return found
 
 
 def broker_url_of(settings: Settings) -> str:
@@ -255,7 +239,7 @@ def _build_workshop(settings: Settings, runtime: Runtime) -> Workshop:
     from claimx.tasks.loop import ProcessLoop
     from claimx.tasks.workshop import Workshop
 
-    if problems := missing_for(settings, _WORKSHOP_QUEUES):
+    if problems := missing_for(settings, WORKSHOP_QUEUES):
         raise ConfigurationError(problems)
     gates = gates_of(settings)
     api = HTTPClaimXApi(

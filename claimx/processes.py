@@ -22,7 +22,9 @@ from claimx.adapters import leaving, leaving_step, ticking
 from claimx.adapters.hints import queue_name, queue_named
 from claimx.domain.errors import ClaimXError, Unavailable
 from claimx.domain.records import Stage
-from claimx.settings import Settings, host_name, unknown_names
+from claimx.knobs import unknown_names
+from claimx.needs import missing_for
+from claimx.settings import Settings, host_name
 from claimx.telemetry import cycle, health, logs
 from claimx.telemetry.metrics import PrometheusMetrics, exposition, totals
 
@@ -171,7 +173,7 @@ def _take_own_uploads(instance: Any, **_: Any) -> None:
     """Check what the chosen queues need; consume the uploads of this machine's cache too."""
     settings = bootstrap.load_settings()
     queues = instance.app.amqp.queues
-    if problems := bootstrap.missing_for(settings, queues.consume_from):
+    if problems := missing_for(settings, queues.consume_from):
         bootstrap.refuse(problems)
     if "upload" in queues.consume_from:
         node = bootstrap.cache_of(settings).node

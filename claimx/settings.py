@@ -8,12 +8,10 @@ renamed.
 
 from __future__ import annotations
 
-import difflib
 import ipaddress
 import re
 import socket
 from collections.abc import Mapping
-from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Annotated, Any, Literal, Self
 from urllib.parse import urlsplit
@@ -46,7 +44,7 @@ DEFAULT_EXTENSIONS = tuple(
         " heic mov mp4"
     ).split()
 )
-_TABLE_PATHS = {f"CLAIMX_{table.setting}_TABLE_PATH": name for name, table in TABLES.items()}
+TABLE_PATHS = {f"CLAIMX_{table.setting}_TABLE_PATH": name for name, table in TABLES.items()}
 _DURATION = re.compile(r"(?P<amount>\d+(?:\.\d+)?)\s*(?P<unit>[smhd])")
 _UNIT_SECONDS = {"s": 1.0, "m": 60.0, "h": 3600.0, "d": 86400.0}
 
@@ -254,7 +252,7 @@ class Settings(BaseModel):
             values["LOG_LEVEL"] = values["LOG_LEVEL"].upper()
         values["table_paths"] = {
             table: environment[name].strip()
-            for name, table in _TABLE_PATHS.items()
+            for name, table in TABLE_PATHS.items()
             if environment.get(name, "").strip()
         }
         try:
@@ -309,58 +307,6 @@ class Settings(BaseModel):
         return f"{self.lake_path.rstrip('/')}/{table_name}"
 
 
-@dataclass(frozen=True, slots=True)
-class Knob:
-    """One setting for people: as `claimx config show` prints it."""
-
-    name: str
-    value: str
-    default: str
-    meaning: str
-    is_set: bool
-
-
-def knobs(settings: Settings, environment: Mapping[str, str]) -> list[Knob]:
-    """Return every setting with value (secrets hidden), default and whether it was set."""
-    found = []
-    for attribute, field in Settings.model_fields.items():
-        if field.alias is None:
-            continue
-        found.append(
-            Knob(
-                name=field.alias,
-                value=_shown(getattr(settings, attribute)),
-                default=_shown(field.default),
-                meaning=field.description or "",
-                is_set=bool(environment.get(field.alias, "").strip()),
-            )
-        )
-    found.extend(
-        Knob(
-            name,
-            settings.table_paths.get(table, ""),
-            "",
-            f"Own path of {table}.",
-            table in settings.table_paths,
-        )
-        for name, table in _TABLE_PATHS.items()
-    )
-    return found
-
-
-def unknown_names(environment: Mapping[str, str]) -> list[str]:
-    """Return a warning, with the nearest name, for each ``CLAIMX_*`` variable that is none."""
-    known = {field.alias for field in Settings.model_fields.values() if field.alias}
-    known |= set(_TABLE_PATHS)
-    warnings = []
-    for name in sorted(environment):
-        if name.startswith("CLAIMX_") and name not in known:
-            near = difflib.get_close_matches(name, sorted(known), n=1)
-            hint = f"; did you mean {near[0]}?" if near else ""
-            warnings.append(f"{name} is not a setting{hint}")
-    return warnings
-
-
 def is_loopback(url: str) -> bool:
     """Say whether the URL's host is this machine by its name or literal address (no look-up)."""
     host = (urlsplit(url).hostname or "").lower()
@@ -375,17 +321,6 @@ def is_loopback(url: str) -> bool:
 def host_name() -> str:
     """Return this machine's name, for process announcements."""
     return socket.gethostname()
-
-
-def _shown(value: Any) -> str:
-    if isinstance(value, SecretStr):
-        secret = value.get_secret_value()
-        if secret.startswith(("redis", "sentinel")):
-            return re.sub(r"//[^@/]*@", "//***@", secret)
-        return "***" if secret else ""
-    if isinstance(value, tuple):
-        return ",".join(value)
-    return "" if value is None else str(value)
 
 
 def _line(error: Any, values: Mapping[str, Any]) -> str:

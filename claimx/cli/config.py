@@ -8,7 +8,8 @@ import click
 
 from claimx import bootstrap
 from claimx.cli.output import form_option, note, show
-from claimx.settings import Settings, knobs, unknown_names
+from claimx.knobs import knobs, unknown_names
+from claimx.settings import Settings
 
 
 @click.group()
@@ -51,6 +52,7 @@ def settings_page() -> str:
         "",
         "Generated from `claimx/settings.py` by `make docs`.",
         "Settings come from the environment, or from a `.env` file in the working folder.",
+        "`ENV_FILE` names another file.",
         "Durations are seconds, fractions allowed; lists are separated by commas.",
         "`claimx config show` prints what is in force, `claimx config validate` checks it.",
         "",

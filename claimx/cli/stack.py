@@ -40,7 +40,8 @@ class Stack:
 
     def __init__(self, folder: Path) -> None:
         self.folder = folder
-        self.environment: dict[str, str] = dict(os.environ)
+        # a developer's .env may name real tables: nothing of the stack may read it
+        self.environment: dict[str, str] = {**os.environ, "ENV_FILE": os.devnull}
         self.started: list[tuple[str, subprocess.Popen[bytes]]] = []
         self._starting = self._interrupt_waits = False
         (folder / "logs").mkdir(parents=True, exist_ok=True)

@@ -9,7 +9,8 @@ import pytest
 
 from claimx.cli.config import settings_page
 from claimx.domain.tables import TABLES
-from claimx.settings import ConfigurationError, Settings, knobs, unknown_names
+from claimx.knobs import knobs, unknown_names
+from claimx.settings import ConfigurationError, Settings
 
 ROOT = Path(__file__).parents[2]
 

@@ -1,0 +1,76 @@
+"""The settings as people see them: what is set, to what, and names that are none."""
+
+from __future__ import annotations
+
+import difflib
+import re
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from pydantic import SecretStr
+
+from claimx.settings import TABLE_PATHS, Settings
+
+
+@dataclass(frozen=True, slots=True)
+class Knob:
+    """One setting for people: as `claimx config show` prints it."""
+
+    name: str
+    value: str
+    default: str
+    meaning: str
+    is_set: bool
+
+
+def knobs(settings: Settings, environment: Mapping[str, str]) -> list[Knob]:
+    """Return every setting with value (secrets hidden), default and whether it was set."""
+    found = []
+    for attribute, field in Settings.model_fields.items():
+        if field.alias is None:
+            continue
+        found.append(
+            Knob(
+                name=field.alias,
+                value=_shown(getattr(settings, attribute)),
+                default=_shown(field.default),
+                meaning=field.description or "",
+                is_set=bool(environment.get(field.alias, "").strip()),
+            )
+        )
+    found.extend(
+        Knob(
+            name,
+            settings.table_paths.get(table, ""),
+            "",
+            f"Own path of {table}.",
+            table in settings.table_paths,
+        )
+        for name, table in TABLE_PATHS.items()
+    )
+    return found
+
+
+def unknown_names(environment: Mapping[str, str]) -> list[str]:
+    """Return a warning, with the nearest name, for each ``CLAIMX_*`` variable that is none."""
+    known = {field.alias for field in Settings.model_fields.values() if field.alias}
+    known |= set(TABLE_PATHS)
+    warnings = []
+    for name in sorted(environment):
+        if name.startswith("CLAIMX_") and name not in known:
+            near = difflib.get_close_matches(name, sorted(known), n=1)
+            hint = f"; did you mean {near[0]}?" if near else ""
+            warnings.append(f"{name} is not a setting{hint}")
+    return warnings
+
+
+def _shown(value: Any) -> str:
+    if isinstance(value, SecretStr):
+        secret = value.get_secret_value()
+        if secret.startswith(("redis", "sentinel")):
+            return re.sub(r"//[^@/]*@", "//***@", secret)
+        return "***" if secret else ""
+    if isinstance(value, tuple):
+        return ",".join(value)
+    return "" if value is None else str(value)

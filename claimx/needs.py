@@ -1,0 +1,33 @@
+"""Which settings a worker cannot do without, by the queues that it serves."""
+
+from __future__ import annotations
+
+from collections.abc import Collection
+
+from claimx.domain.tables import TABLES
+from claimx.settings import ConfigurationError, Settings
+
+WORKSHOP_QUEUES = frozenset({"enrich", "download", "upload", "record"})
+
+
+def missing_for(settings: Settings, queues: Collection[str]) -> list[str]:
+    """Return a line for each setting that a worker of *queues* cannot do without."""
+    found = []
+    token = settings.api_token.get_secret_value() or settings.api_token_file
+    for name, value, needed_by in (
+        ("EVENTHOUSE_CLUSTER_URL", settings.kusto_url, {"poll"}),
+        ("CLAIMX_EVENTHOUSE_DATABASE", settings.kusto_database, {"poll"}),
+        ("CLAIMX_API_URL", settings.api_url, WORKSHOP_QUEUES),
+        ("CLAIMX_API_TOKEN or CLAIMX_API_TOKEN_FILE", token, WORKSHOP_QUEUES),
+        ("ONELAKE_CLAIMX_PATH", settings.media_path, WORKSHOP_QUEUES),
+    ):
+        if not value and (users := sorted(needed_by & set(queues))):
+            found.append(f"{name} must be set for the queue {users[0]}")
+    if {"poll", "maintenance"} & set(queues):
+        for table in TABLES:
+            try:
+                settings.table_path(table)
+            except ConfigurationError as error:
+                found.append(error.problems[0])
+                break
+    return found

@@ -1,0 +1,54 @@
+"""A worker says at its start what it cannot do without, instead of failing chunk by chunk."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+from claimx.needs import missing_for
+from claimx.settings import Settings
+
+ROOT = Path(__file__).parents[2]
+
+
+def test_only_what_the_chosen_queues_need_is_missing():
+    """An enrich worker needs no Kusto, and a control worker no API."""
+    nothing = Settings.load({})
+
+    enrich, poll = missing_for(nothing, {"enrich"}), missing_for(nothing, {"poll"})
+
+    assert [line.split(" must")[0] for line in enrich] == [
+        "CLAIMX_API_URL",
+        "CLAIMX_API_TOKEN or CLAIMX_API_TOKEN_FILE",
+        "ONELAKE_CLAIMX_PATH",
+    ]
+    assert [line.split()[0] for line in poll] == [
+        "EVENTHOUSE_CLUSTER_URL",
+        "CLAIMX_EVENTHOUSE_DATABASE",
+        "CLAIMX_LAKE_PATH",
+    ]
+    assert missing_for(nothing, {"control"}) == []
+
+
+def test_other_libraries_see_what_the_env_file_says(tmp_path):
+    """azure-identity reads AZURE_* by itself; the real environment wins over the file."""
+    lines = ["AZURE_CLIENT_ID=from-file", "CLAIMX_BATCH_ROWS=7", "LOG_LEVEL=ERROR"]
+    (tmp_path / ".env").write_text("\n".join(lines))
+    program = (
+        "import os; from claimx import bootstrap; s = bootstrap.load_settings();"
+        "print(os.environ['AZURE_CLIENT_ID'], s.batch_rows, s.log_level)"
+    )
+    environment = {**os.environ, "PYTHONPATH": str(ROOT), "LOG_LEVEL": "DEBUG"}
+
+    found = subprocess.run(
+        [sys.executable, "-c", program],
+        cwd=tmp_path,
+        env=environment,
+        capture_output=True,
+        text=True,
+        check=True,
+    )
+
+    assert found.stdout.split() == ["from-file", "7", "DEBUG"]

@@ -1,0 +1,43 @@
+"""The local stack: what it starts with, and what an interrupt does to it."""
+
+from __future__ import annotations
+
+import os
+import sys
+
+import pytest
+
+from claimx.cli.stack import Stack
+from claimx.domain.errors import Unavailable
+
+
+def test_a_developers_env_file_is_not_read(tmp_path):
+    """It may name real tables, and the demo writes."""
+    assert Stack(tmp_path).environment["ENV_FILE"] == os.devnull
+
+
+def test_an_interrupt_between_a_start_and_its_note_waits_for_the_note(tmp_path):
+    """Else the process just started would be nobody's, and outlive the demo."""
+    stack = Stack(tmp_path)
+    stack._starting = True
+    stack.interrupted()
+
+    with pytest.raises(KeyboardInterrupt):
+        stack._start("sleeper", [sys.executable, "-c", "import time; time.sleep(60)"])
+
+    assert [name for name, _ in stack.started] == ["sleeper"]
+    _, process = stack.started[0]
+    process.kill()
+    process.wait(10)
+
+
+def test_a_process_that_ended_by_itself_is_named_with_its_log(tmp_path):
+    """Whoever sees it end asks first what it said."""
+    stack = Stack(tmp_path)
+    process = stack._start("brief", [sys.executable, "-c", "print('bye'); raise SystemExit(3)"])
+    process.wait(10)
+
+    with pytest.raises(Unavailable, match=r"brief ended with status 3; see .*brief\.log"):
+        stack.check()
+
+    assert stack.log_path("brief").read_text().strip() == "bye"
