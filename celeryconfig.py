@@ -87,8 +87,8 @@ task_send_sent_event = False
 beat_scheduler = "redbeat.RedBeatScheduler"  # one of several beats ticks, by a lock in Redis
 redbeat_redis_url = broker_url
 redbeat_key_prefix = "claimx:redbeat:"
-redbeat_lock_timeout = 12  # a killed beat's successor ticks after this
-beat_max_loop_interval = 3  # the lock is renewed each loop
+redbeat_lock_timeout = 8  # a killed beat's successor ticks after this
+beat_max_loop_interval = 2  # the lock is renewed each loop
 beat_schedule = {
     "poll": {
         "task": "claimx.poll",

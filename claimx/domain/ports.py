@@ -233,13 +233,13 @@ class Gates(Protocol):
         """Return every circuit that is not plainly closed: state, failures, open_for_seconds."""
 
     def take_slots(self, name: str, wanted: int, limit: int, holder: str) -> list[str]:
-        """Lease up to *wanted* of *limit* concurrency slots for 60 s; returns slot tokens."""
+        """Lease up to *wanted* of *limit* concurrency slots for 12 s; returns slot tokens."""
 
     def fair_share(self, name: str, limit: int, holder: str) -> int:
         """Return how many slots *holder* may keep: all of *limit* unless others wait for some."""
 
     def renew_slots(self, name: str, slots: Sequence[str]) -> list[str]:
-        """Extend slots by 60 s; returns those still held."""
+        """Extend slots by 12 s; returns those still held."""
 
     def free_slots(self, name: str, slots: Sequence[str]) -> None:
         """Give slots back."""

@@ -25,7 +25,7 @@ log = structlog.get_logger(__name__)
 
 __all__ = ["LOCK_SECONDS", "PollReport", "Stop", "first_start", "poll_once"]
 
-LOCK_SECONDS = 15.0
+LOCK_SECONDS = 10.0
 """
 How long a poller that died keeps others waiting.
 

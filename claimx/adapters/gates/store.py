@@ -17,7 +17,7 @@ from claimx.domain.circuit import AUTH, AUTH_SETTINGS, CircuitSettings, CircuitS
 
 log = structlog.get_logger(__name__)
 
-SLOT_SECONDS = 60.0  # domain page, section 6: a killed worker's slots are free within this
+SLOT_SECONDS = 12.0  # a killed worker's slots are free after this (at most 60 s: domain page, 6)
 _WAITING_SECONDS = 1.0  # how long a process that found no slot counts as waiting for one
 _AWAY_SECONDS = 0.5  # after Redis failed to answer, nobody asks it for this long
 _MOST_OWED = 5000

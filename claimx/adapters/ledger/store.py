@@ -28,7 +28,7 @@ from claimx.domain.records import (
 from claimx.domain.times import Micros
 
 SCANNED = 2000  # records a stage that the census looks at for the oldest
-TAKEOVER_SECONDS = 15.0
+TAKEOVER_SECONDS = 10.0
 MAX_BLOCK_SECONDS = 20.0  # below the client's time-out
 MAX_LETTERS_SCANNED = 1_000_000
 _GROUP = "writers"

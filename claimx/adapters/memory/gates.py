@@ -15,7 +15,7 @@ from claimx.domain.circuit import (
     CircuitState,
 )
 
-SLOT_SECONDS = 60.0
+SLOT_SECONDS = 12.0
 _WAITING_SECONDS = 1.0
 
 
