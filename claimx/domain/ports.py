@@ -18,6 +18,7 @@ from claimx.domain.records import (
     DeadFilter,
     DeadLetter,
     Failure,
+    Kind,
     NewRecord,
     Outcome,
     Record,
@@ -147,8 +148,16 @@ class Ledger(Protocol):
         row is committed), dead, or was never admitted.
         """
 
-    def active(self) -> int:
-        """Return how many event and media records are active (for back-pressure); O(1)."""
+    def active(self, *kinds: Kind) -> int:
+        """Return how many records of *kinds*, by default events and media, are active; O(1)."""
+
+    def waiting_pages(self, cursor: str, most: int) -> list[float]:
+        """
+        Return the ages in seconds of up to *most* page records of *cursor* not ingested yet.
+
+        A cursor's pages are those whose ids begin with its name and a colon. Bounded: of some
+        thousands of records that wait for INGEST, whosever they are, the others are not looked at.
+        """
 
     # the lake writer: a consumer group on the lake stream
     def read_rows(self, consumer: str, count: int, block_seconds: float) -> list[tuple[str, str]]:

@@ -155,7 +155,7 @@ def store(
 
 
 class Pressure:
-    """How much work is under way, rows in page records included, without a census for each page."""
+    """How much work is under way, rows in page records included; two numbers from the ledger."""
 
     def __init__(self, runtime: Runtime) -> None:
         self._runtime = runtime
@@ -177,7 +177,7 @@ class Pressure:
         return self.in_flight() >= limit
 
     def _count_pages(self) -> int:
-        pages = self._runtime.ledger.census().active.get(Kind.PAGE, 0)
+        pages = self._runtime.ledger.active(Kind.PAGE)
         return pages * min(self._runtime.limits.poll_batch, RECORD_ROWS)
 
 

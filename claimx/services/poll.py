@@ -14,7 +14,7 @@ import structlog
 
 from claimx.domain.errors import ClaimXError
 from claimx.domain.polling import LIVE, READ, TIME, Window, live_window, moved
-from claimx.domain.records import Kind, Stage, event_record_id
+from claimx.domain.records import event_record_id
 from claimx.domain.times import MICROS_PER_SECOND, Micros, from_datetime, from_seconds
 from claimx.services.pages import Pressure, sift, store
 from claimx.services.poll_report import PollReport, Stop
@@ -35,7 +35,7 @@ it from whoever comes first.
 
 CYCLE_SECONDS = 25.0
 PATIENCE_SECONDS = 60.0  # for pages of an earlier poll to be admitted
-MOST_PAGES = 64  # more are a backfill's
+MOST_PAGES = 64  # more are what workers that stood still have left: new rows cannot wait for them
 MAX_EXCLUDED = 5000  # ids named in a query; the rest is told apart by the ledger
 MEMORY_SECONDS = 600.0  # rows younger than this were not finished before the ledger's oldest copy
 
@@ -140,12 +140,10 @@ class _Cycle:
         Say whether pages of an earlier poll are not admitted yet.
 
         What they hold is not seen yet, so it would be stored again, and a later row could overtake
-        an earlier one of the same id. A page that lies for long, or a backfill's, holds up nobody.
+        an earlier one of the same id. Very many pages, or one that lies for long, hold up nobody.
         """
-        census = self._runtime.ledger.census()
-        waiting = census.active.get(Kind.PAGE, 0)
-        age = census.oldest_seconds.get(Stage.INGEST, 0.0)
-        return 0 < waiting <= MOST_PAGES and age < PATIENCE_SECONDS
+        ages = self._runtime.ledger.waiting_pages(LIVE, MOST_PAGES + 1)
+        return 0 < len(ages) <= MOST_PAGES and max(ages) < PATIENCE_SECONDS
 
     def _keep(
         self, fresh: list[tuple[dict[str, object], int]], after: Micros, last: Micros

@@ -53,6 +53,7 @@ def rig(request: pytest.FixtureRequest) -> Iterator[Rig]:
         census.active.values()
     )
     assert made.ledger.active() == census.active[Kind.EVENT] + census.active[Kind.MEDIA]
+    assert [made.ledger.active(kind) for kind in Kind] == [census.active[kind] for kind in Kind]
     assert len(made.ledger.dead_letters(DeadFilter())) == sum(census.dead.values())
 
 
@@ -140,6 +141,29 @@ def test_media_can_be_admitted_beside_a_cursor_and_only_once(rig):
     rig.ledger.store_page("reconcile2", None, 1, [media("1")])
 
     assert rig.ledger.census().counters["media.admitted"] == 1
+
+
+def test_a_cursors_pages_are_told_apart_from_others_with_their_ages(rig):
+    """A backfill's pages must not look as if the live poll had left them."""
+    rig.ledger.store_page("live", None, 1, [page("live:1:0"), page("live:1:1")])
+    rig.clock.pass_(7)
+    rig.ledger.store_page("livelier", None, 1, [page("livelier:1:0")])
+    rig.clock.pass_(3)
+    rig.claim(Stage.INGEST, "p:live:1:0")
+
+    assert rig.ledger.waiting_pages("live", 9) == pytest.approx([10, 10])
+    assert rig.ledger.waiting_pages("livelier", 9) == pytest.approx([3])
+    assert rig.ledger.waiting_pages("backfill", 9) == []
+    assert len(rig.ledger.waiting_pages("live", 1)) == 1
+
+
+def test_a_page_that_was_ingested_waits_no_more(rig):
+    rig.ledger.store_page("live", None, 1, [page("live:1:0")])
+    (held,) = rig.claim(Stage.INGEST, "p:live:1:0")
+
+    rig.ledger.admit(held, [event("a")], [], DAY)
+
+    assert rig.ledger.waiting_pages("live", 9) == []
 
 
 # --- admission

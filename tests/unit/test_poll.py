@@ -13,6 +13,7 @@ from claimx.domain.errors import ErrorCategory, Permanent, Refused, TokenRejecte
 from claimx.domain.polling import LIVE
 from claimx.domain.records import DeadFilter, Stage
 from claimx.domain.times import from_seconds
+from claimx.services.backfill import backfill
 from claimx.services.poll import LOCK_SECONDS, Stop, poll_once
 
 
@@ -513,3 +514,21 @@ def test_a_poll_waits_for_the_pages_of_the_last_one():
 
     assert waiting.stopped is Stop.INGEST
     assert after.stopped is Stop.DRY
+
+
+def test_pages_of_another_cursor_hold_up_no_poll():
+    """A backfill keeps some pages waiting all the time; live events would never be read."""
+    world = World(poll_settle=0.0)
+    world.happened("old", seconds_ago=9000)
+    backfill(
+        world.runtime("backfill"),
+        from_seconds(NOON - 10_000),
+        from_seconds(NOON - 8000),
+        sleep=lambda _: None,
+    )
+    world.happened("new", seconds_ago=10)
+
+    report = poll_once(world.runtime())
+
+    assert world.pages == 2
+    assert (report.stopped, report.fresh) == (Stop.DRY, 1)

@@ -23,6 +23,7 @@ NAMES = (
     "seen",
     "settle",
     "store_page",
+    "waiting_pages",
 )
 
 

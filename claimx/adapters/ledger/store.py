@@ -20,10 +20,12 @@ from claimx.domain.records import (
     DeadFilter,
     DeadLetter,
     Failure,
+    Kind,
     NewRecord,
     Outcome,
     Record,
     Stage,
+    page_record_id,
 )
 from claimx.domain.times import Micros
 
@@ -176,9 +178,15 @@ class RedisLedger:
             for found in self._redis.run("active_media", *chunk)
         }
 
-    def active(self) -> int:
-        """Return how many event and media records are active."""
-        return sum(int(count or 0) for count in self._redis.fields("n", "k:event", "k:media"))
+    def active(self, *kinds: Kind) -> int:
+        """Return how many records of *kinds*, by default events and media, are active."""
+        names = [f"k:{kind}" for kind in kinds or (Kind.EVENT, Kind.MEDIA)]
+        return sum(int(count or 0) for count in self._redis.fields("n", *names))
+
+    def waiting_pages(self, cursor: str, most: int) -> list[float]:
+        """Return the ages of up to *most* pages of *cursor* that are not ingested yet."""
+        ages = self._redis.run("waiting_pages", page_record_id(f"{cursor}:"), most)
+        return [float(age) for age in ages]
 
     # the lake writer
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import threading
 import time
 from collections.abc import Callable, Sequence
-from itertools import count
+from itertools import count, islice
 from typing import Any
 
 from claimx.adapters.memory.ledger_census import census_of
@@ -26,6 +26,7 @@ from claimx.domain.records import (
     Record,
     Stage,
     State,
+    page_record_id,
 )
 from claimx.domain.times import Micros
 
@@ -201,13 +202,24 @@ class MemoryLedger:
                 if (kept := self._records.by_id.get(record_id)) and not kept.dead
             }
 
-    def active(self) -> int:
-        """Return how many event and media records are active."""
+    def active(self, *kinds: Kind) -> int:
+        """Return how many records of *kinds*, by default events and media, are active."""
+        wanted = kinds or (Kind.EVENT, Kind.MEDIA)
         with self._lock:
             return sum(
-                not kept.dead and kept.kind is not Kind.PAGE
-                for kept in self._records.by_id.values()
+                not kept.dead and kept.kind in wanted for kept in self._records.by_id.values()
             )
+
+    def waiting_pages(self, cursor: str, most: int) -> list[float]:
+        """Return the ages of up to *most* pages of *cursor* that are not ingested yet."""
+        with self._lock:
+            now, begin = self._clock(), page_record_id(f"{cursor}:")
+            pages = (
+                kept
+                for kept in self._records.by_id.values()
+                if kept.waits_in is Stage.INGEST and kept.id.startswith(begin)
+            )
+            return [now - kept.entered_at for kept in islice(pages, most)]
 
     # the lake writer
 
