@@ -42,6 +42,28 @@ class Checkpoint:
     version: int = 0
 
 
+CATCH_UP = "catch-up:"
+"""How the names of cursors begin that read what was set aside."""
+
+
+@dataclass(frozen=True, slots=True)
+class Gap:
+    """
+    A range of the source that a cursor has left out: after < ingestion time <= until.
+
+    *rows* is about how many of it were left when somebody last counted.
+    """
+
+    after: Micros
+    until: Micros
+    rows: int = 0
+
+    @property
+    def reader(self) -> str:
+        """The cursor that reads it."""
+        return f"{CATCH_UP}{self.after}"
+
+
 @dataclass(frozen=True, slots=True)
 class DeadOnArrival:
     """A source row that can never become an event: it goes straight to the dead letters."""
@@ -89,6 +111,26 @@ class Ledger(Protocol):
         stores nothing) when *expected* is no longer current, or when a greater *fence* has
         already stored for this cursor. A checkpoint never moves backwards.
         """
+
+    def set_aside(
+        self, cursor: str, expected: Checkpoint | None, gap: Gap, most: int, fence: int = 0
+    ) -> Checkpoint | None:
+        """
+        Move the checkpoint to the gap's end and keep the gap until it is closed, in one step.
+
+        Returns what `store_page` does. A gap that begins where a kept one does, or comes when
+        *most* are kept, goes into that one or the newest: it then covers both and what lies
+        between them, and its reader goes back where it was past the begin of the gap that came.
+        """
+
+    def gaps(self, cursor: str) -> list[Gap]:
+        """Return what *cursor* has set aside and is not closed, the oldest first."""
+
+    def recount_gap(self, cursor: str, gap: Gap, rows: int) -> bool:
+        """Note how many rows are left; False when the gap is not there, or was extended."""
+
+    def close_gap(self, cursor: str, gap: Gap) -> bool:
+        """Forget a gap and its reader's checkpoint; False when it is not there, or was extended."""
 
     def admit(
         self,
@@ -199,8 +241,8 @@ class Ledger(Protocol):
     def find(self, record_id: str) -> tuple[Record, tuple[dict[str, Any], ...]] | None:
         """Return any record in any state with its history (newest last), or None."""
 
-    def census(self) -> Census:
-        """Count everything; bounded, may cost some milliseconds."""
+    def census(self, *, ages: bool = True) -> Census:
+        """Count everything; bounded, may cost some milliseconds, far less without *ages*."""
 
 
 # --- shared gates (Redis; each answers "free" within milliseconds when the store is away) ------
@@ -479,6 +521,9 @@ class EventSource(Protocol):
         through rows of one time, all rows of that time are returned. Rows whose own id is in
         *exclude* are left out. Raises Unavailable, Throttled, Refused, TokenRejected, Unreadable.
         """
+
+    def count(self, after: Micros, until: Micros) -> int:
+        """Return how many rows have after < ingestion time <= until; raises as `page` does."""
 
 
 # --- telemetry --------------------------------------------------------------------------------

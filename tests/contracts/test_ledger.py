@@ -23,7 +23,7 @@ from ledger_rig import (
 from claimx.adapters.ledger import RedisLedger
 from claimx.adapters.ledger.scripts import source_of
 from claimx.domain.errors import ErrorCategory, Malformed
-from claimx.domain.ports import DeadOnArrival
+from claimx.domain.ports import Checkpoint, DeadOnArrival, Gap
 from claimx.domain.records import (
     Advance,
     Buried,
@@ -164,6 +164,104 @@ def test_a_page_that_was_ingested_waits_no_more(rig):
     rig.ledger.admit(held, [event("a")], [], DAY)
 
     assert rig.ledger.waiting_pages("live", 9) == []
+
+
+# --- what a cursor sets aside
+
+
+def test_a_gap_is_kept_in_the_step_that_moves_the_checkpoint(rig):
+    moved = rig.ledger.store_page("live", None, 100, [])
+
+    aside = rig.ledger.set_aside("live", moved, Gap(90, 500, 12), 8)
+
+    assert aside == rig.second().checkpoint("live") == Checkpoint(500, 2)
+    assert rig.second().gaps("live") == [Gap(90, 500, 12)]
+    assert rig.ledger.gaps("backfill") == []
+
+
+def test_of_two_pollers_that_set_aside_the_second_keeps_and_moves_nothing(rig):
+    """It decided on a checkpoint that is no longer, or holds a lease that ran out."""
+    moved = rig.ledger.store_page("live", None, 100, [], fence=5)
+    aside = rig.ledger.set_aside("live", moved, Gap(100, 500), 8, fence=6)
+
+    assert rig.second().set_aside("live", moved, Gap(100, 600), 8, fence=7) is None
+    assert rig.second().set_aside("live", None, Gap(0, 600), 8, fence=7) is None
+    assert rig.second().set_aside("live", aside, Gap(100, 600), 8, fence=5) is None
+    assert rig.second().store_page("live", moved, 600, [page("a")], fence=7) is None
+    assert rig.ledger.gaps("live") == [Gap(100, 500)]
+    assert rig.ledger.checkpoint("live") == aside
+
+
+def test_the_first_start_may_set_aside(rig):
+    assert rig.ledger.set_aside("live", None, Gap(5, 500), 8) == Checkpoint(500, 1)
+
+
+def test_gaps_come_oldest_first_and_are_closed_one_by_one(rig):
+    at = rig.ledger.set_aside("live", None, Gap(900, 1000), 8)
+    at = rig.ledger.set_aside("live", at, Gap(1500, 2000, 3), 8)
+    rig.ledger.store_page(Gap(900, 0).reader, None, 950, [])
+
+    assert rig.ledger.close_gap("live", Gap(900, 1000))
+
+    assert rig.ledger.gaps("live") == [Gap(1500, 2000, 3)]
+    assert rig.ledger.checkpoint(Gap(900, 0).reader) is None, "its reader is forgotten with it"
+    assert not rig.ledger.close_gap("live", Gap(900, 1000))
+
+
+def test_what_is_left_of_a_gap_can_be_noted(rig):
+    rig.ledger.set_aside("live", None, Gap(5, 500, 70), 8)
+
+    assert rig.ledger.recount_gap("live", Gap(5, 500), 40)
+    assert rig.ledger.gaps("live") == [Gap(5, 500, 40)]
+    assert not rig.ledger.recount_gap("live", Gap(6, 500), 1)
+    assert not rig.ledger.recount_gap("live", Gap(5, 499), 1)
+
+
+def test_too_many_gaps_are_one_with_what_lies_between(rig):
+    """Reading again what was read between two of them is cheap: it is known."""
+    at = None
+    for begin in (100, 300, 500):
+        at = rig.ledger.set_aside("live", at, Gap(begin, begin + 50, 1), 2)
+
+    assert rig.ledger.gaps("live") == [Gap(100, 150, 1), Gap(300, 550, 2)]
+
+
+def test_a_gap_that_was_extended_is_not_closed_by_who_read_it_before(rig):
+    at = rig.ledger.set_aside("live", None, Gap(100, 150), 1)
+    rig.ledger.store_page(Gap(100, 0).reader, None, 150, [])
+    rig.ledger.set_aside("live", at, Gap(300, 350), 1)
+
+    assert not rig.ledger.close_gap("live", Gap(100, 150))
+    assert rig.ledger.gaps("live") == [Gap(100, 350)]
+    assert rig.ledger.checkpoint(Gap(100, 0).reader).source_time == 150, "it goes on from there"
+
+
+def test_a_reader_that_is_past_the_begin_of_what_comes_to_its_gap_goes_back(rig):
+    """The overlap of the live poll, for rows that came late, reaches into the gap before it."""
+    at = rig.ledger.set_aside("live", None, Gap(100, 150), 1)
+    read = rig.ledger.store_page(Gap(100, 0).reader, None, 150, [])
+    rig.ledger.set_aside("live", at, Gap(120, 350), 1)
+
+    assert rig.ledger.gaps("live") == [Gap(100, 350)]
+    assert rig.ledger.checkpoint(Gap(100, 0).reader).source_time == 120
+    assert rig.ledger.store_page(Gap(100, 0).reader, read, 160, [page("stale")]) is None
+
+
+def test_a_gap_that_begins_with_a_kept_one_extends_it(rig):
+    at = rig.ledger.set_aside("live", None, Gap(100, 150, 5), 8)
+    rig.ledger.set_aside("live", at, Gap(100, 350, 6), 8)
+
+    assert rig.ledger.gaps("live") == [Gap(100, 350, 11)]
+
+
+def test_a_gap_that_begins_before_the_newest_of_too_many_takes_its_place(rig):
+    at = rig.ledger.set_aside("live", None, Gap(100, 150, 5), 1)
+    rig.ledger.store_page(Gap(100, 0).reader, None, 150, [])
+    rig.ledger.set_aside("live", at, Gap(90, 350, 6), 1)
+
+    assert rig.ledger.gaps("live") == [Gap(90, 350, 11)]
+    assert rig.ledger.checkpoint(Gap(90, 0).reader) is None
+    assert rig.ledger.checkpoint(Gap(100, 0).reader) is None
 
 
 # --- admission
@@ -1031,6 +1129,16 @@ def test_the_census_counts_everything(rig):
 
 
 # --- Redis alone
+
+
+def test_a_census_without_ages_counts_the_same(rig):
+    rig.admit("a", "b")
+    rig.clock.pass_(3)
+
+    full, quick = rig.ledger.census(), rig.ledger.census(ages=False)
+
+    assert full.oldest_seconds[Stage.ENRICH] == pytest.approx(3)
+    assert quick == replace(full, oldest_seconds={})
 
 
 def test_what_is_indexed_is_what_is_counted(redis_client):

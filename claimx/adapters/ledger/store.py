@@ -14,6 +14,7 @@ from claimx.adapters.ledger import wire
 from claimx.adapters.ledger.census import census_from
 from claimx.adapters.ledger.chunks import CHUNK_RECORDS, chunks, groups, steps
 from claimx.adapters.ledger.connection import Connection
+from claimx.adapters.ledger.gaps import GapBook
 from claimx.domain.ports import Admitted, Checkpoint, DeadOnArrival
 from claimx.domain.records import (
     Census,
@@ -36,7 +37,7 @@ MAX_LETTERS_SCANNED = 1_000_000
 _GROUP = "writers"
 
 
-class RedisLedger:
+class RedisLedger(GapBook):
     """
     `claimx.domain.ports.Ledger` in one Redis or Valkey, plain or behind Sentinel.
 
@@ -269,11 +270,11 @@ class RedisLedger:
         record = wire.record_from(record_id, Stage(stage.decode()), head, data, rows)
         return record, wire.history_from(record.kind, record.admitted_at, history)
 
-    def census(self) -> Census:
+    def census(self, *, ages: bool = True) -> Census:
         """Count everything; only the ages are looked up, among the first records of each stage."""
-        stages = [stage.value for stage in Stage]
-        counts, length, pending, ages = self._redis.run("census", SCANNED, *stages)
-        return census_from(counts, length, pending, ages)
+        stages = [stage.value for stage in Stage] if ages else []
+        counts, length, pending, found = self._redis.run("census", SCANNED, *stages)
+        return census_from(counts, length, pending, found)
 
     def _look(self, stages: Sequence[str], limit: int) -> Iterator[list[bytes]]:
         for start in range(0, limit, CHUNK_RECORDS):

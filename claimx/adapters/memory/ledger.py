@@ -5,16 +5,18 @@ from __future__ import annotations
 import threading
 import time
 from collections.abc import Callable, Sequence
+from dataclasses import replace
 from itertools import count, islice
 from typing import Any
 
 from claimx.adapters.memory.ledger_census import census_of
+from claimx.adapters.memory.ledger_gaps import Cursors, Gaps
 from claimx.adapters.memory.ledger_letters import letters_of, requeue
 from claimx.adapters.memory.ledger_outcomes import carry_out, prepared
 from claimx.adapters.memory.ledger_records import GRACE_SECONDS, Records, coded
 from claimx.adapters.memory.ledger_rows import WriterDesk
 from claimx.adapters.memory.ledger_state import Kept
-from claimx.domain.ports import Admitted, Checkpoint, DeadOnArrival
+from claimx.domain.ports import Admitted, Checkpoint, DeadOnArrival, Gap
 from claimx.domain.records import (
     Census,
     DeadFilter,
@@ -52,7 +54,8 @@ class MemoryLedger:
         self._clock = clock
         self._records = Records(clock, dedup_seconds)
         self._desk = WriterDesk(self._records, takeover_seconds)
-        self._cursors: dict[str, tuple[Checkpoint, int]] = {}
+        self._cursors: Cursors = {}
+        self._gaps = Gaps(self._cursors)
         self._numbers = count(1)
         self._lock = threading.RLock()
 
@@ -91,6 +94,31 @@ class MemoryLedger:
                     self._records.spawn(new, data)
             self._cursors[cursor] = moved, fence
             return moved
+
+    def set_aside(
+        self, cursor: str, expected: Checkpoint | None, gap: Gap, most: int, fence: int = 0
+    ) -> Checkpoint | None:
+        """Move the checkpoint to the gap's end and keep the gap; None when it was moved."""
+        with self._lock:
+            moved = self.store_page(cursor, expected, gap.until, [], fence)
+            if moved is not None:
+                self._gaps.keep(cursor, gap, most)
+            return moved
+
+    def gaps(self, cursor: str) -> list[Gap]:
+        """Return what is set aside, the oldest first."""
+        with self._lock:
+            return self._gaps.of(cursor)
+
+    def recount_gap(self, cursor: str, gap: Gap, rows: int) -> bool:
+        """Note how many rows are left; False when the gap is not there, or was extended."""
+        with self._lock:
+            return self._gaps.change(cursor, gap, rows)
+
+    def close_gap(self, cursor: str, gap: Gap) -> bool:
+        """Forget a gap and its reader's checkpoint; False when it is not there, or was extended."""
+        with self._lock:
+            return self._gaps.change(cursor, gap, None)
 
     def admit(
         self,
@@ -264,10 +292,11 @@ class MemoryLedger:
             record = kept.record(self._clock(), stage=kept.stage, rows=kept.rows)
             return record, kept.history()
 
-    def census(self) -> Census:
+    def census(self, *, ages: bool = True) -> Census:
         """Count everything."""
         with self._lock:
-            return census_of(self._records)
+            found = census_of(self._records)
+            return found if ages else replace(found, oldest_seconds={})
 
 
 def _is_up(kept: Kept, now: float) -> bool:
