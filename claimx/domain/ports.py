@@ -545,6 +545,8 @@ Metric: TypeAlias = Literal[
     "flush_seconds",
     "flush_rows",
     "event_lag_seconds",
+    "catch_up_seconds",
+    "catch_up_rows",
     "depth",
     "redriven",
 ]

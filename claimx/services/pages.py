@@ -25,6 +25,8 @@ _UNSTORABLE = "_unstorable"  # why a row could not be kept as it was
 RECORD_BYTES = 4 * 1024 * 1024
 IDS_A_STEP = 5000  # looked up at once: a few milliseconds of the store
 MOST_REMEMBERED = 500_000  # ids of one poll, some 60 MB at the most
+PATIENCE_SECONDS = 60.0  # for pages of an earlier poll to be admitted
+MOST_PAGES = 64  # more are what workers that stood still have left: new rows cannot wait for them
 RECORDS_A_STEP = 8  # so that one step of the ledger carries at most 32 MiB
 
 
@@ -152,6 +154,17 @@ def store(
     if ids:
         runtime.hints.send(Stage.INGEST, ids)
     return checkpoint, len(ids)
+
+
+def pages_wait(runtime: Runtime, cursor: str) -> bool:
+    """
+    Say whether pages that *cursor* has stored are not admitted yet.
+
+    What they hold is not seen yet, so it would be stored again, and a later row could overtake
+    an earlier one of the same id. Very many pages, or one that lies for long, hold up nobody.
+    """
+    ages = runtime.ledger.waiting_pages(cursor, MOST_PAGES + 1)
+    return 0 < len(ages) <= MOST_PAGES and max(ages) < PATIENCE_SECONDS
 
 
 class Pressure:

@@ -16,10 +16,11 @@ from claimx.domain.errors import ClaimXError
 from claimx.domain.polling import LIVE, READ, TIME, Window, live_window, moved
 from claimx.domain.records import event_record_id
 from claimx.domain.times import MICROS_PER_SECOND, Micros, from_datetime, from_seconds
-from claimx.services.pages import Pressure, sift, store
+from claimx.services.pages import Pressure, pages_wait, sift, store
 from claimx.services.poll_report import PollReport, Stop
 from claimx.services.recover import note_forgotten
 from claimx.services.runtime import Runtime
+from claimx.services.set_aside import gap_before, set_aside
 
 log = structlog.get_logger(__name__)
 
@@ -34,8 +35,6 @@ it from whoever comes first.
 """
 
 CYCLE_SECONDS = 25.0
-PATIENCE_SECONDS = 60.0  # for pages of an earlier poll to be admitted
-MOST_PAGES = 64  # more are what workers that stood still have left: new rows cannot wait for them
 MAX_EXCLUDED = 5000  # ids named in a query; the rest is told apart by the ledger
 MEMORY_SECONDS = 600.0  # rows younger than this were not finished before the ledger's oldest copy
 
@@ -88,14 +87,13 @@ class _Cycle:
         runtime, report, limits = self._runtime, self._report, self._runtime.limits
         report.checkpoint = runtime.ledger.checkpoint(LIVE)
         origin, born = self._anchors()
-        window = live_window(
-            report.checkpoint, origin, runtime.now(), limits.poll_overlap, limits.poll_settle
-        )
-        report.window = window
+        window = self._window(origin)
         pressure = Pressure(runtime)
-        if not report.dry_run and self._pages_wait():
-            report.stopped = Stop.INGEST
-            return
+        if not report.dry_run:
+            if stopped := self._cannot_begin(window):
+                report.stopped = stopped
+                return
+            window = self._window(origin)
         read_before = report.checkpoint.source_time if report.checkpoint else window.after
         exclude = self._in_overlap(window, read_before)
         at = window.after
@@ -135,15 +133,25 @@ class _Cycle:
             runtime.ledger.store_page(READ, runtime.ledger.checkpoint(READ), at, [])
         report.lag_seconds = max(0.0, runtime.now() - max(at, read_before) / MICROS_PER_SECOND)
 
-    def _pages_wait(self) -> bool:
-        """
-        Say whether pages of an earlier poll are not admitted yet.
+    def _cannot_begin(self, window: Window) -> Stop | None:
+        """Set aside what lies far back; say why the poll cannot go on, if it cannot."""
+        runtime, report = self._runtime, self._report
+        if pages_wait(runtime, LIVE):
+            return Stop.INGEST
+        if gap := gap_before(runtime, report.checkpoint, window):
+            moved = set_aside(runtime, report.checkpoint, gap, self._fence)
+            if moved is None:
+                return Stop.SUPERSEDED
+            report.checkpoint, report.set_aside = moved, gap
+        return None
 
-        What they hold is not seen yet, so it would be stored again, and a later row could overtake
-        an earlier one of the same id. Very many pages, or one that lies for long, hold up nobody.
-        """
-        ages = self._runtime.ledger.waiting_pages(LIVE, MOST_PAGES + 1)
-        return 0 < len(ages) <= MOST_PAGES and max(ages) < PATIENCE_SECONDS
+    def _window(self, origin: Micros) -> Window:
+        limits, now = self._runtime.limits, self._runtime.now()
+        window = live_window(
+            self._report.checkpoint, origin, now, limits.poll_overlap, limits.poll_settle
+        )
+        self._report.window = window
+        return window
 
     def _keep(
         self, fresh: list[tuple[dict[str, object], int]], after: Micros, last: Micros

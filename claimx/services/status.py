@@ -7,7 +7,8 @@ from typing import Any
 
 from claimx.domain.polling import LIVE, READ
 from claimx.domain.records import Kind, Stage, State
-from claimx.domain.times import MICROS_PER_SECOND
+from claimx.domain.times import MICROS_PER_SECOND, to_iso
+from claimx.services.catch_up import progress_of
 from claimx.services.runtime import Runtime
 
 _KINDS = (Kind.EVENT, Kind.MEDIA)
@@ -18,11 +19,13 @@ class Status:
     """
     A moment of the pipeline.
 
-    *missing* is the invariant's difference by kind (zero, or records went astray);
+    *catch_up* are the gaps that the live poll has set aside, how far each is read, and what is left
+    of it; *missing* is the invariant's difference by kind (zero, or records went astray);
     *problems* are sentences that say what is wrong and what to do.
     """
 
     poll_lag_seconds: float | None
+    catch_up: list[dict[str, Any]]
     stages: list[dict[str, Any]]
     counters: dict[str, dict[str, int]]
     active: dict[str, int]
@@ -76,6 +79,16 @@ def take_status(runtime: Runtime) -> Status:
     missing = {kind.value: census.missing(kind) for kind in _KINDS}
     return Status(
         poll_lag_seconds=lag,
+        catch_up=[
+            {
+                "since": to_iso(one.gap.after),
+                "until": to_iso(one.gap.until),
+                "share": round(one.share, 4),
+                "left_seconds": one.left_seconds,
+                "rows_left": one.gap.rows,
+            }
+            for one in progress_of(runtime.ledger)
+        ],
         stages=stages,
         counters=counters,
         active={kind.value: census.active.get(kind, 0) for kind in _KINDS},

@@ -352,7 +352,7 @@ def test_a_poll_ends_when_its_time_is_up_and_the_next_goes_on():
 
 def test_an_overlap_that_takes_too_long_is_left_for_new_rows():
     """Else a busy source with slow answers would never be read beyond its overlap."""
-    world = World(poll_batch=1, poll_overlap=600.0)
+    world = World(poll_batch=1, poll_overlap=600.0, poll_start=500.0)
     for n in range(30):
         world.happened(f"old{n}", seconds_ago=400 - n)
     poll_once(world.runtime())
@@ -466,6 +466,9 @@ class _Meanwhile:
         self._source = source
         self._happens = happens
 
+    def count(self, *args: Any) -> int:
+        return self._source.count(*args)
+
     def page(self, *args: Any) -> list[dict[str, Any]]:
         rows = self._source.page(*args)
         happens, self._happens = self._happens, lambda: None
@@ -479,6 +482,9 @@ class _Slow:
     def __init__(self, world: World, seconds: float) -> None:
         self._world = world
         self._seconds = seconds
+
+    def count(self, *args: Any) -> int:
+        return self._world.source.count(*args)
 
     def page(self, *args: Any) -> list[dict[str, Any]]:
         rows = self._world.source.page(*args)
