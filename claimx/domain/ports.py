@@ -178,6 +178,7 @@ class Ledger(Protocol):
         """
         Return up to *limit* ids that need a hint, by (stage, affinity), oldest due first.
 
+        Each stage has its share of *limit*, so that one with very many holds up no other.
         Each is then not returned again for some seconds, whatever becomes of the hint.
         WRITE records that are due are put back on the lake stream here and not returned.
         """

@@ -758,6 +758,32 @@ def test_many_due_records_are_given_in_one_call(rig):
     assert len(ids) == 1300
 
 
+def test_a_stage_with_very_many_due_records_holds_up_no_other(rig):
+    """A retry of an event must not wait until a hundred thousand downloads had their turn."""
+    parent = rig.one("parent")
+    files = tuple(media(str(n)) for n in range(40))
+    rig.ledger.settle([Advance(parent, Stage.WRITE, {}, b"r", spawn=files)])
+    rig.clock.pass_(6)
+    rig.admit("late")
+    rig.clock.pass_(6)
+
+    found = rig.ledger.due(10)
+
+    assert found[Stage.ENRICH, ""] == ["e:late"]
+    assert len(found[Stage.DOWNLOAD, ""]) == 9
+    assert len(rig.ledger.due(100)[Stage.DOWNLOAD, ""]) == 31
+
+
+def test_of_one_stage_the_oldest_are_given_first(rig):
+    for name in ("a", "b", "c"):
+        rig.admit(name)
+        rig.clock.pass_(1)
+    rig.clock.pass_(6)
+
+    assert rig.ledger.due(1) == {(Stage.ENRICH, ""): ["e:a"]}
+    assert rig.ledger.due(5) == {(Stage.ENRICH, ""): ["e:b", "e:c"]}
+
+
 # --- the lake stream
 
 

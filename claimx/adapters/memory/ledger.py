@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import threading
 import time
+from collections import Counter
 from collections.abc import Callable, Sequence
 from dataclasses import replace
 from itertools import count, islice
@@ -208,7 +209,7 @@ class MemoryLedger:
                 (kept for kept in self._records.by_id.values() if _is_up(kept, now)),
                 key=lambda kept: (kept.look_at or 0.0, kept.id),
             )
-            hinted = [kept for kept in met if kept.waits_in is not Stage.WRITE][:limit]
+            hinted = _fairly([kept for kept in met if kept.waits_in is not Stage.WRITE], limit)
             for kept in hinted:
                 kept.look_at = now + GRACE_SECONDS
             for kept in [kept for kept in met if kept.waits_in is Stage.WRITE][:limit]:
@@ -297,6 +298,19 @@ class MemoryLedger:
         with self._lock:
             found = census_of(self._records)
             return found if ages else replace(found, oldest_seconds={})
+
+
+def _fairly(met: Sequence[Kept], limit: int) -> list[Kept]:
+    """Take the oldest of each stage, then the oldest of all; *met* is sorted by age."""
+    share = limit // (len(Stage) - 1)
+    number = Counter[Stage]()
+    first: list[Kept] = []
+    others: list[Kept] = []
+    for kept in met:
+        number[kept.stage] += 1
+        (first if number[kept.stage] <= share else others).append(kept)
+    taken = first + others[: limit - len(first)]
+    return sorted(taken, key=lambda kept: (kept.look_at or 0.0, kept.id))
 
 
 def _is_up(kept: Kept, now: float) -> bool:
