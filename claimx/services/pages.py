@@ -16,6 +16,7 @@ from claimx.domain.polling import TIME, bundles, moved, plain_row, spans
 from claimx.domain.ports import Checkpoint, SourceRow
 from claimx.domain.records import Kind, NewRecord, Stage, event_record_id, page_record_id
 from claimx.domain.times import Micros
+from claimx.services.hinting import hint
 from claimx.services.runtime import Runtime
 
 log = structlog.get_logger(__name__)
@@ -152,7 +153,7 @@ def store(
         if checkpoint is None:
             break
     if ids:
-        runtime.hints.send(Stage.INGEST, ids)
+        hint(runtime, Stage.INGEST, ids)
     return checkpoint, len(ids)
 
 

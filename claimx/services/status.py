@@ -47,7 +47,7 @@ class Status:
 
 def export_depths(runtime: Runtime) -> None:
     """Set the gauge of each stage's active records."""
-    stages = runtime.ledger.census().stages
+    stages = runtime.ledger.census(ages=False).stages
     for stage in Stage:
         depth = sum(stages.get(stage, {}).values())
         runtime.metrics.set("depth", depth, stage=stage.value)
