@@ -19,10 +19,11 @@ from claimx.domain.polling import LIVE, TIME, Window, share_done
 from claimx.domain.ports import Gap, Ledger
 from claimx.domain.records import Kind, Stage, State
 from claimx.domain.times import MICROS_PER_SECOND, Micros, to_iso
-from claimx.services.pages import RECORD_ROWS, pages_wait, sift, store
+from claimx.services.pages import pages_wait, rows_in, sift, store
 from claimx.services.poll import LOCK_SECONDS
 from claimx.services.recover import note_forgotten
 from claimx.services.runtime import Runtime
+from claimx.services.standstill import CATCH_UP, STANDING_SECONDS, Hold
 
 log = structlog.get_logger(__name__)
 
@@ -101,6 +102,11 @@ def catch_up(
                 return report
             try:
                 _Run(runtime, report, fence, sleep, runtime.now() + seconds).run()
+                hold = Hold(runtime, fence, CATCH_UP, STANDING_SECONDS)
+                if report.pages or report.ended is Ended.DONE:
+                    hold.end()
+                elif report.ended is Ended.PRESSURE:
+                    hold.begin()
             finally:
                 runtime.gates.unlock(_LEASE, runtime.holder)
         _measure(runtime)
@@ -243,8 +249,7 @@ class _Run:
         live events would wait behind it.
         """
         census = self._runtime.ledger.census(ages=False)
-        record_rows = min(self._runtime.limits.poll_batch, RECORD_ROWS)
-        in_pages = census.active.get(Kind.PAGE, 0) * record_rows
+        in_pages = rows_in(self._runtime, census.active.get(Kind.PAGE, 0))
         active = census.active.get(Kind.EVENT, 0) + census.active.get(Kind.MEDIA, 0)
         if in_pages + active + self._page_rows > self._half:
             return in_pages + active > 0

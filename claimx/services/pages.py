@@ -191,8 +191,12 @@ class Pressure:
         return self.in_flight() >= limit
 
     def _count_pages(self) -> int:
-        pages = self._runtime.ledger.active(Kind.PAGE)
-        return pages * min(self._runtime.limits.poll_batch, RECORD_ROWS)
+        return rows_in(self._runtime, self._runtime.ledger.active(Kind.PAGE))
+
+
+def rows_in(runtime: Runtime, pages: int) -> int:
+    """Return how many rows so many page records hold at the most."""
+    return pages * min(runtime.limits.poll_batch, RECORD_ROWS)
 
 
 def _parsed(row: SourceRow) -> Event:

@@ -21,6 +21,7 @@ from claimx.services.poll_report import PollReport, Stop
 from claimx.services.recover import note_forgotten
 from claimx.services.runtime import Runtime
 from claimx.services.set_aside import gap_before, set_aside
+from claimx.services.standstill import Hold
 
 log = structlog.get_logger(__name__)
 
@@ -80,33 +81,41 @@ class _Cycle:
         self._fence = fence
         self._deadline = deadline
         self._stored: set[str] = set()
+        self._hold = Hold(runtime, fence)
         self._half_time = deadline - (deadline - runtime.now()) / 2
 
     def run(self) -> None:
         """Read page after page."""
-        runtime, report, limits = self._runtime, self._report, self._runtime.limits
+        runtime, report = self._runtime, self._report
         report.checkpoint = runtime.ledger.checkpoint(LIVE)
         origin, born = self._anchors()
         window = self._window(origin)
-        pressure = Pressure(runtime)
         if not report.dry_run:
             if stopped := self._cannot_begin(window):
                 report.stopped = stopped
                 return
             window = self._window(origin)
         read_before = report.checkpoint.source_time if report.checkpoint else window.after
+        at = self._read(window, read_before, born)
+        if not report.dry_run:
+            self._note_end(at)
+        report.lag_seconds = max(0.0, runtime.now() - max(at, read_before) / MICROS_PER_SECOND)
+
+    def _read(self, window: Window, read_before: Micros, born: Micros) -> Micros:
+        """Read and store pages until there is a reason to stop; returns how far."""
+        runtime, report = self._runtime, self._report
+        pressure = Pressure(runtime)
         exclude = self._in_overlap(window, read_before)
         at = window.after
         report.stopped = Stop.DRY
         while at < window.until:
             if stop := self._must_stop(pressure):
                 report.stopped = stop
-                break
+                return at
             at = self._past_overlap(at, read_before)
-            rows = runtime.source.page(at, window.until, limits.poll_batch, exclude)
+            rows = runtime.source.page(at, window.until, runtime.limits.poll_batch, exclude)
             if not rows:
-                at = window.until
-                break
+                return window.until
             last = int(rows[-1][TIME])
             report.pages += 1
             report.rows += len(rows)
@@ -126,12 +135,20 @@ class _Cycle:
             pressure.stored(len(sifted.fresh))
             if not self._keep(sifted.fresh, at, last):
                 report.stopped = Stop.SUPERSEDED
-                break
+                return at
             at = last
-        if report.stopped is Stop.DRY and not report.dry_run:
+        return at
+
+    def _note_end(self, at: Micros) -> None:
+        """Note what others must know of how the poll ended."""
+        report, ledger = self._report, self._runtime.ledger
+        if report.stopped is Stop.PRESSURE:
+            self._hold.begin()
+        elif report.stopped is Stop.DRY or (report.stopped is Stop.TIME and report.pages):
+            self._hold.end()
+        if report.stopped is Stop.DRY:
             # an idle source is no lag: the checkpoint stays at its last row
-            runtime.ledger.store_page(READ, runtime.ledger.checkpoint(READ), at, [])
-        report.lag_seconds = max(0.0, runtime.now() - max(at, read_before) / MICROS_PER_SECOND)
+            ledger.store_page(READ, ledger.checkpoint(READ), at, [])
 
     def _cannot_begin(self, window: Window) -> Stop | None:
         """Set aside what lies far back; say why the poll cannot go on, if it cannot."""
@@ -181,16 +198,11 @@ class _Cycle:
         return True
 
     def _must_stop(self, pressure: Pressure) -> Stop | None:
-        runtime = self._runtime
+        runtime, report = self._runtime, self._report
         if runtime.now() >= self._deadline or runtime.stopping():
             return Stop.TIME
-        if not self._report.dry_run and pressure.too_high(runtime.limits.max_in_flight):
-            log.warning(
-                "back-pressure: the poll pauses until work in flight is done",
-                in_flight=pressure.in_flight(),
-                limit=runtime.limits.max_in_flight,
-                setting="CLAIMX_MAX_IN_FLIGHT",
-            )
+        limit = runtime.limits.max_in_flight if report.pages else self._hold.limit
+        if not report.dry_run and pressure.too_high(limit):
             return Stop.PRESSURE
         return None
 

@@ -6,10 +6,11 @@ from dataclasses import asdict, dataclass
 from typing import Any
 
 from claimx.domain.polling import LIVE, READ
-from claimx.domain.records import Kind, Stage, State
+from claimx.domain.records import Census, Kind, Stage, State
 from claimx.domain.times import MICROS_PER_SECOND, to_iso
 from claimx.services.catch_up import progress_of
 from claimx.services.runtime import Runtime
+from claimx.services.standstill import CATCH_UP, STANDING_SECONDS, held_since, jam_of
 
 _KINDS = (Kind.EVENT, Kind.MEDIA)
 
@@ -99,17 +100,29 @@ def take_status(runtime: Runtime) -> Status:
         circuits=runtime.gates.circuits(),
         processes=processes,
         problems=[
-            *_problems(
-                missing, processes, sum(census.active.values()), runtime.limits.max_in_flight
-            ),
+            *_problems(missing, processes),
+            *_standstill(runtime, census),
             *runtime.store_complaints(),
         ],
     )
 
 
-def _problems(
-    missing: dict[str, int], processes: list[dict[str, str]], active: int, most: int
-) -> list[str]:
+def _standstill(runtime: Runtime, census: Census) -> list[str]:
+    """Say that the poll or the catch-up is held, or that the poll will be, and by what."""
+    jam, most = jam_of(runtime, census), runtime.limits.max_in_flight
+    told = f"({jam.in_flight} in flight, CLAIMX_MAX_IN_FLIGHT={most}): {jam}"
+    since = held_since(runtime)
+    if since is not None:
+        return [f"the poll pauses since {to_iso(since)} {told}"]
+    if jam.in_flight >= most:
+        return [f"the poll will pause {told}"]
+    since = held_since(runtime, CATCH_UP)
+    if since is not None and runtime.now() - since / MICROS_PER_SECOND >= STANDING_SECONDS:
+        return [f"the catch-up pauses since {to_iso(since)} {told}"]
+    return []
+
+
+def _problems(missing: dict[str, int], processes: list[dict[str, str]]) -> list[str]:
     found = [
         f"{abs(count)} {kind} records {'went astray' if count > 0 else 'are counted twice'}:"
         " admitted differs from recorded + unhandled + dead + active"
@@ -122,6 +135,4 @@ def _problems(
         for role in ("worker", "writer", "beat")
         if role not in roles
     )
-    if active >= most:
-        found.append(f"{active} records in flight: the poller waits (CLAIMX_MAX_IN_FLIGHT={most})")
     return found
