@@ -92,6 +92,14 @@ class Ledger(Protocol):
     def ping(self) -> None:
         """Raise Unavailable unless the store answers and accepts writes."""
 
+    def now(self) -> float:
+        """
+        Return the store's own time in epoch seconds.
+
+        What is noted in the ledger as a moment comes from here, or a process with a wrong clock
+        would note one that the others misread.
+        """
+
     # polling
     def checkpoint(self, cursor: str) -> Checkpoint | None:
         """Return the cursor's checkpoint, None before its first move."""

@@ -84,6 +84,19 @@ def test_a_ledger_that_is_well_answers(rig):
 # --- checkpoints and pages
 
 
+def test_the_ledger_tells_its_own_time(rig):
+    """What processes note in it as moments must be comparable, whatever their own clocks say."""
+    assert rig.ledger.now() == rig.clock.now
+
+
+def test_a_ledger_in_redis_goes_by_the_servers_clock(redis_client):
+    seconds, micros = redis_client.time()
+
+    found = RedisLedger(redis_client).now()
+
+    assert seconds + micros / 1e6 <= found < seconds + 60
+
+
 def test_a_cursor_has_no_checkpoint_before_its_first_move(rig):
     assert rig.ledger.checkpoint("live") is None
 

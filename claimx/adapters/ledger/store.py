@@ -72,6 +72,10 @@ class RedisLedger(GapBook):
         """Raise Unavailable unless Redis answers and accepts writes."""
         self._redis.ping()
 
+    def now(self) -> float:
+        """Return Redis's time."""
+        return self._redis.now()
+
     # polling
 
     def checkpoint(self, cursor: str) -> Checkpoint | None:

@@ -63,6 +63,10 @@ class MemoryLedger:
     def ping(self) -> None:
         """Answer."""
 
+    def now(self) -> float:
+        """Return the clock's time."""
+        return self._clock()
+
     # polling
 
     def checkpoint(self, cursor: str) -> Checkpoint | None:
