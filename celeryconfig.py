@@ -51,6 +51,7 @@ task_queues = [
 ]
 task_routes = {
     "claimx.poll": {"queue": "poll"},
+    "claimx.catch_up": {"queue": "poll"},
     "claimx.ingest": {"queue": "ingest"},
     "claimx.enrich": {"queue": "enrich"},
     "claimx.download": {"queue": "download"},
@@ -94,6 +95,11 @@ beat_schedule = {
         "task": "claimx.poll",
         "schedule": timedelta(seconds=settings.poll_interval),
         "options": {"expires": max(2.0, settings.poll_interval * 0.9)},  # no pile-up
+    },
+    "catch-up": {
+        "task": "claimx.catch_up",
+        "schedule": timedelta(seconds=5),  # one read of Redis, unless the poll was far behind
+        "options": {"expires": 4},
     },
     "redrive": {
         "task": "claimx.redrive",

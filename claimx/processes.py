@@ -19,7 +19,7 @@ from celery import signals
 
 from claimx import bootstrap
 from claimx.adapters import leaving, leaving_step, ticking
-from claimx.adapters.hints import queue_name, queue_named
+from claimx.adapters.hints import queue_length, queue_name, queue_named
 from claimx.domain.errors import ClaimXError, Unavailable
 from claimx.domain.records import Stage
 from claimx.knobs import unknown_names
@@ -215,7 +215,12 @@ def _child_gone(pid: int, **_: Any) -> None:
 
 
 def _beat_ready(sender: Any, **_: Any) -> None:
-    one = attend("beat", bootstrap.load_settings())
+    settings = bootstrap.load_settings()
+    one = attend("beat", settings)
+    client = bootstrap.redis_of(settings, quick=True)
+    sender.scheduler.apply_async = ticking.sparing(
+        sender.scheduler, lambda queue: queue_length(client, queue)
+    )
     tick = ticking.outliving(sender.scheduler)
 
     def watched(*args: Any, **kwargs: Any) -> Any:

@@ -16,6 +16,7 @@ from claimx.domain.records import Kind, Stage, event_record_id
 from claimx.domain.retry import RetryPolicy
 from claimx.domain.tables import EVENTS
 from claimx.domain.times import day_of, from_seconds, to_iso
+from claimx.services.catch_up import RUN_SECONDS, CatchUpReport, catch_up
 from claimx.services.ingest import IngestReport, ingest
 from claimx.services.runtime import Limits, Runtime
 from claimx.telemetry.metrics import RecordedMetrics
@@ -44,8 +45,8 @@ class World:
     def now(self) -> float:
         return self.clock
 
-    def runtime(self, holder: str = "one", **instead: Any) -> Runtime:
-        """One process; *instead* replaces a port of its own."""
+    def runtime(self, holder: str = "one", off: float = 0.0, **instead: Any) -> Runtime:
+        """One process, its clock *off* seconds fast; *instead* replaces a port of its own."""
         ports = {
             "ledger": self.ledger,
             "gates": self.gates,
@@ -58,7 +59,7 @@ class World:
         return Runtime(
             retry=RetryPolicy(),
             limits=self.limits,
-            now=self.now,
+            now=lambda: self.clock + off,
             jitter=lambda: 0.0,
             holder=holder,
             **ports,
@@ -73,6 +74,15 @@ class World:
     def ingest(self) -> IngestReport:
         """Run a worker over the hints that were sent."""
         return ingest(self.runtime("worker"), self.hints.taken(Stage.INGEST))
+
+    def wait(self, seconds: float) -> None:
+        """Let time pass, as a sleep would."""
+        self.clock += seconds
+
+    def catch_up(self, holder: str = "catch-up", **instead: Any) -> CatchUpReport:
+        """Run the task that reads what was set aside."""
+        seconds = instead.pop("seconds", RUN_SECONDS)
+        return catch_up(self.runtime(holder, **instead), sleep=self.wait, seconds=seconds)
 
     def redrive(self) -> None:
         """Bring back what is due, as the redriver would."""

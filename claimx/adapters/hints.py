@@ -27,6 +27,8 @@ CHUNK_SIZES = {
     Stage.RECORD: 500,
 }
 
+NODE_QUEUE_SECONDS = 3600  # after the last hint; what was in it is due again by then
+
 
 def queue_named(name: str) -> Queue:
     """Return a queue on the default exchange, which needs no binding that could be missing."""
@@ -36,6 +38,14 @@ def queue_named(name: str) -> Queue:
 def queue_name(stage: Stage, affinity: str = "") -> str:
     """Return the stage's queue, or the one of the single node that can do this work."""
     return f"{stage.value}.{affinity}" if affinity else stage.value
+
+
+def queue_length(client: Any, name: str) -> int:
+    """Return how many messages wait in a queue; 0 when Redis does not say."""
+    try:
+        return int(client.llen(name))
+    except Exception:  # noqa: BLE001 - only a hint about hints
+        return 0
 
 
 def _shown(ids: Sequence[str]) -> str:
@@ -68,6 +78,8 @@ class CeleryHints:
                         argsrepr=_shown(chunk),
                         kwargsrepr="{}",
                     )
+                if affinity:  # a node that is gone for good must not leave its queue behind
+                    self._client.expire(queue.name, NODE_QUEUE_SECONDS)
         except Exception as error:  # noqa: BLE001 - whatever it was, the ledger still knows the work
             log.warning(
                 "hint not sent", stage=stage.value, count=len(ids), error=type(error).__name__
@@ -75,7 +87,4 @@ class CeleryHints:
 
     def backlog(self, stage: Stage, affinity: str = "") -> int:
         """Return the length of the stage's queue; 0 when Redis does not say."""
-        try:
-            return int(self._client.llen(queue_name(stage, affinity)))
-        except Exception:  # noqa: BLE001 - only a hint about hints
-            return 0
+        return queue_length(self._client, queue_name(stage, affinity))

@@ -84,6 +84,18 @@ class KustoSource:
             self._check_policy()
         return rows
 
+    def count(self, after: Micros, until: Micros) -> int:
+        """See `EventSource.count`."""
+        if until <= after:
+            return 0
+        text = (
+            f"declare query_parameters({_BOUNDS});\n"
+            f"{self._quoted}\n"
+            "| where ingestion_time() >= _from and ingestion_time() < _to\n"
+            "| count"
+        )
+        return _count(self._ask(text, _bounds(after + 1, until + 1)))
+
     def columns(self) -> dict[str, str]:
         """Return the table's columns with their Kusto types; asked for at most every 10 minutes."""
         if self._known is None or self._now() - self._known[0] > COLUMNS_SECONDS:
@@ -144,7 +156,7 @@ class KustoSource:
     ) -> list[SourceRow]:
         """Return the rows with start <= ingestion time < end, oldest first."""
         known = self.columns()
-        values = {"_from": f"datetime({to_iso(start)})", "_to": f"datetime({to_iso(end)})"}
+        values = _bounds(start, end)
         declared, excluding = _BOUNDS, ""
         own_id = _own_id(known)
         if exclude and own_id:
@@ -204,6 +216,11 @@ class KustoSource:
         except ClaimXError:
             self._known = None
             raise
+
+
+def _bounds(start: Micros, end: Micros) -> dict[str, str]:
+    """Return the parameters that `_BOUNDS` declares."""
+    return {"_from": f"datetime({to_iso(start)})", "_to": f"datetime({to_iso(end)})"}
 
 
 def _own_id(known: Mapping[str, str]) -> str:

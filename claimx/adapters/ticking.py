@@ -1,8 +1,9 @@
 """
-Beat's tick, made to outlive a Redis that goes away for a while or comes back with nothing in it.
+Beat's tick, made to outlive a Redis that goes away for a while, and workers that do.
 
 RedBeat ends with the first error of its broker, and when its lock has run out meanwhile. Nobody
-may be there to start it again, and without its tick nothing is polled or retried.
+may be there to start it again, and without its tick nothing is polled or retried. And it sends on
+into queues that nobody serves.
 """
 
 from __future__ import annotations
@@ -16,6 +17,13 @@ from redis.exceptions import LockError, RedisError
 log = structlog.get_logger(__name__)
 
 AGAIN_SECONDS = 1.0
+MOST_TICKS = 500
+"""
+Messages in a queue beyond which a tick is left out.
+
+Workers drop a tick that is too old, but only once they come to it: without any, a beat would fill
+Redis by some hundred megabytes a day.
+"""
 
 
 def outliving(scheduler: Any) -> Callable[..., float]:
@@ -46,6 +54,30 @@ def outliving(scheduler: Any) -> Callable[..., float]:
         return seconds
 
     return tick_on
+
+
+def sparing(scheduler: Any, length_of: Callable[[str], int]) -> Callable[..., Any]:
+    """
+    Return the *scheduler*'s sending without ticks for queues that are long already.
+
+    *length_of* tells how many messages wait in a queue.
+    """
+    send = scheduler.apply_async
+    left_out: set[str] = set()
+
+    def apply_async(entry: Any, producer: Any = None, advance: bool = True, **options: Any) -> Any:
+        queue = scheduler.app.amqp.router.route({}, entry.task)["queue"].name
+        if length_of(queue) < MOST_TICKS:
+            left_out.discard(queue)
+            return send(entry, producer=producer, advance=advance, **options)
+        if queue not in left_out:
+            log.warning("beat leaves ticks out: nobody serves the queue", queue=queue)
+            left_out.add(queue)
+        if advance:
+            scheduler.reserve(entry)
+        return None
+
+    return apply_async
 
 
 def _took_over(scheduler: Any) -> float:

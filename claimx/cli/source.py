@@ -64,6 +64,7 @@ def once(dry_run: bool, form: str) -> None:
         "fresh": report.fresh,
         "known": report.known,
         "malformed": report.malformed,
+        "set_aside": report.set_aside.rows if report.set_aside else 0,
         "lag_seconds": report.lag_seconds,
         "checkpoint": to_iso(report.checkpoint.source_time) if report.checkpoint else None,
         "error": report.error,

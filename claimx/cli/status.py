@@ -73,6 +73,11 @@ def _print(found: Status, form: str) -> None:
         return
     lag = "never polled" if found.poll_lag_seconds is None else f"{found.poll_lag_seconds:.0f} s"
     click.echo(f"poll lag   {lag}")
+    for gap in found.catch_up:
+        click.echo(
+            f"catch-up   {gap['since']} to {gap['until']}: {gap['share']:.1%} of the time read,"
+            f" {gap['left_seconds'] / 3600:.1f} h and about {gap['rows_left']} rows left"
+        )
     click.echo(
         f"{'stage':<10}{'ready':>8}{'leased':>8}{'retrying':>10}{'waiting':>9}  oldest   by attempt"
     )

@@ -18,6 +18,7 @@ from claimx.domain.records import (
     DeadFilter,
     DeadLetter,
     Failure,
+    Kind,
     NewRecord,
     Outcome,
     Record,
@@ -39,6 +40,28 @@ class Checkpoint:
 
     source_time: Micros
     version: int = 0
+
+
+CATCH_UP = "catch-up:"
+"""How the names of cursors begin that read what was set aside."""
+
+
+@dataclass(frozen=True, slots=True)
+class Gap:
+    """
+    A range of the source that a cursor has left out: after < ingestion time <= until.
+
+    *rows* is about how many of it were left when somebody last counted.
+    """
+
+    after: Micros
+    until: Micros
+    rows: int = 0
+
+    @property
+    def reader(self) -> str:
+        """The cursor that reads it."""
+        return f"{CATCH_UP}{self.after}"
 
 
 @dataclass(frozen=True, slots=True)
@@ -69,6 +92,14 @@ class Ledger(Protocol):
     def ping(self) -> None:
         """Raise Unavailable unless the store answers and accepts writes."""
 
+    def now(self) -> float:
+        """
+        Return the store's own time in epoch seconds.
+
+        What is noted in the ledger as a moment comes from here, or a process with a wrong clock
+        would note one that the others misread.
+        """
+
     # polling
     def checkpoint(self, cursor: str) -> Checkpoint | None:
         """Return the cursor's checkpoint, None before its first move."""
@@ -88,6 +119,26 @@ class Ledger(Protocol):
         stores nothing) when *expected* is no longer current, or when a greater *fence* has
         already stored for this cursor. A checkpoint never moves backwards.
         """
+
+    def set_aside(
+        self, cursor: str, expected: Checkpoint | None, gap: Gap, most: int, fence: int = 0
+    ) -> Checkpoint | None:
+        """
+        Move the checkpoint to the gap's end and keep the gap until it is closed, in one step.
+
+        Returns what `store_page` does. A gap that begins where a kept one does, or comes when
+        *most* are kept, goes into that one or the newest: it then covers both and what lies
+        between them, and its reader goes back where it was past the begin of the gap that came.
+        """
+
+    def gaps(self, cursor: str) -> list[Gap]:
+        """Return what *cursor* has set aside and is not closed, the oldest first."""
+
+    def recount_gap(self, cursor: str, gap: Gap, rows: int) -> bool:
+        """Note how many rows are left; False when the gap is not there, or was extended."""
+
+    def close_gap(self, cursor: str, gap: Gap) -> bool:
+        """Forget a gap and its reader's checkpoint; False when it is not there, or was extended."""
 
     def admit(
         self,
@@ -135,6 +186,7 @@ class Ledger(Protocol):
         """
         Return up to *limit* ids that need a hint, by (stage, affinity), oldest due first.
 
+        Each stage has its share of *limit*, so that one with very many holds up no other.
         Each is then not returned again for some seconds, whatever becomes of the hint.
         WRITE records that are due are put back on the lake stream here and not returned.
         """
@@ -147,8 +199,16 @@ class Ledger(Protocol):
         row is committed), dead, or was never admitted.
         """
 
-    def active(self) -> int:
-        """Return how many event and media records are active (for back-pressure); O(1)."""
+    def active(self, *kinds: Kind) -> int:
+        """Return how many records of *kinds*, by default events and media, are active; O(1)."""
+
+    def waiting_pages(self, cursor: str, most: int) -> list[float]:
+        """
+        Return the ages in seconds of up to *most* page records of *cursor* not ingested yet.
+
+        A cursor's pages are those whose ids begin with its name and a colon. Bounded: of some
+        thousands of records that wait for INGEST, whosever they are, the others are not looked at.
+        """
 
     # the lake writer: a consumer group on the lake stream
     def read_rows(self, consumer: str, count: int, block_seconds: float) -> list[tuple[str, str]]:
@@ -190,8 +250,8 @@ class Ledger(Protocol):
     def find(self, record_id: str) -> tuple[Record, tuple[dict[str, Any], ...]] | None:
         """Return any record in any state with its history (newest last), or None."""
 
-    def census(self) -> Census:
-        """Count everything; bounded, may cost some milliseconds."""
+    def census(self, *, ages: bool = True) -> Census:
+        """Count everything; bounded, may cost some milliseconds, far less without *ages*."""
 
 
 # --- shared gates (Redis; each answers "free" within milliseconds when the store is away) ------
@@ -471,6 +531,9 @@ class EventSource(Protocol):
         *exclude* are left out. Raises Unavailable, Throttled, Refused, TokenRejected, Unreadable.
         """
 
+    def count(self, after: Micros, until: Micros) -> int:
+        """Return how many rows have after < ingestion time <= until; raises as `page` does."""
+
 
 # --- telemetry --------------------------------------------------------------------------------
 
@@ -491,6 +554,8 @@ Metric: TypeAlias = Literal[
     "flush_seconds",
     "flush_rows",
     "event_lag_seconds",
+    "catch_up_seconds",
+    "catch_up_rows",
     "depth",
     "redriven",
 ]

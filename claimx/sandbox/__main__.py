@@ -15,6 +15,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
+from claimx.sandbox.backlog import Backlog
 from claimx.sandbox.control import parse_faults
 from claimx.sandbox.faults import BadFault
 from claimx.sandbox.server import Sandbox, freeze
@@ -35,6 +36,8 @@ def parser() -> argparse.ArgumentParser:
     add("--data", type=Path, default=Path("var/sandbox"), help="folder for the OneLake files")
     add("--rate", type=float, default=0.0, help="events a second; 0 releases all at once")
     add("--at", type=float, default=None, help="the world's moment in epoch seconds (default now)")
+    add("--backlog", type=int, default=0, help="rows without a handler, long past (default 0)")
+    add("--backlog-hours", type=float, default=24.0, help="hours that they lie in (default 24)")
     add("--media-min", type=int, default=1_000, help="smallest media file in bytes")
     add("--media-max", type=int, default=64_000, help="largest media file in bytes")
     add("--latency-ms", type=float, default=0.0, help="API and media answer after 0 to this")
@@ -64,6 +67,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
             "specials": not options.no_specials,
         }
         world = World(**described)
+        backlog = Backlog(options.backlog, world.begins, options.backlog_hours)
     except ValueError as error:
         sys.stderr.write(f"claimx sandbox: {error}\n")
         return 2
@@ -73,6 +77,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         faults,
         latency=(0.0, options.latency_ms / 1000),
         link_lifetime=options.link_lifetime,
+        backlog=backlog,
     )
     freeze()
     ports = {name: getattr(options, f"{name}_port") for name in SERVICES}
@@ -115,6 +120,7 @@ async def _serve(
             "lake_folder": str(sandbox.lake_folder.resolve()),
             "world": described,
             "rows": len(sandbox.world.rows),
+            "backlog": options.backlog,
             "pid": os.getpid(),
         }
     )

@@ -10,6 +10,7 @@ from typing import Any, ClassVar
 
 import orjson
 
+from claimx.sandbox.backlog import Backlog
 from claimx.sandbox.exchange import Answer, Exchange, json_answer
 from claimx.sandbox.faults import Fault, FaultPlan
 from claimx.sandbox.http import Service
@@ -28,7 +29,8 @@ class KustoCluster(Service):
     Serves *table* of *database* with snake_case and camelCase columns side by side.
 
     Queries run in one thread beside the event loop. A row exists from its `visible_at` on, with
-    the ingestion time that it was given, kept to the 100 ns tick.
+    the ingestion time that it was given, kept to the 100 ns tick. Rows of a *backlog* lie in the
+    table beside *rows* from the start.
     """
 
     name: ClassVar[str] = "kusto"
@@ -40,6 +42,7 @@ class KustoCluster(Service):
         table: str = "ClaimXEvents",
         faults: FaultPlan | None = None,
         latency: tuple[float, float] = (0.0, 0.0),
+        backlog: Backlog | None = None,
     ) -> None:
         super().__init__(faults, latency)
         self.database = database
@@ -47,6 +50,8 @@ class KustoCluster(Service):
         self._columns: list[str] = []
         self._executor = ThreadPoolExecutor(1, thread_name_prefix="sandbox-kusto")
         self._connection = self._fill(rows)
+        if backlog is not None:
+            backlog.add_to(self._connection)
 
     def _fill(self, rows: list[SourceRow]) -> Any:
         from duckdb_kql.engine import connect

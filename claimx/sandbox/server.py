@@ -16,6 +16,7 @@ from types import TracebackType
 from typing import Any, Self
 
 from claimx.sandbox.api import ClaimXApi
+from claimx.sandbox.backlog import Backlog
 from claimx.sandbox.control import Control
 from claimx.sandbox.faults import Fault, FaultPlan
 from claimx.sandbox.http import Service
@@ -53,6 +54,7 @@ class Sandbox:
         link_lifetime: float = 3600.0,
         media_filter: str = "mediaIds",
         token: str = TOKEN,
+        backlog: Backlog | None = None,
     ) -> None:
         self.world = world
         self.folder = folder
@@ -62,7 +64,7 @@ class Sandbox:
             world, self.media, token, self.plan, latency=latency, media_filter=media_filter
         )
         self.onelake = OneLake(folder / "onelake", self.plan)
-        self.kusto = KustoCluster(world.rows, DATABASE, faults=self.plan)
+        self.kusto = KustoCluster(world.rows, DATABASE, faults=self.plan, backlog=backlog)
         self.control = Control(world, self.plan, self.api, self.services, self.environment)
         self._loop: asyncio.AbstractEventLoop | None = None
         self._thread: threading.Thread | None = None

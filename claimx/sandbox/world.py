@@ -5,7 +5,7 @@ from __future__ import annotations
 import time
 from collections import Counter
 from collections.abc import Iterable, Mapping
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from random import Random
 from typing import Any
 
@@ -275,6 +275,11 @@ class World:
     ) -> list[Difference]:
         """Compare the lake's rows (times as aware datetimes) with the truth; empty when equal."""
         return compare(self.expected(faults=faults), tables)
+
+    @property
+    def begins(self) -> datetime:
+        """The moment before which nothing of it was ingested."""
+        return self.at - timedelta(seconds=self.schedule.span)
 
     @property
     def first_visible(self) -> float:

@@ -24,6 +24,7 @@ from claimx.domain.records import (
     Stage,
     Waited,
 )
+from claimx.services.hinting import hint
 from claimx.services.runtime import Runtime
 from claimx.services.settle import outcome_of
 
@@ -198,7 +199,7 @@ class Chunk:
             else:
                 self.counts.lost += 1
         for (stage, affinity), ids in hints.items():
-            sending = asyncio.to_thread(self._runtime.hints.send, stage, ids, affinity)
+            sending = asyncio.to_thread(hint, self._runtime, stage, ids, affinity)
             task = asyncio.get_running_loop().create_task(sending)
             self._hints.add(task)
             task.add_done_callback(self._hints.discard)

@@ -7,6 +7,7 @@ from collections import defaultdict
 import structlog
 
 from claimx.domain.records import DeadFilter, Kind, Stage
+from claimx.services.hinting import hint
 from claimx.services.runtime import Runtime
 
 log = structlog.get_logger(__name__)
@@ -27,6 +28,6 @@ def requeue_matching(runtime: Runtime, match: DeadFilter, stage: Stage | None = 
         if target not in (Stage.WRITE, Stage.INGEST):  # those the redriver brings back itself
             hints[target].append(letter.id)
     for target, ids in hints.items():
-        runtime.hints.send(target, ids)
+        hint(runtime, target, ids)
     log.info("dead letters requeued", matched=len(letters), requeued=done)
     return done

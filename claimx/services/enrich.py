@@ -7,6 +7,7 @@ up on leaves what it had found, but no row of its own.
 
 from __future__ import annotations
 
+import asyncio
 import json
 from collections.abc import Iterable, Sequence
 from typing import Any
@@ -63,7 +64,12 @@ async def enrich_chunk(
 
     Raises Unavailable when the ledger does not answer; whatever was claimed then comes again when
     its lease ends. Cancelled, it settles what is done and gives the rest back.
+
+    While as many media are in flight as may be at all, none is enriched: an event can lead to
+    hundreds of files, and the poll's bound is on events. The redriver brings them back.
     """
+    if await asyncio.to_thread(_too_many_media, runtime):
+        return Counts()
     records = await claim(runtime, Stage.ENRICH, ids)
     checks = ProjectChecks(api, runtime.gates, runtime.now, runtime.limits.project_fresh)
     enricher = _Enricher(runtime, api, checks)
@@ -79,6 +85,10 @@ async def enrich_chunk(
         return await chunk.run(records)
     finally:
         await checks.close()
+
+
+def _too_many_media(runtime: Runtime) -> bool:
+    return runtime.ledger.active(Kind.MEDIA) >= runtime.limits.max_in_flight
 
 
 class _Enricher:

@@ -19,6 +19,7 @@ from claimx.domain.records import (
     Record,
     Stage,
 )
+from claimx.services.hinting import hint
 from claimx.services.pages import read_row
 from claimx.services.runtime import Runtime
 
@@ -96,7 +97,7 @@ def _admit(runtime: Runtime, page: Record, report: IngestReport) -> None:
     report.malformed += admitted.malformed
     _tell(runtime, malformed, admitted.malformed)
     if admitted.ids:
-        runtime.hints.send(Stage.ENRICH, admitted.ids)
+        hint(runtime, Stage.ENRICH, admitted.ids)
 
 
 def _settle_alone(runtime: Runtime, record: Record, report: IngestReport) -> None:
@@ -105,7 +106,7 @@ def _settle_alone(runtime: Runtime, record: Record, report: IngestReport) -> Non
     if isinstance(event, Event):
         if runtime.ledger.settle([Advance(record, Stage.ENRICH, event.to_json())])[0]:
             report.admitted += 1
-            runtime.hints.send(Stage.ENRICH, [record.id])
+            hint(runtime, Stage.ENRICH, [record.id])
             return
     else:
         failure = failure_of(runtime, event)

@@ -16,6 +16,7 @@ from claimx.domain.polling import TIME, bundles, moved, plain_row, spans
 from claimx.domain.ports import Checkpoint, SourceRow
 from claimx.domain.records import Kind, NewRecord, Stage, event_record_id, page_record_id
 from claimx.domain.times import Micros
+from claimx.services.hinting import hint
 from claimx.services.runtime import Runtime
 
 log = structlog.get_logger(__name__)
@@ -25,6 +26,8 @@ _UNSTORABLE = "_unstorable"  # why a row could not be kept as it was
 RECORD_BYTES = 4 * 1024 * 1024
 IDS_A_STEP = 5000  # looked up at once: a few milliseconds of the store
 MOST_REMEMBERED = 500_000  # ids of one poll, some 60 MB at the most
+PATIENCE_SECONDS = 60.0  # for pages of an earlier poll to be admitted
+MOST_PAGES = 64  # more are what workers that stood still have left: new rows cannot wait for them
 RECORDS_A_STEP = 8  # so that one step of the ledger carries at most 32 MiB
 
 
@@ -150,12 +153,23 @@ def store(
         if checkpoint is None:
             break
     if ids:
-        runtime.hints.send(Stage.INGEST, ids)
+        hint(runtime, Stage.INGEST, ids)
     return checkpoint, len(ids)
 
 
+def pages_wait(runtime: Runtime, cursor: str) -> bool:
+    """
+    Say whether pages that *cursor* has stored are not admitted yet.
+
+    What they hold is not seen yet, so it would be stored again, and a later row could overtake
+    an earlier one of the same id. Very many pages, or one that lies for long, hold up nobody.
+    """
+    ages = runtime.ledger.waiting_pages(cursor, MOST_PAGES + 1)
+    return 0 < len(ages) <= MOST_PAGES and max(ages) < PATIENCE_SECONDS
+
+
 class Pressure:
-    """How much work is under way, rows in page records included, without a census for each page."""
+    """How much work is under way, rows in page records included; two numbers from the ledger."""
 
     def __init__(self, runtime: Runtime) -> None:
         self._runtime = runtime
@@ -177,8 +191,12 @@ class Pressure:
         return self.in_flight() >= limit
 
     def _count_pages(self) -> int:
-        pages = self._runtime.ledger.census().active.get(Kind.PAGE, 0)
-        return pages * min(self._runtime.limits.poll_batch, RECORD_ROWS)
+        return rows_in(self._runtime, self._runtime.ledger.active(Kind.PAGE))
+
+
+def rows_in(runtime: Runtime, pages: int) -> int:
+    """Return how many rows so many page records hold at the most."""
+    return pages * min(runtime.limits.poll_batch, RECORD_ROWS)
 
 
 def _parsed(row: SourceRow) -> Event:

@@ -14,12 +14,14 @@ import structlog
 
 from claimx.domain.errors import ClaimXError
 from claimx.domain.polling import LIVE, READ, TIME, Window, live_window, moved
-from claimx.domain.records import Kind, Stage, event_record_id
+from claimx.domain.records import event_record_id
 from claimx.domain.times import MICROS_PER_SECOND, Micros, from_datetime, from_seconds
-from claimx.services.pages import Pressure, sift, store
+from claimx.services.pages import Pressure, pages_wait, sift, store
 from claimx.services.poll_report import PollReport, Stop
 from claimx.services.recover import note_forgotten
 from claimx.services.runtime import Runtime
+from claimx.services.set_aside import gap_before, set_aside
+from claimx.services.standstill import Hold
 
 log = structlog.get_logger(__name__)
 
@@ -34,8 +36,6 @@ it from whoever comes first.
 """
 
 CYCLE_SECONDS = 25.0
-PATIENCE_SECONDS = 60.0  # for pages of an earlier poll to be admitted
-MOST_PAGES = 64  # more are a backfill's
 MAX_EXCLUDED = 5000  # ids named in a query; the rest is told apart by the ledger
 MEMORY_SECONDS = 600.0  # rows younger than this were not finished before the ledger's oldest copy
 
@@ -46,7 +46,8 @@ def poll_once(
     """
     Read the source from the checkpoint on until it is dry, too much is in flight, or time is up.
 
-    Takes *seconds*, by default most of the poll interval and at most 25, plus one query. With
+    Takes *seconds*, by default most of the poll interval and at most 25, plus one query, and reads
+    a page of new rows in any case. With
     *dry_run* nothing is locked, stored or sent. Failures of source, ledger and lake end the poll
     and stand in the report; the next one tries again.
     """
@@ -81,35 +82,48 @@ class _Cycle:
         self._fence = fence
         self._deadline = deadline
         self._stored: set[str] = set()
+        self._read_on = False  # past what earlier polls have read
+        self._hold = Hold(runtime, fence)
         self._half_time = deadline - (deadline - runtime.now()) / 2
 
     def run(self) -> None:
         """Read page after page."""
-        runtime, report, limits = self._runtime, self._report, self._runtime.limits
+        runtime, report = self._runtime, self._report
         report.checkpoint = runtime.ledger.checkpoint(LIVE)
         origin, born = self._anchors()
-        window = live_window(
-            report.checkpoint, origin, runtime.now(), limits.poll_overlap, limits.poll_settle
-        )
-        report.window = window
-        pressure = Pressure(runtime)
-        if not report.dry_run and self._pages_wait():
-            report.stopped = Stop.INGEST
-            return
+        window = self._window(origin)
+        if not report.dry_run:
+            if stopped := self._cannot_begin(window):
+                report.stopped = stopped
+                return
+            window = self._window(origin)
         read_before = report.checkpoint.source_time if report.checkpoint else window.after
+        at = self._read(window, read_before, born)
+        if not report.dry_run:
+            self._note_end(at)
+        report.lag_seconds = max(
+            0.0, runtime.ledger.now() - max(at, read_before) / MICROS_PER_SECOND
+        )
+
+    def _read(self, window: Window, read_before: Micros, born: Micros) -> Micros:
+        """Read and store pages until there is a reason to stop; returns how far."""
+        runtime, report = self._runtime, self._report
+        pressure = Pressure(runtime)
         exclude = self._in_overlap(window, read_before)
         at = window.after
         report.stopped = Stop.DRY
         while at < window.until:
             if stop := self._must_stop(pressure):
                 report.stopped = stop
-                break
+                return at
             at = self._past_overlap(at, read_before)
-            rows = runtime.source.page(at, window.until, limits.poll_batch, exclude)
+            if at >= window.until:
+                return at
+            rows = runtime.source.page(at, window.until, runtime.limits.poll_batch, exclude)
             if not rows:
-                at = window.until
-                break
+                return window.until
             last = int(rows[-1][TIME])
+            self._read_on = self._read_on or last > read_before
             report.pages += 1
             report.rows += len(rows)
             runtime.metrics.add("poll_rows", len(rows), cursor=LIVE)
@@ -128,24 +142,40 @@ class _Cycle:
             pressure.stored(len(sifted.fresh))
             if not self._keep(sifted.fresh, at, last):
                 report.stopped = Stop.SUPERSEDED
-                break
+                return at
             at = last
-        if report.stopped is Stop.DRY and not report.dry_run:
+        return at
+
+    def _note_end(self, at: Micros) -> None:
+        """Note what others must know of how the poll ended."""
+        report, ledger = self._report, self._runtime.ledger
+        if report.stopped is Stop.PRESSURE:
+            self._hold.begin()
+        elif report.stopped is Stop.DRY or (report.stopped is Stop.TIME and report.pages):
+            self._hold.end()
+        if report.stopped is Stop.DRY:
             # an idle source is no lag: the checkpoint stays at its last row
-            runtime.ledger.store_page(READ, runtime.ledger.checkpoint(READ), at, [])
-        report.lag_seconds = max(0.0, runtime.now() - max(at, read_before) / MICROS_PER_SECOND)
+            ledger.store_page(READ, ledger.checkpoint(READ), at, [])
 
-    def _pages_wait(self) -> bool:
-        """
-        Say whether pages of an earlier poll are not admitted yet.
+    def _cannot_begin(self, window: Window) -> Stop | None:
+        """Set aside what lies far back; say why the poll cannot go on, if it cannot."""
+        runtime, report = self._runtime, self._report
+        if pages_wait(runtime, LIVE):
+            return Stop.INGEST
+        if gap := gap_before(runtime, report.checkpoint, window):
+            moved = set_aside(runtime, report.checkpoint, gap, self._fence)
+            if moved is None:
+                return Stop.SUPERSEDED
+            report.checkpoint, report.set_aside = moved, gap
+        return None
 
-        What they hold is not seen yet, so it would be stored again, and a later row could overtake
-        an earlier one of the same id. A page that lies for long, or a backfill's, holds up nobody.
-        """
-        census = self._runtime.ledger.census()
-        waiting = census.active.get(Kind.PAGE, 0)
-        age = census.oldest_seconds.get(Stage.INGEST, 0.0)
-        return 0 < waiting <= MOST_PAGES and age < PATIENCE_SECONDS
+    def _window(self, origin: Micros) -> Window:
+        limits, now = self._runtime.limits, self._runtime.ledger.now()
+        window = live_window(
+            self._report.checkpoint, origin, now, limits.poll_overlap, limits.poll_settle
+        )
+        self._report.window = window
+        return window
 
     def _keep(
         self, fresh: list[tuple[dict[str, object], int]], after: Micros, last: Micros
@@ -175,16 +205,13 @@ class _Cycle:
         return True
 
     def _must_stop(self, pressure: Pressure) -> Stop | None:
-        runtime = self._runtime
-        if runtime.now() >= self._deadline or runtime.stopping():
+        runtime, report = self._runtime, self._report
+        # a page of new rows is read in any case: where the lake or the source are slower than a
+        # poll's time, there would never be one
+        if runtime.stopping() or (self._read_on and runtime.now() >= self._deadline):
             return Stop.TIME
-        if not self._report.dry_run and pressure.too_high(runtime.limits.max_in_flight):
-            log.warning(
-                "back-pressure: the poll pauses until work in flight is done",
-                in_flight=pressure.in_flight(),
-                limit=runtime.limits.max_in_flight,
-                setting="CLAIMX_MAX_IN_FLIGHT",
-            )
+        limit = runtime.limits.max_in_flight if report.pages else self._hold.limit
+        if not report.dry_run and pressure.too_high(limit):
             return Stop.PRESSURE
         return None
 
@@ -199,7 +226,7 @@ class _Cycle:
         start, born = f"{LIVE}:start", f"{LIVE}:born"
         kept, since = runtime.ledger.checkpoint(start), runtime.ledger.checkpoint(born)
         origin = kept.source_time if kept else first_start(runtime)
-        birth = since.source_time if since else from_seconds(runtime.now())
+        birth = since.source_time if since else from_seconds(runtime.ledger.now())
         if not report.dry_run:
             if since is None:
                 runtime.ledger.store_page(born, None, birth, [], self._fence)
@@ -215,7 +242,7 @@ class _Cycle:
         to an older copy, or the row is from beyond its dedup window (old rows).
         """
         memory = max(MEMORY_SECONDS, self._runtime.limits.poll_overlap)
-        oldest = from_seconds(self._runtime.now() - memory)
+        oldest = from_seconds(self._runtime.ledger.now() - memory)
         return lambda source_time: source_time <= born or source_time < oldest
 
     def _in_overlap(self, window: Window, read_before: Micros) -> list[str]:
@@ -256,4 +283,4 @@ def first_start(runtime: Runtime) -> Micros:
     start = runtime.limits.poll_start
     if isinstance(start, datetime):
         return from_datetime(start)
-    return from_seconds(runtime.now() - start)
+    return from_seconds(runtime.ledger.now() - start)

@@ -9,7 +9,7 @@ import structlog
 
 from claimx.domain.errors import ClaimXError, ErrorCategory
 from claimx.domain.polling import Window
-from claimx.domain.ports import Checkpoint
+from claimx.domain.ports import Checkpoint, Gap
 from claimx.domain.times import to_iso
 
 log = structlog.get_logger(__name__)
@@ -32,8 +32,8 @@ class PollReport:
     """
     What one poll did; *rows* were read, *fresh* of them stored in *records* page records.
 
-    *lag_seconds* is how far behind now the source is known to be read (None when nothing was
-    learnt); *error* is for people.
+    *set_aside* was left to the catch-up; *lag_seconds* is how far behind now the source is known
+    to be read (None when nothing was learnt); *error* is for people.
     """
 
     cursor: str
@@ -46,6 +46,7 @@ class PollReport:
     malformed: int = 0
     records: int = 0
     window: Window | None = None
+    set_aside: Gap | None = None
     checkpoint: Checkpoint | None = None
     lag_seconds: float | None = None
     error: str = ""

@@ -122,7 +122,7 @@ def note_forgotten(runtime: Runtime, fence: int = 0) -> None:
 
     For the poller, with its *fence*; cheap to call for every page.
     """
-    noted, now = runtime.ledger.checkpoint(FORGOT), runtime.now()
+    noted, now = runtime.ledger.checkpoint(FORGOT), runtime.ledger.now()
     if noted is None or now - noted.source_time / MICROS_PER_SECOND >= NOTED_SECONDS:
         runtime.ledger.store_page(FORGOT, noted, from_seconds(now), [], fence)
 
@@ -141,7 +141,7 @@ def _due(runtime: Runtime) -> Micros | None:
     if since >= SETTLE_SECONDS:
         return None
     pause = min(max(FIRST_PAUSE_SECONDS, 2 * since), SETTLE_SECONDS)
-    return lost_at if runtime.now() - lost_at / MICROS_PER_SECOND >= pause else None
+    return lost_at if runtime.ledger.now() - lost_at / MICROS_PER_SECOND >= pause else None
 
 
 class _Pass:
@@ -155,6 +155,7 @@ class _Pass:
         self._lost_at = lost_at
         self._fence = fence
         self._started = runtime.now()
+        self._began_at = from_seconds(runtime.ledger.now())
         self._checkpoint = runtime.ledger.checkpoint(RECOVERED)
         self._pressure = Pressure(runtime)
 
@@ -174,7 +175,7 @@ class _Pass:
             if len(rows) < ROWS_AT_A_TIME:
                 break
             after = str(rows[-1]["media_id"])
-        reached = max(from_seconds(self._started), self._lost_at)
+        reached = max(self._began_at, self._lost_at)
         stored = self._store(reached, [])
         self._report.ended = Recovery.DONE if stored else Recovery.SUPERSEDED
 

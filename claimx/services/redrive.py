@@ -7,6 +7,7 @@ from dataclasses import dataclass
 import structlog
 
 from claimx.domain.records import Stage
+from claimx.services.hinting import LONG_QUEUE, MOST_QUEUED
 from claimx.services.runtime import Runtime
 
 log = structlog.get_logger(__name__)
@@ -14,17 +15,13 @@ log = structlog.get_logger(__name__)
 RECORDS_A_TICK = 5000
 """How many records one tick sends: paces what comes due all at once when a circuit closes."""
 
-LONG_QUEUE = 200
-"""
-Messages in a queue beyond which its records are left for later.
-
-What waits there keeps the workers busy for many seconds, and most records that are due are waiting
-in it already: hints for them would only make it longer.
-"""
-
 TRICKLE = 50
-"""Records a tick that are sent even so, the oldest: behind a queue that never shortens, a retry
-would otherwise wait for ever."""
+"""
+Records a tick that are sent to a long queue even so, the oldest.
+
+Behind one that others keep long, a retry would otherwise wait for ever. They stop at
+`LONG_QUEUE`, so there is always room for these, unless nobody serves the queue.
+"""
 
 
 @dataclass(slots=True)
@@ -60,17 +57,24 @@ def redrive_once(runtime: Runtime, *, limit: int = RECORDS_A_TICK) -> RedriveRep
         else:
             wanted.setdefault((stage, affinity), []).extend(ids)
     for (stage, affinity), ids in wanted.items():
-        long = runtime.hints.backlog(stage, affinity) > LONG_QUEUE
-        now = ids[:TRICKLE] if long else ids
+        now = ids[: _room(runtime.hints.backlog(stage, affinity))]
         report.later += len(ids) - len(now)
         report.sent += len(now)
-        runtime.hints.send(stage, now, affinity)
-        runtime.metrics.add("redriven", len(now), stage=stage.value)
+        if now:
+            runtime.hints.send(stage, now, affinity)
+            runtime.metrics.add("redriven", len(now), stage=stage.value)
     if report.orphaned:
         log.warning("uploads of a node that is gone go to the others", records=report.orphaned)
     if report.sent or report.later:
         log.debug("redriven", sent=report.sent, later=report.later)
     return report
+
+
+def _room(backlog: int) -> int:
+    """Return how many records may be hinted to a queue with so many messages."""
+    if backlog > MOST_QUEUED:
+        return 0
+    return TRICKLE if backlog > LONG_QUEUE else RECORDS_A_TICK
 
 
 def _nodes(runtime: Runtime) -> set[str]:

@@ -29,6 +29,8 @@ class Limits:
     poll_start: datetime | float = (
         3600.0  # where the very first poll begins: a time, or seconds back
     )
+    far_seconds: float = 600.0  # behind older events a live one waits so long at most, and then
+    far_pages: int = 20  # only while a poll reads what lies before within some ten seconds
     dedup_seconds: float = 86_400.0
     max_in_flight: int = 100_000
     project_fresh: float = 300.0

@@ -6,9 +6,11 @@ from dataclasses import asdict, dataclass
 from typing import Any
 
 from claimx.domain.polling import LIVE, READ
-from claimx.domain.records import Kind, Stage, State
-from claimx.domain.times import MICROS_PER_SECOND
+from claimx.domain.records import Census, Kind, Stage, State
+from claimx.domain.times import MICROS_PER_SECOND, to_iso
+from claimx.services.catch_up import progress_of
 from claimx.services.runtime import Runtime
+from claimx.services.standstill import CATCH_UP, STANDING_SECONDS, held_since, jam_of
 
 _KINDS = (Kind.EVENT, Kind.MEDIA)
 
@@ -18,11 +20,13 @@ class Status:
     """
     A moment of the pipeline.
 
-    *missing* is the invariant's difference by kind (zero, or records went astray);
+    *catch_up* are the gaps that the live poll has set aside, how far each is read, and what is left
+    of it; *missing* is the invariant's difference by kind (zero, or records went astray);
     *problems* are sentences that say what is wrong and what to do.
     """
 
     poll_lag_seconds: float | None
+    catch_up: list[dict[str, Any]]
     stages: list[dict[str, Any]]
     counters: dict[str, dict[str, int]]
     active: dict[str, int]
@@ -44,7 +48,7 @@ class Status:
 
 def export_depths(runtime: Runtime) -> None:
     """Set the gauge of each stage's active records."""
-    stages = runtime.ledger.census().stages
+    stages = runtime.ledger.census(ages=False).stages
     for stage in Stage:
         depth = sum(stages.get(stage, {}).values())
         runtime.metrics.set("depth", depth, stage=stage.value)
@@ -55,7 +59,7 @@ def take_status(runtime: Runtime) -> Status:
     census = runtime.ledger.census()
     cursors = (runtime.ledger.checkpoint(name) for name in (LIVE, READ))
     read = max((one.source_time for one in cursors if one is not None), default=None)
-    lag = None if read is None else max(0.0, runtime.now() - read / MICROS_PER_SECOND)
+    lag = None if read is None else max(0.0, runtime.ledger.now() - read / MICROS_PER_SECOND)
     counters: dict[str, dict[str, int]] = {}
     for name, count in census.counters.items():
         kind, _, what = name.partition(".")
@@ -76,6 +80,16 @@ def take_status(runtime: Runtime) -> Status:
     missing = {kind.value: census.missing(kind) for kind in _KINDS}
     return Status(
         poll_lag_seconds=lag,
+        catch_up=[
+            {
+                "since": to_iso(one.gap.after),
+                "until": to_iso(one.gap.until),
+                "share": round(one.share, 4),
+                "left_seconds": one.left_seconds,
+                "rows_left": one.gap.rows,
+            }
+            for one in progress_of(runtime.ledger)
+        ],
         stages=stages,
         counters=counters,
         active={kind.value: census.active.get(kind, 0) for kind in _KINDS},
@@ -86,17 +100,29 @@ def take_status(runtime: Runtime) -> Status:
         circuits=runtime.gates.circuits(),
         processes=processes,
         problems=[
-            *_problems(
-                missing, processes, sum(census.active.values()), runtime.limits.max_in_flight
-            ),
+            *_problems(missing, processes),
+            *_standstill(runtime, census),
             *runtime.store_complaints(),
         ],
     )
 
 
-def _problems(
-    missing: dict[str, int], processes: list[dict[str, str]], active: int, most: int
-) -> list[str]:
+def _standstill(runtime: Runtime, census: Census) -> list[str]:
+    """Say that the poll or the catch-up is held, or that the poll will be, and by what."""
+    jam, most = jam_of(runtime, census), runtime.limits.max_in_flight
+    told = f"({jam.in_flight} in flight, CLAIMX_MAX_IN_FLIGHT={most}): {jam}"
+    since = held_since(runtime)
+    if since is not None:
+        return [f"the poll pauses since {to_iso(since)} {told}"]
+    if jam.in_flight >= most:
+        return [f"the poll will pause {told}"]
+    since = held_since(runtime, CATCH_UP)
+    if since is not None and runtime.ledger.now() - since / MICROS_PER_SECOND >= STANDING_SECONDS:
+        return [f"the catch-up pauses since {to_iso(since)} {told}"]
+    return []
+
+
+def _problems(missing: dict[str, int], processes: list[dict[str, str]]) -> list[str]:
     found = [
         f"{abs(count)} {kind} records {'went astray' if count > 0 else 'are counted twice'}:"
         " admitted differs from recorded + unhandled + dead + active"
@@ -109,6 +135,4 @@ def _problems(
         for role in ("worker", "writer", "beat")
         if role not in roles
     )
-    if active >= most:
-        found.append(f"{active} records in flight: the poller waits (CLAIMX_MAX_IN_FLIGHT={most})")
     return found

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from typing import Any
 
 import structlog
@@ -9,6 +10,7 @@ from celery import shared_task
 
 from claimx.domain.errors import ErrorCategory
 from claimx.domain.records import DeadFilter, Kind, Stage, records_named
+from claimx.services.catch_up import catch_up as read_on
 from claimx.services.dead_letters import requeue_matching
 from claimx.services.maintain import maintain_lake
 from claimx.services.poll import poll_once
@@ -27,6 +29,12 @@ _MOST_REQUEUED = 100_000
 def poll(self: ClaimXTask, **_: Any) -> None:
     """Read the source once; two at a time are harmless (a lease with a fence)."""
     self.run_stage("poll", poll_once)
+
+
+@shared_task(base=ClaimXTask, bind=True, name="claimx.catch_up")
+def catch_up(self: ClaimXTask, **_: Any) -> None:
+    """Read on in what the poll has set aside; otherwise next to nothing."""
+    self.run_stage("catch-up", lambda runtime: read_on(runtime, sleep=time.sleep))
 
 
 @shared_task(base=ClaimXTask, bind=True, name="claimx.redrive")

@@ -45,6 +45,10 @@ METRICS: Mapping[Metric, Declaration] = {
     "media_bytes": Declaration("counter", ("direction",), "Bytes of media moved."),
     "poll_rows": Declaration("counter", ("cursor",), "Rows that the source returned."),
     "poll_lag_seconds": Declaration("gauge", ("cursor",), "Now minus the checkpoint."),
+    "catch_up_seconds": Declaration(
+        "gauge", (), "Source time that the live poll set aside and that is not read yet."
+    ),
+    "catch_up_rows": Declaration("gauge", (), "Rows in it, when they were last counted."),
     "stage_seconds": Declaration("histogram", ("stage",), "Time a chunk took in a stage."),
     "flush_seconds": Declaration("histogram", ("table",), "Time a flush of a table took."),
     "flush_rows": Declaration("counter", ("table",), "Rows flushed."),

@@ -23,7 +23,7 @@ from ledger_rig import (
 from claimx.adapters.ledger import RedisLedger
 from claimx.adapters.ledger.scripts import source_of
 from claimx.domain.errors import ErrorCategory, Malformed
-from claimx.domain.ports import DeadOnArrival
+from claimx.domain.ports import Checkpoint, DeadOnArrival, Gap
 from claimx.domain.records import (
     Advance,
     Buried,
@@ -53,6 +53,7 @@ def rig(request: pytest.FixtureRequest) -> Iterator[Rig]:
         census.active.values()
     )
     assert made.ledger.active() == census.active[Kind.EVENT] + census.active[Kind.MEDIA]
+    assert [made.ledger.active(kind) for kind in Kind] == [census.active[kind] for kind in Kind]
     assert len(made.ledger.dead_letters(DeadFilter())) == sum(census.dead.values())
 
 
@@ -81,6 +82,19 @@ def test_a_ledger_that_is_well_answers(rig):
 
 
 # --- checkpoints and pages
+
+
+def test_the_ledger_tells_its_own_time(rig):
+    """What processes note in it as moments must be comparable, whatever their own clocks say."""
+    assert rig.ledger.now() == rig.clock.now
+
+
+def test_a_ledger_in_redis_goes_by_the_servers_clock(redis_client):
+    seconds, micros = redis_client.time()
+
+    found = RedisLedger(redis_client).now()
+
+    assert seconds + micros / 1e6 <= found < seconds + 60
 
 
 def test_a_cursor_has_no_checkpoint_before_its_first_move(rig):
@@ -140,6 +154,127 @@ def test_media_can_be_admitted_beside_a_cursor_and_only_once(rig):
     rig.ledger.store_page("reconcile2", None, 1, [media("1")])
 
     assert rig.ledger.census().counters["media.admitted"] == 1
+
+
+def test_a_cursors_pages_are_told_apart_from_others_with_their_ages(rig):
+    """A backfill's pages must not look as if the live poll had left them."""
+    rig.ledger.store_page("live", None, 1, [page("live:1:0"), page("live:1:1")])
+    rig.clock.pass_(7)
+    rig.ledger.store_page("livelier", None, 1, [page("livelier:1:0")])
+    rig.clock.pass_(3)
+    rig.claim(Stage.INGEST, "p:live:1:0")
+
+    assert rig.ledger.waiting_pages("live", 9) == pytest.approx([10, 10])
+    assert rig.ledger.waiting_pages("livelier", 9) == pytest.approx([3])
+    assert rig.ledger.waiting_pages("backfill", 9) == []
+    assert len(rig.ledger.waiting_pages("live", 1)) == 1
+
+
+def test_a_page_that_was_ingested_waits_no_more(rig):
+    rig.ledger.store_page("live", None, 1, [page("live:1:0")])
+    (held,) = rig.claim(Stage.INGEST, "p:live:1:0")
+
+    rig.ledger.admit(held, [event("a")], [], DAY)
+
+    assert rig.ledger.waiting_pages("live", 9) == []
+
+
+# --- what a cursor sets aside
+
+
+def test_a_gap_is_kept_in_the_step_that_moves_the_checkpoint(rig):
+    moved = rig.ledger.store_page("live", None, 100, [])
+
+    aside = rig.ledger.set_aside("live", moved, Gap(90, 500, 12), 8)
+
+    assert aside == rig.second().checkpoint("live") == Checkpoint(500, 2)
+    assert rig.second().gaps("live") == [Gap(90, 500, 12)]
+    assert rig.ledger.gaps("backfill") == []
+
+
+def test_of_two_pollers_that_set_aside_the_second_keeps_and_moves_nothing(rig):
+    """It decided on a checkpoint that is no longer, or holds a lease that ran out."""
+    moved = rig.ledger.store_page("live", None, 100, [], fence=5)
+    aside = rig.ledger.set_aside("live", moved, Gap(100, 500), 8, fence=6)
+
+    assert rig.second().set_aside("live", moved, Gap(100, 600), 8, fence=7) is None
+    assert rig.second().set_aside("live", None, Gap(0, 600), 8, fence=7) is None
+    assert rig.second().set_aside("live", aside, Gap(100, 600), 8, fence=5) is None
+    assert rig.second().store_page("live", moved, 600, [page("a")], fence=7) is None
+    assert rig.ledger.gaps("live") == [Gap(100, 500)]
+    assert rig.ledger.checkpoint("live") == aside
+
+
+def test_the_first_start_may_set_aside(rig):
+    assert rig.ledger.set_aside("live", None, Gap(5, 500), 8) == Checkpoint(500, 1)
+
+
+def test_gaps_come_oldest_first_and_are_closed_one_by_one(rig):
+    at = rig.ledger.set_aside("live", None, Gap(900, 1000), 8)
+    at = rig.ledger.set_aside("live", at, Gap(1500, 2000, 3), 8)
+    rig.ledger.store_page(Gap(900, 0).reader, None, 950, [])
+
+    assert rig.ledger.close_gap("live", Gap(900, 1000))
+
+    assert rig.ledger.gaps("live") == [Gap(1500, 2000, 3)]
+    assert rig.ledger.checkpoint(Gap(900, 0).reader) is None, "its reader is forgotten with it"
+    assert not rig.ledger.close_gap("live", Gap(900, 1000))
+
+
+def test_what_is_left_of_a_gap_can_be_noted(rig):
+    rig.ledger.set_aside("live", None, Gap(5, 500, 70), 8)
+
+    assert rig.ledger.recount_gap("live", Gap(5, 500), 40)
+    assert rig.ledger.gaps("live") == [Gap(5, 500, 40)]
+    assert not rig.ledger.recount_gap("live", Gap(6, 500), 1)
+    assert not rig.ledger.recount_gap("live", Gap(5, 499), 1)
+
+
+def test_too_many_gaps_are_one_with_what_lies_between(rig):
+    """Reading again what was read between two of them is cheap: it is known."""
+    at = None
+    for begin in (100, 300, 500):
+        at = rig.ledger.set_aside("live", at, Gap(begin, begin + 50, 1), 2)
+
+    assert rig.ledger.gaps("live") == [Gap(100, 150, 1), Gap(300, 550, 2)]
+
+
+def test_a_gap_that_was_extended_is_not_closed_by_who_read_it_before(rig):
+    at = rig.ledger.set_aside("live", None, Gap(100, 150), 1)
+    rig.ledger.store_page(Gap(100, 0).reader, None, 150, [])
+    rig.ledger.set_aside("live", at, Gap(300, 350), 1)
+
+    assert not rig.ledger.close_gap("live", Gap(100, 150))
+    assert rig.ledger.gaps("live") == [Gap(100, 350)]
+    assert rig.ledger.checkpoint(Gap(100, 0).reader).source_time == 150, "it goes on from there"
+
+
+def test_a_reader_that_is_past_the_begin_of_what_comes_to_its_gap_goes_back(rig):
+    """The overlap of the live poll, for rows that came late, reaches into the gap before it."""
+    at = rig.ledger.set_aside("live", None, Gap(100, 150), 1)
+    read = rig.ledger.store_page(Gap(100, 0).reader, None, 150, [])
+    rig.ledger.set_aside("live", at, Gap(120, 350), 1)
+
+    assert rig.ledger.gaps("live") == [Gap(100, 350)]
+    assert rig.ledger.checkpoint(Gap(100, 0).reader).source_time == 120
+    assert rig.ledger.store_page(Gap(100, 0).reader, read, 160, [page("stale")]) is None
+
+
+def test_a_gap_that_begins_with_a_kept_one_extends_it(rig):
+    at = rig.ledger.set_aside("live", None, Gap(100, 150, 5), 8)
+    rig.ledger.set_aside("live", at, Gap(100, 350, 6), 8)
+
+    assert rig.ledger.gaps("live") == [Gap(100, 350, 11)]
+
+
+def test_a_gap_that_begins_before_the_newest_of_too_many_takes_its_place(rig):
+    at = rig.ledger.set_aside("live", None, Gap(100, 150, 5), 1)
+    rig.ledger.store_page(Gap(100, 0).reader, None, 150, [])
+    rig.ledger.set_aside("live", at, Gap(90, 350, 6), 1)
+
+    assert rig.ledger.gaps("live") == [Gap(90, 350, 11)]
+    assert rig.ledger.checkpoint(Gap(90, 0).reader) is None
+    assert rig.ledger.checkpoint(Gap(100, 0).reader) is None
 
 
 # --- admission
@@ -636,6 +771,32 @@ def test_many_due_records_are_given_in_one_call(rig):
     assert len(ids) == 1300
 
 
+def test_a_stage_with_very_many_due_records_holds_up_no_other(rig):
+    """A retry of an event must not wait until a hundred thousand downloads had their turn."""
+    parent = rig.one("parent")
+    files = tuple(media(str(n)) for n in range(40))
+    rig.ledger.settle([Advance(parent, Stage.WRITE, {}, b"r", spawn=files)])
+    rig.clock.pass_(6)
+    rig.admit("late")
+    rig.clock.pass_(6)
+
+    found = rig.ledger.due(10)
+
+    assert found[Stage.ENRICH, ""] == ["e:late"]
+    assert len(found[Stage.DOWNLOAD, ""]) == 9
+    assert len(rig.ledger.due(100)[Stage.DOWNLOAD, ""]) == 31
+
+
+def test_of_one_stage_the_oldest_are_given_first(rig):
+    for name in ("a", "b", "c"):
+        rig.admit(name)
+        rig.clock.pass_(1)
+    rig.clock.pass_(6)
+
+    assert rig.ledger.due(1) == {(Stage.ENRICH, ""): ["e:a"]}
+    assert rig.ledger.due(5) == {(Stage.ENRICH, ""): ["e:b", "e:c"]}
+
+
 # --- the lake stream
 
 
@@ -1007,6 +1168,16 @@ def test_the_census_counts_everything(rig):
 
 
 # --- Redis alone
+
+
+def test_a_census_without_ages_counts_the_same(rig):
+    rig.admit("a", "b")
+    rig.clock.pass_(3)
+
+    full, quick = rig.ledger.census(), rig.ledger.census(ages=False)
+
+    assert full.oldest_seconds[Stage.ENRICH] == pytest.approx(3)
+    assert quick == replace(full, oldest_seconds={})
 
 
 def test_what_is_indexed_is_what_is_counted(redis_client):

@@ -216,4 +216,19 @@ def test_an_empty_window_or_limit_gives_nothing(serve, after, until, limit):
 
 
 def test_an_empty_table_gives_nothing(serve):
-    assert serve(Table()).page(BASE, BASE + HOUR, 10) == []
+    source = serve(Table())
+
+    assert source.page(BASE, BASE + HOUR, 10) == []
+    assert source.count(BASE, BASE + HOUR) == 0
+
+
+def test_a_count_is_of_the_rows_that_pages_would_give(serve):
+    table = Table()
+    for at in range(5):
+        table.add(f"e{at}", at, tick=9)
+    table.add(None, 3)
+    source = serve(table)
+
+    counts = [source.count(BASE + after, BASE + until) for after, until in ((0, 4), (1, 3), (2, 2))]
+
+    assert counts == [5, 3, 0]

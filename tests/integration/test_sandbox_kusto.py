@@ -16,6 +16,7 @@ from azure.kusto.data.exceptions import (
     KustoThrottlingError,
 )
 
+from claimx.sandbox.backlog import Backlog
 from claimx.sandbox.faults import Fault
 from claimx.sandbox.server import Sandbox
 from claimx.sandbox.world import World
@@ -246,3 +247,31 @@ def test_rows_show_up_when_their_time_has_come(tmp_path):
     assert table[0]["Count"] < len(sandbox.world.rows)
     assert progress["rows"] == len(sandbox.world.rows)
     assert not progress["done"]
+
+
+def test_a_backlog_lies_before_the_world_and_has_ids_of_its_own(tmp_path):
+    """It is made inside the database, so a million rows take a second."""
+    world = World(3, 100, datetime.now(UTC).timestamp() - 120)
+    backlog = Backlog(250, world.begins, hours=2)
+    with (
+        Sandbox(world, tmp_path, backlog=backlog) as running,
+        KustoClient(
+            KustoConnectionStringBuilder.with_no_authentication(running.kusto_url)
+        ) as client,
+    ):
+        _, table = ask(running, client, since=backlog.since - timedelta(seconds=1))
+
+    rows = [row.to_dict() for row in table]
+    old = [row for row in rows if str(row["event_id"]).startswith("backlog-")]
+    assert len(rows) == 250 + len(world.rows)
+    assert len({row["event_id"] for row in old}) == 250
+    assert {row["event_type"] for row in old} == {"SANDBOX_BACKLOG"}
+    assert min(row["source_time"] for row in old) == backlog.since
+    assert all(row["source_time"] < world.begins for row in old)
+    assert rows[:250] == old
+
+
+@pytest.mark.parametrize(("count", "hours"), [(-1, 1.0), (10_000_001, 1.0), (5, 0.0)])
+def test_a_backlog_that_makes_no_sense_is_refused(count, hours):
+    with pytest.raises(ValueError, match="backlog"):
+        Backlog(count, datetime.now(UTC), hours)

@@ -10,9 +10,11 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from polling_world import NOON, World, event_row
 
+from claimx.domain.polling import LIVE
 from claimx.domain.records import Stage, event_record_id
 from claimx.domain.times import from_seconds
 from claimx.services.backfill import Ending, backfill
+from claimx.services.catch_up import Ended, catch_up
 from claimx.services.ingest import ingest
 from claimx.services.poll import Stop, poll_once
 
@@ -64,6 +66,7 @@ class _Mortal:
 lives = st.none() | st.builds(Life, st.integers(1, 25), st.booleans())
 steps = st.lists(
     st.one_of(
+        st.tuples(st.just("catch up"), st.sampled_from(["one", "two"]), lives),
         st.tuples(st.just("poll"), st.sampled_from(["one", "two"]), lives),
         st.tuples(st.just("ingest"), st.sampled_from(["hints", "redriven"]), lives),
         st.tuples(st.just("wait"), st.integers(1, 45), st.none()),
@@ -100,6 +103,8 @@ def perform(world: World, step: tuple[str, Any, Life | None]) -> None:
         match kind:
             case "poll":
                 poll_once(process(world, argument, life))
+            case "catch up":
+                catch_up(process(world, argument, life), sleep=world.wait)
             case "ingest":
                 if argument == "redriven":
                     world.redrive()
@@ -131,6 +136,16 @@ def settle_down(world: World) -> None:
         world.ingest()
         assert poll_once(world.runtime("last")).stopped is Stop.DRY
         world.ingest()
+        while world.catch_up().ended is not Ended.NOTHING:
+            world.clock += 61
+            world.redrive()
+            world.ingest()
+            work_off(world)
+
+
+def work_off(world: World) -> None:
+    """Let the workers have what waits for them, so that there is room for more."""
+    world.ledger.claim(Stage.ENRICH, world.hints.taken(Stage.ENRICH), 1e9)
 
 
 def check(world: World, wanted: set[str]) -> None:
@@ -157,6 +172,43 @@ def test_every_row_is_admitted_exactly_once(arriving, doing, batch):
     settle_down(world)
 
     check(world, wanted)
+
+
+@settings(deadline=None, max_examples=150)
+@given(
+    arriving=arrivals,
+    doing=steps,
+    batch=st.integers(1, 7),
+    far_seconds=st.integers(10, 120),
+    overlap=st.sampled_from([OVERLAP, 4 * OVERLAP]),
+    outage=st.integers(0, RANGE),
+)
+def test_every_row_is_admitted_exactly_once_whatever_is_set_aside(
+    arriving, doing, batch, far_seconds, overlap, outage
+):
+    """Outages and slow polls leave gaps, rows show late; who sets aside or catches up may die."""
+    world = World(
+        poll_batch=batch,
+        poll_overlap=overlap,
+        poll_start=1.0,
+        far_pages=1,
+        far_seconds=float(far_seconds),
+    )
+    wanted = arrange(world, arriving)
+
+    poll_once(world.runtime("first"))
+    world.clock += outage
+    for step in doing:
+        perform(world, step)
+    while world.clock < NOON + RANGE + OVERLAP + 10:
+        world.clock += 30
+        poll_once(world.runtime("steady"))
+        world.catch_up()
+        world.ingest()
+    settle_down(world)
+
+    check(world, wanted)
+    assert world.ledger.gaps(LIVE) == []
 
 
 @settings(deadline=None, max_examples=80)

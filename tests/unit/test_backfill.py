@@ -9,6 +9,7 @@ from polling_world import NOON, World, event_row
 
 from claimx.domain.errors import Refused, Unavailable
 from claimx.domain.polling import LIVE
+from claimx.domain.records import Kind
 from claimx.domain.times import from_seconds
 from claimx.services.backfill import (
     PATIENCE_SECONDS,
@@ -248,8 +249,8 @@ class _Emptied:
     def __getattr__(self, name: str) -> Any:
         return getattr(self._ledger, name)
 
-    def active(self) -> int:
-        return self._ledger.active() - self._done
+    def active(self, *kinds: Kind) -> int:
+        return self._ledger.active(*kinds) - (0 if kinds else self._done)
 
 
 def _no_sleep(_seconds: float) -> None:

@@ -23,6 +23,7 @@ from claimx.domain.errors import (
 from claimx.domain.events import Event, EventType
 from claimx.domain.records import (
     Advance,
+    Buried,
     DeadFilter,
     Kind,
     NewRecord,
@@ -36,6 +37,7 @@ from claimx.domain.retry import RetryPolicy
 from claimx.services.chunk import Counts
 from claimx.services.enrich import enrich_chunk
 from claimx.services.runtime import Limits, Runtime
+from claimx.services.settle import failure_of
 from claimx.telemetry.metrics import RecordedMetrics
 
 TIME = 1_700_000_000_000_000
@@ -470,3 +472,22 @@ def test_the_event_row_tells_media_ids_as_the_source_did(world, given, column):
 
     row = event_row_of(world.written(*ids), "1")
     assert (row["media_id"], row["media_ids"]) == (given.get("media_id"), column)
+
+
+def test_events_wait_while_too_many_media_are_in_flight():
+    """Each may lead to hundreds of files: without this, Redis would hold the mark times those."""
+    world = World(max_in_flight=2)
+    world.api.media_items["7"] = [media(1), media(2)]
+    world.api.projects["7"] = project()
+    first, second = world.admit(
+        event("1", EventType.PROJECT_FILE_ADDED), event("2", EventType.PROJECT_CREATED)
+    )
+    world.enrich([first])
+
+    held = world.enrich([second])
+    (one, _) = world.ledger.claim(Stage.DOWNLOAD, [media_record_id("1"), media_record_id("2")], 30)
+    world.ledger.settle([Buried(one, failure_of(Stage.DOWNLOAD, NotFound("gone"), world.time))])
+    freed = world.enrich([second])
+
+    assert (held.processed, freed.processed) == (0, 1)
+    assert world.state(second) == (Stage.WRITE, State.READY)

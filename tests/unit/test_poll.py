@@ -8,11 +8,13 @@ from typing import Any
 import pytest
 from polling_world import NOON, World, event_row
 
+from claimx.adapters.memory.lake import MemoryLake
 from claimx.adapters.memory.ledger import MemoryLedger
 from claimx.domain.errors import ErrorCategory, Permanent, Refused, TokenRejected, Unavailable
 from claimx.domain.polling import LIVE
 from claimx.domain.records import DeadFilter, Stage
 from claimx.domain.times import from_seconds
+from claimx.services.backfill import backfill
 from claimx.services.poll import LOCK_SECONDS, Stop, poll_once
 
 
@@ -351,7 +353,7 @@ def test_a_poll_ends_when_its_time_is_up_and_the_next_goes_on():
 
 def test_an_overlap_that_takes_too_long_is_left_for_new_rows():
     """Else a busy source with slow answers would never be read beyond its overlap."""
-    world = World(poll_batch=1, poll_overlap=600.0)
+    world = World(poll_batch=1, poll_overlap=600.0, poll_start=500.0)
     for n in range(30):
         world.happened(f"old{n}", seconds_ago=400 - n)
     poll_once(world.runtime())
@@ -362,6 +364,47 @@ def test_an_overlap_that_takes_too_long_is_left_for_new_rows():
     report = poll_once(world.runtime(make_source=lambda: source), seconds=25.0)
 
     assert report.fresh == 1
+
+
+class _SlowLake(MemoryLake):
+    """A lake whose look-ups take longer than a poll may."""
+
+    def __init__(self, world: World) -> None:
+        super().__init__()
+        self._world = world
+
+    def recent_events(self, since, until, limit):
+        self._world.clock += 30.0
+        return super().recent_events(since, until, limit)
+
+
+def test_a_poll_reads_new_rows_however_slow_its_look_ups_are():
+    """With a lake slower than a poll's time, each poll ended before its first page, for ever."""
+    world = World(poll_batch=2, poll_overlap=600.0, poll_start=500.0)
+    for n in range(6):
+        world.happened(f"old{n}", seconds_ago=400 - n)
+    poll_once(world.runtime())
+    world.ingest()
+    world.happened("new", seconds_ago=100)
+    lake = _SlowLake(world)
+
+    report = poll_once(world.runtime(make_lake=lambda: lake), seconds=25.0)
+
+    assert report.fresh == 1
+
+
+@pytest.mark.parametrize("off", [-600.0, 600.0])
+def test_a_poller_with_a_wrong_clock_reads_and_notes_by_the_ledgers(off):
+    """A window that ended in the future would take what nobody has seen yet for read."""
+    world = World(poll_settle=5.0, poll_start=3600.0)
+    world.happened("settled", seconds_ago=6)
+    world.happened("young", seconds_ago=4)
+
+    report = poll_once(world.runtime(off=off))
+
+    assert report.fresh == 1
+    assert report.window.until == from_seconds(NOON - 5)
+    assert world.ledger.checkpoint(f"{LIVE}:born").source_time == from_seconds(NOON)
 
 
 @pytest.mark.parametrize(
@@ -465,6 +508,9 @@ class _Meanwhile:
         self._source = source
         self._happens = happens
 
+    def count(self, *args: Any) -> int:
+        return self._source.count(*args)
+
     def page(self, *args: Any) -> list[dict[str, Any]]:
         rows = self._source.page(*args)
         happens, self._happens = self._happens, lambda: None
@@ -478,6 +524,9 @@ class _Slow:
     def __init__(self, world: World, seconds: float) -> None:
         self._world = world
         self._seconds = seconds
+
+    def count(self, *args: Any) -> int:
+        return self._world.source.count(*args)
 
     def page(self, *args: Any) -> list[dict[str, Any]]:
         rows = self._world.source.page(*args)
@@ -513,3 +562,21 @@ def test_a_poll_waits_for_the_pages_of_the_last_one():
 
     assert waiting.stopped is Stop.INGEST
     assert after.stopped is Stop.DRY
+
+
+def test_pages_of_another_cursor_hold_up_no_poll():
+    """A backfill keeps some pages waiting all the time; live events would never be read."""
+    world = World(poll_settle=0.0)
+    world.happened("old", seconds_ago=9000)
+    backfill(
+        world.runtime("backfill"),
+        from_seconds(NOON - 10_000),
+        from_seconds(NOON - 8000),
+        sleep=lambda _: None,
+    )
+    world.happened("new", seconds_ago=10)
+
+    report = poll_once(world.runtime())
+
+    assert world.pages == 2
+    assert (report.stopped, report.fresh) == (Stop.DRY, 1)

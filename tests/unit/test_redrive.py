@@ -8,7 +8,8 @@ from claimx.adapters.memory.gates import MemoryGates
 from claimx.adapters.memory.hints import MemoryHints
 from claimx.domain.records import Stage
 from claimx.domain.retry import RetryPolicy
-from claimx.services.redrive import LONG_QUEUE, TRICKLE, redrive_once
+from claimx.services.hinting import LONG_QUEUE, MOST_AT_ONCE, MOST_QUEUED, hint
+from claimx.services.redrive import TRICKLE, redrive_once
 from claimx.services.runtime import Limits, Runtime
 from claimx.telemetry.metrics import RecordedMetrics
 
@@ -73,6 +74,38 @@ def test_behind_a_long_queue_only_the_oldest_go_out():
     assert runtime.hints.taken(Stage.ENRICH) == ids[:TRICKLE]
     assert runtime.hints.taken(Stage.RECORD) == ["m:1"]
     assert report.later == 20
+
+
+def test_to_a_queue_that_nobody_serves_nothing_is_sent():
+    """It must not grow for ever; the records stay due, and the ledger offers them again."""
+    runtime = runtime_with({(Stage.DOWNLOAD, ""): ["m:1"], (Stage.ENRICH, ""): ["e:1"]})
+    runtime.hints.backlogs[Stage.DOWNLOAD, ""] = MOST_QUEUED + 1
+
+    report = redrive_once(runtime)
+
+    assert runtime.hints.sent == [(Stage.ENRICH, ("e:1",), "")]
+    assert (report.sent, report.later) == (1, 1)
+
+
+def test_new_work_is_hinted_only_while_its_queue_is_short():
+    """Thus the redriver's trickle always has room before the queue is as long as it may be."""
+    runtime = runtime_with({})
+    runtime.hints.backlogs[Stage.ENRICH, ""] = LONG_QUEUE + 1
+    runtime.hints.backlogs[Stage.UPLOAD, "n1"] = LONG_QUEUE
+
+    hint(runtime, Stage.ENRICH, ["e:1"])
+    hint(runtime, Stage.UPLOAD, ["m:1"], "n1")
+
+    assert runtime.hints.sent == [(Stage.UPLOAD, ("m:1",), "n1")]
+    assert LONG_QUEUE + TRICKLE <= MOST_QUEUED
+
+
+def test_very_many_records_are_not_hinted_at_once():
+    runtime = runtime_with({})
+
+    hint(runtime, Stage.ENRICH, [f"e:{n}" for n in range(MOST_AT_ONCE + 1)])
+
+    assert len(runtime.hints.taken(Stage.ENRICH)) == MOST_AT_ONCE
 
 
 @pytest.mark.parametrize(

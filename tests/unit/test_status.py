@@ -45,6 +45,28 @@ def test_a_dry_run_makes_no_lag_good():
     assert take_status(world.runtime()).poll_lag_seconds is None
 
 
+def test_what_is_set_aside_is_told_with_what_is_left_of_it():
+    """The lag is that of live events; without this line nobody would see the rest."""
+    world = World(poll_start=86_400.0, far_pages=1, poll_settle=0.0)
+    for n in range(24):
+        world.happened(f"old{n}", seconds_ago=86_400 - 3600 * n - 1)
+    poll_once(world.runtime())
+    world.catch_up(seconds=0.0)
+
+    status = take_status(world.runtime())
+
+    assert status.poll_lag_seconds == 0
+    assert status.catch_up == [
+        {
+            "since": "2025-12-31T12:00:00.000000Z",
+            "until": "2026-01-01T12:00:00.000000Z",
+            "share": 0.0,
+            "left_seconds": 86_400.0,
+            "rows_left": 24,
+        }
+    ]
+
+
 def test_depths_are_what_the_stages_hold():
     """A stage that empties goes back to zero, or its alarm would never end."""
     world = World()

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
 from redis.exceptions import BusyLoadingError, ConnectionError, LockNotOwnedError  # noqa: A004 - theirs
 
-from claimx.adapters.ticking import AGAIN_SECONDS, outliving
+from claimx.adapters.ticking import AGAIN_SECONDS, MOST_TICKS, outliving, sparing
 
 
 class Lock:
@@ -68,3 +69,33 @@ def test_an_error_of_the_program_is_not_hidden():
 
     with pytest.raises(ValueError, match="a bug"):
         tick()
+
+
+class Sending:
+    """A scheduler that sends, over an app whose tasks all go to the queue ``control``."""
+
+    def __init__(self) -> None:
+        self.sent: list[Any] = []
+        self.reserved: list[Any] = []
+        route = SimpleNamespace(route=lambda _options, _task: {"queue": SimpleNamespace(name="q")})
+        self.app = SimpleNamespace(amqp=SimpleNamespace(router=route))
+
+    def apply_async(self, entry: Any, producer: Any = None, advance: bool = True) -> str:
+        self.sent.append((entry, producer, advance))
+        return "sent"
+
+    def reserve(self, entry: Any) -> None:
+        self.reserved.append(entry)
+
+
+def test_ticks_for_a_queue_that_nobody_serves_are_left_out():
+    """A beat without any worker would fill Redis; its clock goes on as if they had been sent."""
+    scheduler, waiting = Sending(), [MOST_TICKS - 1, MOST_TICKS, MOST_TICKS, 0]
+    entry = SimpleNamespace(task="claimx.redrive")
+    send = sparing(scheduler, lambda queue: waiting.pop(0) if queue == "q" else 0)
+
+    answers = [send(entry, producer="p") for _ in range(4)]
+
+    assert answers == ["sent", None, None, "sent"]
+    assert scheduler.sent == [(entry, "p", True)] * 2
+    assert scheduler.reserved == [entry] * 2

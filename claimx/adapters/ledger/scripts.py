@@ -9,6 +9,7 @@ NAMES = (
     "active_media",
     "admit",
     "census",
+    "change_gap",
     "claim",
     "dead_letters",
     "due",
@@ -16,13 +17,16 @@ NAMES = (
     "find",
     "finish",
     "forget_entries",
+    "gaps",
     "read_rows",
     "release",
     "renew",
     "requeue",
     "seen",
+    "set_aside",
     "settle",
     "store_page",
+    "waiting_pages",
 )
 
 

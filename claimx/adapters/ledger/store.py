@@ -14,16 +14,19 @@ from claimx.adapters.ledger import wire
 from claimx.adapters.ledger.census import census_from
 from claimx.adapters.ledger.chunks import CHUNK_RECORDS, chunks, groups, steps
 from claimx.adapters.ledger.connection import Connection
+from claimx.adapters.ledger.gaps import GapBook
 from claimx.domain.ports import Admitted, Checkpoint, DeadOnArrival
 from claimx.domain.records import (
     Census,
     DeadFilter,
     DeadLetter,
     Failure,
+    Kind,
     NewRecord,
     Outcome,
     Record,
     Stage,
+    page_record_id,
 )
 from claimx.domain.times import Micros
 
@@ -34,7 +37,7 @@ MAX_LETTERS_SCANNED = 1_000_000
 _GROUP = "writers"
 
 
-class RedisLedger:
+class RedisLedger(GapBook):
     """
     `claimx.domain.ports.Ledger` in one Redis or Valkey, plain or behind Sentinel.
 
@@ -68,6 +71,10 @@ class RedisLedger:
     def ping(self) -> None:
         """Raise Unavailable unless Redis answers and accepts writes."""
         self._redis.ping()
+
+    def now(self) -> float:
+        """Return Redis's time."""
+        return self._redis.now()
 
     # polling
 
@@ -176,9 +183,15 @@ class RedisLedger:
             for found in self._redis.run("active_media", *chunk)
         }
 
-    def active(self) -> int:
-        """Return how many event and media records are active."""
-        return sum(int(count or 0) for count in self._redis.fields("n", "k:event", "k:media"))
+    def active(self, *kinds: Kind) -> int:
+        """Return how many records of *kinds*, by default events and media, are active."""
+        names = [f"k:{kind}" for kind in kinds or (Kind.EVENT, Kind.MEDIA)]
+        return sum(int(count or 0) for count in self._redis.fields("n", *names))
+
+    def waiting_pages(self, cursor: str, most: int) -> list[float]:
+        """Return the ages of up to *most* pages of *cursor* that are not ingested yet."""
+        ages = self._redis.run("waiting_pages", page_record_id(f"{cursor}:"), most)
+        return [float(age) for age in ages]
 
     # the lake writer
 
@@ -261,11 +274,11 @@ class RedisLedger:
         record = wire.record_from(record_id, Stage(stage.decode()), head, data, rows)
         return record, wire.history_from(record.kind, record.admitted_at, history)
 
-    def census(self) -> Census:
+    def census(self, *, ages: bool = True) -> Census:
         """Count everything; only the ages are looked up, among the first records of each stage."""
-        stages = [stage.value for stage in Stage]
-        counts, length, pending, ages = self._redis.run("census", SCANNED, *stages)
-        return census_from(counts, length, pending, ages)
+        stages = [stage.value for stage in Stage] if ages else []
+        counts, length, pending, found = self._redis.run("census", SCANNED, *stages)
+        return census_from(counts, length, pending, found)
 
     def _look(self, stages: Sequence[str], limit: int) -> Iterator[list[bytes]]:
         for start in range(0, limit, CHUNK_RECORDS):

@@ -4,17 +4,20 @@ from __future__ import annotations
 
 import threading
 import time
+from collections import Counter
 from collections.abc import Callable, Sequence
-from itertools import count
+from dataclasses import replace
+from itertools import count, islice
 from typing import Any
 
 from claimx.adapters.memory.ledger_census import census_of
+from claimx.adapters.memory.ledger_gaps import Cursors, Gaps
 from claimx.adapters.memory.ledger_letters import letters_of, requeue
 from claimx.adapters.memory.ledger_outcomes import carry_out, prepared
 from claimx.adapters.memory.ledger_records import GRACE_SECONDS, Records, coded
 from claimx.adapters.memory.ledger_rows import WriterDesk
 from claimx.adapters.memory.ledger_state import Kept
-from claimx.domain.ports import Admitted, Checkpoint, DeadOnArrival
+from claimx.domain.ports import Admitted, Checkpoint, DeadOnArrival, Gap
 from claimx.domain.records import (
     Census,
     DeadFilter,
@@ -26,6 +29,7 @@ from claimx.domain.records import (
     Record,
     Stage,
     State,
+    page_record_id,
 )
 from claimx.domain.times import Micros
 
@@ -51,12 +55,17 @@ class MemoryLedger:
         self._clock = clock
         self._records = Records(clock, dedup_seconds)
         self._desk = WriterDesk(self._records, takeover_seconds)
-        self._cursors: dict[str, tuple[Checkpoint, int]] = {}
+        self._cursors: Cursors = {}
+        self._gaps = Gaps(self._cursors)
         self._numbers = count(1)
         self._lock = threading.RLock()
 
     def ping(self) -> None:
         """Answer."""
+
+    def now(self) -> float:
+        """Return the clock's time."""
+        return self._clock()
 
     # polling
 
@@ -90,6 +99,31 @@ class MemoryLedger:
                     self._records.spawn(new, data)
             self._cursors[cursor] = moved, fence
             return moved
+
+    def set_aside(
+        self, cursor: str, expected: Checkpoint | None, gap: Gap, most: int, fence: int = 0
+    ) -> Checkpoint | None:
+        """Move the checkpoint to the gap's end and keep the gap; None when it was moved."""
+        with self._lock:
+            moved = self.store_page(cursor, expected, gap.until, [], fence)
+            if moved is not None:
+                self._gaps.keep(cursor, gap, most)
+            return moved
+
+    def gaps(self, cursor: str) -> list[Gap]:
+        """Return what is set aside, the oldest first."""
+        with self._lock:
+            return self._gaps.of(cursor)
+
+    def recount_gap(self, cursor: str, gap: Gap, rows: int) -> bool:
+        """Note how many rows are left; False when the gap is not there, or was extended."""
+        with self._lock:
+            return self._gaps.change(cursor, gap, rows)
+
+    def close_gap(self, cursor: str, gap: Gap) -> bool:
+        """Forget a gap and its reader's checkpoint; False when it is not there, or was extended."""
+        with self._lock:
+            return self._gaps.change(cursor, gap, None)
 
     def admit(
         self,
@@ -179,7 +213,7 @@ class MemoryLedger:
                 (kept for kept in self._records.by_id.values() if _is_up(kept, now)),
                 key=lambda kept: (kept.look_at or 0.0, kept.id),
             )
-            hinted = [kept for kept in met if kept.waits_in is not Stage.WRITE][:limit]
+            hinted = _fairly([kept for kept in met if kept.waits_in is not Stage.WRITE], limit)
             for kept in hinted:
                 kept.look_at = now + GRACE_SECONDS
             for kept in [kept for kept in met if kept.waits_in is Stage.WRITE][:limit]:
@@ -201,13 +235,24 @@ class MemoryLedger:
                 if (kept := self._records.by_id.get(record_id)) and not kept.dead
             }
 
-    def active(self) -> int:
-        """Return how many event and media records are active."""
+    def active(self, *kinds: Kind) -> int:
+        """Return how many records of *kinds*, by default events and media, are active."""
+        wanted = kinds or (Kind.EVENT, Kind.MEDIA)
         with self._lock:
             return sum(
-                not kept.dead and kept.kind is not Kind.PAGE
-                for kept in self._records.by_id.values()
+                not kept.dead and kept.kind in wanted for kept in self._records.by_id.values()
             )
+
+    def waiting_pages(self, cursor: str, most: int) -> list[float]:
+        """Return the ages of up to *most* pages of *cursor* that are not ingested yet."""
+        with self._lock:
+            now, begin = self._clock(), page_record_id(f"{cursor}:")
+            pages = (
+                kept
+                for kept in self._records.by_id.values()
+                if kept.waits_in is Stage.INGEST and kept.id.startswith(begin)
+            )
+            return [now - kept.entered_at for kept in islice(pages, most)]
 
     # the lake writer
 
@@ -252,10 +297,24 @@ class MemoryLedger:
             record = kept.record(self._clock(), stage=kept.stage, rows=kept.rows)
             return record, kept.history()
 
-    def census(self) -> Census:
+    def census(self, *, ages: bool = True) -> Census:
         """Count everything."""
         with self._lock:
-            return census_of(self._records)
+            found = census_of(self._records)
+            return found if ages else replace(found, oldest_seconds={})
+
+
+def _fairly(met: Sequence[Kept], limit: int) -> list[Kept]:
+    """Take the oldest of each stage, then the oldest of all; *met* is sorted by age."""
+    share = limit // (len(Stage) - 1)
+    number = Counter[Stage]()
+    first: list[Kept] = []
+    others: list[Kept] = []
+    for kept in met:
+        number[kept.stage] += 1
+        (first if number[kept.stage] <= share else others).append(kept)
+    taken = first + others[: limit - len(first)]
+    return sorted(taken, key=lambda kept: (kept.look_at or 0.0, kept.id))
 
 
 def _is_up(kept: Kept, now: float) -> bool:

@@ -64,6 +64,15 @@ class MemorySource:
             return [row for row in found if row[TIME] == tie]
         return [dict(row) for row in whole]
 
+    def count(self, after: Micros, until: Micros) -> int:
+        """See `EventSource.count`."""
+        if self.failures:
+            raise self.failures.popleft()
+        return sum(
+            after < stored.at <= until and stored.visible_from <= self.now()
+            for stored in self._rows
+        )
+
 
 def _own_id(row: Mapping[str, Any]) -> str:
     """Return the row's own id as text, empty without one."""

@@ -2,12 +2,22 @@
 -- Records of the stage write go back on the stream instead, unless their entry still waits there.
 local limit = tonumber(ARGV[2])
 local UNREAD = 60 -- seconds until an entry that nobody has read is looked at again
-local met = {}
+local function older(a, b) return a[1] < b[1] or (a[1] == b[1] and a[3] < b[3]) end
+
+-- The oldest of each stage, so that one with very many holds up no other; then the oldest of all.
+local share = math.floor(limit / (#ARGV - 2))
+local met, others = {}, {}
 for at = 3, #ARGV do
   local found = redis.call('ZRANGEBYSCORE', root .. ':look:' .. ARGV[at], '-inf', now, 'WITHSCORES', 'LIMIT', 0, limit)
-  for n = 1, #found, 2 do met[#met + 1] = { tonumber(found[n + 1]), ARGV[at], found[n] } end
+  for n = 1, #found, 2 do
+    local one = { tonumber(found[n + 1]), ARGV[at], found[n] }
+    if n < 2 * share then met[#met + 1] = one else others[#others + 1] = one end
+  end
 end
-table.sort(met, function(a, b) return a[1] < b[1] or (a[1] == b[1] and a[3] < b[3]) end)
+local all = #met + #others
+table.sort(others, older)
+for n = 1, math.min(#others, limit - #met) do met[#met + 1] = others[n] end
+table.sort(met, older)
 
 local read_up_to
 local function parts(entry)
@@ -33,7 +43,7 @@ local function waits(entry)
 end
 
 local answer = {}
-for n = 1, math.min(#met, limit) do
+for n = 1, #met do
   local stage, id = met[n][2], met[n][3]
   local m = load(id)
   local dead = m and m[STATE] == 'dead'
@@ -57,4 +67,4 @@ for n = 1, math.min(#met, limit) do
   end
 end
 flush()
-return { #met >= limit and 1 or 0, answer }
+return { all >= limit and 1 or 0, answer }

@@ -1,0 +1,264 @@
+"""
+Catch-up: what the live poll has set aside is read beside it, the oldest first.
+
+A gap is closed after its reader found nothing more in it, so whatever dies in between leaves a
+gap that is read on from its reader's checkpoint. Its reader goes no faster than the workers take:
+a live event, which stands in the same queues, finds a few pages before it and never a backlog.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from enum import StrEnum
+
+import structlog
+
+from claimx.domain.errors import ClaimXError, ErrorCategory
+from claimx.domain.polling import LIVE, TIME, Window, share_done
+from claimx.domain.ports import Gap, Ledger
+from claimx.domain.records import Kind, Stage, State
+from claimx.domain.times import MICROS_PER_SECOND, Micros, to_iso
+from claimx.services.pages import pages_wait, rows_in, sift, store
+from claimx.services.poll import LOCK_SECONDS
+from claimx.services.recover import note_forgotten
+from claimx.services.runtime import Runtime
+from claimx.services.standstill import CATCH_UP, STANDING_SECONDS, Hold
+
+log = structlog.get_logger(__name__)
+
+SHARE_OF_FLIGHT = 0.5  # of CLAIMX_MAX_IN_FLIGHT: the live poll always has the other half
+AHEAD_PAGES = 3  # rows that wait for a worker: enough to keep some busy while a page is read
+RUN_SECONDS = 50.0  # then the next tick goes on, with a new count of what is left
+PATIENCE_SECONDS = 2.0  # a worker with one child must get to what it is waited for
+PAUSE_SECONDS = 0.1
+
+_LEASE = "poll:catch-up"
+_WORKED = (Stage.ENRICH, Stage.DOWNLOAD, Stage.UPLOAD, Stage.RECORD)  # the writer gathers: no queue
+
+
+class Ended(StrEnum):
+    """Why a run ended; all but the first two go on at the next one."""
+
+    NOTHING = "nothing is set aside"
+    DONE = "caught up"
+    TIME = "out of time"
+    PRESSURE = "back-pressure"
+    BUSY = "another process is at it"
+    SUPERSEDED = "another process was faster"
+    FAILED = "failed"
+
+
+@dataclass(slots=True)
+class CatchUpReport:
+    """What a run did; *gap* is the one it was at in the end, *left* how far its reader is off."""
+
+    ended: Ended = Ended.NOTHING
+    pages: int = 0
+    rows: int = 0
+    fresh: int = 0
+    known: int = 0
+    malformed: int = 0
+    gap: Gap | None = None
+    closed: int = 0
+    error: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class Progress:
+    """How far a gap is read: the share of its time in [0, 1], and what is left of it."""
+
+    gap: Gap
+    share: float
+    left_seconds: float
+
+
+def progress_of(ledger: Ledger) -> list[Progress]:
+    """Return how far what the live poll has set aside is read, the oldest first."""
+    found = []
+    for gap in ledger.gaps(LIVE):
+        read = ledger.checkpoint(gap.reader)
+        at = max(gap.after, read.source_time) if read else gap.after
+        left = max(0, gap.until - at) / MICROS_PER_SECOND
+        found.append(Progress(gap, share_done(Window(gap.after, gap.until), at), left))
+    return found
+
+
+def catch_up(
+    runtime: Runtime, *, sleep: Callable[[float], None], seconds: float = RUN_SECONDS
+) -> CatchUpReport:
+    """
+    Read on in what is set aside, for *seconds* at most and one query.
+
+    Costs one read of the ledger when nothing is. Failures of source, ledger and lake end the run
+    and stand in the report; the next one tries again.
+    """
+    report = CatchUpReport()
+    try:
+        if runtime.ledger.gaps(LIVE):
+            fence = runtime.gates.lock(_LEASE, runtime.holder, LOCK_SECONDS)
+            if fence is None:
+                report.ended = Ended.BUSY
+                return report
+            try:
+                _Run(runtime, report, fence, sleep, runtime.now() + seconds).run()
+                hold = Hold(runtime, fence, CATCH_UP, STANDING_SECONDS)
+                if report.pages or report.ended is Ended.DONE:
+                    hold.end()
+                elif report.ended is Ended.PRESSURE:
+                    hold.begin()
+            finally:
+                runtime.gates.unlock(_LEASE, runtime.holder)
+        _measure(runtime)
+    except ClaimXError as error:
+        report.ended, report.error = Ended.FAILED, str(error)
+        quiet = error.category is ErrorCategory.CIRCUIT_OPEN  # the poll tells, and it lasts
+        (log.debug if quiet else log.warning)(
+            "catch-up failed; the next run tries again",
+            category=error.category.value,
+            error=str(error),
+            status=error.status,
+        )
+    if report.rows:
+        log.info(
+            "caught up some",
+            ended=report.ended.value,
+            pages=report.pages,
+            rows=report.rows,
+            fresh=report.fresh,
+            known=report.known,
+            malformed=report.malformed,
+            until=to_iso(report.gap.until) if report.gap else None,
+            rows_left=report.gap.rows if report.gap else 0,
+        )
+    return report
+
+
+def _measure(runtime: Runtime) -> None:
+    found = progress_of(runtime.ledger)
+    runtime.metrics.set("catch_up_seconds", sum(one.left_seconds for one in found))
+    runtime.metrics.set("catch_up_rows", sum(one.gap.rows for one in found))
+
+
+class _Run:
+    """One run under its lease."""
+
+    def __init__(
+        self,
+        runtime: Runtime,
+        report: CatchUpReport,
+        fence: int,
+        sleep: Callable[[float], None],
+        deadline: float,
+    ) -> None:
+        self._runtime = runtime
+        self._report = report
+        self._fence = fence
+        self._sleep = sleep
+        self._deadline = deadline
+        self._stored: set[str] = set()
+        self._begun: set[str] = set()
+        self._half = max(1, int(runtime.limits.max_in_flight * SHARE_OF_FLIGHT))
+        self._page_rows = min(runtime.limits.poll_batch, max(1, self._half // 2))
+
+    def run(self) -> None:
+        """Read gap after gap."""
+        report, ledger = self._report, self._runtime.ledger
+        while gaps := ledger.gaps(LIVE):
+            report.gap = self._counted(gaps[0])
+            if stopped := self._read(report.gap):
+                report.ended = stopped
+                return
+            # one that was extended meanwhile is there again, with its new end
+            if ledger.close_gap(LIVE, report.gap):
+                report.closed += 1
+                log.warning(
+                    "a gap is caught up",
+                    since=to_iso(report.gap.after),
+                    until=to_iso(report.gap.until),
+                )
+        report.ended, report.gap = Ended.DONE, None
+
+    def _counted(self, gap: Gap) -> Gap:
+        """Note how many rows are left, for people."""
+        read = self._runtime.ledger.checkpoint(gap.reader)
+        rows = self._runtime.source.count(read.source_time if read else gap.after, gap.until)
+        self._runtime.ledger.recount_gap(LIVE, gap, rows)
+        return Gap(gap.after, gap.until, rows)
+
+    def _read(self, gap: Gap) -> Ended | None:
+        """Read page after page; None when the gap is dry."""
+        runtime = self._runtime
+        checkpoint = runtime.ledger.checkpoint(gap.reader)
+        at: Micros = max(gap.after, checkpoint.source_time) if checkpoint else gap.after
+        if gap.reader not in self._begun:
+            # what an earlier run left is not seen yet: a later row could overtake one of its id
+            if stopped := self._wait_while(lambda: pages_wait(runtime, gap.reader)):
+                return stopped
+            self._begun.add(gap.reader)
+        while True:
+            if stopped := self._wait_while(self._full):
+                return stopped
+            rows = runtime.source.page(at, gap.until, self._page_rows)
+            if not rows:
+                return None
+            last = int(rows[-1][TIME])
+            sifted = sift(
+                runtime, rows, ask_lake=lambda _: True, lake_may_fail=False, stored=self._stored
+            )
+            if sifted.in_lake:
+                note_forgotten(runtime, self._fence)
+            checkpoint, _ = store(
+                runtime,
+                gap.reader,
+                checkpoint,
+                sifted.fresh,
+                after=at,
+                last=last,
+                fence=self._fence,
+            )
+            if checkpoint is None or not self._renewed():
+                return Ended.SUPERSEDED
+            at = last
+            self._report.pages += 1
+            self._report.rows += len(rows)
+            self._report.fresh += len(sifted.fresh)
+            self._report.known += sifted.known
+            self._report.malformed += sifted.malformed
+            runtime.metrics.add("poll_rows", len(rows), cursor="catch-up")
+
+    def _wait_while(self, blocked: Callable[[], bool]) -> Ended | None:
+        """Return None when the next page may be read, else why the run is over."""
+        patience = self._runtime.now() + PATIENCE_SECONDS
+        while not self._over():
+            if not blocked():
+                return None
+            if self._runtime.now() >= patience:
+                return Ended.PRESSURE
+            self._sleep(PAUSE_SECONDS)
+        return Ended.TIME
+
+    def _over(self) -> bool:
+        return self._runtime.now() >= self._deadline or self._runtime.stopping()
+
+    def _full(self) -> bool:
+        """
+        Say whether a page more would take from the live poll.
+
+        Either its half of what may be in flight is used up, or so much waits for a worker that
+        live events would wait behind it.
+        """
+        census = self._runtime.ledger.census(ages=False)
+        in_pages = rows_in(self._runtime, census.active.get(Kind.PAGE, 0))
+        active = census.active.get(Kind.EVENT, 0) + census.active.get(Kind.MEDIA, 0)
+        if in_pages + active + self._page_rows > self._half:
+            return in_pages + active > 0
+        ready = sum(census.stages.get(stage, {}).get(State.READY, 0) for stage in _WORKED)
+        return in_pages + ready > AHEAD_PAGES * self._page_rows
+
+    def _renewed(self) -> bool:
+        fence = self._runtime.gates.lock(_LEASE, self._runtime.holder, LOCK_SECONDS)
+        if fence is None:
+            return False
+        self._fence = max(self._fence, fence)
+        return True

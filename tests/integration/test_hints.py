@@ -1,0 +1,36 @@
+"""Hints on a real broker: what lies in its queues, and for how long."""
+
+from __future__ import annotations
+
+import pytest
+from celery import Celery
+
+from claimx.adapters.hints import CHUNK_SIZES, NODE_QUEUE_SECONDS, CeleryHints
+from claimx.domain.records import Stage
+
+pytestmark = pytest.mark.integration
+
+
+@pytest.fixture
+def hints(redis_client, redis_url):
+    app = Celery("hints", broker=redis_url, set_as_current=False)
+    yield CeleryHints(app, redis_client)
+    app.close()
+
+
+def test_a_backlog_is_the_number_of_messages(hints):
+    ids = [f"e:{n}" for n in range(2 * CHUNK_SIZES[Stage.ENRICH] + 1)]
+
+    hints.send(Stage.ENRICH, ids)
+
+    assert hints.backlog(Stage.ENRICH) == 3
+    assert hints.backlog(Stage.DOWNLOAD) == 0
+
+
+def test_the_queue_of_a_node_that_is_gone_for_good_vanishes(hints, redis_client):
+    """Its records are due again long before; the shared queues stay."""
+    hints.send(Stage.UPLOAD, ["m:1"], "node-7")
+    hints.send(Stage.UPLOAD, ["m:2"])
+
+    assert 0 < redis_client.ttl("upload.node-7") <= NODE_QUEUE_SECONDS
+    assert redis_client.ttl("upload") == -1
