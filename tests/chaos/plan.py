@@ -99,7 +99,7 @@ def plan(seed: int, seconds: float, pace: float) -> list[Trouble]:
     Return the troubles of a run of *seconds*, one every *pace* seconds on the average.
 
     Every kind comes once before any is drawn by weight, as far as the run is long enough. What
-    needs a copy of Redis to put back is preceded by one; nothing is emptied near the end, because
+    needs a copy of Redis is preceded by one; nothing is put back or emptied near the end, because
     what comes back from the lake takes its time.
     """
     rng = Random(f"chaos {seed}")
@@ -107,7 +107,7 @@ def plan(seed: int, seconds: float, pace: float) -> list[Trouble]:
     first = [name for name in KINDS if name not in {"redis copied", "redis put back"}]
     rng.shuffle(first)
     first[1:1] = ["redis copied"]
-    first[len(first) // 2 : len(first) // 2] = ["redis put back"]
+    first[len(first) // 3 : len(first) // 3] = ["redis put back"]
     troubles: list[Trouble] = []
     free: dict[str, float] = {}
     moment, heavy_free = HEAD_SECONDS, HEAD_SECONDS
@@ -137,7 +137,7 @@ def _next(
     calm: bool,
 ) -> str:
     def fits(name: str) -> bool:
-        if calm and name == "redis emptied":
+        if calm and name in {"redis emptied", "redis put back"}:
             return False
         return moment >= free.get(name, 0.0) and (not KINDS[name].heavy or moment >= heavy_free)
 

@@ -88,8 +88,8 @@ class Recoveries:
 
     def look(self) -> None:
         """Look at all that are under way."""
-        for watch in list(self.watches):
-            with contextlib.suppress(redis.RedisError):
+        with contextlib.suppress(redis.RedisError):  # one that does not answer: look again later
+            for watch in list(self.watches):
                 took = time.monotonic() - watch.since
                 if not watch.moved():
                     if took < WATCHED_SECONDS:

@@ -33,7 +33,7 @@ class RedisServer:
         self._copies = folder.with_name(f"{folder.name}-copies")
         self._process: subprocess.Popen[bytes] | None = None
         # the run itself must not stand still with a frozen server
-        patience = {"socket_timeout": 2.0, "socket_connect_timeout": 2.0}
+        patience = {"socket_timeout": 0.5, "socket_connect_timeout": 0.5}
         self.client: redis.Redis = redis.Redis(port=port, retry=Retry(NoBackoff(), 0), **patience)
 
     def start(self) -> None:
@@ -90,10 +90,9 @@ class RedisServer:
         self.start()
 
     def empty(self) -> None:
-        """Start it without a file; what copies there are belong to a life that is over."""
+        """Start it without a file."""
         self.kill()
         shutil.rmtree(self.folder)
-        shutil.rmtree(self._copies, ignore_errors=True)
         self.start()
 
     def refuse_writes(self) -> None:

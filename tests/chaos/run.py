@@ -217,6 +217,9 @@ def main(arguments: list[str] | None = None) -> int:
     interruptible()
     folder = options.folder or Path(tempfile.mkdtemp(prefix="claimx-chaos-"))
     folder.mkdir(parents=True, exist_ok=True)
+    if any(folder.iterdir()):
+        _tell(f"{folder} is not empty: an earlier run's lake would be judged with this one's")
+        return 2
     run = carry_out(options, folder, _tell)
     sys.stdout.write(f"{table(run)}\n{json.dumps(run.line())}\n")
     if run.verdict.good and not options.keep:

@@ -163,5 +163,5 @@ def test_a_call_is_cut_off_once_its_slot_may_be_anothers_and_not_before(seconds)
 class Forgetful(MemoryGates):
     """Renews nothing, as when the store does not answer."""
 
-    def renew_slots(self, name, slots):
+    def renew_slots(self, name, slots):  # noqa: ARG002 - the port's
         return []
