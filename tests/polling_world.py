@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from typing import Any
 
 from claimx.adapters.memory.gates import MemoryGates
@@ -16,7 +16,7 @@ from claimx.domain.records import Kind, Stage, event_record_id
 from claimx.domain.retry import RetryPolicy
 from claimx.domain.tables import EVENTS
 from claimx.domain.times import day_of, from_seconds, to_iso
-from claimx.services.catch_up import RUN_SECONDS, CatchUpReport, catch_up
+from claimx.services.catch_up import RUN_SECONDS, CatchUpReport, Ended, catch_up
 from claimx.services.ingest import IngestReport, ingest
 from claimx.services.runtime import Limits, Runtime
 from claimx.telemetry.metrics import RecordedMetrics
@@ -78,6 +78,18 @@ class World:
     def wait(self, seconds: float) -> None:
         """Let time pass, as a sleep would."""
         self.clock += seconds
+
+    def until(self, look: Callable[[], bool], most: int = 200) -> None:
+        """Look again and again until it is so; fails in the end."""
+        assert any(look() for _ in range(most)), f"not so after {most} looks"
+
+    def caught_up(self, work: Callable[[], None], pause: float = 61.0) -> bool:
+        """Let time pass and workers work, then catch up; True when nothing is set aside."""
+        self.wait(pause)
+        self.redrive()
+        self.ingest()
+        work()
+        return self.catch_up().ended is Ended.NOTHING
 
     def catch_up(self, holder: str = "catch-up", **instead: Any) -> CatchUpReport:
         """Run the task that reads what was set aside."""

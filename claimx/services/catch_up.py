@@ -4,6 +4,7 @@ Catch-up: what the live poll has set aside is read beside it, the oldest first.
 A gap is closed after its reader found nothing more in it, so whatever dies in between leaves a
 gap that is read on from its reader's checkpoint. Its reader goes no faster than the workers take:
 a live event, which stands in the same queues, finds a few pages before it and never a backlog.
+It reads each row once, and so not before rows that show late have had their time.
 """
 
 from __future__ import annotations
@@ -18,7 +19,7 @@ from claimx.domain.errors import ClaimXError, ErrorCategory
 from claimx.domain.polling import LIVE, TIME, Window, share_done
 from claimx.domain.ports import Gap, Ledger
 from claimx.domain.records import Kind, Stage, State
-from claimx.domain.times import MICROS_PER_SECOND, Micros, to_iso
+from claimx.domain.times import MICROS_PER_SECOND, Micros, from_seconds, to_iso
 from claimx.services.pages import pages_wait, rows_in, sift, store
 from claimx.services.poll import LOCK_SECONDS
 from claimx.services.recover import note_forgotten
@@ -38,10 +39,11 @@ _WORKED = (Stage.ENRICH, Stage.DOWNLOAD, Stage.UPLOAD, Stage.RECORD)  # the writ
 
 
 class Ended(StrEnum):
-    """Why a run ended; all but the first two go on at the next one."""
+    """Why a run ended; after all but the first two the next one goes on."""
 
     NOTHING = "nothing is set aside"
     DONE = "caught up"
+    YOUNG = "the rest may still be joined by rows that show late"
     TIME = "out of time"
     PRESSURE = "back-pressure"
     BUSY = "another process is at it"
@@ -103,10 +105,10 @@ def catch_up(
             try:
                 _Run(runtime, report, fence, sleep, runtime.now() + seconds).run()
                 hold = Hold(runtime, fence, CATCH_UP, STANDING_SECONDS)
-                if report.pages or report.ended is Ended.DONE:
-                    hold.end()
-                elif report.ended is Ended.PRESSURE:
+                if report.ended is Ended.PRESSURE and not report.pages:
                     hold.begin()
+                elif report.pages or report.ended in (Ended.DONE, Ended.YOUNG):
+                    hold.end()
             finally:
                 runtime.gates.unlock(_LEASE, runtime.holder)
         _measure(runtime)
@@ -199,9 +201,10 @@ class _Run:
         while True:
             if stopped := self._wait_while(self._full):
                 return stopped
-            rows = runtime.source.page(at, gap.until, self._page_rows)
+            end = min(gap.until, self._complete())
+            rows = runtime.source.page(at, end, self._page_rows) if at < end else []
             if not rows:
-                return None
+                return None if end == gap.until else Ended.YOUNG
             last = int(rows[-1][TIME])
             sifted = sift(
                 runtime, rows, ask_lake=lambda _: True, lake_may_fail=False, stored=self._stored
@@ -226,6 +229,12 @@ class _Run:
             self._report.known += sifted.known
             self._report.malformed += sifted.malformed
             runtime.metrics.add("poll_rows", len(rows), cursor="catch-up")
+
+    def _complete(self) -> Micros:
+        """Return up to when rows that show late have shown."""
+        limits = self._runtime.limits
+        late = max(min(limits.poll_overlap, limits.far_seconds), limits.poll_settle)
+        return from_seconds(self._runtime.now() - late)
 
     def _wait_while(self, blocked: Callable[[], bool]) -> Ended | None:
         """Return None when the next page may be read, else why the run is over."""

@@ -170,9 +170,11 @@ class _Cycle:
         return None
 
     def _window(self, origin: Micros) -> Window:
+        """Return what is to be read; nothing that is set aside, or a later row could overtake."""
         limits, now = self._runtime.limits, self._runtime.ledger.now()
+        begin = max([origin, *(gap.until for gap in self._runtime.ledger.gaps(LIVE))])
         window = live_window(
-            self._report.checkpoint, origin, now, limits.poll_overlap, limits.poll_settle
+            self._report.checkpoint, begin, now, limits.poll_overlap, limits.poll_settle
         )
         self._report.window = window
         return window

@@ -119,7 +119,7 @@ def leases_gone(held: Held, leases: dict[str, str]) -> Callable[[], bool]:
 def ticks(client: redis.Redis) -> int:
     """Return how often beat has started the redriver since its schedule began."""
     raw: Any = client.hget(BEAT_ENTRY, "meta")
-    return int(json.loads(raw)["total_run_count"]) if raw else 0
+    return int(json.loads(raw).get("total_run_count", 0)) if raw else 0
 
 
 def ticked_on(client: redis.Redis) -> Callable[[], bool]:

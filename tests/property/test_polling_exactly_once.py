@@ -14,7 +14,7 @@ from claimx.domain.polling import LIVE
 from claimx.domain.records import Stage, event_record_id
 from claimx.domain.times import from_seconds
 from claimx.services.backfill import Ending, backfill
-from claimx.services.catch_up import Ended, catch_up
+from claimx.services.catch_up import catch_up
 from claimx.services.ingest import ingest
 from claimx.services.poll import Stop, poll_once
 
@@ -136,11 +136,7 @@ def settle_down(world: World) -> None:
         world.ingest()
         assert poll_once(world.runtime("last")).stopped is Stop.DRY
         world.ingest()
-        while world.catch_up().ended is not Ended.NOTHING:
-            world.clock += 61
-            world.redrive()
-            world.ingest()
-            work_off(world)
+        world.until(lambda: world.caught_up(lambda: work_off(world)))
 
 
 def work_off(world: World) -> None:

@@ -10,7 +10,6 @@ from polling_world import World
 from structlog.testing import capture_logs
 
 from claimx.domain.records import Advance, Kind, NewRecord, Retried, Stage
-from claimx.services.catch_up import Ended
 from claimx.services.poll import PollReport, Stop, poll_once
 from claimx.services.standstill import AGAIN_SECONDS, STANDING_SECONDS, jam_of
 from claimx.services.status import take_status
@@ -59,8 +58,7 @@ class Jammed(World):
 
 def test_it_is_told_once_when_it_begins_again_every_few_minutes_and_when_it_is_over():
     world = Jammed()
-    while world.poll().stopped is not Stop.PRESSURE:
-        pass
+    world.until(lambda: world.poll().stopped is Stop.PRESSURE)
     assert world.told == [PAUSES]
     for _ in range(int(AGAIN_SECONDS / 30) - 1):
         world.poll(0)
@@ -69,8 +67,7 @@ def test_it_is_told_once_when_it_begins_again_every_few_minutes_and_when_it_is_o
     world.poll(0)
     assert world.told == [PAUSES, STILL]
     world.work(world.ledger.active())
-    while world.poll(0).stopped is not Stop.DRY:
-        world.work(world.ledger.active())
+    world.until(lambda: world.poll(0).stopped is Stop.DRY)
 
     assert world.told == [PAUSES, STILL, OVER]
     world.poll(0)
@@ -79,8 +76,7 @@ def test_it_is_told_once_when_it_begins_again_every_few_minutes_and_when_it_is_o
 
 def test_the_line_names_the_stage_how_many_wait_there_since_when_and_what_to_do():
     world = Jammed()
-    while world.poll(20).stopped is not Stop.PRESSURE:
-        pass
+    world.until(lambda: world.poll(20).stopped is Stop.PRESSURE)
 
     [line] = world.lines
     assert (line["held_by"], line["log_level"]) == ("enrich", "warning")
@@ -94,8 +90,7 @@ def test_the_line_names_the_stage_how_many_wait_there_since_when_and_what_to_do(
 def test_the_status_shows_it_as_a_problem_with_the_same_facts():
     world = Jammed()
     assert take_status(world.runtime()).problems == []
-    while world.poll().stopped is not Stop.PRESSURE:
-        pass
+    world.until(lambda: world.poll().stopped is Stop.PRESSURE)
 
     [problem] = take_status(world.runtime()).problems
 
@@ -109,10 +104,8 @@ def test_the_status_shows_it_as_a_problem_with_the_same_facts():
 def test_it_resumes_below_nine_tenths_of_the_mark():
     """At the mark it would begin and end with each record that is done."""
     world = Jammed()
-    while world.poll(20).stopped is not Stop.PRESSURE:
-        pass
-    while world.ledger.active() > 90:
-        world.work(1)
+    world.until(lambda: world.poll(20).stopped is Stop.PRESSURE)
+    world.work(world.ledger.active() - 90)
 
     held = world.poll(1)
     world.work(1)
@@ -260,15 +253,12 @@ def test_a_catch_up_that_stands_still_is_told_too():
         lines.extend(line["event"] for line in logs if "back-pressure" in line["event"])
         world.ingest()
 
-    started = world.clock
-    while world.clock - started < STANDING_SECONDS + 20:
+    for _ in range(int(STANDING_SECONDS / 5)):
         run()
         world.wait(5)
     [problem] = take_status(world.runtime()).problems
     world.work(world.ledger.active())
-    while world.catch_up().ended is not Ended.NOTHING:
-        world.ingest()
-        world.work(world.ledger.active())
+    world.until(lambda: world.caught_up(lambda: world.work(world.ledger.active())))
 
     assert lines == ["back-pressure: the catch-up pauses until work in flight is done"]
     assert problem.startswith("the catch-up pauses since ")
@@ -283,9 +273,6 @@ def test_a_catch_up_that_waits_for_its_workers_is_no_standstill():
     poll_once(world.runtime())
 
     with capture_logs() as logs:
-        while world.catch_up().ended is not Ended.NOTHING:
-            world.ingest()
-            world.wait(20)
-            world.work(5)
+        world.until(lambda: world.caught_up(lambda: world.work(5), pause=20))
 
     assert not [line for line in logs if "back-pressure" in line["event"]]
