@@ -22,6 +22,7 @@ from claimx.domain.records import (
     Outcome,
     Record,
     Stage,
+    State,
 )
 from claimx.domain.tables import Table
 from claimx.domain.times import Micros
@@ -106,6 +107,16 @@ class Ledger(Protocol):
     def seen(self, ids: Sequence[str]) -> set[str]:
         """Return those of the event record ids that were admitted within the dedup window."""
 
+    def readmit(self, job: str, records: Sequence[NewRecord], fence: int) -> tuple[str, ...] | None:
+        """
+        Admit those of *records* that are not there, though their ids be remembered: one step.
+
+        For what is known to be neither in the ledger nor in the lake. A record that is there, dead
+        or active, is left alone and counted as a duplicate, so two callers admit once. An event is
+        remembered anew, a media file no longer counts as completed. Returns the ids admitted, in
+        order; None, with nothing done, when a greater *fence* has readmitted for this *job*.
+        """
+
     # stages
     def claim(self, stage: Stage, ids: Sequence[str], lease_seconds: float) -> list[Record]:
         """
@@ -145,6 +156,13 @@ class Ledger(Protocol):
 
         A handful of round trips for thousands of ids. What is missing is finished (its attachment
         row is committed), dead, or was never admitted.
+        """
+
+    def states(self, ids: Sequence[str]) -> dict[str, State]:
+        """
+        Return the state of those of the record ids that are there, dead letters included.
+
+        As cheap as `active_media`. An id that is missing is finished, or was never admitted.
         """
 
     def active(self) -> int:

@@ -17,11 +17,13 @@ NAMES = (
     "finish",
     "forget_entries",
     "read_rows",
+    "readmit",
     "release",
     "renew",
     "requeue",
     "seen",
     "settle",
+    "states",
     "store_page",
 )
 

@@ -8,6 +8,7 @@
 --   :dead      dead letters by the time they died
 --   :rows      the lake writer's stream, entries name a record
 --   :n         counters     :cursor:<name>  a checkpoint     :seen:<id>  when the id is forgotten
+--   :fence:<job>  the greatest fence that has readmitted for a job
 --
 -- Index changes and counters are gathered and written once by `flush`, since a command costs far
 -- more than a Lua table.
