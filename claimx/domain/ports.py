@@ -489,6 +489,19 @@ class EventSource(Protocol):
         *exclude* are left out. Raises Unavailable, Throttled, Refused, TokenRejected, Unreadable.
         """
 
+    def nameless(self, after: Micros, until: Micros, limit: int) -> list[SourceRow]:
+        """Return, as `page` does, the rows that have no id of their own."""
+
+    def having(self, ids: Sequence[str]) -> list[SourceRow]:
+        """
+        Return all rows whose own id is exactly one of *ids*, whenever they were ingested.
+
+        Takes up to 20,000 ids; costs a look through the whole table. Raises as `page` does.
+        """
+
+    def oldest(self, until: Micros) -> Micros | None:
+        """Return the least ingestion time that the source still has, None for none <= *until*."""
+
 
 # --- telemetry --------------------------------------------------------------------------------
 
