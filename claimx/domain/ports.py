@@ -433,8 +433,53 @@ class Written:
     refused: tuple[tuple[Change, str], ...] = ()
 
 
+class LakeAudit(Protocol):
+    """
+    What `claimx.services.reconcile` asks of the tables.
+
+    Ranges are after < time <= until, by `claimx.domain.audit.time_column`; a row without such a
+    time is in every range. Lists of ids are in order and begin behind *beyond*; fewer than *limit*
+    means that there are no more. Memory is bounded by the arguments, whatever the tables hold. A
+    table that is not there has no rows. Raises as `Lake.upsert` does.
+    """
+
+    def events(self, ids: Sequence[str], since: Micros, until: Micros) -> list[Values]:
+        """
+        Return the rows of ``claimx_events`` of these ids whose own time is in [since, until].
+
+        Each has event_id, event_type, project_id, media_id, media_ids, task_assignment_id,
+        ingested_at and status; an id that is doubled comes as often as it is there.
+        """
+
+    def other_events(
+        self, known: Sequence[str], after: Micros, until: Micros, limit: int, beyond: str = ""
+    ) -> list[str]:
+        """Return ids of ``claimx_events`` rows in the range that are not among *known*."""
+
+    def repeated(
+        self, table: Table, after: Micros, until: Micros, limit: int, beyond: str = ""
+    ) -> list[str]:
+        """Return keys that more than one row in the range has: of events, media, attachments."""
+
+    def media_in(self, table: Table, ids: Sequence[str]) -> set[str]:
+        """Return those of the media ids that have a row in ``claimx_media`` or attachments."""
+
+    def attachments_without_media(
+        self, after: Micros, until: Micros, limit: int, beyond: str = ""
+    ) -> list[Values]:
+        """
+        Return rows of ``claimx_attachments`` in the range that have none in ``claimx_media``.
+
+        By their media ids; each has media_id, project_id, event_id and status.
+        """
+
+
 class Lake(Protocol):
     """The nine Delta tables."""
+
+    @property
+    def audit(self) -> LakeAudit:
+        """What holds the tables against each other."""
 
     def ensure(self, table: Table) -> None:
         """Create the table with its declared schema if it is absent; callers may race."""
@@ -455,14 +500,20 @@ class Lake(Protocol):
         """Return up to *limit* event ids whose own time is in [since, until], newest first."""
 
     def unattached_media(
-        self, limit: int, after: str = "", enriched_until: Micros | None = None
+        self,
+        limit: int,
+        after: str = "",
+        enriched_until: Micros | None = None,
+        *,
+        enriched_after: Micros | None = None,
     ) -> list[Values]:
         """
         Return rows of ``claimx_media`` that are downloadable and have no row in attachments.
 
         In the order of their media ids, only those behind *after*; fewer than *limit* means that
-        there are no more. With *enriched_until*, rows whose data are younger are left out. Memory
-        is bounded by *limit*, whatever the tables hold. Raises as `upsert` does.
+        there are no more. Rows whose data are younger than *enriched_until*, or not younger than
+        *enriched_after*, are left out. Memory is bounded by *limit*, whatever the tables hold.
+        Raises as `upsert` does.
         """
 
     def rows(self, table: Table) -> list[Values]:
