@@ -283,6 +283,20 @@ class Gates(Protocol):
     def processes(self) -> list[dict[str, str]]:
         """Return the announced processes."""
 
+    def put_note(self, topic: str, name: str, text: str, seconds: float) -> None:
+        """
+        Keep a short text for whoever asks about *topic*, instead of an earlier one of that *name*.
+
+        All notes of a topic go *seconds* after the last of them was put. For what is harmless to
+        lose: without the store nothing is kept, and nothing is raised.
+        """
+
+    def drop_notes(self, topic: str, names: Iterable[str]) -> None:
+        """Drop notes; those that are not there are none."""
+
+    def notes(self, topic: str) -> dict[str, str]:
+        """Return the notes of a topic by name; none when the store is away."""
+
 
 # --- the ClaimX API --------------------------------------------------------------------------
 
