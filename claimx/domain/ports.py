@@ -589,6 +589,10 @@ Metric: TypeAlias = Literal[
     "event_lag_seconds",
     "depth",
     "redriven",
+    "reconcile_missing",
+    "reconcile_extra",
+    "reconcile_doubled",
+    "reconcile_until_seconds",
 ]
 
 

@@ -8,6 +8,7 @@ from typing import Any
 from claimx.domain.polling import LIVE, READ
 from claimx.domain.records import Kind, Stage, State
 from claimx.domain.times import MICROS_PER_SECOND
+from claimx.services import reconcile
 from claimx.services.runtime import Runtime
 
 _KINDS = (Kind.EVENT, Kind.MEDIA)
@@ -90,6 +91,7 @@ def take_status(runtime: Runtime) -> Status:
                 missing, processes, sum(census.active.values()), runtime.limits.max_in_flight
             ),
             *runtime.store_complaints(),
+            *reconcile.problems(runtime),
         ],
     )
 
