@@ -461,8 +461,8 @@ class LakeAudit(Protocol):
         """
         Return the rows of ``claimx_events`` of these ids whose own time is in [since, until].
 
-        Each has event_id, event_type, project_id, media_id, media_ids, task_assignment_id,
-        ingested_at and status; an id that is doubled comes as often as it is there.
+        Each has event_id, event_type, project_id, media_id, media_ids, task_assignment_id and
+        ingested_at; an id that is doubled comes as often as it is there.
         """
 
     def other_events(

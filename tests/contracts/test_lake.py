@@ -582,7 +582,7 @@ class TestAudit:
         assert lake.audit.events([], T0, T0 + DAY) == []
 
     def test_an_event_tells_what_it_was(self, lake):
-        told = {"project_id": "p", "media_id": "1", "media_ids": '["2"]', "status": "enriched"}
+        told = {"project_id": "p", "media_id": "1", "media_ids": '["2"]'}
         lake.upsert(EVENTS, [event_row("a", 7, event_type="T", **told, handler="h")], T0)
 
         (row,) = lake.audit.events(["a"], T0, T0 + DAY)
@@ -601,6 +601,14 @@ class TestAudit:
 
         assert self.ids(lake.audit.events(["a", "b"], T0, T0)) == ["a", "a", "b"]
         assert self.ids(lake.audit.events(["a", "b"], T0 + DAY, T0 + DAY)) == ["b"]
+
+    def test_own_times_may_be_any_that_a_calendar_has(self, lake):
+        first, last = -62_135_596_800_000_000, 253_402_300_799_999_999
+        self.events(lake, early=first - T0, now=0, late=last - T0)
+
+        assert self.ids(lake.audit.events(["early", "late"], first, last)) == ["early", "late"]
+        assert lake.audit.other_events([], first - 1, last, 10) == ["early", "late", "now"]
+        assert lake.audit.other_events([], first, last - 1, 10) == ["now"]
 
     def test_other_events_are_those_in_the_range_that_are_not_known(self, lake):
         self.events(lake, a=0, b=1, c=2, d=3, e=4 * DAY)

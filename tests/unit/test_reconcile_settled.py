@@ -27,6 +27,9 @@ class Beaten(Pipeline):
         self.begun = self.clock
         for n in range(hours):
             self.hour(f"e{n}", f"m{n}")
+        # the stretch before was looked at
+        before = self.moment(settled.BEHIND_SECONDS + HOUR)
+        self.ledger.store_page(settled.CURSOR, None, before, [])
 
     def hour(self, event_id: str, media_id: str) -> None:
         self.clock += HOUR
@@ -100,6 +103,34 @@ def test_what_is_too_long_ago_is_left_out_and_told(world, capsys):
     assert "not reconciled" in capsys.readouterr().out
 
 
+def test_after_a_loss_of_redis_it_begins_a_day_back_and_finds_what_nobody_reads_again(world):
+    world.hour("e6", "m6")
+    world.poll()
+    world.created("under way", ago=3 * HOUR)
+    world.forget_redis()
+    world.poll()
+
+    reports = [world.beat() for _ in range(13)]
+
+    assert world.clock - reports[0].since / 1e6 == pytest.approx(settled.FURTHEST_SECONDS)
+    assert reports[-1] is None
+    (note,) = notes.open_notes(world.runtime())
+    assert note.ids == {EVENTS.name: ["under way"]}
+
+
+def test_a_new_pipeline_is_not_blamed_for_what_was_before_it():
+    world = Pipeline()
+    world.created(*(f"old{n}" for n in range(5)), ago=12 * HOUR)
+    world.created("e1", ago=600)
+    world.through()
+    world.clock += 4 * HOUR
+
+    for _ in range(12):
+        reconcile_settled(world.runtime(), sleep=lambda _: None)
+
+    assert notes.open_notes(world.runtime()) == []
+
+
 def test_when_nothing_is_due_nothing_is_looked_at(world):
     world.beat()
 
@@ -160,6 +191,15 @@ def test_it_is_forgotten_when_its_stretch_was_seen_to_be_well(world):
     assert note.since in note.command
 
 
+def test_a_second_look_at_the_same_stretch_replaces_what_the_first_found(world):
+    for lost, found in (("e3", ["e3"]), ("e4", ["e3", "e4"])):
+        world.lose(EVENTS, lost)
+        keep(world.runtime(), world.reconcile(8 * HOUR))
+
+        (note,) = notes.open_notes(world.runtime())
+        assert note.ids == {EVENTS.name: found}
+
+
 def test_a_look_at_a_part_of_its_stretch_is_not_enough(world):
     world.lose(EVENTS, "e3")
     report = world.beat()
@@ -174,7 +214,7 @@ def test_a_look_at_a_part_of_its_stretch_is_not_enough(world):
 def test_nor_is_a_look_that_failed(world):
     world.lose(EVENTS, "e3")
     world.beat()
-    world.source.failures.extend([Unavailable("503")] * 4)
+    world.source.failures.extend([Unavailable("503")] * 3)
 
     keep(world.runtime(), world.reconcile(20 * HOUR))
 
@@ -182,7 +222,7 @@ def test_nor_is_a_look_that_failed(world):
 
 
 def test_a_stretch_that_failed_is_looked_at_again(world):
-    world.source.failures.extend([Unavailable("503")] * 4)
+    world.source.failures.extend([Unavailable("503")] * 3)
 
     assert world.beat().ending is Ending.FAILED
     assert world.beat().ending is Ending.COMPLETE

@@ -12,7 +12,7 @@ from claimx.domain.times import Micros
 
 _OF_EVENTS = (
     *("event_id", "event_type", "project_id", "media_id", "media_ids", "task_assignment_id"),
-    *("ingested_at", "status"),
+    "ingested_at",
 )
 _OF_ATTACHMENTS = ("media_id", "project_id", "event_id", "status")
 

@@ -14,7 +14,7 @@ from claimx.domain.polling import LIVE, spans
 from claimx.domain.records import Kind, NewRecord, Stage, State, event_record_id
 from claimx.domain.tables import EVENTS, MEDIA
 from claimx.domain.times import Micros
-from claimx.services.enrich import ENRICHED
+from claimx.domain.values import EARLIEST, LATEST
 from claimx.services.reconcile.pieces import Piece, Row
 from claimx.services.reconcile.report import Finding, Found, ReconcileReport
 from claimx.services.runtime import Runtime
@@ -115,7 +115,9 @@ class EventCheck:
         others = [event for event in events if event_record_id(event.event_id) not in found]
         for since, until in spans(event.time for event in others):
             ids = [event.event_id for event in others if since <= event.time <= until]
-            known = lake.known_events(ids, since - _WIDE, until + _WIDE)
+            # an own time may be any that a calendar has
+            around = max(EARLIEST, since - _WIDE), min(LATEST, until + _WIDE)
+            known = lake.known_events(ids, *around)
             found |= {event_record_id(one): [] for one in known}
         return found
 
@@ -166,7 +168,7 @@ class EventCheck:
 
 def named_media(row: Values) -> list[str]:
     """Return the media ids of a finished event's row, if its handler fetched just those."""
-    if row["status"] != ENRICHED or row["event_type"] not in _FETCHES_NAMED:
+    if row["event_type"] not in _FETCHES_NAMED:
         return []
     return list(dict.fromkeys([*_ids(row["media_ids"]), *filter(None, [row["media_id"]])]))
 

@@ -53,17 +53,13 @@ def keep(runtime: Runtime, report: ReconcileReport) -> Note | None:
     Two that do so at once keep both: a note is one field of its own. Returns the new note.
     """
     found = _note_of(report)
-    name = f"{to_iso(report.since)}..{to_iso(report.until)}"
-    kept = {n: note for n, note in _read(runtime).items() if n != name}
-    gone = [n for n, note in kept.items() if _covers(report, note)]
-    if found is None:
-        gone += [name] if report.ending in _SEEN_WHOLE else []
-    else:
-        left = sorted(kept.keys() - set(gone), key=lambda n: kept[n].until)
-        gone += left[: max(0, len(left) + 1 - MOST_NOTES)]
-        document = {"counts": found.counts, "ids": found.ids}
-        runtime.gates.put_note(TOPIC, name, json.dumps(document), KEPT_SECONDS)
-    runtime.gates.drop_notes(TOPIC, gone)
+    kept = _read(runtime)
+    gone = [name for name, note in kept.items() if _covers(report, note)]
+    left = sorted(kept.keys() - set(gone), key=lambda name: kept[name].until)
+    runtime.gates.drop_notes(TOPIC, [*gone, *left[: max(0, len(left) + 1 - MOST_NOTES)]])
+    if found is not None:
+        text = json.dumps({"counts": found.counts, "ids": found.ids})
+        runtime.gates.put_note(TOPIC, f"{found.since}..{found.until}", text, KEPT_SECONDS)
     return found
 
 

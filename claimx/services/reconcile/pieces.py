@@ -20,7 +20,7 @@ log = structlog.get_logger(__name__)
 PAGE_ROWS = 5000  # of one query: some megabytes
 PIECE_ROWS = 20_000  # held at once, of about a kilobyte each; one look at the lake for all of them
 PIECE_BYTES = 32 * 1024 * 1024  # of rows as JSON: rows may be large
-RETRIES = 3  # of one page, 2 to 8 s apart, or as long as the source asks for
+RETRIES = 2  # of one page, 2 and 4 s apart, or as long as the source asks for
 LONGEST_PAUSE_SECONDS = 60.0
 
 

@@ -45,7 +45,7 @@ def reconcile(
     fix: bool = False,
     lenient: bool = False,
     seconds: float | None = None,
-    rows_until: Micros | None = None,
+    following: bool = False,
     told: Told = lambda _found, _admitted: None,
     progress: Callable[[ReconcileReport], None] = lambda _: None,
 ) -> ReconcileReport:
@@ -55,8 +55,9 @@ def reconcile(
     Rows that may still be joined by others of their time, and those that the poller has not come
     to, are left out. With *fix*, exactly what is missing is admitted. *lenient* does not count what
     is from before the pipeline's first poll. After *seconds* the walk ends where it is, and the
-    rest is judged up to there. Extra and doubled rows of the media tables count up to *rows_until*,
-    now when it is None. *told* gets every finding, *progress* the report after each piece.
+    rest is judged up to there. Extra and doubled rows of the media tables count from the range's
+    begin until now, or to its end when another range is *following*. *told* gets every finding,
+    *progress* the report after each piece.
 
     Memory is bounded whatever the range holds: a piece of the source and the ids of the last one,
     two million ids of a table at once, and the exceptions up to bounds of their own; see the
@@ -75,7 +76,8 @@ def reconcile(
             admission = open_.enter_context(Admission(runtime, sleep)) if fix else None
             check = EventCheck(runtime, report, left_behind, sleep=sleep, lenient=lenient)
             run = _Run(runtime, report, check, admission, told, progress, sleep)
-            run.walk(settled, rows_until, runtime.now() + seconds if seconds else None)
+            run.walk(settled, runtime.now() + seconds if seconds else None)
+            run.tables(following=following)
     except Stopped as stopped:
         report.ending = stopped.ending
     except KeyboardInterrupt:
@@ -127,8 +129,8 @@ class _Run:
         self._strangers = Strangers(runtime, report)
         self._unattached = Unattached(runtime, report)
 
-    def walk(self, settled: Micros, rows_until: Micros | None, deadline: float | None) -> None:
-        """Go through everything."""
+    def walk(self, settled: Micros, deadline: float | None) -> None:
+        """Go through the source, piece by piece."""
         report, after = self._report, self._report.since - 1
         margin = from_seconds(MARGIN_SECONDS)
         self._tell(self._unattached.collect(after, report.until))
@@ -142,9 +144,12 @@ class _Run:
         for piece in self._pieces(report.until, min(report.until + margin, settled)):
             self._strangers.meet(piece.event_ids)
         self._tell(self._strangers.left(report.until))
+
+    def tables(self, *, following: bool) -> None:
+        """Look at what the tables alone can tell."""
+        after, until = self._report.since - 1, self._report.until
         self._tell(self._doubled_events(after))
-        last = from_seconds(self._runtime.now()) if rows_until is None else rows_until
-        last = min(last, report.until) if report.ending is Ending.TIME else last
+        last = until if following else from_seconds(self._runtime.now())
         self._tell(attachments_of_no_media(self._runtime, after, last))
         self._tell(doubled_media(self._runtime, after, last))
 

@@ -39,7 +39,6 @@ class Strangers:
         self._runtime = runtime
         self._report = report
         self._held: dict[str, Micros] = {}  # id -> a time that its own time is later than
-        self._before: list[str] = []
 
     def meet(self, event_ids: Iterable[str]) -> None:
         """Note that the source has these."""
@@ -47,13 +46,13 @@ class Strangers:
             self._held.pop(event_id, None)
 
     def look(self, piece: Piece) -> None:
-        """Hold those with an own time in the piece's time that neither it nor the last one has."""
+        """Hold those with an own time in the piece's time that it does not have."""
         ids = piece.event_ids
         self.meet(ids)
         beyond = ""
         while True:
             found = self._runtime.lake.audit.other_events(
-                [*self._before, *ids], piece.after, piece.until, _AT_A_LOOK, beyond
+                ids, piece.after, piece.until, _AT_A_LOOK, beyond
             )
             room = max(0, MOST_HELD - len(self._held))
             self._held |= dict.fromkeys(found[:room], piece.after)
@@ -61,7 +60,6 @@ class Strangers:
             if len(found) < _AT_A_LOOK or not room:
                 break
             beyond = found[-1]
-        self._before = ids
 
     def left(self, until: Micros) -> Iterator[Found]:
         """Ask the source about those that are left; yields the ones that it has never had."""
