@@ -62,6 +62,7 @@ task_routes = {
     "claimx.maintain": {"queue": "maintenance"},
     "claimx.recover": {"queue": "maintenance"},
     "claimx.sweep": {"queue": "maintenance"},
+    "claimx.reconcile": {"queue": "maintenance"},
 }
 
 # --- execution --------------------------------------------------------------------------------
@@ -115,6 +116,11 @@ beat_schedule = {
         "task": "claimx.recover",
         "schedule": timedelta(seconds=30),  # three reads of Redis, unless it was lost
         "options": {"expires": 25},
+    },
+    "reconcile": {
+        "task": "claimx.reconcile",
+        "schedule": timedelta(hours=1),  # an hour of settled time is minutes of work at 10 M a day
+        "options": {"expires": 3000},
     },
     "maintain-full": {  # files that killed writers left, too
         "task": "claimx.maintain",

@@ -209,17 +209,19 @@ class _Pass:
             if not row["project_id"]:
                 self._report.unusable += 1
                 continue
-            media_id = str(row["media_id"])
-            records.append(
-                NewRecord(
-                    id=media_record_id(media_id),
-                    kind=Kind.MEDIA,
-                    stage=Stage.DOWNLOAD,
-                    data=media_to_json(_item(row)) | {"refresh": True},
-                    trace=self._runtime.new_trace(),
-                )
-            )
+            records.append(media_record(row, self._runtime.new_trace()))
         return records
+
+
+def media_record(row: Values, trace: str) -> NewRecord:
+    """Return what fetches the file of a row of ``claimx_media``, by a link that it asks for."""
+    return NewRecord(
+        id=media_record_id(str(row["media_id"])),
+        kind=Kind.MEDIA,
+        stage=Stage.DOWNLOAD,
+        data=media_to_json(_item(row)) | {"refresh": True},
+        trace=trace,
+    )
 
 
 def _item(row: Values) -> MediaItem:

@@ -8,6 +8,7 @@ from typing import Any
 from claimx.domain.polling import LIVE, READ
 from claimx.domain.records import Census, Kind, Stage, State
 from claimx.domain.times import MICROS_PER_SECOND, to_iso
+from claimx.services import reconcile
 from claimx.services.catch_up import progress_of
 from claimx.services.runtime import Runtime
 from claimx.services.standstill import CATCH_UP, STANDING_SECONDS, held_since, jam_of
@@ -103,6 +104,7 @@ def take_status(runtime: Runtime) -> Status:
             *_problems(missing, processes),
             *_standstill(runtime, census),
             *runtime.store_complaints(),
+            *reconcile.problems(runtime),
         ],
     )
 

@@ -213,6 +213,24 @@ class RedisGates:
         found: list[dict[str, str]] = [json.loads(document) for document in documents]
         return sorted(found, key=lambda info: (info["role"], info["name"]))
 
+    # notes
+    def put_note(self, topic: str, name: str, text: str, seconds: float) -> None:
+        """Keep a text under its topic and name."""
+        pipe = self._client.pipeline(transaction=True)
+        pipe.hset(self._key("notes", topic), name, text)
+        pipe.pexpire(self._key("notes", topic), _ms(seconds))
+        self._try(pipe.execute, None)
+
+    def drop_notes(self, topic: str, names: Iterable[str]) -> None:
+        """Drop notes."""
+        if gone := list(names):
+            self._try(lambda: self._client.hdel(self._key("notes", topic), *gone), None)
+
+    def notes(self, topic: str) -> dict[str, str]:
+        """Return the notes of a topic by name; none without Redis."""
+        found = self._try(lambda: self._client.hgetall(self._key("notes", topic)), {})
+        return {_text(name): _text(text) for name, text in found.items()}
+
     # inside
     def _key(self, *parts: str) -> str:
         return self._prefix + ":".join(parts)

@@ -26,6 +26,7 @@ from claimx.domain.records import (
     Outcome,
     Record,
     Stage,
+    State,
     page_record_id,
 )
 from claimx.domain.times import Micros
@@ -122,6 +123,15 @@ class RedisLedger(GapBook):
             found.decode() for chunk in chunks(ids) for found in self._redis.run("seen", *chunk)
         }
 
+    def readmit(self, job: str, records: Sequence[NewRecord], fence: int) -> tuple[str, ...] | None:
+        """Admit those of *records* that are not there, in one step however many they are."""
+        arguments: list[wire.Argument] = [job, fence, self._dedup_seconds]
+        for new in records:
+            arguments += (new.id, new.kind.value, new.stage.value)
+            arguments += (wire.encoded(new.id, new.data), new.trace)
+        found = self._redis.run("readmit", *arguments)
+        return None if found is None else tuple(record_id.decode() for record_id in found)
+
     # stages
 
     def claim(self, stage: Stage, ids: Sequence[str], lease_seconds: float) -> list[Record]:
@@ -192,6 +202,14 @@ class RedisLedger(GapBook):
         """Return the ages of up to *most* pages of *cursor* that are not ingested yet."""
         ages = self._redis.run("waiting_pages", page_record_id(f"{cursor}:"), most)
         return [float(age) for age in ages]
+
+    def states(self, ids: Sequence[str]) -> dict[str, State]:
+        """Return the state of those of the record ids that are there."""
+        return {
+            record_id.decode(): State(state.decode())
+            for chunk in chunks(ids)
+            for record_id, state in groups(self._redis.run("states", *chunk), 2)
+        }
 
     # the lake writer
 

@@ -57,6 +57,7 @@ class MemoryLedger:
         self._desk = WriterDesk(self._records, takeover_seconds)
         self._cursors: Cursors = {}
         self._gaps = Gaps(self._cursors)
+        self._fences: dict[str, int] = {}
         self._numbers = count(1)
         self._lock = threading.RLock()
 
@@ -158,6 +159,15 @@ class MemoryLedger:
         with self._lock:
             return {record_id for record_id in ids if record_id in self._records.remembered}
 
+    def readmit(self, job: str, records: Sequence[NewRecord], fence: int) -> tuple[str, ...] | None:
+        """Admit those of *records* that are not there, though their ids be remembered."""
+        made = coded(records)
+        with self._lock:
+            if fence < self._fences.get(job, 0):
+                return None
+            self._fences[job] = fence
+            return tuple(new.id for new, data in made if self._records.readmit(new, data))
+
     # stages
 
     def claim(self, stage: Stage, ids: Sequence[str], lease_seconds: float) -> list[Record]:
@@ -233,6 +243,15 @@ class MemoryLedger:
                 record_id
                 for record_id in ids
                 if (kept := self._records.by_id.get(record_id)) and not kept.dead
+            }
+
+    def states(self, ids: Sequence[str]) -> dict[str, State]:
+        """Return the state of those of the record ids that are there."""
+        with self._lock:
+            return {
+                record_id: kept.state
+                for record_id in ids
+                if (kept := self._records.by_id.get(record_id))
             }
 
     def active(self, *kinds: Kind) -> int:
