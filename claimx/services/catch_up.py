@@ -233,7 +233,7 @@ class _Run:
     def _complete(self) -> Micros:
         """Return up to when rows that show late have shown."""
         limits = self._runtime.limits
-        late = max(min(limits.poll_overlap, limits.far_seconds), limits.poll_settle)
+        late = max(limits.poll_overlap, limits.poll_settle)
         return from_seconds(self._runtime.ledger.now() - late)
 
     def _wait_while(self, blocked: Callable[[], bool]) -> Ended | None:
