@@ -12,6 +12,9 @@ _TIMES: Mapping[str, str] = {
     ATTACHMENTS.name: "updated_at",
 }
 
+CLOCKS_APART_SECONDS = 900.0
+"""How far the clocks of two machines may differ, for who compares what they wrote."""
+
 
 def time_column(table: Table) -> str:
     """

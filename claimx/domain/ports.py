@@ -580,12 +580,14 @@ class Lake(Protocol):
         enriched_until: Micros | None = None,
         *,
         enriched_after: Micros | None = None,
+        failed_too: bool = False,
     ) -> list[Values]:
         """
         Return rows of ``claimx_media`` that are downloadable and have no row in attachments.
 
-        In the order of their media ids, only those behind *after*; fewer than *limit* means that
-        there are no more. Rows whose data are younger than *enriched_until*, or not younger than
+        With *failed_too*, a row in attachments counts only if its file is completed. In the order
+        of their media ids, only those behind *after*; fewer than *limit* means that there are no
+        more. Rows whose data are younger than *enriched_until*, or not younger than
         *enriched_after*, are left out. Memory is bounded by *limit*, whatever the tables hold.
         Raises as `upsert` does.
         """

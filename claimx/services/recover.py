@@ -7,11 +7,11 @@ ledger knows when its first poll was (`BORN`), the poller notes when it met fini
 the ledger has never seen (`FORGOT`: an older copy was put back), and this module notes how far
 it has recovered (`RECOVERED`).
 
-Only media of that time are taken: their rows say that the API was asked before the ledger
-forgot. Whatever was found since is in this ledger, which refuses a record that is there,
-dead or lately completed, so nothing is doubled however often this runs. It runs several times,
-because a writer that lived through the loss may still commit what it held: it finds its leases
-gone within seconds, and `SETTLE_SECONDS` are many times that.
+Files that had failed are taken as well: their dead letters are lost, so nobody could requeue them.
+Whatever was found since the loss is in this ledger, which refuses a record that is there, dead or
+lately completed, so nothing is doubled however often this runs, and no clock decides. It runs
+several times, because a writer that lived through the loss may still commit what it held: it
+finds its leases gone within seconds, and `SETTLE_SECONDS` are many times that.
 """
 
 from __future__ import annotations
@@ -40,7 +40,6 @@ RECOVERED = "recover"
 
 SETTLE_SECONDS = 900.0
 FIRST_PAUSE_SECONDS = 30.0  # between the first two passes; doubled each time
-CLOCKS_APART_SECONDS = 300.0  # how far the clocks of two machines may differ
 NOTED_SECONDS = 600.0  # a loss goes on for as long as its events are read again: one note will do
 PASS_SECONDS = 60.0
 LOCK_SECONDS = 300.0
@@ -83,8 +82,7 @@ def recover_media(runtime: Runtime) -> RecoverReport:
     Admit media again that are in the lake without an attachment row, if the ledger has forgotten.
 
     Costs three reads of the ledger when it has not. Takes about a minute at most; what is left
-    over, and whatever fails, is done by the next run. A failed attachment row counts as there:
-    its media come back by a requeue or a later event, not by this.
+    over, and whatever fails, is done by the next run. Files that had failed are tried once more.
     """
     report = RecoverReport()
     try:
@@ -165,10 +163,9 @@ class _Pass:
 
         The next pass then begins anew: what was admitted is finished by then, or refused.
         """
-        until = self._lost_at + from_seconds(CLOCKS_APART_SECONDS)
         after = ""
         while True:
-            rows = self._runtime.lake.unattached_media(ROWS_AT_A_TIME, after, until)
+            rows = self._runtime.lake.unattached_media(ROWS_AT_A_TIME, after, failed_too=True)
             if stopped := self._admit(self._records(rows)):
                 self._report.ended = stopped
                 return

@@ -401,6 +401,15 @@ class TestMediaWithoutAttachment:
 
         assert self.found(lake) == []
 
+    def test_or_as_missing_for_who_wants_what_is_not_completed(self, lake):
+        self.media(lake, "m1", "m2", "m3")
+        self.attached(lake, "m1", status="failed")
+        self.attached(lake, "m2")
+
+        found = lake.unattached_media(10, failed_too=True)
+
+        assert [row["media_id"] for row in found] == ["m1", "m3"]
+
     @pytest.mark.parametrize("downloadable", [False, None])
     def test_without_a_link_there_is_nothing_to_attach(self, lake, downloadable):
         self.media(lake, "m1", downloadable=downloadable)

@@ -35,13 +35,13 @@ class Side:
 
 
 def ids_without(
-    read: Read, side: Side, other: Table, limit: int, after: str, window: int = WINDOW
+    read: Read, side: Side, other: Side, limit: int, after: str, window: int = WINDOW
 ) -> list[str]:
     """
     Return up to *limit* ids of *side* behind *after*, in order, that *other* has no row of.
 
-    Fewer than *limit* means that there are no more. The side is read before the other table: what
-    both get in between counts as there.
+    Fewer than *limit* means that there are no more. The side is read before the other: what both
+    get in between counts as there.
     """
     found: list[str] = []
     while True:
@@ -49,9 +49,12 @@ def ids_without(
         ids = candidates.ids()
         if not len(ids):
             return found
-        others = text(other.key[0])
+        others = text(other.table.key[0])
+        condition = (others > after) & (others <= ids[-1])
+        if other.condition is not None:
+            condition &= other.condition
         met = _Met(ids, window)
-        read(other, (others > after) & (others <= ids[-1]), met.take)
+        read(other.table, condition, met.take, other.span)
         found += met.others()[: limit - len(found)]
         if not candidates.cut or len(found) >= limit:
             return found

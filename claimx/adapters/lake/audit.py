@@ -75,7 +75,7 @@ class DeltaAudit:
     ) -> list[Values]:
         """See `LakeAudit.attachments_without_media`."""
         side = _side(ATTACHMENTS, after, until)
-        ids = ids_without(self._read, side, MEDIA, limit, beyond)
+        ids = ids_without(self._read, side, Side(MEDIA), limit, beyond)
         rows = self._rows(ATTACHMENTS, _OF_ATTACHMENTS, ids) if ids else []
         return sorted(rows, key=lambda row: str(row["media_id"]))
 

@@ -133,10 +133,16 @@ class DeltaLake:
         enriched_until: Micros | None = None,
         *,
         enriched_after: Micros | None = None,
+        failed_too: bool = False,
     ) -> list[Values]:
         """See `Lake.unattached_media`; tables that are not there have no rows."""
         ids = unattached_ids(
-            self._read_ids, limit, after, enriched_until, enriched_after=enriched_after
+            self._read_ids,
+            limit,
+            after,
+            enriched_until,
+            enriched_after=enriched_after,
+            failed_too=failed_too,
         )
         if not ids:
             return []

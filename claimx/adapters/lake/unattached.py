@@ -12,6 +12,7 @@ from claimx.adapters.lake.scan import Span
 from claimx.domain.audit import time_column
 from claimx.domain.tables import ATTACHMENTS, MEDIA
 from claimx.domain.times import Micros
+from claimx.domain.upsert import COMPLETED
 
 
 def unattached_ids(
@@ -22,8 +23,11 @@ def unattached_ids(
     window: int = WINDOW,
     *,
     enriched_after: Micros | None = None,
+    failed_too: bool = False,
 ) -> list[str]:
     """Return up to *limit* ids behind *after*, in order; see `Lake.unattached_media`."""
     condition: Any = pc.field("downloadable") == pa.scalar(True)
     span = Span.over(time_column(MEDIA), enriched_after, enriched_until)
-    return ids_without(read, Side(MEDIA, condition, span), ATTACHMENTS, limit, after, window)
+    completed = pc.field("status") == pa.scalar(COMPLETED) if failed_too else None
+    attached = Side(ATTACHMENTS, completed)
+    return ids_without(read, Side(MEDIA, condition, span), attached, limit, after, window)

@@ -12,7 +12,7 @@ from claimx.domain.ports import Written
 from claimx.domain.refusal import refusal
 from claimx.domain.tables import ATTACHMENTS, EVENTS, MEDIA, Table
 from claimx.domain.times import Micros, day_of
-from claimx.domain.upsert import Key, NamedBy, by_key, merge, named_by
+from claimx.domain.upsert import COMPLETED, Key, NamedBy, by_key, merge, named_by
 
 
 class MemoryLake:
@@ -96,10 +96,15 @@ class MemoryLake:
         enriched_until: Micros | None = None,
         *,
         enriched_after: Micros | None = None,
+        failed_too: bool = False,
     ) -> list[Values]:
         """See `Lake.unattached_media`."""
         with self._lock:
-            attached = {row["media_id"] for row in self.rows(ATTACHMENTS)}
+            attached = {
+                row["media_id"]
+                for row in self.rows(ATTACHMENTS)
+                if not failed_too or row["status"] == COMPLETED
+            }
             found = [
                 row
                 for row in sorted(self.rows(MEDIA), key=lambda row: str(row["media_id"]))

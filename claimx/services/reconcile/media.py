@@ -5,12 +5,13 @@ from __future__ import annotations
 from collections import defaultdict
 from collections.abc import Iterable, Iterator, Sequence
 
+from claimx.domain.audit import CLOCKS_APART_SECONDS
 from claimx.domain.changes import Values
 from claimx.domain.records import NewRecord, State, event_record_id, media_record_id
 from claimx.domain.tables import ATTACHMENTS, MEDIA
 from claimx.domain.times import Micros, from_seconds
 from claimx.services.reconcile.report import Finding, Found, ReconcileReport
-from claimx.services.recover import CLOCKS_APART_SECONDS, media_record
+from claimx.services.recover import media_record
 from claimx.services.runtime import Runtime
 
 MOST_HELD = 200_000  # rows without an attachment, of some 1.5 kB each

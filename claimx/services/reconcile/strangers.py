@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 from collections.abc import Collection, Iterable, Iterator
 
+from claimx.domain.audit import CLOCKS_APART_SECONDS
 from claimx.domain.events import Event
 from claimx.domain.polling import TIME
 from claimx.domain.ports import SourceRow
@@ -13,7 +14,6 @@ from claimx.domain.times import Micros, from_seconds
 from claimx.services.pages import read_source_row
 from claimx.services.reconcile.pieces import PAGE_ROWS, Piece
 from claimx.services.reconcile.report import Finding, Found, ReconcileReport
-from claimx.services.recover import CLOCKS_APART_SECONDS
 from claimx.services.runtime import Runtime
 
 MOST_HELD = 100_000  # ids, some 15 MB
