@@ -233,8 +233,7 @@ class _Run:
     def _complete(self) -> Micros:
         """Return up to when rows that show late have shown."""
         limits = self._runtime.limits
-        late = max(min(limits.poll_overlap, limits.far_seconds), limits.poll_settle)
-        return from_seconds(self._runtime.now() - late)
+        return from_seconds(self._runtime.now() - max(limits.poll_overlap, limits.poll_settle))
 
     def _wait_while(self, blocked: Callable[[], bool]) -> Ended | None:
         """Return None when the next page may be read, else why the run is over."""
