@@ -2,7 +2,8 @@
 The poll held at its high-water mark: which stage holds things up, since when, and what to do.
 
 That it is held is a fact of the ledger, so that all processes that poll tell it as one: a line
-when it begins, one every few minutes, and one when it is over. The catch-up is held likewise.
+when it begins, one every few minutes, and one when it is over; never more, however often it is
+held and freed. The catch-up is held likewise.
 """
 
 from __future__ import annotations
@@ -144,7 +145,8 @@ class Hold:
     """
     Whether a reader of the source is held, for one run under its lease's *fence*.
 
-    It is told once it lasts for *patience_seconds*, and its end only if that was told.
+    It is told once it lasts for *patience_seconds*, but not so soon after the last time that it
+    was told; and its end only if it was.
     """
 
     def __init__(
@@ -173,10 +175,9 @@ class Hold:
         if now - self.since < self._patience * MICROS_PER_SECOND:
             return
         told = self._at(_TOLD)
-        fresh = told is None or told < self.since
-        if told is None or fresh or now - told >= AGAIN_SECONDS * MICROS_PER_SECOND:
+        if told is None or now - told >= AGAIN_SECONDS * MICROS_PER_SECOND:
             self._move(_TOLD, now)
-            self._tell(fresh=fresh)
+            self._tell(fresh=told is None or told < self.since)
 
     def end(self) -> None:
         """Note that it goes on, and tell that if it was told before."""

@@ -235,7 +235,7 @@ def test_a_range_that_ends_before_it_begins_is_refused():
 
 
 class _LakeAway:
-    def known_events(self, *_: Any) -> set[str]:
+    def recent_events(self, *_: Any) -> list[str]:
         raise Unavailable("the lake is away")
 
 

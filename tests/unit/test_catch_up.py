@@ -12,7 +12,7 @@ from claimx.domain.errors import Unavailable
 from claimx.domain.polling import LIVE
 from claimx.domain.ports import Gap
 from claimx.domain.records import Stage, event_record_id
-from claimx.domain.times import from_seconds
+from claimx.domain.times import MICROS_PER_SECOND, from_seconds
 from claimx.services.catch_up import AHEAD_PAGES, PATIENCE_SECONDS, Ended, progress_of
 from claimx.services.poll import LOCK_SECONDS, Stop, poll_once
 from claimx.services.recover import FORGOT
@@ -33,13 +33,9 @@ def work_off(world: World) -> None:
     """Do what workers do with events: they are in the lake, and no longer in flight."""
     ids = world.hints.taken(Stage.ENRICH)
     for record in world.ledger.claim(Stage.ENRICH, ids, 30):
-        world.finished(record.data["event_id"])
+        world.finished(record.data["event_id"], at=record.data["time"] / MICROS_PER_SECOND)
         del world.ledger._records.by_id[record.id]
         world.ledger._records.counters["event.recorded"] += 1
-
-
-def names(many: int) -> list[str]:
-    return [f"old{n}" for n in range(many)]
 
 
 # --- setting aside
@@ -366,8 +362,8 @@ def test_a_failure_ends_the_run_and_the_next_one_tries_again(what):
 def test_what_the_lake_has_is_dropped_and_noted_as_forgotten():
     """An older copy of Redis was put back: the media of that time are to be recovered."""
     world = far_behind()
-    for name in names(100):
-        world.finished(name, at=NOON - DAY)
+    for n in range(100):
+        world.finished(f"old{n}", at=NOON - DAY + 60 * (n + 1))
     poll_once(world.runtime())
     world.clock += 60
 
@@ -375,6 +371,19 @@ def test_what_the_lake_has_is_dropped_and_noted_as_forgotten():
 
     assert (report.fresh, report.known) == (0, 100)
     assert world.ledger.checkpoint(FORGOT) is not None
+
+
+def test_which_events_the_lake_has_is_asked_only_where_it_has_some_of_that_time():
+    """Of a gap that nobody has read it has none, and the look-up reads the ids of whole days."""
+    world = far_behind()
+    world.finished("another", at=NOON - DAY + 15 * 60)
+    poll_once(world.runtime())
+    lake = _Asked(world.lake)
+
+    report = world.catch_up(make_lake=lambda: lake)
+
+    assert report.pages == AHEAD_PAGES + 1
+    assert lake.asked == 10, "the ids of the one page in whose time it falls"
 
 
 def test_a_process_that_is_to_end_reads_no_more():
@@ -414,8 +423,21 @@ def _nowhere() -> Any:
 
 
 class _LakeAway:
-    def known_events(self, *_: Any) -> set[str]:
+    def recent_events(self, *_: Any) -> list[str]:
         raise Unavailable("the lake is away")
+
+
+class _Asked:
+    """A lake that counts the ids that it is asked for."""
+
+    def __init__(self, lake: Any) -> None:
+        self._lake = lake
+        self.recent_events = lake.recent_events
+        self.asked = 0
+
+    def known_events(self, ids: Any, *args: Any) -> set[str]:
+        self.asked += len(ids)
+        return self._lake.known_events(ids, *args)
 
 
 class _Uncounted:

@@ -125,6 +125,17 @@ def test_a_steady_overload_is_one_pause_and_not_one_a_poll():
     assert world.told == [PAUSES]
 
 
+def test_a_poll_that_is_held_and_freed_in_turn_tells_it_once_in_a_while():
+    """Two lines in five minutes, whatever happens; the status shows it at once all the same."""
+    world = Jammed()
+    for _ in range(8):
+        world.poll(120)
+        world.work(world.ledger.active())
+        world.poll(0)
+
+    assert world.told == [PAUSES, OVER] * 2
+
+
 def test_rows_that_nobody_ingests_are_told_as_rows():
     world = Jammed(poll_batch=10)
     world.gates.beat("worker", "worker:1", {"queues": "enrich"}, 1e9)
