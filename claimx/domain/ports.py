@@ -84,9 +84,9 @@ class Ledger(Protocol):
         """
         Store page records (stage INGEST) and move the checkpoint, in one step.
 
-        Compare-and-set on the checkpoint's version: returns the new checkpoint, or None (and
-        stores nothing) when *expected* is no longer current, or when a greater *fence* has
-        already stored for this cursor. A checkpoint never moves backwards.
+        Compare-and-set on the checkpoint, its version and its time: returns the new checkpoint, or
+        None (and stores nothing) when *expected* is no longer current, or when a greater *fence*
+        has already stored for this cursor. A checkpoint never moves backwards.
         """
 
     def admit(

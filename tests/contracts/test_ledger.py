@@ -23,7 +23,7 @@ from ledger_rig import (
 from claimx.adapters.ledger import RedisLedger
 from claimx.adapters.ledger.scripts import source_of
 from claimx.domain.errors import ErrorCategory, Malformed
-from claimx.domain.ports import DeadOnArrival
+from claimx.domain.ports import Checkpoint, DeadOnArrival
 from claimx.domain.records import (
     Advance,
     Buried,
@@ -104,6 +104,22 @@ def test_of_two_pollers_that_decided_on_one_checkpoint_the_second_stores_nothing
     assert rig.ledger.store_page("live", None, 30, [page("b")]) is None
     assert rig.ledger.checkpoint("live") == second
     assert rig.ledger.find("p:b") is None
+
+
+def test_a_poller_that_outlived_its_store_does_not_move_what_others_reached_since(rig):
+    """
+    An older copy is put back under a poller that goes on, and another gets to the same version.
+
+    What the first one read follows on a place where this ledger has never been: rows between the
+    two places would be skipped.
+    """
+    was_at = Checkpoint(30, 1)
+    elsewhere = rig.ledger.store_page("live", None, 20, [])
+    assert elsewhere == Checkpoint(20, 1)
+
+    assert rig.ledger.store_page("live", was_at, 40, [page("a")]) is None
+    assert rig.ledger.checkpoint("live") == elsewhere
+    assert rig.ledger.find("p:a") is None
 
 
 def test_a_greater_fence_shuts_out_a_smaller_one(rig):
