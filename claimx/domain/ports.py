@@ -116,9 +116,9 @@ class Ledger(Protocol):
         """
         Store page records (stage INGEST) and move the checkpoint, in one step.
 
-        Compare-and-set on the checkpoint's version: returns the new checkpoint, or None (and
-        stores nothing) when *expected* is no longer current, or when a greater *fence* has
-        already stored for this cursor. A checkpoint never moves backwards.
+        Compare-and-set on the checkpoint, its version and its time: returns the new checkpoint, or
+        None (and stores nothing) when *expected* is no longer current, or when a greater *fence*
+        has already stored for this cursor. A checkpoint never moves backwards.
         """
 
     def set_aside(
@@ -138,8 +138,13 @@ class Ledger(Protocol):
     def recount_gap(self, cursor: str, gap: Gap, rows: int) -> bool:
         """Note how many rows are left; False when the gap is not there, or was extended."""
 
-    def close_gap(self, cursor: str, gap: Gap) -> bool:
-        """Forget a gap and its reader's checkpoint; False when it is not there, or was extended."""
+    def close_gap(self, cursor: str, gap: Gap, read: Checkpoint | None) -> bool:
+        """
+        Forget a gap that its reader, whose checkpoint is *read*, has read to the end.
+
+        False when it is not there or was extended, or when its reader is elsewhere: an older copy
+        of the ledger was put back meanwhile, and has lost what was read.
+        """
 
     def admit(
         self,

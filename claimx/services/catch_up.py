@@ -17,7 +17,7 @@ import structlog
 
 from claimx.domain.errors import ClaimXError, ErrorCategory
 from claimx.domain.polling import LIVE, TIME, Window, share_done
-from claimx.domain.ports import Gap, Ledger
+from claimx.domain.ports import Checkpoint, Gap, Ledger
 from claimx.domain.records import Kind, Stage, State
 from claimx.domain.times import MICROS_PER_SECOND, Micros, from_seconds, to_iso
 from claimx.services.pages import pages_wait, rows_in, sift, store
@@ -160,6 +160,7 @@ class _Run:
         self._deadline = deadline
         self._stored: set[str] = set()
         self._begun: set[str] = set()
+        self._reader: Checkpoint | None = None  # of the gap that is being read
         self._half = max(1, int(runtime.limits.max_in_flight * SHARE_OF_FLIGHT))
         self._page_rows = min(runtime.limits.poll_batch, max(1, self._half // 2))
 
@@ -172,13 +173,17 @@ class _Run:
                 report.ended = stopped
                 return
             # one that was extended meanwhile is there again, with its new end
-            if ledger.close_gap(LIVE, report.gap):
+            if ledger.close_gap(LIVE, report.gap, self._reader):
                 report.closed += 1
                 log.warning(
                     "a gap is caught up",
                     since=to_iso(report.gap.after),
                     until=to_iso(report.gap.until),
                 )
+            elif ledger.checkpoint(report.gap.reader) != self._reader:
+                # an older copy of the ledger was put back: what this run has stored may be lost
+                self._stored.clear()
+                self._begun.clear()
         report.ended, report.gap = Ended.DONE, None
 
     def _counted(self, gap: Gap) -> Gap:
@@ -199,6 +204,7 @@ class _Run:
                 return stopped
             self._begun.add(gap.reader)
         while True:
+            self._reader = checkpoint
             if stopped := self._wait_while(self._full):
                 return stopped
             end = min(gap.until, self._complete())

@@ -120,6 +120,22 @@ def test_of_two_pollers_that_decided_on_one_checkpoint_the_second_stores_nothing
     assert rig.ledger.find("p:b") is None
 
 
+def test_a_poller_that_outlived_its_store_does_not_move_what_others_reached_since(rig):
+    """
+    An older copy is put back under a poller that goes on, and another gets to the same version.
+
+    What the first one read follows on a place where this ledger has never been: rows between the
+    two places would be skipped.
+    """
+    was_at = Checkpoint(30, 1)
+    elsewhere = rig.ledger.store_page("live", None, 20, [])
+    assert elsewhere == Checkpoint(20, 1)
+
+    assert rig.ledger.store_page("live", was_at, 40, [page("a")]) is None
+    assert rig.ledger.checkpoint("live") == elsewhere
+    assert rig.ledger.find("p:a") is None
+
+
 def test_a_greater_fence_shuts_out_a_smaller_one(rig):
     moved = rig.ledger.store_page("live", None, 10, [], fence=5)
 
@@ -214,11 +230,34 @@ def test_gaps_come_oldest_first_and_are_closed_one_by_one(rig):
     at = rig.ledger.set_aside("live", at, Gap(1500, 2000, 3), 8)
     rig.ledger.store_page(Gap(900, 0).reader, None, 950, [])
 
-    assert rig.ledger.close_gap("live", Gap(900, 1000))
+    read = rig.ledger.checkpoint(Gap(900, 0).reader)
+    assert rig.ledger.close_gap("live", Gap(900, 1000), read)
 
     assert rig.ledger.gaps("live") == [Gap(1500, 2000, 3)]
     assert rig.ledger.checkpoint(Gap(900, 0).reader) is None, "its reader is forgotten with it"
-    assert not rig.ledger.close_gap("live", Gap(900, 1000))
+    assert not rig.ledger.close_gap("live", Gap(900, 1000), None)
+
+
+def test_a_gap_stays_when_its_reader_is_not_where_it_was_read_to(rig):
+    """An older copy was put back before it is closed: its pages are lost, and are read again."""
+    rig.ledger.set_aside("live", None, Gap(900, 1000), 8)
+    reader = Gap(900, 1000).reader
+    earlier = rig.ledger.store_page(reader, None, 930, [])
+    read = rig.ledger.store_page(reader, earlier, 990, [])
+
+    for wrong in (None, earlier, Checkpoint(991, read.version)):
+        assert not rig.ledger.close_gap("live", Gap(900, 1000), wrong)
+
+    assert rig.ledger.gaps("live") == [Gap(900, 1000)]
+    assert rig.ledger.close_gap("live", Gap(900, 1000), read)
+
+
+def test_a_gap_is_set_aside_only_from_the_very_checkpoint_that_was_decided_on(rig):
+    """As pages are: after an older copy was put back, other moves may lead to the same version."""
+    at = rig.ledger.store_page("live", None, 100, [])
+
+    assert rig.ledger.set_aside("live", Checkpoint(90, at.version), Gap(90, 500), 8) is None
+    assert rig.ledger.gaps("live") == []
 
 
 def test_what_is_left_of_a_gap_can_be_noted(rig):
@@ -244,7 +283,9 @@ def test_a_gap_that_was_extended_is_not_closed_by_who_read_it_before(rig):
     rig.ledger.store_page(Gap(100, 0).reader, None, 150, [])
     rig.ledger.set_aside("live", at, Gap(300, 350), 1)
 
-    assert not rig.ledger.close_gap("live", Gap(100, 150))
+    assert not rig.ledger.close_gap(
+        "live", Gap(100, 150), rig.ledger.checkpoint(Gap(100, 150).reader)
+    )
     assert rig.ledger.gaps("live") == [Gap(100, 350)]
     assert rig.ledger.checkpoint(Gap(100, 0).reader).source_time == 150, "it goes on from there"
 

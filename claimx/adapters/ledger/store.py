@@ -93,8 +93,8 @@ class RedisLedger(GapBook):
         fence: int = 0,
     ) -> Checkpoint | None:
         """Store page records and move the checkpoint, in one step; None when it was moved."""
-        version = expected.version if expected else 0
-        head = (cursor, version, move_to, fence, self._dedup_seconds)
+        known = (expected.version, expected.source_time) if expected else (0, 0)
+        head = (cursor, *known, move_to, fence, self._dedup_seconds)
         found = self._redis.run("store_page", *head, *wire.new_arguments(pages))
         return None if found is None else Checkpoint(int(found[0]), int(found[1]))
 

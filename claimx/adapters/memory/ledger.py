@@ -86,10 +86,10 @@ class MemoryLedger:
         """Store page records and move the checkpoint; None when another was faster."""
         with self._lock:
             before, stored_fence = self._cursors.get(cursor, (None, 0))
-            version = before.version if before else 0
-            if version != (expected.version if expected else 0) or fence < stored_fence:
+            if before != expected or fence < stored_fence:
                 return None
-            moved = Checkpoint(max(move_to, before.source_time if before else move_to), version + 1)
+            reached = max(move_to, before.source_time) if before else move_to
+            moved = Checkpoint(reached, before.version + 1 if before else 1)
             for new, data in coded(pages):
                 if new.kind is Kind.PAGE:
                     taken = new.id in self._records.by_id
@@ -121,10 +121,10 @@ class MemoryLedger:
         with self._lock:
             return self._gaps.change(cursor, gap, rows)
 
-    def close_gap(self, cursor: str, gap: Gap) -> bool:
-        """Forget a gap and its reader's checkpoint; False when it is not there, or was extended."""
+    def close_gap(self, cursor: str, gap: Gap, read: Checkpoint | None) -> bool:
+        """Forget a gap and its reader's checkpoint; False when it is not read to the end."""
         with self._lock:
-            return self._gaps.change(cursor, gap, None)
+            return self.checkpoint(gap.reader) == read and self._gaps.change(cursor, gap, None)
 
     def admit(
         self,
