@@ -34,7 +34,7 @@ from verdict import Verdict, judge
 LOAD_SHARE = 0.9  # of the run, in which events come
 HEAD_START = 6  # seconds until the first event
 FEWEST_EVENTS = 400
-TAIL_SECONDS = 300.0  # to come to rest when all trouble is over
+TAIL_SECONDS = 900.0  # to come to rest when all trouble is over: a backlog may be large
 STEP_SECONDS = 0.1
 
 # Two retries cost as much as in the field; what differs is that a run has minutes and not hours.
