@@ -9,7 +9,7 @@ PYTHON ?= $(shell for p in python3.13 python3.12 python3.11 python3 python; do \
 VENV := .venv
 READER := .venv-reader
 BIN := $(VENV)/bin
-CODE := claimx tests celeryconfig.py
+CODE := claimx tests bench celeryconfig.py
 UV := $(shell command -v uv 2>/dev/null)
 
 define make_venv
@@ -24,7 +24,7 @@ endef
 
 .PHONY: help
 help: ## list the targets
-	@awk -F':.*## ' '/^[a-z-]+:.*## /{printf "  make %-12s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
+	@awk -F':.*## ' '/^[a-z-]+:.*## /{printf "  make %-14s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
 
 $(VENV)/.stamp: requirements-dev.txt
 	$(call make_venv,$(VENV),requirements-dev.txt)
@@ -47,6 +47,10 @@ demo: $(VENV)/.stamp ## run the whole pipeline on local stand-ins, check every t
 .PHONY: up
 up: $(VENV)/.stamp ## keep the local stack running, with Flower, until Ctrl-C
 	@exec $(BIN)/python -m claimx up $(ARGS)
+
+.PHONY: bench-backlog
+bench-backlog: $(VENV)/.stamp ## take in a source a million events behind (ARGS="--rows 200000 --minutes 10")
+	@exec $(BIN)/python bench/backlog.py $(ARGS)
 
 .PHONY: test
 test: $(VENV)/.stamp $(READER)/.stamp lint ## everything that CI runs: lint, types, architecture, all tests

@@ -99,8 +99,8 @@ beat_schedule = {
     },
     "catch-up": {
         "task": "claimx.catch_up",
-        "schedule": timedelta(seconds=5),  # one read of Redis, unless the poll was far behind
-        "options": {"expires": 4},
+        "schedule": timedelta(seconds=2),  # one read of Redis, unless the poll was far behind
+        "options": {"expires": 2},
     },
     "redrive": {
         "task": "claimx.redrive",

@@ -16,7 +16,7 @@ from claimx.domain.records import Kind, Stage, event_record_id
 from claimx.domain.retry import RetryPolicy
 from claimx.domain.tables import EVENTS
 from claimx.domain.times import day_of, from_seconds, to_iso
-from claimx.services.catch_up import RUN_SECONDS, CatchUpReport, Ended, catch_up
+from claimx.services.catch_up import CatchUpReport, Ended, catch_up
 from claimx.services.ingest import IngestReport, ingest
 from claimx.services.runtime import Limits, Runtime
 from claimx.telemetry.metrics import RecordedMetrics
@@ -93,7 +93,7 @@ class World:
 
     def catch_up(self, holder: str = "catch-up", **instead: Any) -> CatchUpReport:
         """Run the task that reads what was set aside."""
-        seconds = instead.pop("seconds", RUN_SECONDS)
+        seconds = instead.pop("seconds", None)
         return catch_up(self.runtime(holder, **instead), sleep=self.wait, seconds=seconds)
 
     def redrive(self) -> None:

@@ -52,7 +52,7 @@ class Gap:
     """
     A range of the source that a cursor has left out: after < ingestion time <= until.
 
-    *rows* is about how many of it were left when somebody last counted.
+    *rows* is about how many of it are left, for people.
     """
 
     after: Micros

@@ -10,7 +10,7 @@ It reads each row once, and so not before rows that show late have had their tim
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from enum import StrEnum
 
 import structlog
@@ -30,7 +30,8 @@ log = structlog.get_logger(__name__)
 
 SHARE_OF_FLIGHT = 0.5  # of CLAIMX_MAX_IN_FLIGHT: the live poll always has the other half
 AHEAD_PAGES = 3  # rows that wait for a worker: enough to keep some busy while a page is read
-RUN_SECONDS = 50.0  # then the next tick goes on, with a new count of what is left
+RUN_SECONDS = 15.0  # at most, and half of the poll's interval: one child must get to both
+LEAST_SECONDS = 2.0
 PATIENCE_SECONDS = 2.0  # a worker with one child must get to what it is waited for
 PAUSE_SECONDS = 0.1
 
@@ -87,15 +88,18 @@ def progress_of(ledger: Ledger) -> list[Progress]:
 
 
 def catch_up(
-    runtime: Runtime, *, sleep: Callable[[float], None], seconds: float = RUN_SECONDS
+    runtime: Runtime, *, sleep: Callable[[float], None], seconds: float | None = None
 ) -> CatchUpReport:
     """
-    Read on in what is set aside, for *seconds* at most and one query.
+    Read on in what is set aside.
 
-    Costs one read of the ledger when nothing is. Failures of source, ledger and lake end the run
-    and stand in the report; the next one tries again.
+    Takes *seconds*, by default half of the poll interval and at most 15, plus one query. Costs one
+    read of the ledger when nothing is. Failures of source, ledger and lake end the run and stand in
+    the report; the next one tries again.
     """
     report = CatchUpReport()
+    if seconds is None:
+        seconds = max(LEAST_SECONDS, min(RUN_SECONDS, runtime.limits.poll_interval / 2))
     try:
         if runtime.ledger.gaps(LIVE):
             fence = runtime.gates.lock(_LEASE, runtime.holder, LOCK_SECONDS)
@@ -168,9 +172,13 @@ class _Run:
         """Read gap after gap."""
         report, ledger = self._report, self._runtime.ledger
         while gaps := ledger.gaps(LIVE):
-            report.gap = self._counted(gaps[0])
-            if stopped := self._read(report.gap):
+            report.gap, before = gaps[0], report.rows
+            stopped = self._read(report.gap)
+            if stopped:
                 report.ended = stopped
+                left = max(0, report.gap.rows - (report.rows - before))
+                ledger.recount_gap(LIVE, report.gap, left)
+                report.gap = replace(report.gap, rows=left)
                 return
             # one that was extended meanwhile is there again, with its new end
             if ledger.close_gap(LIVE, report.gap, self._reader):
@@ -185,13 +193,6 @@ class _Run:
                 self._stored.clear()
                 self._begun.clear()
         report.ended, report.gap = Ended.DONE, None
-
-    def _counted(self, gap: Gap) -> Gap:
-        """Note how many rows are left, for people."""
-        read = self._runtime.ledger.checkpoint(gap.reader)
-        rows = self._runtime.source.count(read.source_time if read else gap.after, gap.until)
-        self._runtime.ledger.recount_gap(LIVE, gap, rows)
-        return Gap(gap.after, gap.until, rows)
 
     def _read(self, gap: Gap) -> Ended | None:
         """Read page after page; None when the gap is dry."""

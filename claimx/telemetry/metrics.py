@@ -48,7 +48,7 @@ METRICS: Mapping[Metric, Declaration] = {
     "catch_up_seconds": Declaration(
         "gauge", (), "Source time that the live poll set aside and that is not read yet."
     ),
-    "catch_up_rows": Declaration("gauge", (), "Rows in it, when they were last counted."),
+    "catch_up_rows": Declaration("gauge", (), "About how many rows are in it."),
     "stage_seconds": Declaration("histogram", ("stage",), "Time a chunk took in a stage."),
     "flush_seconds": Declaration("histogram", ("table",), "Time a flush of a table took."),
     "flush_rows": Declaration("counter", ("table",), "Rows flushed."),

@@ -308,6 +308,15 @@ def test_a_gap_that_begins_with_a_kept_one_extends_it(rig):
     assert rig.ledger.gaps("live") == [Gap(100, 350, 11)]
 
 
+def test_a_gap_is_read_from_its_begin_whatever_an_older_one_has_left(rig):
+    """A reader that was very late stored its first page after the gap was closed."""
+    rig.ledger.store_page(Gap(100, 0).reader, None, 140, [])
+
+    rig.ledger.set_aside("live", None, Gap(100, 150), 8)
+
+    assert rig.ledger.checkpoint(Gap(100, 0).reader) is None
+
+
 def test_a_gap_that_begins_before_the_newest_of_too_many_takes_its_place(rig):
     at = rig.ledger.set_aside("live", None, Gap(100, 150, 5), 1)
     rig.ledger.store_page(Gap(100, 0).reader, None, 150, [])

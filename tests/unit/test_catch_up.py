@@ -236,6 +236,17 @@ def test_a_run_waits_for_workers_that_are_at_it():
     assert report.rows > 10 * (AHEAD_PAGES + 1)
 
 
+@pytest.mark.parametrize(("interval", "pages"), [(300.0, 4), (20.0, 3), (1.0, 1)])
+def test_a_run_leaves_a_worker_with_one_child_to_the_poll(interval, pages):
+    """Both come from one queue: a run ends well within the time that a poll's message lives."""
+    world = far_behind(poll_interval=interval)
+    poll_once(world.runtime())
+
+    report = world.catch_up(make_source=lambda: _Slow(world, seconds=4.0))
+
+    assert (report.ended, report.pages) == (Ended.TIME, pages)
+
+
 def test_it_takes_no_more_than_half_of_the_flight():
     """The other half is the live poll's, whatever stands still."""
     world = far_behind(max_in_flight=40)
@@ -447,13 +458,27 @@ class _Uncounted:
         self.page = source.page
 
 
+class _Slow:
+    """A source whose answers take some seconds, in which the workers work; nobody may count it."""
+
+    def __init__(self, world: World, seconds: float) -> None:
+        self._world = world
+        self._seconds = seconds
+
+    def page(self, *args: Any) -> list[dict[str, Any]]:
+        rows = self._world.source.page(*args)
+        self._world.wait(self._seconds)
+        self._world.ingest()
+        work_off(self._world)
+        return rows
+
+
 class _Dying:
     """A source whose reader is killed after some pages."""
 
     def __init__(self, source: Any, pages: int) -> None:
         self._source = source
         self._pages = pages
-        self.count = source.count
 
     def page(self, *args: Any) -> list[dict[str, Any]]:
         if self._pages == 0:
@@ -468,7 +493,6 @@ class _Meanwhile:
     def __init__(self, source: Any, happens: Any) -> None:
         self._source = source
         self._happens = happens
-        self.count = source.count
 
     def page(self, *args: Any) -> list[dict[str, Any]]:
         rows = self._source.page(*args)

@@ -29,6 +29,8 @@ class Gaps:
             into = kept[max(kept)]
         if into is not None:
             gap = self._merged(kept, into, gap)
+        else:  # what a reader that came too late may have left of an older gap
+            self._cursors.pop(gap.reader, None)
         kept[gap.after] = gap
 
     def change(self, cursor: str, gap: Gap, rows: int | None) -> bool:

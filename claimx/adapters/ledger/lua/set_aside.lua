@@ -39,6 +39,8 @@ if into then
     redis.call('HDEL', gaps, into)
     redis.call('DEL', reader(into))
   end
+else
+  redis.call('DEL', reader(after)) -- what a reader that came too late may have left of an older gap
 end
 redis.call('HSET', gaps, after, string.format('%s %d', till, left))
 
