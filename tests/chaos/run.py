@@ -34,7 +34,6 @@ from verdict import Verdict, judge
 LOAD_SHARE = 0.9  # of the run, in which events come
 HEAD_START = 6  # seconds until the first event
 FEWEST_EVENTS = 400
-TAIL_SECONDS = 900.0  # to come to rest when all trouble is over: a backlog may be large
 STEP_SECONDS = 0.1
 
 # Two retries cost as much as in the field; what differs is that a run has minutes and not hours.
@@ -54,12 +53,18 @@ SETTINGS = {
 
 @dataclass(slots=True)
 class Options:
-    """How long, how hard, from which seed; *rate* is events a second, *pace* seconds a trouble."""
+    """
+    How long, how hard, from which seed.
+
+    *rate* is events a second, *pace* seconds a trouble, *tail* how many seconds everything has to
+    come to rest when all trouble is over.
+    """
 
     minutes: float = 20.0
     seed: int = 7
     rate: float = 50.0
     pace: float = 3.0
+    tail: float = 900.0
     folder: Path | None = None
     keep: bool = False
 
@@ -122,7 +127,7 @@ def carry_out(options: Options, folder: Path, tell: Callable[[str], None]) -> Ru
         _wait_until(rig.sandbox.announced["world"]["at"] - HEAD_START)
         _trouble(options, server, fleet, troubles, recoveries, tell)
         troubles.close()
-        verdict = judge(rig, fleet, TAIL_SECONDS, tell)
+        verdict = judge(rig, fleet, options.tail, tell)
         starts = {post.name: post.starts for post in fleet.posts}
         return Run(options, troubles, recoveries, verdict, time.monotonic() - started, starts)
     finally:
@@ -241,6 +246,7 @@ def _options(arguments: list[str] | None) -> Options:
     parser.add_argument("--seed", type=int, default=known.seed)
     parser.add_argument("--rate", type=float, default=known.rate, help="events a second")
     parser.add_argument("--pace", type=float, default=known.pace, help="seconds a trouble")
+    parser.add_argument("--tail", type=float, default=known.tail, help="seconds to come to rest")
     parser.add_argument("--folder", type=Path, help="an empty one; kept if something is wrong")
     parser.add_argument("--keep", action="store_true", help="keep it in any case")
     return Options(**vars(parser.parse_args(arguments)))
