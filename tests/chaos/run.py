@@ -114,6 +114,7 @@ def carry_out(options: Options, folder: Path, tell: Callable[[str], None]) -> Ru
     world += ["--rate", str(options.rate), "--media-min", "300", "--media-max", "12000"]
     world += ["--latency-ms", "60", "--at", str(int(time.time()) + _build_seconds(options))]
     rig = Rig(folder, *world, settings=SETTINGS, on_onelake=True)
+    rig.sandbox.start_seconds += _build_seconds(options)
     server = RedisServer(folder / "redis", rig.port, folder / "redis.log")
     recoveries = Recoveries()
     fleet: Fleet | None = None
@@ -137,7 +138,7 @@ def carry_out(options: Options, folder: Path, tell: Callable[[str], None]) -> Ru
 
 def _build_seconds(options: Options) -> int:
     """Return how long the sandbox takes to make its world, generously, and the head start."""
-    return HEAD_START + 5 + options.events // 2000
+    return HEAD_START + 5 + options.events // 1000
 
 
 def _wait_until(moment: float) -> None:
