@@ -410,6 +410,17 @@ class TestMediaWithoutAttachment:
 
         assert [row["media_id"] for row in found] == ["m1", "m3"]
 
+    def test_of_a_row_that_was_written_anew_too(self, lake):
+        """A merge gives texts another Arrow type: the question failed, and recovery for ever."""
+        self.media(lake, "m1", "m2")
+        self.attached(lake, "m1", "m2", status="failed")
+        lake.upsert(ATTACHMENTS, [result("failed", 9, media_id="m1", error="again")], T0)
+        lake.upsert(ATTACHMENTS, [result("completed", 9, media_id="m2")], T0)
+
+        found = lake.unattached_media(10, failed_too=True)
+
+        assert [row["media_id"] for row in found] == ["m1"]
+
     @pytest.mark.parametrize("downloadable", [False, None])
     def test_without_a_link_there_is_nothing_to_attach(self, lake, downloadable):
         self.media(lake, "m1", downloadable=downloadable)

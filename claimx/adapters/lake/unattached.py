@@ -8,7 +8,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from claimx.adapters.lake.antijoin import WINDOW, Read, Side, ids_without
-from claimx.adapters.lake.scan import Span
+from claimx.adapters.lake.scan import Span, text
 from claimx.domain.audit import time_column
 from claimx.domain.tables import ATTACHMENTS, MEDIA
 from claimx.domain.times import Micros
@@ -28,6 +28,6 @@ def unattached_ids(
     """Return up to *limit* ids behind *after*, in order; see `Lake.unattached_media`."""
     condition: Any = pc.field("downloadable") == pa.scalar(True)
     span = Span.over(time_column(MEDIA), enriched_after, enriched_until)
-    completed = pc.field("status") == pa.scalar(COMPLETED) if failed_too else None
+    completed = text("status") == pa.scalar(COMPLETED) if failed_too else None
     attached = Side(ATTACHMENTS, completed)
     return ids_without(read, Side(MEDIA, condition, span), attached, limit, after, window)
