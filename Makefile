@@ -60,6 +60,18 @@ test: $(VENV)/.stamp $(READER)/.stamp lint ## everything that CI runs: lint, typ
 test-quick: $(VENV)/.stamp ## unit, property, contract and architecture tests only
 	$(BIN)/python -m pytest -n 2 tests/unit tests/property tests/contracts tests/architecture $(ARGS)
 
+MINUTES ?= 20
+SEED ?= 7
+.PHONY: chaos
+chaos: $(VENV)/.stamp ## everything goes wrong under load: make chaos MINUTES=20 SEED=7
+	@PYTHONPATH=.:tests/integration $(BIN)/python tests/chaos/run.py --minutes $(MINUTES) --seed $(SEED) $(ARGS)
+
+HOW ?= kill
+TIMES ?= 25
+.PHONY: drill
+drill: $(VENV)/.stamp ## one victim at a time: make drill HOW=kill TIMES=25, HOW=stop TIMES=100
+	@PYTHONPATH=.:tests/integration $(BIN)/python tests/chaos/drill.py --how $(HOW) --times $(TIMES) --seed $(SEED) $(ARGS)
+
 .PHONY: lint
 lint: $(VENV)/.stamp ## ruff, import rules, types
 	$(BIN)/ruff format --check --quiet $(CODE)

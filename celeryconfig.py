@@ -62,6 +62,7 @@ task_routes = {
     "claimx.maintain": {"queue": "maintenance"},
     "claimx.recover": {"queue": "maintenance"},
     "claimx.sweep": {"queue": "maintenance"},
+    "claimx.reconcile": {"queue": "maintenance"},
 }
 
 # --- execution --------------------------------------------------------------------------------
@@ -88,8 +89,8 @@ task_send_sent_event = False
 beat_scheduler = "redbeat.RedBeatScheduler"  # one of several beats ticks, by a lock in Redis
 redbeat_redis_url = broker_url
 redbeat_key_prefix = "claimx:redbeat:"
-redbeat_lock_timeout = 12  # a killed beat's successor ticks after this
-beat_max_loop_interval = 3  # the lock is renewed each loop
+redbeat_lock_timeout = 8  # a killed beat's successor ticks after this
+beat_max_loop_interval = 2  # the lock is renewed each loop
 beat_schedule = {
     "poll": {
         "task": "claimx.poll",
@@ -115,6 +116,11 @@ beat_schedule = {
         "task": "claimx.recover",
         "schedule": timedelta(seconds=30),  # three reads of Redis, unless it was lost
         "options": {"expires": 25},
+    },
+    "reconcile": {
+        "task": "claimx.reconcile",
+        "schedule": timedelta(hours=1),  # an hour of settled time is minutes of work at 10 M a day
+        "options": {"expires": 3000},
     },
     "maintain-full": {  # files that killed writers left, too
         "task": "claimx.maintain",

@@ -7,6 +7,7 @@ from collections.abc import Collection
 from claimx.domain.tables import TABLES
 from claimx.settings import ConfigurationError, Settings
 
+SOURCE_QUEUES = frozenset({"poll", "maintenance"})
 WORKSHOP_QUEUES = frozenset({"enrich", "download", "upload", "record"})
 
 
@@ -15,15 +16,15 @@ def missing_for(settings: Settings, queues: Collection[str]) -> list[str]:
     found = []
     token = settings.api_token.get_secret_value() or settings.api_token_file
     for name, value, needed_by in (
-        ("EVENTHOUSE_CLUSTER_URL", settings.kusto_url, {"poll"}),
-        ("CLAIMX_EVENTHOUSE_DATABASE", settings.kusto_database, {"poll"}),
+        ("EVENTHOUSE_CLUSTER_URL", settings.kusto_url, SOURCE_QUEUES),
+        ("CLAIMX_EVENTHOUSE_DATABASE", settings.kusto_database, SOURCE_QUEUES),
         ("CLAIMX_API_URL", settings.api_url, WORKSHOP_QUEUES),
         ("CLAIMX_API_TOKEN or CLAIMX_API_TOKEN_FILE", token, WORKSHOP_QUEUES),
         ("ONELAKE_CLAIMX_PATH", settings.media_path, WORKSHOP_QUEUES),
     ):
         if not value and (users := sorted(needed_by & set(queues))):
             found.append(f"{name} must be set for the queue {users[0]}")
-    if {"poll", "maintenance"} & set(queues):
+    if SOURCE_QUEUES & set(queues):
         for table in TABLES:
             try:
                 settings.table_path(table)

@@ -30,7 +30,7 @@ from claimx.telemetry.metrics import PrometheusMetrics, exposition, totals
 
 log = structlog.get_logger(__name__)
 
-ANNOUNCE_SECONDS = 10.0
+ANNOUNCE_SECONDS = 3.0  # uploads bound to a machine that is gone wait for this three times
 _STALL_SECONDS = 60.0
 _EXIT_UNREACHABLE = 5
 

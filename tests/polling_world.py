@@ -45,8 +45,8 @@ class World:
     def now(self) -> float:
         return self.clock
 
-    def runtime(self, holder: str = "one", **instead: Any) -> Runtime:
-        """One process; *instead* replaces a port of its own."""
+    def runtime(self, holder: str = "one", off: float = 0.0, **instead: Any) -> Runtime:
+        """One process, its clock *off* seconds fast; *instead* replaces a port of its own."""
         ports = {
             "ledger": self.ledger,
             "gates": self.gates,
@@ -59,7 +59,7 @@ class World:
         return Runtime(
             retry=RetryPolicy(),
             limits=self.limits,
-            now=self.now,
+            now=lambda: self.clock + off,
             jitter=lambda: 0.0,
             holder=holder,
             **ports,

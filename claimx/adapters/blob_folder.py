@@ -5,6 +5,8 @@ from __future__ import annotations
 import hashlib
 import os
 import shutil
+import time
+from collections.abc import Callable
 from contextlib import suppress
 from pathlib import Path
 from uuid import uuid4
@@ -12,22 +14,33 @@ from uuid import uuid4
 from claimx.domain.errors import Unavailable
 
 _CHUNK_BYTES = 1024 * 1024
+_PARTS = ".parts"
+_OLD_SECONDS = 24 * 3600.0
 
 
 class FolderStore:
-    """`claimx.domain.ports.BlobStore` below the folder *root*, which is made when it is missing."""
+    """
+    `claimx.domain.ports.BlobStore` below the folder *root*, which is made when it is missing.
 
-    def __init__(self, root: str | Path) -> None:
+    Copies under way lie in its ``.parts``, so a reader of the media never meets one; what a killed
+    process left there goes with an upload of a day later.
+    """
+
+    def __init__(self, root: str | Path, *, now: Callable[[], float] = time.time) -> None:
         self._root = Path(root).absolute()
+        self._parts = self._root / _PARTS
+        self._now = now
 
     def put(self, path: str, source: str, length: int, sha256: str, content_type: str) -> None:
         """Copy the file, durably, and check what was written; see the port."""
         del content_type  # a folder has nowhere to keep it
         target = self._inside(path)
-        part = target.parent / f".{uuid4().hex}.part"
+        part = self._parts / uuid4().hex
         with Path(source).open("rb") as file:  # FileNotFoundError: it must be downloaded again
             try:
                 target.parent.mkdir(parents=True, exist_ok=True)
+                self._parts.mkdir(exist_ok=True)
+                self._drop_old_parts()
                 with part.open("xb") as copy:
                     shutil.copyfileobj(file, copy, _CHUNK_BYTES)
                     copy.flush()
@@ -43,6 +56,14 @@ class FolderStore:
             finally:
                 with suppress(OSError):
                     part.unlink()
+
+    def _drop_old_parts(self) -> None:
+        """Remove what nobody is at any more: an upload takes minutes."""
+        with os.scandir(self._parts) as parts:
+            for part in parts:
+                with suppress(FileNotFoundError):  # its own process was faster
+                    if self._now() - part.stat().st_mtime > _OLD_SECONDS:
+                        Path(part.path).unlink()
 
     def _inside(self, path: str) -> Path:
         target = (self._root / path).absolute()

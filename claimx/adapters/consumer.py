@@ -8,6 +8,7 @@ messages that Celery would only log and drop (unknown task, refused content, und
 
 from __future__ import annotations
 
+from functools import partial
 from typing import Any
 
 from celery.exceptions import InvalidTaskError
@@ -16,6 +17,9 @@ from kombu.exceptions import ContentDisallowed, DecodeError
 from kombu.utils.encoding import safe_repr
 
 from claimx.adapters.unreadable import keep_unreadable
+
+_FIRST_PAUSE_SECONDS = 0.5
+_LONGEST_PAUSE_SECONDS = 2.0
 
 
 class Consumer(StockConsumer):  # type: ignore[misc]
@@ -39,6 +43,20 @@ class Consumer(StockConsumer):  # type: ignore[misc]
                 return None
 
         return guarded
+
+    def ensure_connected(self, conn: Any) -> Any:
+        """
+        Return *conn* once the broker answers, asking every two seconds at least.
+
+        The stock pauses grow to half a minute, in which a Redis that is back would wait for work.
+        """
+        conn.ensure_connection = partial(
+            conn.ensure_connection,
+            interval_start=_FIRST_PAUSE_SECONDS,
+            interval_step=_FIRST_PAUSE_SECONDS,
+            interval_max=_LONGEST_PAUSE_SECONDS,
+        )
+        return super().ensure_connected(conn)
 
     def on_unknown_message(self, body: Any, message: Any) -> None:
         """Keep a message without a task name."""

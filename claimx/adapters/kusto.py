@@ -17,6 +17,7 @@ from typing import Any
 
 import structlog
 
+from claimx.adapters.kusto_choice import ALL, ID_COLUMNS, Choice, own_id_of
 from claimx.adapters.kusto_errors import ResultTooLarge
 from claimx.adapters.kusto_queries import Answer, KustoQueries
 from claimx.domain.errors import ClaimXError, Permanent, Refused, Unreadable
@@ -32,10 +33,10 @@ COLUMNS_SECONDS = 600.0  # how long the table's columns are taken as they were
 CHECK_SECONDS = 3600.0  # how long the table's policy is
 _SPLIT = 8
 _IDENTIFIER = re.compile(r"[A-Za-z_][A-Za-z0-9_ .\-]{0,1023}")
-_ID_COLUMNS = ("event_id", "eventId")
-_SPLIT_COLUMNS = ("project_id", "projectId", *_ID_COLUMNS)
+_SPLIT_COLUMNS = ("project_id", "projectId", *ID_COLUMNS)
 _BOUNDS = "_from:datetime, _to:datetime"
 _AT = "claimx_source_time"  # a column's name that no table has
+_EVER = (0, 7_258_118_400_000_000)  # the epoch to 2200: some engines end at 2262
 
 
 class KustoSource:
@@ -79,7 +80,7 @@ class KustoSource:
             raise ValueError(f"{len(exclude)} ids to exclude; at most {MAX_EXCLUDED} fit a query")
         if until <= after or limit < 1:
             return []
-        rows = self._first(after, until, limit, exclude)
+        rows = self._first(after, until, limit, Choice(exclude=exclude))
         if not rows:
             self._check_policy()
         return rows
@@ -95,6 +96,24 @@ class KustoSource:
             "| count"
         )
         return _count(self._ask(text, _bounds(after + 1, until + 1)))
+
+    def nameless(self, after: Micros, until: Micros, limit: int) -> list[SourceRow]:
+        """See `EventSource.nameless`."""
+        if until <= after or limit < 1:
+            return []
+        return self._first(after, until, limit, Choice(nameless=True))
+
+    def having(self, ids: Sequence[str]) -> list[SourceRow]:
+        """See `EventSource.having`. Raises ValueError for more than 20,000 ids."""
+        if len(ids) > MAX_EXCLUDED:
+            raise ValueError(f"{len(ids)} ids to look for; at most {MAX_EXCLUDED} fit a query")
+        named = [one for one in ids if one]  # an empty id is that of every row without one
+        return self._read(*_EVER, Choice(only=named)) if named else []
+
+    def oldest(self, until: Micros) -> Micros | None:
+        """See `EventSource.oldest`."""
+        rows = self._read(_EVER[0], until + 1, ALL, "| take 1")
+        return int(rows[0][TIME]) if rows else None
 
     def columns(self) -> dict[str, str]:
         """Return the table's columns with their Kusto types; asked for at most every 10 minutes."""
@@ -112,25 +131,23 @@ class KustoSource:
 
     # --- reading ------------------------------------------------------------------------------
 
-    def _first(
-        self, after: Micros, until: Micros, limit: int, exclude: Sequence[str]
-    ) -> list[SourceRow]:
+    def _first(self, after: Micros, until: Micros, limit: int, choice: Choice) -> list[SourceRow]:
         """Read the first whole ingestion times of up to *limit* rows, or all of the very first."""
         while True:  # halves *limit* each time round
             try:
-                rows = self._read(after + 1, until + 1, exclude, f"| take {limit + 1:d}")
+                rows = self._read(after + 1, until + 1, choice, f"| take {limit + 1:d}")
             except ResultTooLarge:
                 if limit == 1:
                     raise
                 limit //= 2
                 continue
             whole, tie = whole_times(rows, limit)
-            return [dict(row) for row in whole] if tie is None else self._tie(tie, exclude)
+            return [dict(row) for row in whole] if tie is None else self._tie(tie, choice)
 
-    def _tie(self, moment: Micros, exclude: Sequence[str]) -> list[SourceRow]:
+    def _tie(self, moment: Micros, choice: Choice) -> list[SourceRow]:
         """Read all rows of one microsecond, in as many parts as Kusto's limits ask for."""
         try:
-            return self._read(moment, moment + 1, exclude)
+            return self._read(moment, moment + 1, choice)
         except ResultTooLarge:
             known = self.columns()
             column = next((name for name in _SPLIT_COLUMNS if name in known), None)
@@ -141,7 +158,7 @@ class KustoSource:
                 rows: list[SourceRow] = []
                 for part in range(parts):
                     split = f"| where hash(tostring(['{column}']), {parts:d}) == {part:d}"
-                    rows += self._read(moment, moment + 1, exclude, split)
+                    rows += self._read(moment, moment + 1, choice, split)
                 return rows
             except ResultTooLarge:
                 parts *= _SPLIT
@@ -151,24 +168,15 @@ class KustoSource:
             " identity's workload group"
         )
 
-    def _read(
-        self, start: Micros, end: Micros, exclude: Sequence[str], last: str = ""
-    ) -> list[SourceRow]:
+    def _read(self, start: Micros, end: Micros, choice: Choice, last: str = "") -> list[SourceRow]:
         """Return the rows with start <= ingestion time < end, oldest first."""
-        known = self.columns()
-        values = _bounds(start, end)
-        declared, excluding = _BOUNDS, ""
-        own_id = _own_id(known)
-        if exclude and own_id:
-            declared += ", _exclude:dynamic"
-            values["_exclude"] = f"dynamic({json.dumps(list(exclude))})"
-            # an empty id is no id; and in some engines null is neither in a list nor out of it
-            excluding = f"| where isempty({own_id}) or {own_id} !in (_exclude)\n"
+        own_id = own_id_of(self.columns())
+        values = _bounds(start, end) | choice.values(own_id)
         text = (
-            f"declare query_parameters({declared});\n"
+            f"declare query_parameters({_BOUNDS}{choice.declared(own_id)});\n"
             f"{self._quoted}\n"
             "| where ingestion_time() >= _from and ingestion_time() < _to\n"
-            f"{excluding}"
+            f"{choice.condition(own_id)}"
             f"| extend {_AT} = ingestion_time()\n"
             f"| order by {_AT} asc\n"
         )
@@ -221,14 +229,6 @@ class KustoSource:
 def _bounds(start: Micros, end: Micros) -> dict[str, str]:
     """Return the parameters that `_BOUNDS` declares."""
     return {"_from": f"datetime({to_iso(start)})", "_to": f"datetime({to_iso(end)})"}
-
-
-def _own_id(known: Mapping[str, str]) -> str:
-    """Return the KQL of a row's own id, of the id columns that the table has; empty for none."""
-    names = [f"tostring(['{name}'])" for name in _ID_COLUMNS if name in known]
-    if len(names) < len(_ID_COLUMNS):
-        return "".join(names)
-    return f"iff(isempty({names[0]}), {names[1]}, {names[0]})"
 
 
 def _row(columns: Sequence[tuple[str, str]], values: Sequence[Any]) -> SourceRow:

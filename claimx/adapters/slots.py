@@ -3,7 +3,9 @@ A process's part of a concurrency bound that all processes share.
 
 Calls take a slot before they start. The process leases slots from the gates as it needs them,
 renews them while calls run, gives them back when it is idle, and sheds those above its fair share
-while other processes wait, so it never has more calls in flight than slots held.
+while other processes wait, so it never has more calls in flight than slots held. The leases are
+short, so that a killed process holds up nobody for long; a call whose slot cannot be renewed (no
+gates for seconds) is cut off before another process may get the slot.
 """
 
 from __future__ import annotations
@@ -17,8 +19,8 @@ from contextlib import asynccontextmanager
 from claimx.domain.errors import CircuitOpen
 from claimx.domain.ports import Gates
 
-_LEASE_SECONDS = 55.0  # a slot is leased for 60 s; the rest covers the round trip
-_RENEW_SECONDS = 15.0
+_LEASE_SECONDS = 10.5  # a slot is leased for 12 s; the rest covers the round trip
+_RENEW_SECONDS = 3.0
 _BALANCE_SECONDS = 0.25
 _LINGER_SECONDS = 0.05  # an idle slot waits this long for the chunk's next call
 _FIRST_POLL_SECONDS = 0.004
@@ -52,6 +54,8 @@ class SlotPool:
         self._busy: set[str] = set()
         self._idle: deque[tuple[str, float]] = deque()  # with the moment it became idle
         self._until: dict[str, float] = {}  # slot -> local end of its lease
+        self._doubtful: set[str] = set()  # could not be renewed: good for the call that has it
+        self._calls: dict[str, asyncio.Timeout] = {}
         self._waiting: deque[asyncio.Future[str]] = deque()
         self._share = limit
         self._filler: asyncio.Task[None] | None = None
@@ -64,11 +68,22 @@ class SlotPool:
 
     @asynccontextmanager
     async def slot(self) -> AsyncIterator[None]:
-        """Hold one slot; raises CircuitOpen when none came free in time."""
+        """
+        Hold one slot; raises CircuitOpen when none came free in time.
+
+        What runs inside is cut off, with CircuitOpen too, when the slot's lease can't be kept.
+        """
         token = await self._acquire()
         try:
-            yield
+            async with asyncio.timeout(None) as call:
+                self._calls[token] = call
+                yield
+        except TimeoutError:
+            if not call.expired():
+                raise
+            raise CircuitOpen("a call slot could not be kept", retry_after=1.0) from None
         finally:
+            del self._calls[token]
             self._release(token)
 
     async def _acquire(self) -> str:
@@ -99,16 +114,19 @@ class SlotPool:
     def _take_idle(self) -> str | None:
         while self._idle:
             token, _ = self._idle.pop()
-            if self._until[token] > self._monotonic():
+            if self._good(token):
                 self._busy.add(token)
                 return token
             self._give_back([token])
         return None
 
+    def _good(self, token: str) -> bool:
+        return token not in self._doubtful and self._until[token] > self._monotonic()
+
     def _release(self, token: str) -> None:
         self._busy.discard(token)
         held = len(self._busy) + len(self._idle) + 1
-        if held > self._share or self._until[token] <= self._monotonic():
+        if held > self._share or not self._good(token):
             self._give_back([token])
         elif not self._hand_over(token):
             self._idle.append((token, self._monotonic()))
@@ -133,6 +151,7 @@ class SlotPool:
     def _give_back(self, tokens: list[str]) -> None:
         for token in tokens:
             self._until.pop(token, None)
+            self._doubtful.discard(token)
         self._gates.free_slots(self._name, tokens)
 
     async def _fill(self) -> None:
@@ -174,9 +193,18 @@ class SlotPool:
             if now >= renew_at:
                 renew_at = now + _RENEW_SECONDS
                 self._renew(now)
+            self._cut_off(now)
 
     def _renew(self, now: float) -> None:
         """Extend the leases; a slot that could not be extended is not used for another call."""
         kept = set(self._gates.renew_slots(self._name, list(self._until)))
-        for token in self._until:
-            self._until[token] = now + _LEASE_SECONDS if token in kept else now
+        self._doubtful = self._until.keys() - kept
+        for token in kept & self._until.keys():
+            self._until[token] = now + _LEASE_SECONDS
+
+    def _cut_off(self, now: float) -> None:
+        """End the calls whose slot may be another's from now on."""
+        for token in [one for one in self._busy if self._until[one] <= now]:
+            call = self._calls.get(token)
+            if call is not None and call.when() is None:
+                call.reschedule(0.0)

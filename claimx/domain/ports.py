@@ -23,6 +23,7 @@ from claimx.domain.records import (
     Outcome,
     Record,
     Stage,
+    State,
 )
 from claimx.domain.tables import Table
 from claimx.domain.times import Micros
@@ -92,6 +93,14 @@ class Ledger(Protocol):
     def ping(self) -> None:
         """Raise Unavailable unless the store answers and accepts writes."""
 
+    def now(self) -> float:
+        """
+        Return the store's own time in epoch seconds.
+
+        What is noted in the ledger as a moment comes from here, or a process with a wrong clock
+        would note one that the others misread.
+        """
+
     # polling
     def checkpoint(self, cursor: str) -> Checkpoint | None:
         """Return the cursor's checkpoint, None before its first move."""
@@ -107,9 +116,9 @@ class Ledger(Protocol):
         """
         Store page records (stage INGEST) and move the checkpoint, in one step.
 
-        Compare-and-set on the checkpoint's version: returns the new checkpoint, or None (and
-        stores nothing) when *expected* is no longer current, or when a greater *fence* has
-        already stored for this cursor. A checkpoint never moves backwards.
+        Compare-and-set on the checkpoint, its version and its time: returns the new checkpoint, or
+        None (and stores nothing) when *expected* is no longer current, or when a greater *fence*
+        has already stored for this cursor. A checkpoint never moves backwards.
         """
 
     def set_aside(
@@ -129,8 +138,13 @@ class Ledger(Protocol):
     def recount_gap(self, cursor: str, gap: Gap, rows: int) -> bool:
         """Note how many rows are left; False when the gap is not there, or was extended."""
 
-    def close_gap(self, cursor: str, gap: Gap) -> bool:
-        """Forget a gap and its reader's checkpoint; False when it is not there, or was extended."""
+    def close_gap(self, cursor: str, gap: Gap, read: Checkpoint | None) -> bool:
+        """
+        Forget a gap that its reader, whose checkpoint is *read*, has read to the end.
+
+        False when it is not there or was extended, or when its reader is elsewhere: an older copy
+        of the ledger was put back meanwhile, and has lost what was read.
+        """
 
     def admit(
         self,
@@ -148,6 +162,16 @@ class Ledger(Protocol):
 
     def seen(self, ids: Sequence[str]) -> set[str]:
         """Return those of the event record ids that were admitted within the dedup window."""
+
+    def readmit(self, job: str, records: Sequence[NewRecord], fence: int) -> tuple[str, ...] | None:
+        """
+        Admit those of *records* that are not there, though their ids be remembered: one step.
+
+        For what is known to be neither in the ledger nor in the lake. A record that is there, dead
+        or active, is left alone and counted as a duplicate, so two callers admit once. An event is
+        remembered anew, a media file no longer counts as completed. Returns the ids admitted, in
+        order; None, with nothing done, when a greater *fence* has readmitted for this *job*.
+        """
 
     # stages
     def claim(self, stage: Stage, ids: Sequence[str], lease_seconds: float) -> list[Record]:
@@ -189,6 +213,13 @@ class Ledger(Protocol):
 
         A handful of round trips for thousands of ids. What is missing is finished (its attachment
         row is committed), dead, or was never admitted.
+        """
+
+    def states(self, ids: Sequence[str]) -> dict[str, State]:
+        """
+        Return the state of those of the record ids that are there, dead letters included.
+
+        As cheap as `active_media`. An id that is missing is finished, or was never admitted.
         """
 
     def active(self, *kinds: Kind) -> int:
@@ -285,13 +316,13 @@ class Gates(Protocol):
         """Return every circuit that is not plainly closed: state, failures, open_for_seconds."""
 
     def take_slots(self, name: str, wanted: int, limit: int, holder: str) -> list[str]:
-        """Lease up to *wanted* of *limit* concurrency slots for 60 s; returns slot tokens."""
+        """Lease up to *wanted* of *limit* concurrency slots for 12 s; returns slot tokens."""
 
     def fair_share(self, name: str, limit: int, holder: str) -> int:
         """Return how many slots *holder* may keep: all of *limit* unless others wait for some."""
 
     def renew_slots(self, name: str, slots: Sequence[str]) -> list[str]:
-        """Extend slots by 60 s; returns those still held."""
+        """Extend slots by 12 s; returns those still held."""
 
     def free_slots(self, name: str, slots: Sequence[str]) -> None:
         """Give slots back."""
@@ -316,6 +347,20 @@ class Gates(Protocol):
 
     def processes(self) -> list[dict[str, str]]:
         """Return the announced processes."""
+
+    def put_note(self, topic: str, name: str, text: str, seconds: float) -> None:
+        """
+        Keep a short text for whoever asks about *topic*, instead of an earlier one of that *name*.
+
+        All notes of a topic go *seconds* after the last of them was put. For what is harmless to
+        lose: without the store nothing is kept, and nothing is raised.
+        """
+
+    def drop_notes(self, topic: str, names: Iterable[str]) -> None:
+        """Drop notes; those that are not there are none."""
+
+    def notes(self, topic: str) -> dict[str, str]:
+        """Return the notes of a topic by name; none when the store is away."""
 
 
 # --- the ClaimX API --------------------------------------------------------------------------
@@ -467,8 +512,53 @@ class Written:
     refused: tuple[tuple[Change, str], ...] = ()
 
 
+class LakeAudit(Protocol):
+    """
+    What `claimx.services.reconcile` asks of the tables.
+
+    Ranges are after < time <= until, by `claimx.domain.audit.time_column`; a row without such a
+    time is in every range. Lists of ids are in order and begin behind *beyond*; fewer than *limit*
+    means that there are no more. Memory is bounded by the arguments, whatever the tables hold. A
+    table that is not there has no rows. Raises as `Lake.upsert` does.
+    """
+
+    def events(self, ids: Sequence[str], since: Micros, until: Micros) -> list[Values]:
+        """
+        Return the rows of ``claimx_events`` of these ids whose own time is in [since, until].
+
+        Each has event_id, event_type, project_id, media_id, media_ids, task_assignment_id and
+        ingested_at; an id that is doubled comes as often as it is there.
+        """
+
+    def other_events(
+        self, known: Sequence[str], after: Micros, until: Micros, limit: int, beyond: str = ""
+    ) -> list[str]:
+        """Return ids of ``claimx_events`` rows in the range that are not among *known*."""
+
+    def repeated(
+        self, table: Table, after: Micros, until: Micros, limit: int, beyond: str = ""
+    ) -> list[str]:
+        """Return keys that more than one row in the range has: of events, media, attachments."""
+
+    def media_in(self, table: Table, ids: Sequence[str]) -> set[str]:
+        """Return those of the media ids that have a row in ``claimx_media`` or attachments."""
+
+    def attachments_without_media(
+        self, after: Micros, until: Micros, limit: int, beyond: str = ""
+    ) -> list[Values]:
+        """
+        Return rows of ``claimx_attachments`` in the range that have none in ``claimx_media``.
+
+        By their media ids; each has media_id, project_id, event_id and status.
+        """
+
+
 class Lake(Protocol):
     """The nine Delta tables."""
+
+    @property
+    def audit(self) -> LakeAudit:
+        """What holds the tables against each other."""
 
     def ensure(self, table: Table) -> None:
         """Create the table with its declared schema if it is absent; callers may race."""
@@ -489,14 +579,22 @@ class Lake(Protocol):
         """Return up to *limit* event ids whose own time is in [since, until], newest first."""
 
     def unattached_media(
-        self, limit: int, after: str = "", enriched_until: Micros | None = None
+        self,
+        limit: int,
+        after: str = "",
+        enriched_until: Micros | None = None,
+        *,
+        enriched_after: Micros | None = None,
+        failed_too: bool = False,
     ) -> list[Values]:
         """
         Return rows of ``claimx_media`` that are downloadable and have no row in attachments.
 
-        In the order of their media ids, only those behind *after*; fewer than *limit* means that
-        there are no more. With *enriched_until*, rows whose data are younger are left out. Memory
-        is bounded by *limit*, whatever the tables hold. Raises as `upsert` does.
+        With *failed_too*, a row in attachments counts only if its file is completed. In the order
+        of their media ids, only those behind *after*; fewer than *limit* means that there are no
+        more. Rows whose data are younger than *enriched_until*, or not younger than
+        *enriched_after*, are left out. Memory is bounded by *limit*, whatever the tables hold.
+        Raises as `upsert` does.
         """
 
     def rows(self, table: Table) -> list[Values]:
@@ -526,6 +624,19 @@ class EventSource(Protocol):
     def count(self, after: Micros, until: Micros) -> int:
         """Return how many rows have after < ingestion time <= until; raises as `page` does."""
 
+    def nameless(self, after: Micros, until: Micros, limit: int) -> list[SourceRow]:
+        """Return, as `page` does, the rows that have no id of their own."""
+
+    def having(self, ids: Sequence[str]) -> list[SourceRow]:
+        """
+        Return all rows whose own id is exactly one of *ids*, whenever they were ingested.
+
+        Takes up to 20,000 ids; costs a look through the whole table. Raises as `page` does.
+        """
+
+    def oldest(self, until: Micros) -> Micros | None:
+        """Return the least ingestion time that the source still has, None for none <= *until*."""
+
 
 # --- telemetry --------------------------------------------------------------------------------
 
@@ -550,6 +661,10 @@ Metric: TypeAlias = Literal[
     "catch_up_rows",
     "depth",
     "redriven",
+    "reconcile_missing",
+    "reconcile_extra",
+    "reconcile_doubled",
+    "reconcile_until_seconds",
 ]
 
 

@@ -20,10 +20,13 @@ STATUS_KINDS: Mapping[str, int] = {
     "forbidden": 403,
     "missing": 404,
     "gone": 410,
+    "full": 507,
 }
 BODY_KINDS = frozenset({"reset", "slow", "trickle", "cut", "login", "html", "empty"})
+# the request is carried out and its client never learns it: an error, or no answer at all
+DONE_KINDS: Mapping[str, int] = {"done_error": 500, "done_reset": 200}
 KUSTO_KINDS = frozenset({"completion", "rows", "frame"})
-KINDS = frozenset(STATUS_KINDS) | BODY_KINDS | KUSTO_KINDS
+KINDS = frozenset(STATUS_KINDS) | BODY_KINDS | frozenset(DONE_KINDS) | KUSTO_KINDS
 _MAX_KEYS = 500_000
 
 
@@ -88,7 +91,8 @@ class Fault:
             raise BadFault(f"{dict(value)}: {error}") from None
         if any(number < 0 for number in numbers.values()) or numbers.get("share", 1) > 1:
             raise BadFault(f"{dict(value)}: numbers are not negative, share is at most 1")
-        numbers["status"] = numbers.get("status") or STATUS_KINDS.get(kind, 200)
+        own = STATUS_KINDS.get(kind) or DONE_KINDS.get(kind, 200)
+        numbers["status"] = numbers.get("status") or own
         return cls(where=where, kind=kind, path=str(value.get("path", "")), **numbers)
 
 

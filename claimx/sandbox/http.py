@@ -140,19 +140,6 @@ class Service(ABC):
         match fault.kind:
             case "reset":
                 reset(exchange)
-            case "slow":
-                await asyncio.sleep(fault.seconds)
-                answer = await self.answer(exchange)
-                if answer is not None:
-                    await self.send(exchange, answer)
-            case "cut" | "trickle":
-                answer = await self.answer(exchange)
-                if answer is None:
-                    return
-                if fault.kind == "cut":
-                    await self.send_cut(exchange, answer)
-                else:
-                    await self.send_slowly(exchange, answer, fault.seconds)
             case "login":
                 await self.send(exchange, log_in_page())
             case "html":
@@ -160,10 +147,29 @@ class Service(ABC):
                 await self.send(exchange, Answer(200, page, "text/html"))
             case "empty":
                 await self.send(exchange, Answer(200, b""))
+            case "slow" | "cut" | "trickle" | "done_error" | "done_reset":
+                await self._spoil_answer(exchange, fault)
             case _:
-                headers = {"Retry-After": f"{fault.seconds:g}"} if fault.status == 429 else {}
-                body = orjson.dumps({"error": {"code": str(fault.status), "message": fault.kind}})
-                await self.send(exchange, Answer(fault.status, body, headers=headers))
+                await self.send(exchange, failure(fault))
+
+    async def _spoil_answer(self, exchange: Exchange, fault: Fault) -> None:
+        """Carry the request out, and let its answer come late, in part, or not at all."""
+        if fault.kind == "slow":
+            await asyncio.sleep(fault.seconds)
+        answer = await self.answer(exchange)
+        if answer is None:
+            return
+        match fault.kind:
+            case "cut":
+                await self.send_cut(exchange, answer)
+            case "trickle":
+                await self.send_slowly(exchange, answer, fault.seconds)
+            case "done_error":
+                await self.send(exchange, failure(fault))
+            case "done_reset":
+                reset(exchange)
+            case _:
+                await self.send(exchange, answer)
 
     async def send(self, exchange: Exchange, answer: Answer) -> None:
         """Write the whole answer."""
@@ -222,6 +228,13 @@ class Service(ABC):
         for name, value in answer.headers.items():
             headers[name] = value
         return headers
+
+
+def failure(fault: Fault) -> Answer:
+    """Return the answer that says *fault*'s status."""
+    headers = {"Retry-After": f"{fault.seconds:g}"} if fault.status == 429 else {}
+    body = orjson.dumps({"error": {"code": str(fault.status), "message": fault.kind}})
+    return Answer(fault.status, body, headers=headers)
 
 
 def reset(exchange: Exchange) -> None:

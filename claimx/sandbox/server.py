@@ -207,9 +207,13 @@ class SandboxProcess:
     ``python -m claimx.sandbox`` as a child with *arguments*; *environment* is there once started.
 
     The world it serves can be made again in the parent from `announced`: same seed, same moment.
+    A world of 200,000 events takes minutes to make; *start_seconds* is what the child may take.
     """
 
-    def __init__(self, arguments: Iterable[str], log: Path) -> None:
+    def __init__(
+        self, arguments: Iterable[str], log: Path, start_seconds: float = START_SECONDS
+    ) -> None:
+        self.start_seconds = start_seconds
         self._arguments = list(arguments)
         self._log = log
         self._process: subprocess.Popen[bytes] | None = None
@@ -235,7 +239,7 @@ class SandboxProcess:
             self._process = subprocess.Popen(  # noqa: S603
                 [*command, *self._arguments], stdout=log, stderr=log
             )
-        deadline = time.monotonic() + START_SECONDS
+        deadline = time.monotonic() + self.start_seconds
         while not port_file.exists():
             if self._process.poll() is not None or time.monotonic() > deadline:
                 self.stop()

@@ -79,7 +79,7 @@ def backfill(
     """
     if until < since:
         raise ValueError(f"the range ends ({to_iso(until)}) before it begins ({to_iso(since)})")
-    settled = from_seconds(runtime.now() - runtime.limits.poll_settle)
+    settled = from_seconds(runtime.ledger.now() - runtime.limits.poll_settle)
     name = backfill_cursor(since, until)
     report = BackfillReport(name, since, min(until, settled))
     lease = f"poll:{name}"

@@ -17,7 +17,7 @@ import structlog
 
 from claimx.domain.errors import ClaimXError, ErrorCategory
 from claimx.domain.polling import LIVE, TIME, Window, share_done
-from claimx.domain.ports import Gap, Ledger
+from claimx.domain.ports import Checkpoint, Gap, Ledger
 from claimx.domain.records import Kind, Stage, State
 from claimx.domain.times import MICROS_PER_SECOND, Micros, from_seconds, to_iso
 from claimx.services.pages import pages_wait, rows_in, sift, store
@@ -164,6 +164,7 @@ class _Run:
         self._deadline = deadline
         self._stored: set[str] = set()
         self._begun: set[str] = set()
+        self._reader: Checkpoint | None = None  # of the gap that is being read
         self._half = max(1, int(runtime.limits.max_in_flight * SHARE_OF_FLIGHT))
         self._page_rows = min(runtime.limits.poll_batch, max(1, self._half // 2))
 
@@ -180,13 +181,17 @@ class _Run:
                 report.gap = replace(report.gap, rows=left)
                 return
             # one that was extended meanwhile is there again, with its new end
-            if ledger.close_gap(LIVE, report.gap):
+            if ledger.close_gap(LIVE, report.gap, self._reader):
                 report.closed += 1
                 log.warning(
                     "a gap is caught up",
                     since=to_iso(report.gap.after),
                     until=to_iso(report.gap.until),
                 )
+            elif ledger.checkpoint(report.gap.reader) != self._reader:
+                # an older copy of the ledger was put back: what this run has stored may be lost
+                self._stored.clear()
+                self._begun.clear()
         report.ended, report.gap = Ended.DONE, None
 
     def _read(self, gap: Gap) -> Ended | None:
@@ -200,6 +205,7 @@ class _Run:
                 return stopped
             self._begun.add(gap.reader)
         while True:
+            self._reader = checkpoint
             if stopped := self._wait_while(self._full):
                 return stopped
             end = min(gap.until, self._complete())
@@ -234,7 +240,8 @@ class _Run:
     def _complete(self) -> Micros:
         """Return up to when rows that show late have shown."""
         limits = self._runtime.limits
-        return from_seconds(self._runtime.now() - max(limits.poll_overlap, limits.poll_settle))
+        late = max(limits.poll_overlap, limits.poll_settle)
+        return from_seconds(self._runtime.ledger.now() - late)
 
     def _wait_while(self, blocked: Callable[[], bool]) -> Ended | None:
         """Return None when the next page may be read, else why the run is over."""

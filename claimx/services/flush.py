@@ -26,10 +26,10 @@ from claimx.domain.times import MICROS_PER_SECOND, from_seconds
 log = structlog.get_logger(__name__)
 
 THREADS = 4
-LOCK_SECONDS = 20.0
+LOCK_SECONDS = 9.0  # a killed writer's tables wait this long for the next
 LOCK_WAIT_SECONDS = 30.0
 _LOCK_POLL_SECONDS = 0.1
-_KEEP_SECONDS = 5.0
+_KEEP_SECONDS = 2.0
 
 _ORDER = (tuple(table.name for table in ENTITY_TABLES), (ATTACHMENTS.name,), (EVENTS.name,))
 

@@ -25,7 +25,7 @@ from claimx.services.runtime import Runtime
 
 log = structlog.get_logger(__name__)
 
-LEASE_SECONDS = 30.0  # a record's 2000 rows take a tenth of a second
+LEASE_SECONDS = 10.0  # a record's 2000 rows take a tenth of a second
 
 
 @dataclass(slots=True)

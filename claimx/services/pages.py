@@ -62,6 +62,12 @@ def read_row(row: SourceRow) -> tuple[str, Event | Exception]:
     return event_record_id(event.event_id), event
 
 
+def read_source_row(row: SourceRow) -> tuple[str, Event | Exception, dict[str, Any], int]:
+    """Return what `read_row` makes of a row just read, the row as it is stored, and its size."""
+    plain, size = _storable(row)
+    return *read_row(plain), plain, size
+
+
 def sift(
     runtime: Runtime,
     rows: Sequence[SourceRow],

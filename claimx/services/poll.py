@@ -27,7 +27,7 @@ log = structlog.get_logger(__name__)
 
 __all__ = ["LOCK_SECONDS", "PollReport", "Stop", "first_start", "poll_once"]
 
-LOCK_SECONDS = 15.0
+LOCK_SECONDS = 10.0
 """
 How long a poller that died keeps others waiting.
 
@@ -46,7 +46,8 @@ def poll_once(
     """
     Read the source from the checkpoint on until it is dry, too much is in flight, or time is up.
 
-    Takes *seconds*, by default most of the poll interval and at most 25, plus one query. With
+    Takes *seconds*, by default most of the poll interval and at most 25, plus one query, and reads
+    a page of new rows in any case. With
     *dry_run* nothing is locked, stored or sent. Failures of source, ledger and lake end the poll
     and stand in the report; the next one tries again.
     """
@@ -81,6 +82,7 @@ class _Cycle:
         self._fence = fence
         self._deadline = deadline
         self._stored: set[str] = set()
+        self._read_on = False  # past what earlier polls have read
         self._hold = Hold(runtime, fence)
         self._half_time = deadline - (deadline - runtime.now()) / 2
 
@@ -99,7 +101,9 @@ class _Cycle:
         at = self._read(window, read_before, born)
         if not report.dry_run:
             self._note_end(at)
-        report.lag_seconds = max(0.0, runtime.now() - max(at, read_before) / MICROS_PER_SECOND)
+        report.lag_seconds = max(
+            0.0, runtime.ledger.now() - max(at, read_before) / MICROS_PER_SECOND
+        )
 
     def _read(self, window: Window, read_before: Micros, born: Micros) -> Micros:
         """Read and store pages until there is a reason to stop; returns how far."""
@@ -113,10 +117,13 @@ class _Cycle:
                 report.stopped = stop
                 return at
             at = self._past_overlap(at, read_before)
+            if at >= window.until:
+                return at
             rows = runtime.source.page(at, window.until, runtime.limits.poll_batch, exclude)
             if not rows:
                 return window.until
             last = int(rows[-1][TIME])
+            self._read_on = self._read_on or last > read_before
             report.pages += 1
             report.rows += len(rows)
             runtime.metrics.add("poll_rows", len(rows), cursor=LIVE)
@@ -164,7 +171,7 @@ class _Cycle:
 
     def _window(self, origin: Micros) -> Window:
         """Return what is to be read; nothing that is set aside, or a later row could overtake."""
-        limits, now = self._runtime.limits, self._runtime.now()
+        limits, now = self._runtime.limits, self._runtime.ledger.now()
         begin = max([origin, *(gap.until for gap in self._runtime.ledger.gaps(LIVE))])
         window = live_window(
             self._report.checkpoint, begin, now, limits.poll_overlap, limits.poll_settle
@@ -201,7 +208,9 @@ class _Cycle:
 
     def _must_stop(self, pressure: Pressure) -> Stop | None:
         runtime, report = self._runtime, self._report
-        if runtime.now() >= self._deadline or runtime.stopping():
+        # a page of new rows is read in any case: where the lake or the source are slower than a
+        # poll's time, there would never be one
+        if runtime.stopping() or (self._read_on and runtime.now() >= self._deadline):
             return Stop.TIME
         limit = runtime.limits.max_in_flight if report.pages else self._hold.limit
         if not report.dry_run and pressure.too_high(limit):
@@ -219,7 +228,7 @@ class _Cycle:
         start, born = f"{LIVE}:start", f"{LIVE}:born"
         kept, since = runtime.ledger.checkpoint(start), runtime.ledger.checkpoint(born)
         origin = kept.source_time if kept else first_start(runtime)
-        birth = since.source_time if since else from_seconds(runtime.now())
+        birth = since.source_time if since else from_seconds(runtime.ledger.now())
         if not report.dry_run:
             if since is None:
                 runtime.ledger.store_page(born, None, birth, [], self._fence)
@@ -235,7 +244,7 @@ class _Cycle:
         to an older copy, or the row is from beyond its dedup window (old rows).
         """
         memory = max(MEMORY_SECONDS, self._runtime.limits.poll_overlap)
-        oldest = from_seconds(self._runtime.now() - memory)
+        oldest = from_seconds(self._runtime.ledger.now() - memory)
         return lambda source_time: source_time <= born or source_time < oldest
 
     def _in_overlap(self, window: Window, read_before: Micros) -> list[str]:
@@ -276,4 +285,4 @@ def first_start(runtime: Runtime) -> Micros:
     start = runtime.limits.poll_start
     if isinstance(start, datetime):
         return from_datetime(start)
-    return from_seconds(runtime.now() - start)
+    return from_seconds(runtime.ledger.now() - start)

@@ -7,11 +7,11 @@ ledger knows when its first poll was (`BORN`), the poller notes when it met fini
 the ledger has never seen (`FORGOT`: an older copy was put back), and this module notes how far
 it has recovered (`RECOVERED`).
 
-Only media of that time are taken: their rows say that the API was asked before the ledger
-forgot. Whatever was found since is in this ledger, which refuses a record that is there,
-dead or lately completed, so nothing is doubled however often this runs. It runs several times,
-because a writer that lived through the loss may still commit what it held: it finds its leases
-gone within seconds, and `SETTLE_SECONDS` are many times that.
+Files that had failed are taken as well: their dead letters are lost, so nobody could requeue them.
+Whatever was found since the loss is in this ledger, which refuses a record that is there, dead or
+lately completed, so nothing is doubled however often this runs, and no clock decides. It runs
+several times, because a writer that lived through the loss may still commit what it held: it
+finds its leases gone within seconds, and `SETTLE_SECONDS` are many times that.
 """
 
 from __future__ import annotations
@@ -40,7 +40,6 @@ RECOVERED = "recover"
 
 SETTLE_SECONDS = 900.0
 FIRST_PAUSE_SECONDS = 30.0  # between the first two passes; doubled each time
-CLOCKS_APART_SECONDS = 300.0  # how far the clocks of two machines may differ
 NOTED_SECONDS = 600.0  # a loss goes on for as long as its events are read again: one note will do
 PASS_SECONDS = 60.0
 LOCK_SECONDS = 300.0
@@ -83,8 +82,7 @@ def recover_media(runtime: Runtime) -> RecoverReport:
     Admit media again that are in the lake without an attachment row, if the ledger has forgotten.
 
     Costs three reads of the ledger when it has not. Takes about a minute at most; what is left
-    over, and whatever fails, is done by the next run. A failed attachment row counts as there:
-    its media come back by a requeue or a later event, not by this.
+    over, and whatever fails, is done by the next run. Files that had failed are tried once more.
     """
     report = RecoverReport()
     try:
@@ -122,7 +120,7 @@ def note_forgotten(runtime: Runtime, fence: int = 0) -> None:
 
     For the poller, with its *fence*; cheap to call for every page.
     """
-    noted, now = runtime.ledger.checkpoint(FORGOT), runtime.now()
+    noted, now = runtime.ledger.checkpoint(FORGOT), runtime.ledger.now()
     if noted is None or now - noted.source_time / MICROS_PER_SECOND >= NOTED_SECONDS:
         runtime.ledger.store_page(FORGOT, noted, from_seconds(now), [], fence)
 
@@ -141,7 +139,7 @@ def _due(runtime: Runtime) -> Micros | None:
     if since >= SETTLE_SECONDS:
         return None
     pause = min(max(FIRST_PAUSE_SECONDS, 2 * since), SETTLE_SECONDS)
-    return lost_at if runtime.now() - lost_at / MICROS_PER_SECOND >= pause else None
+    return lost_at if runtime.ledger.now() - lost_at / MICROS_PER_SECOND >= pause else None
 
 
 class _Pass:
@@ -155,6 +153,7 @@ class _Pass:
         self._lost_at = lost_at
         self._fence = fence
         self._started = runtime.now()
+        self._began_at = from_seconds(runtime.ledger.now())
         self._checkpoint = runtime.ledger.checkpoint(RECOVERED)
         self._pressure = Pressure(runtime)
 
@@ -164,17 +163,16 @@ class _Pass:
 
         The next pass then begins anew: what was admitted is finished by then, or refused.
         """
-        until = self._lost_at + from_seconds(CLOCKS_APART_SECONDS)
         after = ""
         while True:
-            rows = self._runtime.lake.unattached_media(ROWS_AT_A_TIME, after, until)
+            rows = self._runtime.lake.unattached_media(ROWS_AT_A_TIME, after, failed_too=True)
             if stopped := self._admit(self._records(rows)):
                 self._report.ended = stopped
                 return
             if len(rows) < ROWS_AT_A_TIME:
                 break
             after = str(rows[-1]["media_id"])
-        reached = max(from_seconds(self._started), self._lost_at)
+        reached = max(self._began_at, self._lost_at)
         stored = self._store(reached, [])
         self._report.ended = Recovery.DONE if stored else Recovery.SUPERSEDED
 
@@ -208,17 +206,19 @@ class _Pass:
             if not row["project_id"]:
                 self._report.unusable += 1
                 continue
-            media_id = str(row["media_id"])
-            records.append(
-                NewRecord(
-                    id=media_record_id(media_id),
-                    kind=Kind.MEDIA,
-                    stage=Stage.DOWNLOAD,
-                    data=media_to_json(_item(row)) | {"refresh": True},
-                    trace=self._runtime.new_trace(),
-                )
-            )
+            records.append(media_record(row, self._runtime.new_trace()))
         return records
+
+
+def media_record(row: Values, trace: str) -> NewRecord:
+    """Return what fetches the file of a row of ``claimx_media``, by a link that it asks for."""
+    return NewRecord(
+        id=media_record_id(str(row["media_id"])),
+        kind=Kind.MEDIA,
+        stage=Stage.DOWNLOAD,
+        data=media_to_json(_item(row)) | {"refresh": True},
+        trace=trace,
+    )
 
 
 def _item(row: Values) -> MediaItem:

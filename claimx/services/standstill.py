@@ -166,7 +166,7 @@ class Hold:
 
     def begin(self) -> None:
         """Note that it is held, and tell if it is time and nobody has for some minutes."""
-        now = from_seconds(self._runtime.now())
+        now = from_seconds(self._runtime.ledger.now())
         if self.since is None:
             freed = self._at(_FREED)
             # behind the end of the last one, whatever the clocks of two machines say
@@ -183,7 +183,7 @@ class Hold:
         """Note that it goes on, and tell that if it was told before."""
         if self.since is None:
             return
-        now = max(from_seconds(self._runtime.now()), self.since)
+        now = max(from_seconds(self._runtime.ledger.now()), self.since)
         self._move(_FREED, now)
         told = self._at(_TOLD)
         if told is not None and told >= self.since:

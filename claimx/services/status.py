@@ -8,6 +8,7 @@ from typing import Any
 from claimx.domain.polling import LIVE, READ
 from claimx.domain.records import Census, Kind, Stage, State
 from claimx.domain.times import MICROS_PER_SECOND, to_iso
+from claimx.services import reconcile
 from claimx.services.catch_up import progress_of
 from claimx.services.runtime import Runtime
 from claimx.services.standstill import CATCH_UP, STANDING_SECONDS, held_since, jam_of
@@ -59,7 +60,7 @@ def take_status(runtime: Runtime) -> Status:
     census = runtime.ledger.census()
     cursors = (runtime.ledger.checkpoint(name) for name in (LIVE, READ))
     read = max((one.source_time for one in cursors if one is not None), default=None)
-    lag = None if read is None else max(0.0, runtime.now() - read / MICROS_PER_SECOND)
+    lag = None if read is None else max(0.0, runtime.ledger.now() - read / MICROS_PER_SECOND)
     counters: dict[str, dict[str, int]] = {}
     for name, count in census.counters.items():
         kind, _, what = name.partition(".")
@@ -103,6 +104,7 @@ def take_status(runtime: Runtime) -> Status:
             *_problems(missing, processes),
             *_standstill(runtime, census),
             *runtime.store_complaints(),
+            *reconcile.problems(runtime),
         ],
     )
 
@@ -117,7 +119,7 @@ def _standstill(runtime: Runtime, census: Census) -> list[str]:
     if jam.in_flight >= most:
         return [f"the poll will pause {told}"]
     since = held_since(runtime, CATCH_UP)
-    if since is not None and runtime.now() - since / MICROS_PER_SECOND >= STANDING_SECONDS:
+    if since is not None and runtime.ledger.now() - since / MICROS_PER_SECOND >= STANDING_SECONDS:
         return [f"the catch-up pauses since {to_iso(since)} {told}"]
     return []
 

@@ -26,7 +26,7 @@ from claimx.services.settle import failure_of
 
 log = structlog.get_logger(__name__)
 
-LEASE_SECONDS = 30.0
+LEASE_SECONDS = 10.0
 KNOWN_SECONDS = 24 * 3600.0
 BUFFERED_BATCHES = 5  # no more is read once so many batches wait
 MAX_FAILURES = 3  # then a record waits in the ledger and makes room

@@ -14,6 +14,7 @@ from claimx.services.catch_up import catch_up as read_on
 from claimx.services.dead_letters import requeue_matching
 from claimx.services.maintain import maintain_lake
 from claimx.services.poll import poll_once
+from claimx.services.reconcile import reconcile_settled
 from claimx.services.recover import recover_media
 from claimx.services.redrive import redrive_once
 from claimx.services.runtime import Runtime
@@ -66,6 +67,12 @@ def maintain(self: ClaimXTask, full: Any = False, **_: Any) -> None:
 def recover(self: ClaimXTask, **_: Any) -> None:
     """Fetch media again that a lost ledger had not finished; otherwise next to nothing."""
     self.run_stage("recover", recover_media)
+
+
+@shared_task(base=ClaimXTask, bind=True, name="claimx.reconcile")
+def reconcile(self: ClaimXTask, **_: Any) -> None:
+    """Hold source and tables against each other over settled time; two at a time are harmless."""
+    self.run_stage("reconcile", lambda runtime: reconcile_settled(runtime, sleep=time.sleep))
 
 
 @shared_task(base=ClaimXTask, bind=True, name="claimx.sweep")

@@ -55,6 +55,10 @@ METRICS: Mapping[Metric, Declaration] = {
     "event_lag_seconds": Declaration("histogram", (), "An event's own time to its commit."),
     "depth": Declaration("gauge", ("stage",), "Active records of a stage."),
     "redriven": Declaration("counter", ("stage",), "Hints sent again by the redriver."),
+    "reconcile_missing": Declaration("gauge", ("table",), "Rows found missing, not yet mended."),
+    "reconcile_extra": Declaration("gauge", ("table",), "Rows found that nothing accounts for."),
+    "reconcile_doubled": Declaration("gauge", ("table",), "Keys found in more than one row."),
+    "reconcile_until_seconds": Declaration("gauge", (), "Ingestion time that beat has reconciled."),
 }
 if set(METRICS) != set(get_args(Metric)):  # a typo in either list fails at the first import
     raise AssertionError(set(METRICS) ^ set(get_args(Metric)))

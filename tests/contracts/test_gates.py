@@ -297,6 +297,38 @@ def test_processes_are_seen_until_their_announcement_ends(shared):
     assert [info["name"] for info in shared.b.processes()] == ["host:2"]
 
 
+def test_notes_are_kept_by_topic_and_name(shared):
+    shared.a.put_note("reconcile", "monday", "two missing", 60)
+    shared.b.put_note("reconcile", "tuesday", "üçé", 60)
+    shared.a.put_note("another", "monday", "x", 60)
+    shared.b.put_note("reconcile", "monday", "one missing", 60)
+
+    assert shared.a.notes("reconcile") == {"monday": "one missing", "tuesday": "üçé"}
+    assert shared.a.notes("nothing") == {}
+
+
+def test_notes_can_be_dropped(shared):
+    for name in "abc":
+        shared.a.put_note("reconcile", name, name, 60)
+
+    shared.b.drop_notes("reconcile", ["a", "c", "unknown"])
+    shared.b.drop_notes("nothing", ["a"])
+    shared.b.drop_notes("reconcile", [])
+
+    assert shared.a.notes("reconcile") == {"b": "b"}
+
+
+def test_notes_go_when_none_of_their_topic_was_put_for_so_long(shared):
+    shared.a.put_note("reconcile", "a", "a", 0.1)
+    shared.a.put_note("reconcile", "b", "b", 0.3)
+    shared.sleep(0.15)
+    assert shared.b.notes("reconcile") == {"a": "a", "b": "b"}
+
+    shared.sleep(0.2)
+
+    assert shared.b.notes("reconcile") == {}
+
+
 @pytest.fixture
 def away() -> Iterator[RedisGates]:
     """Gates whose Redis is not there."""
@@ -317,6 +349,9 @@ def test_without_redis_circuits_are_closed_and_nothing_scarce_is_promised(away):
     assert away.lock("poll", "a", 5) is None
     assert away.known_projects(["1"]) == set()
     assert away.processes() == []
+    assert away.notes("reconcile") == {}
+    away.put_note("reconcile", "a", "a", 5)
+    away.drop_notes("reconcile", ["a"])
     away.mark_known(["1"], 5)
     away.free_slots("api", ["a/1"])
     away.unlock("poll", "a")

@@ -7,9 +7,11 @@ from typing import ClassVar
 from uuid import uuid4
 
 import pytest
+from deltalake import write_deltalake
 
 from claimx.adapters.credentials import Credentials
 from claimx.adapters.lake import DeltaLake, make_lake
+from claimx.adapters.lake.schema import to_arrow
 from claimx.adapters.memory.lake import MemoryLake
 from claimx.domain.changes import Change, Source
 from claimx.domain.tables import (
@@ -76,6 +78,19 @@ def event_row(event_id: str, time: int = 0, **values) -> Change:
 def result(status: str, at: int, event: str = "e1", **values) -> Change:
     values = {"media_id": "m1", "status": status} | values
     return Change(ATTACHMENTS.name, values, Source.RESULT, event, T0, T0 + at)
+
+
+def stray(lake, table: Table, **values) -> None:
+    """Put a row beside the others, as a fault or another writer would."""
+    row = dict.fromkeys(table.column_names) | values
+    if isinstance(lake, MemoryLake):
+        lake.strays.setdefault(table.name, []).append(row)
+        return
+    lake.ensure(table)
+    handle = lake._handles[table.name]
+    write_deltalake(
+        handle.uri, to_arrow(table, [row]), mode="append", storage_options=handle.options()
+    )
 
 
 def only_row(lake, table):
@@ -386,6 +401,15 @@ class TestMediaWithoutAttachment:
 
         assert self.found(lake) == []
 
+    def test_or_as_missing_for_who_wants_what_is_not_completed(self, lake):
+        self.media(lake, "m1", "m2", "m3")
+        self.attached(lake, "m1", status="failed")
+        self.attached(lake, "m2")
+
+        found = lake.unattached_media(10, failed_too=True)
+
+        assert [row["media_id"] for row in found] == ["m1", "m3"]
+
     @pytest.mark.parametrize("downloadable", [False, None])
     def test_without_a_link_there_is_nothing_to_attach(self, lake, downloadable):
         self.media(lake, "m1", downloadable=downloadable)
@@ -413,6 +437,15 @@ class TestMediaWithoutAttachment:
         self.media(lake, "new", at=6)
 
         assert self.found(lake, 10, "", T0 + 5) == ["old"]
+
+    def test_those_enriched_earlier_may_be_left_out_too(self, lake):
+        for name, at in (("a", 5), ("b", 6), ("c", 7 * SECOND), ("d", 90 * DAY)):
+            self.media(lake, name, at=at)
+        stray(lake, MEDIA, media_id="timeless", downloadable=True)
+
+        found = lake.unattached_media(10, "", T0 + DAY, enriched_after=T0 + 5)
+
+        assert [row["media_id"] for row in found] == ["b", "c", "timeless"]
 
 
 class TestEvents:
@@ -538,3 +571,119 @@ def test_any_text_is_a_key(lake, text):
         lake.upsert(MEDIA, [answer(MEDIA, at, media_id=text, file_name=f"{at}")], T0)
 
     assert (only_row(lake, MEDIA)["media_id"], only_row(lake, MEDIA)["file_name"]) == (text, "6")
+
+
+class TestAudit:
+    """What holds the tables against each other."""
+
+    def events(self, lake, **times: int) -> None:
+        lake.upsert(EVENTS, [event_row(name, time) for name, time in times.items()], T0)
+
+    def ids(self, rows) -> list[str]:
+        return sorted(row["event_id"] for row in rows)
+
+    def test_events_are_found_by_id_among_own_times(self, lake):
+        self.events(lake, a=0, b=1, c=2, d=9 * DAY)
+        names = ["a", "b", "c", "d", "nobody"]
+
+        assert self.ids(lake.audit.events(names, T0 + 1, T0 + 2)) == ["b", "c"]
+        assert self.ids(lake.audit.events(["a", "d"], T0, T0 + 9 * DAY)) == ["a", "d"]
+        assert lake.audit.events([], T0, T0 + DAY) == []
+
+    def test_an_event_tells_what_it_was(self, lake):
+        told = {"project_id": "p", "media_id": "1", "media_ids": '["2"]'}
+        lake.upsert(EVENTS, [event_row("a", 7, event_type="T", **told, handler="h")], T0)
+
+        (row,) = lake.audit.events(["a"], T0, T0 + DAY)
+
+        assert row == told | {
+            "event_id": "a",
+            "event_type": "T",
+            "task_assignment_id": None,
+            "ingested_at": T0 + 7,
+        }
+
+    def test_a_doubled_event_comes_twice_and_one_without_a_time_always(self, lake):
+        self.events(lake, a=0)
+        stray(lake, EVENTS, event_id="a", ingested_at=T0, event_date="2026-09-21")
+        stray(lake, EVENTS, event_id="b")
+
+        assert self.ids(lake.audit.events(["a", "b"], T0, T0)) == ["a", "a", "b"]
+        assert self.ids(lake.audit.events(["a", "b"], T0 + DAY, T0 + DAY)) == ["b"]
+
+    def test_own_times_may_be_any_that_a_calendar_has(self, lake):
+        first, last = -62_135_596_800_000_000, 253_402_300_799_999_999
+        self.events(lake, early=first - T0, now=0, late=last - T0)
+
+        assert self.ids(lake.audit.events(["early", "late"], first, last)) == ["early", "late"]
+        assert lake.audit.other_events([], first - 1, last, 10) == ["early", "late", "now"]
+        assert lake.audit.other_events([], first, last - 1, 10) == ["now"]
+
+    def test_other_events_are_those_in_the_range_that_are_not_known(self, lake):
+        self.events(lake, a=0, b=1, c=2, d=3, e=4 * DAY)
+        stray(lake, EVENTS, event_id="c", ingested_at=T0 + 2, event_date="2026-09-21")
+        known = ["b", "elsewhere"]
+
+        assert lake.audit.other_events(known, T0, T0 + 3, 10) == ["c", "d"]
+        assert lake.audit.other_events(known, T0, T0 + 3, 1) == ["c"]
+        assert lake.audit.other_events(known, T0, T0 + 3, 1, "c") == ["d"]
+        assert lake.audit.other_events([], T0 - 1, T0 + 4 * DAY, 10) == [*"abcde"]
+
+    @pytest.mark.parametrize("table", [EVENTS, MEDIA, ATTACHMENTS])
+    def test_repeated_keys_are_found_in_order(self, lake, table):
+        key, time = table.key[0], {EVENTS: "ingested_at", MEDIA: "last_enriched_at"}.get(table)
+        for name, at in (("b", 1), ("a", 1), ("b", 1), ("c", 1), ("a", 2), ("a", 1), ("d", 1)):
+            stray(lake, table, **{key: name, time or "updated_at": T0 + at})
+
+        assert lake.audit.repeated(table, T0, T0 + 2, 10) == ["a", "b"]
+        assert lake.audit.repeated(table, T0, T0 + 2, 1) == ["a"]
+        assert lake.audit.repeated(table, T0, T0 + 2, 1, "a") == ["b"]
+        assert lake.audit.repeated(table, T0 + 1, T0 + 2, 10) == []
+
+    def test_media_are_looked_up_in_either_table(self, lake):
+        lake.upsert(MEDIA, [answer(MEDIA, 5, media_id=one) for one in ("1", "2")], T0)
+        lake.upsert(ATTACHMENTS, [result("failed", 5, media_id="2")], T0)
+
+        assert lake.audit.media_in(MEDIA, ["1", "2", "3"]) == {"1", "2"}
+        assert lake.audit.media_in(ATTACHMENTS, ["1", "2", "3"]) == {"2"}
+        assert lake.audit.media_in(MEDIA, []) == set()
+
+    def test_attachments_without_media_are_found_with_what_they_name(self, lake):
+        lake.upsert(MEDIA, [answer(MEDIA, 5, media_id="2")], T0)
+        done = [
+            result("completed", 5, "e9", media_id=one, project_id="p", uploaded_at=T0)
+            for one in ("3", "2", "1")
+        ]
+        lake.upsert(ATTACHMENTS, done, T0 + 5)
+        late = [result("completed", 5, media_id="4", uploaded_at=T0)]
+        lake.upsert(ATTACHMENTS, late, T0 + 5 * DAY)
+        stray(lake, ATTACHMENTS, media_id="timeless")
+
+        rows = lake.audit.attachments_without_media(T0, T0 + 5, 10)
+
+        assert [row["media_id"] for row in rows] == ["1", "3", "timeless"]
+        assert rows[0] == {
+            "media_id": "1",
+            "project_id": "p",
+            "event_id": "e9",
+            "status": "completed",
+        }
+        assert [
+            row["media_id"] for row in lake.audit.attachments_without_media(T0, T0 + 5, 1, "1")
+        ] == ["3"]
+
+    def test_tables_that_are_not_there_have_no_rows(self, lake):
+        audit = lake.audit
+
+        assert audit.events(["a"], T0, T0 + DAY) == []
+        assert audit.other_events([], T0, T0 + DAY, 10) == []
+        assert audit.repeated(EVENTS, T0, T0 + DAY, 10) == []
+        assert audit.media_in(ATTACHMENTS, ["1"]) == set()
+        assert audit.attachments_without_media(T0, T0 + DAY, 10) == []
+
+    def test_any_text_is_looked_up(self, lake):
+        names = ["O'Hara", "a\\b", "日本", "%_", "\U0010ffff" * 40]
+        self.events(lake, **dict.fromkeys(names, 5))
+
+        assert self.ids(lake.audit.events(names, T0, T0 + DAY)) == sorted(names)
+        assert lake.audit.other_events(names[:3], T0, T0 + DAY, 10) == sorted(names[3:])

@@ -84,6 +84,19 @@ def test_a_ledger_that_is_well_answers(rig):
 # --- checkpoints and pages
 
 
+def test_the_ledger_tells_its_own_time(rig):
+    """What processes note in it as moments must be comparable, whatever their own clocks say."""
+    assert rig.ledger.now() == rig.clock.now
+
+
+def test_a_ledger_in_redis_goes_by_the_servers_clock(redis_client):
+    seconds, micros = redis_client.time()
+
+    found = RedisLedger(redis_client).now()
+
+    assert seconds + micros / 1e6 <= found < seconds + 60
+
+
 def test_a_cursor_has_no_checkpoint_before_its_first_move(rig):
     assert rig.ledger.checkpoint("live") is None
 
@@ -105,6 +118,22 @@ def test_of_two_pollers_that_decided_on_one_checkpoint_the_second_stores_nothing
     assert rig.ledger.store_page("live", None, 30, [page("b")]) is None
     assert rig.ledger.checkpoint("live") == second
     assert rig.ledger.find("p:b") is None
+
+
+def test_a_poller_that_outlived_its_store_does_not_move_what_others_reached_since(rig):
+    """
+    An older copy is put back under a poller that goes on, and another gets to the same version.
+
+    What the first one read follows on a place where this ledger has never been: rows between the
+    two places would be skipped.
+    """
+    was_at = Checkpoint(30, 1)
+    elsewhere = rig.ledger.store_page("live", None, 20, [])
+    assert elsewhere == Checkpoint(20, 1)
+
+    assert rig.ledger.store_page("live", was_at, 40, [page("a")]) is None
+    assert rig.ledger.checkpoint("live") == elsewhere
+    assert rig.ledger.find("p:a") is None
 
 
 def test_a_greater_fence_shuts_out_a_smaller_one(rig):
@@ -201,11 +230,34 @@ def test_gaps_come_oldest_first_and_are_closed_one_by_one(rig):
     at = rig.ledger.set_aside("live", at, Gap(1500, 2000, 3), 8)
     rig.ledger.store_page(Gap(900, 0).reader, None, 950, [])
 
-    assert rig.ledger.close_gap("live", Gap(900, 1000))
+    read = rig.ledger.checkpoint(Gap(900, 0).reader)
+    assert rig.ledger.close_gap("live", Gap(900, 1000), read)
 
     assert rig.ledger.gaps("live") == [Gap(1500, 2000, 3)]
     assert rig.ledger.checkpoint(Gap(900, 0).reader) is None, "its reader is forgotten with it"
-    assert not rig.ledger.close_gap("live", Gap(900, 1000))
+    assert not rig.ledger.close_gap("live", Gap(900, 1000), None)
+
+
+def test_a_gap_stays_when_its_reader_is_not_where_it_was_read_to(rig):
+    """An older copy was put back before it is closed: its pages are lost, and are read again."""
+    rig.ledger.set_aside("live", None, Gap(900, 1000), 8)
+    reader = Gap(900, 1000).reader
+    earlier = rig.ledger.store_page(reader, None, 930, [])
+    read = rig.ledger.store_page(reader, earlier, 990, [])
+
+    for wrong in (None, earlier, Checkpoint(991, read.version)):
+        assert not rig.ledger.close_gap("live", Gap(900, 1000), wrong)
+
+    assert rig.ledger.gaps("live") == [Gap(900, 1000)]
+    assert rig.ledger.close_gap("live", Gap(900, 1000), read)
+
+
+def test_a_gap_is_set_aside_only_from_the_very_checkpoint_that_was_decided_on(rig):
+    """As pages are: after an older copy was put back, other moves may lead to the same version."""
+    at = rig.ledger.store_page("live", None, 100, [])
+
+    assert rig.ledger.set_aside("live", Checkpoint(90, at.version), Gap(90, 500), 8) is None
+    assert rig.ledger.gaps("live") == []
 
 
 def test_what_is_left_of_a_gap_can_be_noted(rig):
@@ -231,7 +283,9 @@ def test_a_gap_that_was_extended_is_not_closed_by_who_read_it_before(rig):
     rig.ledger.store_page(Gap(100, 0).reader, None, 150, [])
     rig.ledger.set_aside("live", at, Gap(300, 350), 1)
 
-    assert not rig.ledger.close_gap("live", Gap(100, 150))
+    assert not rig.ledger.close_gap(
+        "live", Gap(100, 150), rig.ledger.checkpoint(Gap(100, 150).reader)
+    )
     assert rig.ledger.gaps("live") == [Gap(100, 350)]
     assert rig.ledger.checkpoint(Gap(100, 0).reader).source_time == 150, "it goes on from there"
 
@@ -1319,3 +1373,121 @@ class TestWhichMediaAreActive:
         found = rig.ledger.active_media([f"m:{n}" for n in range(3000)] + ["m:a", "m:b"])
 
         assert found == {"m:a", "m:b"}
+
+
+class TestReadmission:
+    """What is in neither ledger nor lake is admitted, whatever is remembered of it."""
+
+    def finished(self, rig: Rig, name: str) -> None:
+        """An event that was through, and is remembered."""
+        record = rig.one(name)
+        rig.ledger.settle([Advance(record, Stage.WRITE, {}, b"rows")])
+        rig.ledger.finish(rig.write(), DAY)
+
+    def test_an_event_that_is_remembered_is_admitted_all_the_same(self, rig: Rig) -> None:
+        self.finished(rig, "a")
+
+        assert rig.ledger.readmit("job", [event("a"), event("b")], 1) == ("e:a", "e:b")
+
+        record, history = rig.ledger.find("e:a")
+        assert (record.stage, record.state, record.trace) == (Stage.ENRICH, State.READY, "trace-a")
+        assert [note["what"] for note in history] == ["admitted"]
+        assert rig.ledger.census().counters["event.admitted"] == 3
+
+    def test_it_is_remembered_anew(self, rig: Rig) -> None:
+        self.finished(rig, "a")
+        rig.clock.pass_(DAY / 2)
+        rig.ledger.readmit("job", [event("a")], 1)
+
+        rig.clock.pass_(DAY / 2 + 1)
+
+        assert rig.ledger.seen(["e:a"]) == {"e:a"}
+        assert rig.admit("a") == []
+
+    def test_a_record_that_is_there_is_left_alone(self, rig: Rig) -> None:
+        held = rig.one("a")
+        rig.admit_dead("dead")
+
+        assert rig.ledger.readmit("job", [event("a"), event("dead")], 1) == ()
+
+        assert rig.ledger.renew([held], 30) == {"e:a"}
+        assert state_of(rig, "e:dead") is State.DEAD
+        assert rig.ledger.census().counters["event.duplicate"] == 2
+
+    def test_of_two_callers_one_admits(self, rig: Rig) -> None:
+        self.finished(rig, "a")
+
+        first = rig.ledger.readmit("job", [event("a"), event("a")], 1)
+        second = rig.second().readmit("job", [event("a")], 1)
+
+        assert (first, second) == (("e:a",), ())
+
+    def test_media_that_were_completed_are_fetched_again_and_then_known_again(
+        self, rig: Rig
+    ) -> None:
+        def complete(record: Record) -> None:
+            data = {**record.data, "status": "completed"}
+            rig.ledger.settle([Advance(record, Stage.WRITE, data, b"rows")])
+            rig.ledger.finish(rig.write(), DAY)
+
+        complete(media_at(rig, "1"))
+        parent = rig.one("later")
+        assert rig.ledger.readmit("job", [media("1", refresh=True)], 1) == ("m:1",)
+        (record,) = rig.claim(Stage.DOWNLOAD, "m:1")
+        assert record.data["refresh"] is True
+        complete(record)
+
+        rig.ledger.settle([Advance(parent, Stage.WRITE, {}, b"r", spawn=(media("1"),))])
+
+        assert rig.ledger.find("m:1") is None
+
+    def test_a_source_row_is_parsed_again(self, rig: Rig) -> None:
+        assert rig.ledger.readmit("job", [event("x", Stage.INGEST, junk=1)], 1) == ("e:x",)
+
+        (record,) = rig.claim(Stage.INGEST, "e:x")
+
+        assert record.kind is Kind.EVENT
+
+    def test_a_greater_fence_shuts_out_a_smaller_one_of_its_job(self, rig: Rig) -> None:
+        assert rig.ledger.readmit("job", [], 1_790_000_000_002) == ()
+
+        assert rig.ledger.readmit("job", [event("a")], 1_790_000_000_001) is None
+        assert rig.ledger.find("e:a") is None
+        assert rig.ledger.readmit("another", [event("a")], 1) == ("e:a",)
+
+    def test_it_is_due_like_anything_new(self, rig: Rig) -> None:
+        rig.ledger.readmit("job", [event("a"), media("1")], 1)
+        assert rig.ledger.due(10) == {}
+
+        rig.clock.pass_(6)
+
+        assert rig.ledger.due(10) == {
+            (Stage.ENRICH, ""): ["e:a"],
+            (Stage.DOWNLOAD, ""): ["m:1"],
+        }
+
+    def test_what_is_no_json_stops_the_whole(self, rig: Rig) -> None:
+        with pytest.raises(Malformed, match="e:b"):
+            rig.ledger.readmit("job", [event("a"), event("b", bad={1, 2})], 1)
+
+        assert rig.ledger.find("e:a") is None
+
+
+class TestStates:
+    def test_each_record_has_the_state_that_find_tells(self, rig: Rig) -> None:
+        rig.admit("ready")
+        rig.one("leased")
+        rig.ledger.settle([Retried(rig.one("retrying"), 60, FAILURE)])
+        rig.ledger.settle([Waited(rig.one("waiting"), 60, FAILURE)])
+        rig.admit_dead("dead")
+        names = ["ready", "leased", "retrying", "waiting", "dead"]
+
+        states = rig.ledger.states([*(f"e:{name}" for name in names), "e:nobody", "m:1"])
+
+        assert states == {f"e:{name}": State(name) for name in names}
+        assert rig.ledger.states([]) == {}
+
+    def test_there_may_be_thousands_of_them(self, rig: Rig) -> None:
+        ids = rig.admit(*(str(n) for n in range(1200)))
+
+        assert len(rig.ledger.states(ids)) == 1200

@@ -232,3 +232,56 @@ def test_a_count_is_of_the_rows_that_pages_would_give(serve):
     counts = [source.count(BASE + after, BASE + until) for after, until in ((0, 4), (1, 3), (2, 2))]
 
     assert counts == [5, 3, 0]
+
+
+def test_rows_without_an_id_of_their_own_can_be_paged_alone(serve):
+    table = Table()
+    table.add("a", 1)
+    table.add(None, 2)
+    table.add(None, 3, eventId="b")
+    table.add(None, 4)
+    table.add("", 5)
+    source = serve(table)
+
+    rows = source.nameless(BASE, BASE + HOUR, 10)
+
+    assert [row["_ingestion_time"] - BASE for row in rows] == [2, 4, 5]
+    assert len(source.nameless(BASE, BASE + HOUR, 2)) == 2
+    assert source.nameless(BASE + 5, BASE + HOUR, 10) == []
+
+
+def test_rows_are_found_by_their_own_ids_whenever_they_came(serve):
+    table = Table()
+    table.add("a", 1)
+    table.add("b", 2)
+    table.add(None, 3)
+    table.add(None, HOUR * 50, eventId="c")
+    table.add("a", HOUR * 90)
+    source = serve(table)
+
+    rows = source.having(["a", "c", "nobody", "", 'x"]) | take 0 //'])
+
+    assert ids(rows) == ["a", "c", "a"]
+    assert source.having([]) == []
+
+
+def test_thousands_of_ids_can_be_looked_for(serve):
+    table = Table()
+    for n in range(20):
+        table.add(f"e{n}", n)
+
+    rows = serve(table).having([f"e{n}" for n in range(10, 5000)])
+
+    assert len(rows) == 10
+
+
+def test_the_oldest_row_tells_how_far_back_the_source_goes(serve):
+    table = Table()
+    table.add("b", 7, tick=3)
+    table.add(None, 5)
+    source = serve(table)
+
+    assert source.oldest(BASE + HOUR) == BASE + 5
+    assert source.oldest(BASE + 5) == BASE + 5
+    assert source.oldest(BASE + 4) is None
+    assert serve(Table()).oldest(BASE) is None

@@ -151,6 +151,7 @@ class Rig:
         self._world_arguments = world
         self._settings = dict(settings or {})
         self._redis: ValkeyServer | None = None
+        self._world: World | None = None
         self._runtime: Runtime | None = None
         self.sandbox = SandboxProcess(
             ["--data", str(folder / "sandbox"), *world], self._log("sandbox")
@@ -196,9 +197,11 @@ class Rig:
             self._redis.stop()
             self._redis = None
 
-    def process(self, name: str, *, as_: str = "", **settings: str) -> Running:
+    def process(
+        self, name: str, *, as_: str = "", arguments: Sequence[str] = (), **settings: str
+    ) -> Running:
         """Start the Procfile's process type *name*; *as_* names a second one of a type."""
-        words = shlex.split(procfile()[name])
+        words = [*shlex.split(procfile()[name]), *arguments]
         own = dict(settings)
         while "=" in words[0]:
             key, _, value = words.pop(0).partition("=")
@@ -253,8 +256,10 @@ class Rig:
 
     @property
     def world(self) -> World:
-        """The sandbox's world, made again here."""
-        return self.sandbox.world()
+        """The sandbox's world, made again here (once: a large one takes its time)."""
+        if self._world is None:
+            self._world = self.sandbox.world()
+        return self._world
 
     @property
     def runtime(self) -> Runtime:

@@ -402,6 +402,17 @@ def test_a_folder_that_readers_would_not_find_is_refused(tmp_path):
         lake_in(tmp_path / "a%20b").ensure(MEDIA)
 
 
+def test_a_folder_that_cannot_be_made_is_an_outage(tmp_path):
+    """It was the disk's own error, of which the lake writer ended at its start."""
+    (tmp_path / "lake").write_text("no folder")
+    lake = lake_in(tmp_path / "lake")
+
+    with pytest.raises(Unavailable):
+        lake.ensure(MEDIA)
+    with pytest.raises(Unavailable):
+        lake.upsert(MEDIA, [media("1")], T0)
+
+
 def test_a_file_uri_is_a_folder(tmp_path):
     lake = DeltaLake({MEDIA.name: (tmp_path / "my lake").as_uri()})
 

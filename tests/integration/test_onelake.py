@@ -206,6 +206,22 @@ def test_a_folder_that_cannot_be_written_is_unavailable(tmp_path, source):
         put(FolderStore(tmp_path), source)
 
 
+def test_what_a_killed_process_left_in_a_folder_goes_a_day_later(tmp_path, source):
+    """It lay beside the media for ever, and readers of the folder met half a file."""
+    root = tmp_path / "media"
+    put(FolderStore(root), source)
+    left = root / ".parts" / "left"
+    left.write_bytes(b"half")
+
+    put(FolderStore(root), source)
+    young = left.exists()
+    put(FolderStore(root, now=lambda: time.time() + 25 * 3600), source)
+
+    assert young
+    files = [one.relative_to(root).as_posix() for one in root.rglob("*") if one.is_file()]
+    assert files == ["1/media/2_a.jpg"]
+
+
 @pytest.mark.parametrize(
     ("root", "parts"),
     [

@@ -304,3 +304,17 @@ def test_deltalake_writes_merges_compacts_and_vacuums_over_abfss(sandbox):
     assert done.stdout.startswith("fine"), done.stderr[-3000:]
     assert (sandbox.lake_folder / "t" / "_delta_log").is_dir()
     service.close()
+
+
+@pytest.mark.parametrize("kind", ["done_error", "done_reset"])
+def test_a_request_can_be_carried_out_and_answered_as_if_it_was_not(sandbox, files, kind):
+    """A flush or a commit whose answer is lost has happened all the same."""
+    file = files.get_file_client("done.bin")
+    file.create_file()
+    file.append_data(b"abc", 0, 3)
+    sandbox.plan.add(Fault.parse({"where": "onelake", "kind": kind, "count": 1}), 0.0)
+
+    with pytest.raises((HttpResponseError, ServiceResponseError)):
+        file.flush_data(3)
+
+    assert file.download_file().readall() == b"abc"

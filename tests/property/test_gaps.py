@@ -57,7 +57,9 @@ def run(ledgers: list[Ledger], doing: list[tuple[str, int, int]]) -> None:
                 agreed([one.store_page(gap.reader, read, end, []) for one in ledgers])
                 unread -= set(range(begin + 1, end + 1))
                 if end == gap.until:
-                    assert agreed([one.close_gap("live", gap) for one in ledgers])
+                    assert agreed(
+                        [one.close_gap("live", gap, one.checkpoint(gap.reader)) for one in ledgers]
+                    )
             case "count" if first < len(gaps):
                 agreed([one.recount_gap("live", gaps[first], second) for one in ledgers])
         gaps = agreed([one.gaps("live") for one in ledgers])

@@ -315,6 +315,17 @@ class Program(RuleBasedStateMachine):
             if self.ledgers[0].find(record_id)[0].state is State.READY:
                 self.held_until[record_id] = 0.0  # a writer that held its rows lost them
 
+    @rule(names=SOME_NAMES, files=st.lists(NAMES, max_size=2))
+    def readmit(self, names: list[str], files: list[str]) -> None:
+        """What reconcile does with what it finds in neither ledger nor lake."""
+        records = [*(event(n) for n in names), *(media(n) for n in files)]
+        absent = {r.id for r in records} - self.ledgers[0].states([r.id for r in records]).keys()
+        admitted = self.agreed([one.readmit("job", records, 1) for one in self.ledgers])
+        assert sorted(admitted) == sorted(absent)
+        for record_id in admitted:
+            self.recorded.pop(record_id, None)  # it may be fetched again now
+            self.held_until[record_id] = 0.0
+
     # what always holds
 
     @invariant()
@@ -331,6 +342,8 @@ class Program(RuleBasedStateMachine):
     def all_agree_on_every_record(self) -> None:
         for record_id in EVERY_ID:
             found = self.agreed([one.find(record_id) for one in self.ledgers])
+            states = self.agreed([one.states([record_id]) for one in self.ledgers])
+            assert states == ({record_id: found[0].state} if found else {})
             assert found is None or len(found[1]) <= 20
         letters = [one.dead_letters(DeadFilter()) for one in self.ledgers]
         self.agreed([[(x.id, x.failure.error, x.replays) for x in found] for found in letters])

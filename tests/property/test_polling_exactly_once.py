@@ -6,7 +6,7 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Any
 
-from hypothesis import given, settings
+from hypothesis import example, given, settings
 from hypothesis import strategies as st
 from polling_world import NOON, World, event_row
 
@@ -178,6 +178,14 @@ def test_every_row_is_admitted_exactly_once(arriving, doing, batch):
     far_seconds=st.integers(10, 120),
     overlap=st.sampled_from([OVERLAP, 4 * OVERLAP]),
     outage=st.integers(0, RANGE),
+)
+@example(  # an overlap longer than what counts as far: a row of the gap shows after its reader
+    arriving=[(0, 0, 0, 1), (0, 0, 0, 1), (0, 31, 0, 2), (1, 0, 36, 1)],
+    doing=[("poll", "one", None), ("catch up", "one", None)],
+    batch=1,
+    far_seconds=10,
+    overlap=60.0,
+    outage=35,
 )
 def test_every_row_is_admitted_exactly_once_whatever_is_set_aside(
     arriving, doing, batch, far_seconds, overlap, outage

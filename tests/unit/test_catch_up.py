@@ -10,7 +10,7 @@ from polling_world import NOON, World, event_row
 from claimx.adapters.memory.ledger import MemoryLedger
 from claimx.domain.errors import Unavailable
 from claimx.domain.polling import LIVE
-from claimx.domain.ports import Gap
+from claimx.domain.ports import Checkpoint, Gap
 from claimx.domain.records import Stage, event_record_id
 from claimx.domain.times import MICROS_PER_SECOND, from_seconds
 from claimx.services.catch_up import AHEAD_PAGES, PATIENCE_SECONDS, Ended, progress_of
@@ -527,12 +527,12 @@ class _Extended:
     def __getattr__(self, name: str) -> Any:
         return getattr(self._ledger, name)
 
-    def close_gap(self, cursor: str, gap: Gap) -> bool:
+    def close_gap(self, cursor: str, gap: Gap, read: Checkpoint | None) -> bool:
         if self._longer:
             at = self._ledger.checkpoint(cursor)
             assert self._ledger.set_aside(cursor, at, self._longer, 1, fence=99)
             self._longer = None
-        return self._ledger.close_gap(cursor, gap)
+        return self._ledger.close_gap(cursor, gap, read)
 
 
 class _Ticking:

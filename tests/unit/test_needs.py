@@ -29,6 +29,9 @@ def test_only_what_the_chosen_queues_need_is_missing():
         "CLAIMX_EVENTHOUSE_DATABASE",
         "CLAIMX_LAKE_PATH",
     ]
+    assert missing_for(nothing, {"maintenance"}) == [
+        line.replace(" poll", " maintenance") for line in poll
+    ]
     assert missing_for(nothing, {"control"}) == []
 
 

@@ -8,6 +8,7 @@ from typing import Any
 import pytest
 from polling_world import NOON, World, event_row
 
+from claimx.adapters.memory.lake import MemoryLake
 from claimx.adapters.memory.ledger import MemoryLedger
 from claimx.domain.errors import ErrorCategory, Permanent, Refused, TokenRejected, Unavailable
 from claimx.domain.polling import LIVE
@@ -363,6 +364,47 @@ def test_an_overlap_that_takes_too_long_is_left_for_new_rows():
     report = poll_once(world.runtime(make_source=lambda: source), seconds=25.0)
 
     assert report.fresh == 1
+
+
+class _SlowLake(MemoryLake):
+    """A lake whose look-ups take longer than a poll may."""
+
+    def __init__(self, world: World) -> None:
+        super().__init__()
+        self._world = world
+
+    def recent_events(self, since, until, limit):
+        self._world.clock += 30.0
+        return super().recent_events(since, until, limit)
+
+
+def test_a_poll_reads_new_rows_however_slow_its_look_ups_are():
+    """With a lake slower than a poll's time, each poll ended before its first page, for ever."""
+    world = World(poll_batch=2, poll_overlap=600.0, poll_start=500.0)
+    for n in range(6):
+        world.happened(f"old{n}", seconds_ago=400 - n)
+    poll_once(world.runtime())
+    world.ingest()
+    world.happened("new", seconds_ago=100)
+    lake = _SlowLake(world)
+
+    report = poll_once(world.runtime(make_lake=lambda: lake), seconds=25.0)
+
+    assert report.fresh == 1
+
+
+@pytest.mark.parametrize("off", [-600.0, 600.0])
+def test_a_poller_with_a_wrong_clock_reads_and_notes_by_the_ledgers(off):
+    """A window that ended in the future would take what nobody has seen yet for read."""
+    world = World(poll_settle=5.0, poll_start=3600.0)
+    world.happened("settled", seconds_ago=6)
+    world.happened("young", seconds_ago=4)
+
+    report = poll_once(world.runtime(off=off))
+
+    assert report.fresh == 1
+    assert report.window.until == from_seconds(NOON - 5)
+    assert world.ledger.checkpoint(f"{LIVE}:born").source_time == from_seconds(NOON)
 
 
 @pytest.mark.parametrize(

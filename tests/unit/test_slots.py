@@ -136,3 +136,32 @@ def test_calls_that_are_cancelled_together_end_as_cancelled_and_nothing_else():
     found = asyncio.run(run())
 
     assert [type(one) for one in found] == [asyncio.CancelledError] * 5
+
+
+@pytest.mark.parametrize("seconds", [4.0, 11.0])
+def test_a_call_is_cut_off_once_its_slot_may_be_anothers_and_not_before(seconds):
+    """Leases are short so that a killed process holds up nobody; the bound must hold all the same.
+
+    A renewal that fails once (the store is busy) says nothing yet.
+    """
+    store, local = Clock(), Clock()
+    pool = SlotPool(Forgetful(store), "api", 1, "a", monotonic=local)
+
+    async def run() -> str:
+        async with pool.slot():
+            local.now = seconds
+            await asyncio.sleep(0.6)
+            return "answered"
+
+    if seconds < 10:
+        assert asyncio.run(run()) == "answered"
+        return
+    with pytest.raises(CircuitOpen, match="could not be kept"):
+        asyncio.run(run())
+
+
+class Forgetful(MemoryGates):
+    """Renews nothing, as when the store does not answer."""
+
+    def renew_slots(self, name, slots):  # noqa: ARG002 - the port's
+        return []

@@ -17,7 +17,7 @@ from claimx.domain.circuit import AUTH, AUTH_SETTINGS, CircuitSettings, CircuitS
 
 log = structlog.get_logger(__name__)
 
-SLOT_SECONDS = 60.0  # domain page, section 6: a killed worker's slots are free within this
+SLOT_SECONDS = 12.0  # a killed worker's slots are free after this (at most 60 s: domain page, 6)
 _WAITING_SECONDS = 1.0  # how long a process that found no slot counts as waiting for one
 _AWAY_SECONDS = 0.5  # after Redis failed to answer, nobody asks it for this long
 _MOST_OWED = 5000
@@ -212,6 +212,24 @@ class RedisGates:
         documents = self._ask("processes", self._process_keys(), ()) or ()
         found: list[dict[str, str]] = [json.loads(document) for document in documents]
         return sorted(found, key=lambda info: (info["role"], info["name"]))
+
+    # notes
+    def put_note(self, topic: str, name: str, text: str, seconds: float) -> None:
+        """Keep a text under its topic and name."""
+        pipe = self._client.pipeline(transaction=True)
+        pipe.hset(self._key("notes", topic), name, text)
+        pipe.pexpire(self._key("notes", topic), _ms(seconds))
+        self._try(pipe.execute, None)
+
+    def drop_notes(self, topic: str, names: Iterable[str]) -> None:
+        """Drop notes."""
+        if gone := list(names):
+            self._try(lambda: self._client.hdel(self._key("notes", topic), *gone), None)
+
+    def notes(self, topic: str) -> dict[str, str]:
+        """Return the notes of a topic by name; none without Redis."""
+        found = self._try(lambda: self._client.hgetall(self._key("notes", topic)), {})
+        return {_text(name): _text(text) for name, text in found.items()}
 
     # inside
     def _key(self, *parts: str) -> str:

@@ -49,11 +49,11 @@ def ensure_table(handle: Handle, table: Table) -> None:
 
 
 def _create(handle: Handle, table: Table) -> None:
-    if handle.folder:
-        handle.folder.mkdir(parents=True, exist_ok=True)
     options = handle.options()
     try:
         with our_errors(table.name, handle):
+            if handle.folder:
+                handle.folder.mkdir(parents=True, exist_ok=True)
             DeltaTable.create(
                 handle.uri,
                 Schema.from_arrow(arrow_schema(table)),

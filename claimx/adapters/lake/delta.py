@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import random
 import time
-from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from datetime import date, timedelta
 from typing import Any, TypeVar
 
@@ -13,11 +13,13 @@ import pyarrow.compute as pc
 from deltalake import DeltaTable
 from deltalake.exceptions import TableNotFoundError
 
+from claimx.adapters.lake.antijoin import Take
+from claimx.adapters.lake.audit import DeltaAudit
 from claimx.adapters.lake.commit import Committer, Plan
 from claimx.adapters.lake.creation import ensure_table
 from claimx.adapters.lake.handles import NOT_FOUND, Handle, Storage, our_errors
 from claimx.adapters.lake.names import NAMES, Names
-from claimx.adapters.lake.scan import one_of, scan, values
+from claimx.adapters.lake.scan import Span, one_of, scan, values
 from claimx.adapters.lake.schema import UnfitError, from_arrow, refusals
 from claimx.adapters.lake.unattached import unattached_ids
 from claimx.adapters.lake.upkeep import Maintained, maintain_table
@@ -69,6 +71,7 @@ class DeltaLake:
             guard = handle(f"{paths[PROJECTS.name].rstrip('/')}/_names")
             self._names = Names(guard, self._committer, self._ensure)
             self._handles[NAMES.name] = guard
+        self.audit = DeltaAudit(self._read, self._read_ids)
 
     def ensure(self, table: Table) -> None:
         """See `Lake.ensure`; also adds columns that were declared later. Raises NotAllowed."""
@@ -124,10 +127,23 @@ class DeltaLake:
         return [str(one) for one in newest.slice(0, limit).column("event_id").to_pylist()]
 
     def unattached_media(
-        self, limit: int, after: str = "", enriched_until: Micros | None = None
+        self,
+        limit: int,
+        after: str = "",
+        enriched_until: Micros | None = None,
+        *,
+        enriched_after: Micros | None = None,
+        failed_too: bool = False,
     ) -> list[Values]:
         """See `Lake.unattached_media`; tables that are not there have no rows."""
-        ids = unattached_ids(self._read_ids, limit, after, enriched_until)
+        ids = unattached_ids(
+            self._read_ids,
+            limit,
+            after,
+            enriched_until,
+            enriched_after=enriched_after,
+            failed_too=failed_too,
+        )
         if not ids:
             return []
         found = self._scan(MEDIA, None, one_of("media_id", ids), keys={"media_id": ids})
@@ -243,10 +259,15 @@ class DeltaLake:
 
         return self._read(table, read)
 
-    def _read_ids(
-        self, table: Table, condition: Any, take: Callable[[Iterator[pa.Array[Any]]], None]
-    ) -> None:
-        self._read(table, lambda snapshot: take(values(snapshot, table, "media_id", condition)))
+    def _read_ids(self, table: Table, condition: Any, take: Take, span: Span | None = None) -> None:
+        """See `claimx.adapters.lake.antijoin.Read`."""
+        if span is not None:
+            condition = span.condition if condition is None else condition & span.condition
+
+        def read(snapshot: DeltaTable) -> None:
+            take(values(snapshot, table, table.key[0], condition, span))
+
+        self._read(table, read)
 
     def _read(self, table: Table, read: Callable[[DeltaTable], T]) -> T | None:
         """Return what *read* makes of the newest version, None when there is no table."""

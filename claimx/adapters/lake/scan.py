@@ -4,8 +4,9 @@ from __future__ import annotations
 
 from bisect import bisect_left
 from collections.abc import Collection, Iterator, Mapping, Sequence
+from dataclasses import dataclass
 from datetime import date
-from typing import Any
+from typing import Any, Self
 
 import pyarrow as pa
 import pyarrow.compute as pc
@@ -16,8 +17,46 @@ from pyarrow.fs import LocalFileSystem, SubTreeFileSystem
 from claimx.adapters.lake.handles import folder_of
 from claimx.adapters.lake.schema import arrow_schema
 from claimx.domain.tables import Table
+from claimx.domain.times import Micros, from_datetime
+from claimx.domain.values import EARLIEST, LATEST
 
+_STATISTICS_APART: Micros = 1_000_000  # the log's are cut to milliseconds
 _READ_AHEAD = ParquetFragmentScanOptions(pre_buffer=True)
+
+
+@dataclass(frozen=True, slots=True)
+class Span:
+    """Rows with after < *column* <= until, and those that are null there."""
+
+    column: str
+    after: Micros
+    until: Micros
+
+    @classmethod
+    def over(cls, column: str, after: Micros | None, until: Micros | None) -> Self | None:
+        """Return the span with open ends where None is given, None when both are."""
+        if after is None and until is None:
+            return None
+        return cls(column, EARLIEST if after is None else after, LATEST if until is None else until)
+
+    @property
+    def condition(self) -> Any:
+        """The condition that filters rows."""
+        moment: Any = pc.field(self.column)
+        zone = pa.timestamp("us", tz="UTC")
+        inside = (moment > pa.scalar(self.after, zone)) & (moment <= pa.scalar(self.until, zone))
+        return inside | moment.is_null()
+
+    def may_hold(self, action: Mapping[str, Any]) -> bool:
+        """Tell whether a file's statistics leave room for such a row."""
+        low, high = action.get(f"min.{self.column}"), action.get(f"max.{self.column}")
+        nulls = action.get(f"null_count.{self.column}")
+        if low is None or high is None or nulls is None or nulls:
+            return True
+        return (
+            from_datetime(high) + _STATISTICS_APART > self.after
+            and from_datetime(low) - _STATISTICS_APART <= self.until
+        )
 
 
 def scan(
@@ -28,23 +67,28 @@ def scan(
     condition: Any = None,
     keys: Mapping[str, Sequence[str]] | None = None,
     days: Collection[date] = (),
+    span: Span | None = None,
 ) -> pa.Table:
     """
     Return *columns* (all declared ones by default) of the rows that meet *condition*.
 
-    *keys* gives the sorted values wanted of key columns and *days* the partitions wanted, both to
-    skip files by the log's statistics; only *condition* filters rows.
+    *keys* gives the sorted values wanted of key columns, *days* the partitions and *span* the
+    times wanted, all to skip files by the log's statistics; only *condition* filters rows.
     """
-    dataset = _dataset(snapshot, table, keys or {}, days)
+    dataset = _dataset(snapshot, table, keys or {}, days, span)
     names = [name for name in columns or table.column_names if name in dataset.schema.names]
     return dataset.to_table(columns=names, filter=condition)
 
 
 def values(
-    snapshot: DeltaTable, table: Table, column: str, condition: Any
+    snapshot: DeltaTable, table: Table, column: str, condition: Any, span: Span | None = None
 ) -> Iterator[pa.Array[Any]]:
-    """Yield one column of the rows that meet *condition* in pieces, never the whole at once."""
-    dataset = _dataset(snapshot, table, {}, ())
+    """
+    Yield one column of the rows that meet *condition* in pieces, never the whole at once.
+
+    *span* skips files, and does not filter.
+    """
+    dataset = _dataset(snapshot, table, {}, (), span)
     batches = dataset.to_batches(columns=[column], filter=condition, batch_readahead=2)
     for batch in batches:
         if batch.num_rows:
@@ -52,7 +96,11 @@ def values(
 
 
 def _dataset(
-    snapshot: DeltaTable, table: Table, keys: Mapping[str, Sequence[str]], days: Collection[date]
+    snapshot: DeltaTable,
+    table: Table,
+    keys: Mapping[str, Sequence[str]],
+    days: Collection[date],
+    span: Span | None,
 ) -> FileSystemDataset:
     stored = {field.name for field in snapshot.schema().fields}
     schema = pa.schema([field for field in arrow_schema(table) if field.name in stored])
@@ -65,6 +113,8 @@ def _dataset(
     for action in pa.table(snapshot.get_add_actions(flatten=True)).to_pylist():
         day: Any = action[f"partition.{day_column}"] if day_column else None
         if (days and day not in days) or not _may_hold(action, keys):
+            continue
+        if span is not None and not span.may_hold(action):
             continue
         expression = pc.field(day_column) == pa.scalar(day, pa.date32()) if day_column else None
         fragments.append(

@@ -45,6 +45,14 @@ class Connection:
             self._client.ping()
             self._client.set(f"{self._root}:ping", b"", ex=60)
 
+    def now(self) -> float:
+        """Return the server's time in epoch seconds."""
+        if self._clock is not None:
+            return self._clock()
+        with self._translated():
+            seconds, micros = self._client.time()
+        return float(seconds) + float(micros) / 1_000_000
+
     def fields(self, key: str, *names: str) -> list[bytes | None]:
         """Return fields of the hash *key* (below the root), None for those it lacks."""
         with self._translated():

@@ -16,10 +16,9 @@ class GapBook:
         self, cursor: str, expected: Checkpoint | None, gap: Gap, most: int, fence: int = 0
     ) -> Checkpoint | None:
         """Move the checkpoint to the gap's end and keep the gap; None when it was moved."""
-        version = expected.version if expected else 0
-        found = self._redis.run(
-            "set_aside", cursor, version, fence, gap.after, gap.until, gap.rows, most, CATCH_UP
-        )
+        known = (expected.version, expected.source_time) if expected else (0, 0)
+        kept = (fence, gap.after, gap.until, gap.rows, most)
+        found = self._redis.run("set_aside", cursor, *known, *kept, CATCH_UP)
         return None if found is None else Checkpoint(int(found[0]), int(found[1]))
 
     def gaps(self, cursor: str) -> list[Gap]:
@@ -35,7 +34,8 @@ class GapBook:
         change = (cursor, gap.after, gap.until, rows, gap.reader)
         return bool(self._redis.run("change_gap", *change))
 
-    def close_gap(self, cursor: str, gap: Gap) -> bool:
-        """Forget a gap and its reader's checkpoint; False when it is not there, or was extended."""
+    def close_gap(self, cursor: str, gap: Gap, read: Checkpoint | None) -> bool:
+        """Forget a gap and its reader's checkpoint; False when it is not read to the end."""
+        known = (read.version, read.source_time) if read else (0, 0)
         change = (cursor, gap.after, gap.until, "", gap.reader)
-        return bool(self._redis.run("change_gap", *change))
+        return bool(self._redis.run("change_gap", *change, *known))

@@ -26,12 +26,13 @@ from claimx.domain.records import (
     Outcome,
     Record,
     Stage,
+    State,
     page_record_id,
 )
 from claimx.domain.times import Micros
 
 SCANNED = 2000  # records a stage that the census looks at for the oldest
-TAKEOVER_SECONDS = 15.0
+TAKEOVER_SECONDS = 10.0
 MAX_BLOCK_SECONDS = 20.0  # below the client's time-out
 MAX_LETTERS_SCANNED = 1_000_000
 _GROUP = "writers"
@@ -72,6 +73,10 @@ class RedisLedger(GapBook):
         """Raise Unavailable unless Redis answers and accepts writes."""
         self._redis.ping()
 
+    def now(self) -> float:
+        """Return Redis's time."""
+        return self._redis.now()
+
     # polling
 
     def checkpoint(self, cursor: str) -> Checkpoint | None:
@@ -88,8 +93,8 @@ class RedisLedger(GapBook):
         fence: int = 0,
     ) -> Checkpoint | None:
         """Store page records and move the checkpoint, in one step; None when it was moved."""
-        version = expected.version if expected else 0
-        head = (cursor, version, move_to, fence, self._dedup_seconds)
+        known = (expected.version, expected.source_time) if expected else (0, 0)
+        head = (cursor, *known, move_to, fence, self._dedup_seconds)
         found = self._redis.run("store_page", *head, *wire.new_arguments(pages))
         return None if found is None else Checkpoint(int(found[0]), int(found[1]))
 
@@ -117,6 +122,15 @@ class RedisLedger(GapBook):
         return {
             found.decode() for chunk in chunks(ids) for found in self._redis.run("seen", *chunk)
         }
+
+    def readmit(self, job: str, records: Sequence[NewRecord], fence: int) -> tuple[str, ...] | None:
+        """Admit those of *records* that are not there, in one step however many they are."""
+        arguments: list[wire.Argument] = [job, fence, self._dedup_seconds]
+        for new in records:
+            arguments += (new.id, new.kind.value, new.stage.value)
+            arguments += (wire.encoded(new.id, new.data), new.trace)
+        found = self._redis.run("readmit", *arguments)
+        return None if found is None else tuple(record_id.decode() for record_id in found)
 
     # stages
 
@@ -188,6 +202,14 @@ class RedisLedger(GapBook):
         """Return the ages of up to *most* pages of *cursor* that are not ingested yet."""
         ages = self._redis.run("waiting_pages", page_record_id(f"{cursor}:"), most)
         return [float(age) for age in ages]
+
+    def states(self, ids: Sequence[str]) -> dict[str, State]:
+        """Return the state of those of the record ids that are there."""
+        return {
+            record_id.decode(): State(state.decode())
+            for chunk in chunks(ids)
+            for record_id, state in groups(self._redis.run("states", *chunk), 2)
+        }
 
     # the lake writer
 

@@ -15,7 +15,7 @@ from claimx.domain.circuit import (
     CircuitState,
 )
 
-SLOT_SECONDS = 60.0
+SLOT_SECONDS = 12.0
 _WAITING_SECONDS = 1.0
 
 
@@ -63,6 +63,7 @@ class MemoryGates:
         self._locks: dict[str, tuple[str, int, float]] = {}
         self._projects: dict[str, float] = {}
         self._processes: dict[tuple[str, str], tuple[float, dict[str, str]]] = {}
+        self._notes: dict[str, tuple[float, dict[str, str]]] = {}
         self._serial = count(1)
 
     # circuits
@@ -170,6 +171,22 @@ class MemoryGates:
         """Return the announced processes by role and name."""
         now = self._now()
         return [info for _, (until, info) in sorted(self._processes.items()) if until > now]
+
+    # notes
+    def put_note(self, topic: str, name: str, text: str, seconds: float) -> None:
+        """Keep a text under its topic and name."""
+        kept = self.notes(topic) | {name: text}
+        self._notes[topic] = (self._now() + seconds, kept)
+
+    def drop_notes(self, topic: str, names: Iterable[str]) -> None:
+        """Drop notes."""
+        for name in names:
+            self._notes.get(topic, (0.0, {}))[1].pop(name, None)
+
+    def notes(self, topic: str) -> dict[str, str]:
+        """Return the notes of a topic by name."""
+        until, kept = self._notes.get(topic, (0.0, {}))
+        return dict(kept) if until > self._now() else {}
 
     # inside
     def _live_slots(self, name: str) -> dict[str, tuple[str, float]]:

@@ -5,13 +5,14 @@ from __future__ import annotations
 import threading
 from collections.abc import Sequence
 
+from claimx.adapters.memory.lake_audit import MemoryAudit
 from claimx.domain.changes import Change, Values
 from claimx.domain.errors import ClaimXError
 from claimx.domain.ports import Written
 from claimx.domain.refusal import refusal
 from claimx.domain.tables import ATTACHMENTS, EVENTS, MEDIA, Table
 from claimx.domain.times import Micros, day_of
-from claimx.domain.upsert import Key, NamedBy, by_key, merge, named_by
+from claimx.domain.upsert import COMPLETED, Key, NamedBy, by_key, merge, named_by
 
 
 class MemoryLake:
@@ -19,7 +20,8 @@ class MemoryLake:
     A `Lake` for tests and demonstrations.
 
     *fail_next* holds errors by table: the next upsert of the table raises the first of them,
-    and before anything is written.
+    and before anything is written. *strays* are rows beside those that the keys hold together, as
+    only a fault puts them there.
     """
 
     def __init__(self) -> None:
@@ -27,6 +29,8 @@ class MemoryLake:
         self.names: dict[str, NamedBy] = {}
         self.versions: dict[str, int] = {}
         self.fail_next: dict[str, list[ClaimXError]] = {}
+        self.strays: dict[str, list[Values]] = {}
+        self.audit = MemoryAudit(self.rows)
         self._lock = threading.RLock()
 
     def ensure(self, table: Table) -> None:
@@ -67,12 +71,11 @@ class MemoryLake:
         """See `Lake.known_events`."""
         first, last = day_of(since).isoformat(), day_of(until).isoformat()
         with self._lock:
-            stored = self.tables.get(EVENTS.name, {})
-            wanted = {event_id: stored.get((event_id,)) for event_id in ids}
+            wanted = set(ids)
             return {
-                event_id
-                for event_id, row in wanted.items()
-                if row is not None and first <= row["event_date"] <= last
+                row["event_id"]
+                for row in self.rows(EVENTS)
+                if row["event_id"] in wanted and first <= (row["event_date"] or "") <= last
             }
 
     def recent_events(self, since: Micros, until: Micros, limit: int) -> list[str]:
@@ -87,22 +90,40 @@ class MemoryLake:
         return [event_id for _, event_id in sorted(hits, reverse=True)[:limit]]
 
     def unattached_media(
-        self, limit: int, after: str = "", enriched_until: Micros | None = None
+        self,
+        limit: int,
+        after: str = "",
+        enriched_until: Micros | None = None,
+        *,
+        enriched_after: Micros | None = None,
+        failed_too: bool = False,
     ) -> list[Values]:
         """See `Lake.unattached_media`."""
         with self._lock:
-            attached = self.tables.get(ATTACHMENTS.name, {}).keys()
+            attached = {
+                row["media_id"]
+                for row in self.rows(ATTACHMENTS)
+                if not failed_too or row["status"] == COMPLETED
+            }
             found = [
-                dict(row)
-                for key, row in sorted(self.tables.get(MEDIA.name, {}).items())
-                if key not in attached
+                row
+                for row in sorted(self.rows(MEDIA), key=lambda row: str(row["media_id"]))
+                if row["media_id"] not in attached
                 and row["downloadable"]
                 and row["media_id"] > after
-                and (enriched_until is None or (row["last_enriched_at"] or 0) <= enriched_until)
+                and _within(row["last_enriched_at"], enriched_after, enriched_until)
             ]
         return found[:limit]
 
     def rows(self, table: Table) -> list[Values]:
         """See `Lake.rows`."""
         with self._lock:
-            return [dict(row) for row in self.tables.get(table.name, {}).values()]
+            kept = [*self.tables.get(table.name, {}).values(), *self.strays.get(table.name, ())]
+            return [dict(row) for row in kept]
+
+
+def _within(time: Micros | None, after: Micros | None, until: Micros | None) -> bool:
+    """Say whether a time lies between bounds that may be open; no time lies between all."""
+    if time is None:
+        return True
+    return (after is None or time > after) and (until is None or time <= until)

@@ -57,11 +57,16 @@ class MemoryLedger:
         self._desk = WriterDesk(self._records, takeover_seconds)
         self._cursors: Cursors = {}
         self._gaps = Gaps(self._cursors)
+        self._fences: dict[str, int] = {}
         self._numbers = count(1)
         self._lock = threading.RLock()
 
     def ping(self) -> None:
         """Answer."""
+
+    def now(self) -> float:
+        """Return the clock's time."""
+        return self._clock()
 
     # polling
 
@@ -81,10 +86,10 @@ class MemoryLedger:
         """Store page records and move the checkpoint; None when another was faster."""
         with self._lock:
             before, stored_fence = self._cursors.get(cursor, (None, 0))
-            version = before.version if before else 0
-            if version != (expected.version if expected else 0) or fence < stored_fence:
+            if before != expected or fence < stored_fence:
                 return None
-            moved = Checkpoint(max(move_to, before.source_time if before else move_to), version + 1)
+            reached = max(move_to, before.source_time) if before else move_to
+            moved = Checkpoint(reached, before.version + 1 if before else 1)
             for new, data in coded(pages):
                 if new.kind is Kind.PAGE:
                     taken = new.id in self._records.by_id
@@ -116,10 +121,10 @@ class MemoryLedger:
         with self._lock:
             return self._gaps.change(cursor, gap, rows)
 
-    def close_gap(self, cursor: str, gap: Gap) -> bool:
-        """Forget a gap and its reader's checkpoint; False when it is not there, or was extended."""
+    def close_gap(self, cursor: str, gap: Gap, read: Checkpoint | None) -> bool:
+        """Forget a gap and its reader's checkpoint; False when it is not read to the end."""
         with self._lock:
-            return self._gaps.change(cursor, gap, None)
+            return self.checkpoint(gap.reader) == read and self._gaps.change(cursor, gap, None)
 
     def admit(
         self,
@@ -153,6 +158,15 @@ class MemoryLedger:
         """Return those ids that are remembered."""
         with self._lock:
             return {record_id for record_id in ids if record_id in self._records.remembered}
+
+    def readmit(self, job: str, records: Sequence[NewRecord], fence: int) -> tuple[str, ...] | None:
+        """Admit those of *records* that are not there, though their ids be remembered."""
+        made = coded(records)
+        with self._lock:
+            if fence < self._fences.get(job, 0):
+                return None
+            self._fences[job] = fence
+            return tuple(new.id for new, data in made if self._records.readmit(new, data))
 
     # stages
 
@@ -229,6 +243,15 @@ class MemoryLedger:
                 record_id
                 for record_id in ids
                 if (kept := self._records.by_id.get(record_id)) and not kept.dead
+            }
+
+    def states(self, ids: Sequence[str]) -> dict[str, State]:
+        """Return the state of those of the record ids that are there."""
+        with self._lock:
+            return {
+                record_id: kept.state
+                for record_id in ids
+                if (kept := self._records.by_id.get(record_id))
             }
 
     def active(self, *kinds: Kind) -> int:

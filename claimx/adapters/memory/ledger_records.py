@@ -111,6 +111,17 @@ class Records:
                 self.remembered.add(new.id, self._dedup_seconds)
             self.create(new, coded, new.id)
 
+    def readmit(self, new: NewRecord, coded: bytes) -> bool:
+        """Admit a record unless it is there, whatever is remembered of its id."""
+        if new.id in self.by_id:
+            self.counters[f"{new.kind}.duplicate"] += 1
+            return False
+        self.remembered.forget(new.id)
+        if new.kind is Kind.EVENT:
+            self.remembered.add(new.id, self._dedup_seconds)
+        self.create(new, coded, new.id)
+        return True
+
     def bury(self, kept: Kept, failure: Failure, rows: bytes = b"") -> None:
         """Make a dead letter, which may owe *rows*; of one that is, its rows were refused."""
         now = self.now()

@@ -162,6 +162,10 @@ class Remembered:
     def __contains__(self, record_id: str) -> bool:
         return self._forget_at.get(record_id, 0.0) > self._now()
 
+    def forget(self, record_id: str) -> None:
+        """Forget an id."""
+        self._forget_at.pop(record_id, None)
+
     def add(self, record_id: str, seconds: float) -> None:
         """Remember an id from now on; for no time is not at all."""
         if seconds > 0:

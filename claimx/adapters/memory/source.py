@@ -44,21 +44,39 @@ class MemorySource:
     ) -> list[SourceRow]:
         """See `EventSource.page`."""
         self.calls.append((after, until, limit, tuple(exclude)))
+        hidden = set(exclude) - {""}
+        return self._page(after, until, limit, lambda own_id: own_id not in hidden)
+
+    def nameless(self, after: Micros, until: Micros, limit: int) -> list[SourceRow]:
+        """See `EventSource.nameless`."""
+        return self._page(after, until, limit, lambda own_id: not own_id)
+
+    def having(self, ids: Sequence[str]) -> list[SourceRow]:
+        """See `EventSource.having`."""
+        wanted = set(ids) - {""}
+        return self._shown(lambda own_id: own_id in wanted)
+
+    def oldest(self, until: Micros) -> Micros | None:
+        """See `EventSource.oldest`."""
+        return min((row[TIME] for row in self._shown() if row[TIME] <= until), default=None)
+
+    def _shown(self, chosen: Callable[[str], bool] = lambda _: True) -> list[SourceRow]:
+        """Return the rows that are visible by now, oldest first; raises what is to fail."""
         if self.failures:
             raise self.failures.popleft()
+        found = (
+            {**stored.row, TIME: stored.at}
+            for stored in self._rows
+            if stored.visible_from <= self.now() and chosen(_own_id(stored.row))
+        )
+        return sorted(found, key=lambda row: int(row[TIME]))
+
+    def _page(
+        self, after: Micros, until: Micros, limit: int, chosen: Callable[[str], bool]
+    ) -> list[SourceRow]:
+        found = [row for row in self._shown(chosen) if after < row[TIME] <= until]
         if limit < 1:
             return []
-        hidden = set(exclude) - {""}
-        found = sorted(
-            (
-                {**stored.row, TIME: stored.at}
-                for stored in self._rows
-                if after < stored.at <= until
-                and stored.visible_from <= self.now()
-                and _own_id(stored.row) not in hidden
-            ),
-            key=lambda row: int(row[TIME]),
-        )
         whole, tie = whole_times(found[: limit + 1], limit)
         if tie is not None:
             return [row for row in found if row[TIME] == tie]

@@ -9,6 +9,7 @@
 --   :rows      the lake writer's stream, entries name a record
 --   :n         counters     :cursor:<name>  a checkpoint     :seen:<id>  when the id is forgotten
 --   :gaps:<cursor>  what the cursor has set aside: where it begins -> "where it ends, rows left"
+--   :fence:<job>  the greatest fence that has readmitted for a job
 --
 -- Index changes and counters are gathered and written once by `flush`, since a command costs far
 -- more than a Lua table.

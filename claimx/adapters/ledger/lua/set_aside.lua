@@ -1,19 +1,20 @@
--- ARGV: time, cursor, expected version (0: none), fence, after, until, rows, how many gaps are kept
--- at most, common part of the names of the cursors that read gaps.
+-- ARGV: time, cursor, expected version (0: none) and time, fence, after, until, rows, how many gaps
+-- are kept at most, common part of the names of the cursors that read gaps.
 -- Returns {time, version}, or false when another was faster.
 local key = root .. ':cursor:' .. ARGV[2]
 local gaps = root .. ':gaps:' .. ARGV[2]
-local after, till = ARGV[5], ARGV[6]
+local after, till = ARGV[6], ARGV[7]
 local stored = redis.call('HMGET', key, 'time', 'version', 'fence')
 local version, fence = tonumber(stored[2] or '0'), tonumber(stored[3] or '0')
-if version ~= tonumber(ARGV[3]) or tonumber(ARGV[4]) < fence then return false end
+if version ~= tonumber(ARGV[3]) or tonumber(ARGV[5]) < fence then return false end
+if version > 0 and stored[1] ~= ARGV[4] then return false end -- see store_page
 
-local function reader(from) return root .. ':cursor:' .. ARGV[9] .. from end
+local function reader(from) return root .. ':cursor:' .. ARGV[10] .. from end
 
 -- The kept gap that this one goes into, if any: one that begins with it, or the newest of too many.
 local function host()
   if redis.call('HEXISTS', gaps, after) == 1 then return after end
-  if redis.call('HLEN', gaps) < tonumber(ARGV[8]) then return nil end
+  if redis.call('HLEN', gaps) < tonumber(ARGV[9]) then return nil end
   local newest
   for _, from in ipairs(redis.call('HKEYS', gaps)) do
     if not newest or tonumber(from) > tonumber(newest) then newest = from end
@@ -21,7 +22,7 @@ local function host()
   return newest
 end
 
-local into, left = host(), tonumber(ARGV[7])
+local into, left = host(), tonumber(ARGV[8])
 if into then
   local ends, more = string.match(redis.call('HGET', gaps, into), '^(%S+) (%S+)$')
   left = left + tonumber(more)
@@ -43,7 +44,7 @@ else
 end
 redis.call('HSET', gaps, after, string.format('%s %d', till, left))
 
-local time = ARGV[6]
+local time = ARGV[7]
 if stored[1] and tonumber(stored[1]) > tonumber(time) then time = stored[1] end
-redis.call('HSET', key, 'time', time, 'version', version + 1, 'fence', ARGV[4])
+redis.call('HSET', key, 'time', time, 'version', version + 1, 'fence', ARGV[5])
 return { time, version + 1 }

@@ -1,22 +1,24 @@
--- ARGV: time, cursor, expected version (0: none), new time, fence, seconds that an event is
--- remembered, then {id, kind, stage, data, trace, revive} a record.
+-- ARGV: time, cursor, expected version (0: none) and time, new time, fence, seconds that an event
+-- is remembered, then {id, kind, stage, data, trace, revive} a record.
 -- Returns {time, version}, or false when another was faster.
 local key = root .. ':cursor:' .. ARGV[2]
 local stored = redis.call('HMGET', key, 'time', 'version', 'fence')
 local version, fence = tonumber(stored[2] or '0'), tonumber(stored[3] or '0')
-if version ~= tonumber(ARGV[3]) or tonumber(ARGV[5]) < fence then return false end
+if version ~= tonumber(ARGV[3]) or tonumber(ARGV[6]) < fence then return false end
+-- after an older copy was put back, other moves may have led to the same version
+if version > 0 and stored[1] ~= ARGV[4] then return false end
 
-local time = ARGV[4]
+local time = ARGV[5]
 if stored[1] and tonumber(stored[1]) > tonumber(time) then time = stored[1] end
-redis.call('HSET', key, 'time', time, 'version', version + 1, 'fence', ARGV[5])
-for at = 7, #ARGV, 6 do
+redis.call('HSET', key, 'time', time, 'version', version + 1, 'fence', ARGV[6])
+for at = 8, #ARGV, 6 do
   local id, kind = ARGV[at], ARGV[at + 1]
   if kind == 'page' then
     -- a page of this name is left of a cursor that was set back: both are kept
     if redis.call('EXISTS', record(id)) == 1 then id = string.format('%s~%.6f-%d', id, now, at) end
     create(id, kind, ARGV[at + 2], ARGV[at + 3], ARGV[at + 4])
   else
-    spawn(id, kind, ARGV[at + 2], ARGV[at + 3], ARGV[at + 4], ARGV[at + 5] == '1', tonumber(ARGV[6]))
+    spawn(id, kind, ARGV[at + 2], ARGV[at + 3], ARGV[at + 4], ARGV[at + 5] == '1', tonumber(ARGV[7]))
   end
 end
 flush()

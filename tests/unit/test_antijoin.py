@@ -1,4 +1,4 @@
-"""The anti-join in rounds: whatever the window, the same media are found."""
+"""Anti-joins and repeated ids in rounds: whatever the window, the same ids are found."""
 
 from __future__ import annotations
 
@@ -11,6 +11,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from claimx.adapters.lake.antijoin import Side, ids_beside, repeated_ids
 from claimx.adapters.lake.unattached import unattached_ids
 from claimx.domain.tables import MEDIA
 
@@ -26,7 +27,8 @@ class Tables:
         self.media, self.attached = list(media), list(attached)
         self.rounds = 0
 
-    def read(self, table, condition, take) -> None:
+    def read(self, table, condition, take, span=None) -> None:
+        assert span is None
         ids = self.media if table is MEDIA else self.attached
         self.rounds += table is MEDIA
         rows = pa.table(
@@ -68,3 +70,37 @@ def test_no_more_is_read_than_was_asked_for():
 
     assert len(unattached_ids(tables.read, 10, "", None, 20)) == 10
     assert tables.rounds == 1
+
+
+@given(
+    st.lists(st.text("ab日", min_size=1, max_size=2), max_size=40),
+    st.integers(2, 9),
+    st.integers(1, 9),
+    st.integers(1, 30),
+    st.text("ab", max_size=2),
+)
+def test_repeated_ids_are_found_whatever_the_window(media, window, piece, limit, after):
+    tables = Tables(media, [], piece)
+
+    found = repeated_ids(tables.read, Side(MEDIA), limit, after, window)
+
+    doubled = {one for one in media if media.count(one) > 1}
+    assert found == [one for one in sorted(doubled) if one > after][:limit]
+
+
+@given(
+    st.lists(st.text("ab日", min_size=1, max_size=3), max_size=40),
+    IDS,
+    st.integers(1, 9),
+    st.integers(1, 30),
+)
+def test_ids_beside_the_known_can_be_paged(media, known, piece, limit):
+    tables = Tables(media, [], piece)
+    found, after = [], ""
+    while page := ids_beside(
+        tables.read, Side(MEDIA), pa.array(sorted(known), pa.string()), limit, after
+    ):
+        found += page
+        after = page[-1]
+
+    assert found == sorted(set(media) - known)

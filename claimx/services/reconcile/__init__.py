@@ -1,0 +1,17 @@
+"""Reconcile: the source against ``claimx_events`` against media against attachments."""
+
+from claimx.services.reconcile.notes import keep, problems
+from claimx.services.reconcile.report import Ending, Finding, Found, ReconcileReport
+from claimx.services.reconcile.run import reconcile
+from claimx.services.reconcile.settled import reconcile_settled
+
+__all__ = [
+    "Ending",
+    "Finding",
+    "Found",
+    "ReconcileReport",
+    "keep",
+    "problems",
+    "reconcile",
+    "reconcile_settled",
+]

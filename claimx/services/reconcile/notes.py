@@ -1,0 +1,122 @@
+"""What was found and not mended, kept for the status and the metrics until a look finds it well."""
+
+from __future__ import annotations
+
+import json
+from collections import Counter
+from dataclasses import dataclass
+
+from claimx.domain.times import to_iso
+from claimx.services.reconcile.report import TABLES, Ending, Finding, ReconcileReport
+from claimx.services.runtime import Runtime
+
+TOPIC = "reconcile"
+KEPT_SECONDS = 7 * 86_400.0
+MOST_NOTES = 50  # stretches of time; the oldest go
+IDS = 5  # of each finding
+_SHOWN_ID = 64
+_SHOWN = 3
+
+_SEEN_WHOLE = frozenset({Ending.COMPLETE, Ending.TIME})
+
+
+@dataclass(frozen=True, slots=True)
+class Note:
+    """What is off in a stretch of ingestion time (ISO 8601): how many by table and finding."""
+
+    since: str
+    until: str
+    counts: dict[str, dict[str, int]]
+    ids: dict[str, list[str]]
+
+    @property
+    def command(self) -> str:
+        """What to run about it."""
+        mendable = any(Finding.MISSING in found for found in self.counts.values())
+        fix = " --fix" if mendable else ""
+        return f"claimx reconcile --from {self.since} --to {self.until}{fix}"
+
+    def __str__(self) -> str:
+        """Say it in a sentence."""
+        parts = [
+            f"{count} {finding} in {table} ({', '.join(self.ids.get(table, []))})"
+            for table, found in self.counts.items()
+            for finding, count in found.items()
+        ]
+        return f"reconcile found {'; '.join(parts)}: {self.command}"
+
+
+def keep(runtime: Runtime, report: ReconcileReport) -> Note | None:
+    """
+    Keep what a report leaves off, and drop the notes of every stretch that it has seen whole.
+
+    Two that do so at once keep both: a note is one field of its own. Returns the new note.
+    """
+    found = _note_of(report)
+    kept = _read(runtime)
+    gone = [name for name, note in kept.items() if _covers(report, note)]
+    left = sorted(kept.keys() - set(gone), key=lambda name: kept[name].until)
+    runtime.gates.drop_notes(TOPIC, [*gone, *left[: max(0, len(left) + 1 - MOST_NOTES)]])
+    if found is not None:
+        text = json.dumps({"counts": found.counts, "ids": found.ids})
+        runtime.gates.put_note(TOPIC, f"{found.since}..{found.until}", text, KEPT_SECONDS)
+    return found
+
+
+def open_notes(runtime: Runtime) -> list[Note]:
+    """Return what is off, the oldest stretch first."""
+    return sorted(_read(runtime).values(), key=lambda note: note.since)
+
+
+def problems(runtime: Runtime) -> list[str]:
+    """Return sentences for the status; many stretches end in a count."""
+    notes = open_notes(runtime)
+    more = len(notes) - _SHOWN
+    rest = [f"reconcile found something in {more} more stretches of time"] if more > 0 else []
+    return [*(str(note) for note in notes[:_SHOWN]), *rest]
+
+
+def export(runtime: Runtime) -> None:
+    """Set the gauges, those of what is well again too."""
+    totals: Counter[tuple[str, str]] = Counter()
+    for note in open_notes(runtime):
+        for table, found in note.counts.items():
+            for finding, count in found.items():
+                totals[table, finding] += count
+    for table in TABLES:
+        runtime.metrics.set("reconcile_missing", totals[table, Finding.MISSING], table=table)
+        runtime.metrics.set("reconcile_extra", totals[table, Finding.EXTRA], table=table)
+        runtime.metrics.set("reconcile_doubled", totals[table, Finding.DOUBLED], table=table)
+
+
+def _note_of(report: ReconcileReport) -> Note | None:
+    counts: dict[str, dict[str, int]] = {}
+    ids: dict[str, list[str]] = {}
+    for table, finding in report.findings():
+        left = report.counts[table, finding] - report.mended[table, finding]
+        if left:
+            counts.setdefault(table, {})[finding.value] = left
+            shown = [one[:_SHOWN_ID] for one in report.ids(table, finding)[:IDS]]
+            ids.setdefault(table, []).extend(shown)
+    if not counts:
+        return None
+    return Note(to_iso(report.since), to_iso(report.until), counts, ids)
+
+
+def _covers(report: ReconcileReport, note: Note) -> bool:
+    if report.ending not in _SEEN_WHOLE:
+        return False
+    return to_iso(report.since) <= note.since and note.until <= to_iso(report.until)
+
+
+def _read(runtime: Runtime) -> dict[str, Note]:
+    """Return the notes by name; one that another release wrote in another form is left out."""
+    found = {}
+    for name, text in runtime.gates.notes(TOPIC).items():
+        since, _, until = name.partition("..")
+        try:
+            document = json.loads(text)
+            found[name] = Note(since, until, dict(document["counts"]), dict(document["ids"]))
+        except (ValueError, KeyError, TypeError):
+            continue
+    return found

@@ -1,0 +1,152 @@
+"""How long it takes until what a trouble held up moves on, without anyone doing anything."""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import time
+from collections import defaultdict
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+import redis
+
+from claimx.domain.records import Stage
+
+WATCHED_SECONDS = 60.0  # then it counts as this long
+ROOT = "{claimx:0}"
+BEAT_ENTRY = "claimx:redbeat:redrive"
+
+# KEYS: root; ARGV: stages -> {id, lease} of every record that somebody holds
+_HELD = """
+local found = {}
+for _, stage in ipairs(ARGV) do
+  for _, id in ipairs(redis.call('ZRANGE', KEYS[1] .. ':look:' .. stage, 0, 20000)) do
+    local m = redis.call('HGET', KEYS[1] .. ':r:' .. id, 'm')
+    local lease = m and cmsgpack.unpack(m)[5] or ''
+    if lease ~= '' then
+      found[#found + 1] = id
+      found[#found + 1] = lease
+    end
+  end
+end
+return found
+"""
+
+
+class Held:
+    """Which records are leased, and by which process: a lease names it as ``host:pid:number``."""
+
+    def __init__(self, client: redis.Redis) -> None:
+        self._script = client.register_script(_HELD)
+
+    def now(self) -> dict[str, str]:
+        """Return the lease of every record that is held."""
+        stages = [stage.value for stage in Stage]
+        flat = [part.decode() for part in self._script(keys=[ROOT], args=stages)]
+        return dict(zip(flat[::2], flat[1::2], strict=True))
+
+    def by(self, pids: Sequence[int]) -> dict[str, str]:
+        """Return the records that these processes hold."""
+        wanted = {str(pid) for pid in pids}
+        return {one: lease for one, lease in self.now().items() if lease.split(":")[-2] in wanted}
+
+
+@dataclass(slots=True)
+class Watch:
+    """What should move on again; *kind* is whose kill it was, *moved* says that it did."""
+
+    kind: str
+    moved: Callable[[], bool]
+    since: float
+    tainted: bool = False
+
+
+@dataclass(slots=True)
+class Recoveries:
+    """
+    Recoveries under way, and the seconds that those which are over took, by kind.
+
+    One that something else got into (Redis away, another process of its type killed as well, a
+    server that fails) is *tainted*: it must come to its end, but its time says nothing.
+    """
+
+    watches: list[Watch] = field(default_factory=list)
+    seconds: dict[str, list[float]] = field(default_factory=lambda: defaultdict(list))
+    tainted: int = 0
+    late: list[str] = field(default_factory=list)
+
+    def watch(self, kind: str, moved: Callable[[], bool]) -> None:
+        """Begin to watch."""
+        self.watches.append(Watch(kind, moved, time.monotonic()))
+
+    def taint(self, kind: str = "") -> None:
+        """Note that something got into the recoveries of *kind* (empty: of all)."""
+        for watch in self.watches:
+            watch.tainted = watch.tainted or not kind or watch.kind == kind
+
+    def look(self) -> None:
+        """Look at all that are under way."""
+        with contextlib.suppress(redis.RedisError):  # one that does not answer: look again later
+            for watch in list(self.watches):
+                took = time.monotonic() - watch.since
+                if not watch.moved():
+                    if took < WATCHED_SECONDS:
+                        continue
+                    self.late.append(watch.kind)
+                self.watches.remove(watch)
+                if watch.tainted:
+                    self.tainted += 1
+                else:
+                    self.seconds[watch.kind].append(min(took, WATCHED_SECONDS))
+
+    def all(self) -> list[float]:
+        """Return every recovery's seconds, the shortest first."""
+        return sorted(took for seconds in self.seconds.values() for took in seconds)
+
+
+def leases_gone(held: Held, leases: dict[str, str]) -> Callable[[], bool]:
+    """Return what says that nobody waits for these leases any more."""
+
+    def moved() -> bool:
+        now = held.now()
+        return not any(now.get(one) == lease for one, lease in leases.items())
+
+    return moved
+
+
+def ticks(client: redis.Redis) -> int:
+    """Return how often beat has started the redriver since its schedule began."""
+    raw: Any = client.hget(BEAT_ENTRY, "meta")
+    return int(json.loads(raw).get("total_run_count", 0)) if raw else 0
+
+
+def ticked_on(client: redis.Redis) -> Callable[[], bool]:
+    """Return what says that beat ticks again."""
+    before = ticks(client)
+
+    def moved() -> bool:
+        now = ticks(client)
+        return now > before or now < before  # a schedule that was lost begins anew
+
+    return moved
+
+
+def settled(client: redis.Redis) -> dict[bytes, bytes]:
+    """Return the counters of the ledger."""
+    found: Any = client.hgetall(f"{ROOT}:n")
+    return {name: value for name, value in found.items() if not name.startswith(b"walk")}
+
+
+def work_moves(client: redis.Redis) -> Callable[[], bool]:
+    """Return what says that some record has changed its state since the first look."""
+    seen: list[dict[bytes, bytes]] = []
+
+    def moved() -> bool:
+        now = settled(client)
+        if not seen:
+            seen.append(now)
+        return now != seen[0]
+
+    return moved

@@ -1,0 +1,69 @@
+"""The chaos run, short, and its plan."""
+
+from __future__ import annotations
+
+import itertools
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+from plan import KINDS, fault, plan
+
+ROOT = Path(__file__).parents[2]
+MINUTES, SEED = 2.5, 7
+
+
+@pytest.mark.integration
+@pytest.mark.timeout(900)
+@pytest.mark.xdist_group("chaos")
+def test_nothing_is_lost_or_doubled_while_everything_goes_wrong(tmp_path):
+    """The same code as ``make chaos``, with every kind of trouble once; its seed is printed."""
+    path = [str(ROOT), str(ROOT / "tests" / "integration")]
+    done = subprocess.run(
+        [
+            *(sys.executable, "tests/chaos/run.py", "--minutes", str(MINUTES), "--seed", str(SEED)),
+            *("--rate", "15", "--pace", "2", "--tail", "500"),
+            *("--folder", str(tmp_path / "chaos")),
+        ],
+        cwd=ROOT,
+        env=os.environ | {"PYTHONPATH": os.pathsep.join(path)},
+        capture_output=True,
+        text=True,
+        timeout=880,
+        check=False,
+    )
+
+    found = json.loads(done.stdout.splitlines()[-1]) if done.stdout else {}
+    told = f"{done.stdout}\n{done.stderr[-5000:]}"
+    assert (found.get("lost"), found.get("doubled"), found.get("wrong")) == (0, 0, 0), told
+    assert done.returncode == 0, told
+    assert found["kills"] >= 5, told
+
+
+def test_one_seed_has_one_plan():
+    assert plan(3, 600, 2) == plan(3, 600, 2) != plan(4, 600, 2)
+
+
+@pytest.mark.parametrize("seed", range(5))
+def test_a_short_plan_has_every_kind_of_trouble(seed):
+    """The run in the test suite must not leave one out by chance."""
+    assert {trouble.kind for trouble in plan(seed, MINUTES * 60, 2)} == KINDS.keys()
+
+
+def test_heavy_troubles_never_overlap():
+    """Two of them at once would say nothing about either."""
+    heavy = [one for one in plan(7, 3600, 1.5) if KINDS[one.kind].heavy]
+
+    for before, after in itertools.pairwise(heavy):
+        assert after.at >= before.at + before.seconds
+
+
+def test_faults_are_of_the_sandboxes_kinds():
+    from claimx.sandbox.faults import Fault
+
+    found = [Fault.parse(rule) for kind in KINDS for rule in fault(kind, 0.5)]
+
+    assert {one.where for one in found} == {"api", "kusto", "media", "onelake"}

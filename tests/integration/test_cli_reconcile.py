@@ -1,0 +1,209 @@
+"""Reconcile over a pipeline of real processes, whose tables are damaged by another writer."""
+
+from __future__ import annotations
+
+import os
+import pty
+import subprocess
+import sys
+from collections.abc import Iterator
+from datetime import timedelta
+from typing import Any
+
+import pytest
+from celery import Celery
+from deltalake import DeltaTable, write_deltalake
+from pipeline_rig import (
+    ROOT,
+    Answer,
+    Rig,
+    assert_as_it_must_be,
+    assert_dead_as_expected,
+    free_port,
+)
+
+from claimx.sandbox.truth import compare, read_lake
+from claimx.services.reconcile import notes
+
+pytestmark = [
+    pytest.mark.integration,
+    pytest.mark.timeout(240),
+    pytest.mark.xdist_group("pipeline"),
+]
+
+EVENTS, MEDIA, ATTACHMENTS = "claimx_events", "claimx_media", "claimx_attachments"
+GHOST, GHOST_FILE = "ev-ghost", "9999999"
+
+
+class Damaged(Rig):
+    """A pipeline that is done; what tests put wrong in its tables, they put right again."""
+
+    def table(self, name: str) -> DeltaTable:
+        return DeltaTable(str(self.lake / name))
+
+    def row(self, name: str, key: str) -> Any:
+        column = "event_id" if name == EVENTS else "media_id"
+        whole = self.table(name).to_pyarrow_table()
+        (at,) = [n for n, one in enumerate(whole.column(column).to_pylist()) if one == key]
+        return whole.slice(at, 1)
+
+    def lose(self, name: str, *keys: str) -> None:
+        column = "event_id" if name == EVENTS else "media_id"
+        listed = ", ".join(f"'{key}'" for key in keys)
+        self.table(name).delete(f"{column} IN ({listed})")
+
+    def double(self, name: str, key: str, *, as_: str = "") -> None:
+        row = self.row(name, key)
+        if as_:
+            at = row.schema.get_field_index("event_id" if name == EVENTS else "media_id")
+            row = row.set_column(at, row.schema.field(at), [[as_]])
+        write_deltalake(self.table(name), row, mode="append")
+
+    def range(self) -> tuple[str, ...]:
+        since, until = self.world.at - timedelta(hours=1), self.world.at + timedelta(hours=1)
+        return "--from", since.isoformat(), "--to", until.isoformat()
+
+    def reconcile(self, *more: str, given: str = "", **settings: str) -> Answer:
+        return self.claimx("reconcile", *self.range(), *more, given=given, **settings)
+
+    def answering(self, word: str, *arguments: str) -> int:
+        """Run a command at a terminal, where somebody types *word*; returns its status."""
+        mine, theirs = pty.openpty()
+        os.write(mine, f"{word}\n".encode())
+        done = subprocess.run(
+            [sys.executable, "-m", "claimx", *arguments],
+            cwd=ROOT,
+            env=self.environment,
+            stdin=theirs,
+            capture_output=True,
+            timeout=60,
+            check=False,
+        )
+        os.close(mine)
+        os.close(theirs)
+        assert b"Admit what is missing (2)" in done.stderr, done
+        return done.returncode
+
+    def keys(self, name: str) -> list[str]:
+        """Keys whose rows are of events with ids of their own, in a bounded order."""
+        column = "event_id" if name == EVENTS else "media_id"
+        return sorted(
+            str(one) for one in self.table(name).to_pyarrow_table().column(column).to_pylist()
+        )
+
+
+@pytest.fixture(scope="module")
+def rig(tmp_path_factory) -> Iterator[Damaged]:
+    with Damaged(tmp_path_factory.mktemp("reconcile"), "--events", "100", "--seed", "5") as one:
+        one.processes()
+        one.until_done()
+        yield one
+
+
+def findings(answer: Answer) -> dict[tuple[str, str], list[str]]:
+    assert answer.document["schema_version"] == 1, answer
+    rows = answer.document["reconcile"]["findings"]
+    return {(row["table"], row["finding"]): sorted(row["ids"]) for row in rows}
+
+
+def test_a_pipeline_that_is_done_is_well(rig):
+    answer = rig.reconcile("-o", "json")
+
+    assert (answer.status, findings(answer)) == (0, {}), answer
+    report = answer.document["reconcile"]
+    assert report["dead"] == len(rig.world.truth.dead)
+    assert report["finished"] >= len(rig.world.truth.enriched)
+    assert (report["unread"], report["unsure"]) == (0, 0)
+
+
+def test_what_another_writer_did_to_the_tables_is_named_and_the_missing_brought_back(rig):
+    world = rig.world
+    hashed = [one for one in rig.keys(EVENTS) if len(one) == 64]
+    own = [one for one in rig.keys(EVENTS) if one.startswith("ev-")]
+    done = [k for k, row in world.truth.tables[ATTACHMENTS].items() if k[0] in world.truth.stored]
+    files = sorted(key[0] for key in done)
+    lost, doubled = sorted([*own[:3], hashed[0]]), own[5]
+    rig.lose(EVENTS, *lost)
+    rig.lose(ATTACHMENTS, *files[:2])
+    rig.double(EVENTS, doubled)
+    rig.double(EVENTS, own[6], as_=GHOST)
+    rig.double(ATTACHMENTS, files[3])
+    rig.double(ATTACHMENTS, files[4], as_=GHOST_FILE)
+    left = {
+        (EVENTS, "extra"): [GHOST],
+        (EVENTS, "doubled"): [doubled],
+        (ATTACHMENTS, "extra"): [GHOST_FILE],
+        (ATTACHMENTS, "doubled"): [files[3]],
+    }
+    missing = {(EVENTS, "missing"): lost, (ATTACHMENTS, "missing"): files[:2]}
+
+    looked = rig.reconcile("-o", "json")
+    dry = rig.reconcile("--fix", "--dry-run", "-o", "json")
+    unanswered = rig.reconcile("--fix")
+    lines = rig.reconcile("-o", "jsonl")
+
+    assert (looked.status, findings(looked)) == (7, missing | left), looked
+    assert (dry.status, findings(dry)) == (7, missing | left)
+    assert "would admit what is missing: 6" in dry.err
+    assert (unanswered.status, unanswered.out) == (2, "")
+    assert {line.count('"id":"') for line in lines.out.splitlines()[:-1]} == {1}
+    assert len(lines.out.splitlines()) == 11
+    assert "delete all rows of the key" in lines.err
+    told = rig.claimx("status")
+    assert told.status == 7
+    assert "PROBLEM: reconcile found" in told.out
+    assert rig.status().counters["event"]["admitted"] == len(world.truth.enriched) + len(
+        world.truth.unhandled
+    ) + len(world.truth.dead)
+
+    fixed = rig.reconcile("--fix", "--yes", "-o", "json")
+
+    assert fixed.status == 7, "extra and doubled rows are left"
+    assert fixed.document["reconcile"]["admitted"] == {"event": 4, "media": 2}
+    rig.until_idle(len(world.truth.enriched) + len(world.truth.unhandled) + len(world.truth.dead))
+    again = rig.reconcile("-o", "json")
+    assert findings(again) == left
+
+    rig.lose(EVENTS, GHOST, doubled)
+    rig.lose(ATTACHMENTS, GHOST_FILE, files[3])
+    assert rig.answering("n", "reconcile", *rig.range(), "--fix") == 130
+    table = rig.reconcile()
+    assert table.status == 7
+    assert doubled in table.out
+    assert rig.answering("y", "reconcile", *rig.range(), "--fix") == 0
+    rig.until_done()
+    assert rig.reconcile().status == 0
+    assert rig.claimx("status").status == 0
+    tables = read_lake(rig.lake)
+    differences = [str(one)[:300] for one in compare(world.truth.tables, tables)]
+    assert differences == []
+    assert rig.status().missing == {"event": 0, "media": 0}
+    assert_dead_as_expected(world, rig.letters())
+
+
+def test_wrong_use_and_what_is_away_are_told_by_the_status(rig):
+    nowhere = f"127.0.0.1:{free_port()}"
+    backwards = rig.claimx("reconcile", "--from", "1h", "--to", "2h")
+    unclear = rig.claimx("reconcile", "--from", "yesterdayish")
+    early = rig.claimx("reconcile", "--from", "2001-01-01", "--to", "2001-01-02")
+    redis_away = rig.reconcile(REDIS_URL=f"redis://{nowhere}/0")
+    kusto_away = rig.reconcile("-o", "json", EVENTHOUSE_CLUSTER_URL=f"http://{nowhere}")
+
+    assert (backwards.status, unclear.status) == (2, 2)
+    assert early.status == 0
+    assert (redis_away.status, kusto_away.status) == (5, 5)
+    assert kusto_away.document["reconcile"]["ending"] == "failed"
+    assert "Traceback" not in redis_away.err + kusto_away.err
+
+
+def test_beats_task_runs_in_a_worker_and_says_how_far_it_has_looked(rig):
+    with Celery(broker=rig.redis_url) as client:
+        client.send_task("claimx.reconcile", queue="maintenance")
+
+    reached = rig.until(
+        "a reconcile by a worker", lambda: rig.runtime.ledger.checkpoint("reconcile")
+    )
+
+    assert reached.source_time < rig.world.at.timestamp() * 1e6
+    assert notes.open_notes(rig.runtime) == []
+    assert_as_it_must_be(rig)

@@ -1,0 +1,287 @@
+"""Reconcile from beat walks settled time once, and what it finds stays known until it is mended."""
+
+from __future__ import annotations
+
+import itertools
+
+import pytest
+from reconcile_world import Pipeline
+
+from claimx.domain.errors import Unavailable
+from claimx.domain.tables import ATTACHMENTS, EVENTS, MEDIA
+from claimx.domain.times import from_seconds
+from claimx.services.reconcile import Ending, keep, notes, pieces, reconcile_settled, settled
+from claimx.services.reconcile.report import Finding, Found, ReconcileReport
+from claimx.services.status import take_status
+
+HOUR = 3600.0
+
+
+class Beaten(Pipeline):
+    """Polled every hour, with an event that brings a file in each, and reconciled by beat."""
+
+    def __init__(self, hours: int = 6) -> None:
+        super().__init__()
+        self.poll()
+        self.walked: list[tuple[float, float]] = []
+        self.begun = self.clock
+        for n in range(hours):
+            self.hour(f"e{n}", f"m{n}")
+        # the stretch before was looked at
+        before = self.moment(settled.BEHIND_SECONDS + HOUR)
+        self.ledger.store_page(settled.CURSOR, None, before, [])
+
+    def hour(self, event_id: str, media_id: str) -> None:
+        self.clock += HOUR
+        self.added(event_id, media_id, ago=60)
+        self.through()
+
+    def beat(self, holder: str = "one", **instead) -> ReconcileReport | None:
+        def sleep(seconds: float) -> None:
+            self.clock += seconds
+
+        report = reconcile_settled(self.runtime(holder, **instead), sleep=sleep)
+        if report is not None:
+            self.walked.append((report.since, report.until))
+        return report
+
+    def gauge(self, finding: str, table: str) -> float:
+        return self.metrics.values[f"reconcile_{finding}", (table,)]
+
+    def sentences(self) -> list[str]:
+        found = take_status(self.runtime()).problems
+        return [one for one in found if one.startswith("reconcile")]
+
+
+@pytest.fixture
+def world():
+    return Beaten()
+
+
+def test_a_healthy_pipeline_shows_nothing_and_tells_how_far_it_has_looked(world):
+    for _ in range(3):
+        world.beat()
+        world.hour("later", "m later")
+
+    assert world.sentences() == []
+    assert {world.gauge(f, t) for f in Finding for t in (EVENTS.name, MEDIA.name)} == {0}
+    reached = world.metrics.values["reconcile_until_seconds", ()]
+    assert reached == pytest.approx(world.walked[-1][1] / 1e6)
+    assert world.clock - reached >= settled.BEHIND_SECONDS
+
+
+def test_each_stretch_of_settled_time_is_walked_once(world):
+    for n in range(10):
+        world.hour(f"f{n}", f"n{n}")
+        world.beat()
+
+    assert len(world.walked) == 10
+    assert all(a[1] + 1 == b[0] for a, b in itertools.pairwise(world.walked))
+    assert world.walked[-1][1] == pytest.approx(from_seconds(world.clock - 2 * HOUR), abs=10)
+
+
+def test_after_a_pause_it_catches_up_by_two_hours_a_run(world):
+    world.beat()
+    for n in range(7):
+        world.hour(f"f{n}", f"n{n}")
+
+    for _ in range(5):
+        world.beat()
+
+    lengths = [round((until - since) / 3.6e9) for since, until in world.walked]
+    assert lengths == [1, 2, 2, 2, 1]
+
+
+def test_what_is_too_long_ago_is_left_out_and_told(world, capsys):
+    world.beat()
+    for n in range(40):
+        world.hour(f"f{n}", f"n{n}")
+
+    report = world.beat()
+
+    assert world.clock - report.since / 1e6 == pytest.approx(settled.FURTHEST_SECONDS)
+    assert "not reconciled" in capsys.readouterr().out
+
+
+def test_after_a_loss_of_redis_it_begins_a_day_back_and_finds_what_nobody_reads_again(world):
+    world.hour("e6", "m6")
+    world.poll()
+    world.created("under way", ago=3 * HOUR)
+    world.forget_redis()
+    world.poll()
+
+    reports = [world.beat() for _ in range(13)]
+
+    assert world.clock - reports[0].since / 1e6 == pytest.approx(settled.FURTHEST_SECONDS)
+    assert reports[-1] is None
+    (note,) = notes.open_notes(world.runtime())
+    assert note.ids == {EVENTS.name: ["under way"]}
+
+
+def test_a_new_pipeline_is_not_blamed_for_what_was_before_it():
+    world = Pipeline()
+    world.created(*(f"old{n}" for n in range(5)), ago=12 * HOUR)
+    world.created("e1", ago=600)
+    world.through()
+    world.clock += 4 * HOUR
+
+    for _ in range(12):
+        reconcile_settled(world.runtime(), sleep=lambda _: None)
+
+    assert notes.open_notes(world.runtime()) == []
+
+
+def test_when_nothing_is_due_nothing_is_looked_at(world):
+    world.beat()
+
+    assert world.beat() is None
+
+
+def test_where_the_poller_has_not_come_it_waits(world):
+    world.beat()
+    world.clock += 9 * HOUR
+
+    reports = [world.beat() for _ in range(4)]
+
+    assert [one.ending for one in reports] == [Ending.COMPLETE] + [Ending.NOTHING] * 3
+    world.hour("f", "n")
+    assert world.beat().ending is Ending.COMPLETE
+
+
+def test_what_it_finds_is_told_with_the_command_and_never_mended(world, capsys):
+    world.lose(EVENTS, "e3")
+    world.lose(ATTACHMENTS, "m3")
+    world.double(MEDIA, "m3")
+    admitted = world.counters
+
+    world.beat()
+
+    (sentence,) = world.sentences()
+    assert "1 missing in claimx_events (e3)" in sentence
+    assert "1 doubled in claimx_media (m3)" in sentence
+    assert sentence.endswith("--fix")
+    assert "reconcile found what must not be" in capsys.readouterr().out
+    assert world.gauge("missing", EVENTS.name) == 1
+    assert world.gauge("missing", ATTACHMENTS.name) == 1
+    assert world.gauge("doubled", MEDIA.name) == 1
+    assert world.counters == admitted
+
+
+def test_it_stays_known_when_later_stretches_are_well(world):
+    world.lose(EVENTS, "e3")
+    for n in range(3):
+        world.beat()
+        world.hour(f"f{n}", f"n{n}")
+
+    assert len(world.sentences()) == 1
+    assert world.gauge("missing", EVENTS.name) == 1
+
+
+def test_it_is_forgotten_when_its_stretch_was_seen_to_be_well(world):
+    world.lose(EVENTS, "e3")
+    world.beat()
+    (note,) = notes.open_notes(world.runtime())
+
+    keep(world.runtime(), world.reconcile(8 * HOUR, fix=True))
+
+    assert world.sentences() == []
+    world.hour("f", "n")
+    world.beat()
+    assert world.gauge("missing", EVENTS.name) == 0
+    assert note.since in note.command
+
+
+def test_a_second_look_at_the_same_stretch_replaces_what_the_first_found(world):
+    for lost, found in (("e3", ["e3"]), ("e4", ["e3", "e4"])):
+        world.lose(EVENTS, lost)
+        keep(world.runtime(), world.reconcile(8 * HOUR))
+
+        (note,) = notes.open_notes(world.runtime())
+        assert note.ids == {EVENTS.name: found}
+
+
+def test_a_look_at_a_part_of_its_stretch_is_not_enough(world):
+    world.lose(EVENTS, "e3")
+    report = world.beat()
+
+    later = world.reconcile(world.clock - report.until / 1e6 + 1)
+    keep(world.runtime(), later)
+
+    assert later.off == 0
+    assert len(world.sentences()) == 1
+
+
+def test_nor_is_a_look_that_failed(world):
+    world.lose(EVENTS, "e3")
+    world.beat()
+    world.source.failures.extend([Unavailable("503")] * 3)
+
+    keep(world.runtime(), world.reconcile(20 * HOUR))
+
+    assert len(world.sentences()) == 1
+
+
+def test_a_stretch_that_failed_is_looked_at_again(world):
+    world.source.failures.extend([Unavailable("503")] * 3)
+
+    assert world.beat().ending is Ending.FAILED
+    assert world.beat().ending is Ending.COMPLETE
+    assert world.walked[0][0] == pytest.approx(world.walked[1][0], abs=20_000_000)
+
+
+def test_a_long_stretch_is_gone_on_with_where_time_was_up(world, monkeypatch):
+    monkeypatch.setattr(pieces, "PAGE_ROWS", 1)
+    monkeypatch.setattr(pieces, "PIECE_ROWS", 1)
+    monkeypatch.setattr(settled, "WALK_SECONDS", 1e-9)
+    world.created(*(f"x{n}" for n in range(5)), ago=3 * HOUR)
+    world.beat()
+    (first,) = world.walked
+
+    for _ in range(10):
+        world.clock += 1
+        world.beat()
+
+    assert first[1] < from_seconds(world.clock - 2 * HOUR - 60)
+    assert all(a[1] + 1 == b[0] for a, b in itertools.pairwise(world.walked))
+    assert world.walked[-1][1] == pytest.approx(from_seconds(world.clock - 2 * HOUR), abs=2e6)
+
+
+def test_a_worker_that_ends_stops_at_the_next_piece(world, monkeypatch):
+    monkeypatch.setattr(pieces, "PAGE_ROWS", 1)
+    monkeypatch.setattr(pieces, "PIECE_ROWS", 1)
+    world.created("x", "y", "z", ago=3 * HOUR)
+
+    assert world.beat(stopping=lambda: True).ending is Ending.TIME
+
+
+def test_only_one_process_looks_at_a_time(world):
+    world.gates.lock(settled.LEASE, "another", 60)
+
+    assert world.beat() is None
+    world.clock += 61
+    assert world.beat() is not None
+
+
+def test_notes_have_a_bound_and_the_newest_stay():
+    world = Beaten(0)
+    for n in range(notes.MOST_NOTES + 5):
+        report = ReconcileReport(n * 10, n * 10 + 5, n * 10 + 5)
+        report.add(Found(EVENTS.name, Finding.EXTRA, f"e{n}"), admitted=False)
+        keep(world.runtime(), report)
+
+    kept = notes.open_notes(world.runtime())
+
+    assert len(kept) == notes.MOST_NOTES
+    assert kept[-1].ids == {EVENTS.name: [f"e{notes.MOST_NOTES + 4}"]}
+    sentences = world.sentences()
+    assert len(sentences) == 4
+    assert "--fix" not in sentences[0], "there is nothing to admit"
+    assert str(notes.MOST_NOTES - 3) in sentences[-1]
+
+
+def test_a_note_of_another_release_is_passed_over():
+    world = Beaten(0)
+    for text in ("", "{}", '{"counts": 1, "ids": []}', "null"):
+        world.gates.put_note(notes.TOPIC, f"a..b{text}", text, 60)
+
+    assert world.sentences() == []
