@@ -197,6 +197,7 @@ class Program(RuleBasedStateMachine):
             ),
         )
         for name in names if done and spawn else ():
+            self.note_revived(name, before[name])
             if before[name] is None and self.recorded.get(f"m:{name}", 0) > self.clock.now:
                 assert self.ledgers[0].find(f"m:{name}") is None, "recorded media came again"
 
@@ -217,7 +218,15 @@ class Program(RuleBasedStateMachine):
     @rule(data=st.data(), rows=st.sampled_from([b"", b"found"]), name=NAMES)
     def bury(self, data: st.DataObject, rows: bytes, name: str) -> None:
         held = self.pick(data)
+        before = self.ledgers[0].find(f"m:{name}")
         self.settle(held, lambda r: Buried(r, BROKEN, rows, (media(name, revive=True),)))
+        self.note_revived(name, before)
+
+    def note_revived(self, name: str, before: Any) -> None:
+        """Note that a writer which held the rows of a dead file that came back lost them."""
+        after = self.ledgers[0].find(f"m:{name}")
+        if before and before[0].state is State.DEAD and after and after[0].state is State.READY:
+            self.held_until[f"m:{name}"] = 0.0
 
     @precondition(lambda self: self.leased)
     @rule(data=st.data())
