@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import asyncio
 import json
+from collections import Counter
 from collections.abc import Iterable, Sequence
 from typing import Any
 
@@ -84,6 +85,7 @@ async def enrich_chunk(
     try:
         return await chunk.run(records)
     finally:
+        enricher.tell()
         await checks.close()
 
 
@@ -98,6 +100,12 @@ class _Enricher:
         self._runtime = runtime
         self._api = api
         self._checks = checks
+        self._unhandled: Counter[str] = Counter()
+
+    def tell(self) -> None:
+        """Log the types that nobody handles, once a chunk: a source may have millions of them."""
+        for type_, events in self._unhandled.items():
+            log.info("no handler", type=type_, events=events, stage=Stage.ENRICH.value)
 
     async def enrich(self, record: Record) -> Outcome:
         """Return what becomes of one event."""
@@ -136,7 +144,7 @@ class _Enricher:
         )
         if handler is None:
             self._runtime.metrics.add("unhandled", type=event.type)
-            log.info("no handler", type=event.type, stage=Stage.ENRICH.value)
+            self._unhandled[event.type] += 1
         self._count_unconverted(found)
         return outcome
 

@@ -933,6 +933,20 @@ def test_rows_whose_entry_vanished_are_put_on_the_stream_again(rig):
     assert len(rig.write()) == 1
 
 
+def test_a_record_has_one_entry_however_often_it_is_put_back(rig):
+    """Without a writer that settles, the stream must not grow by an entry a minute."""
+    for record in rig.claim(Stage.ENRICH, *rig.admit("a", "b", "c")):
+        rig.ledger.settle([Advance(record, Stage.WRITE, {}, b"rows")])
+
+    for _ in range(5):
+        rig.read()
+        rig.clock.pass_(61)
+        rig.ledger.due(100)
+
+    assert rig.ledger.census().stream_length == 3
+    assert len(rig.write()) == 3
+
+
 def test_rows_that_nobody_has_read_yet_keep_their_place(rig):
     """A writer that is away for an hour must not find its backlog shuffled, or doubled."""
     for name in "abc":

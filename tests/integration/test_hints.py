@@ -6,6 +6,7 @@ import pytest
 from celery import Celery
 
 from claimx.adapters.hints import CHUNK_SIZES, NODE_QUEUE_SECONDS, CeleryHints
+from claimx.adapters.unreadable import UNREADABLE_KEY, keep_unreadable
 from claimx.domain.records import Stage
 
 pytestmark = pytest.mark.integration
@@ -34,3 +35,15 @@ def test_the_queue_of_a_node_that_is_gone_for_good_vanishes(hints, redis_client)
 
     assert 0 < redis_client.ttl("upload.node-7") <= NODE_QUEUE_SECONDS
     assert redis_client.ttl("upload") == -1
+
+
+def test_what_nobody_can_read_is_kept_in_a_list_that_ends(redis_client):
+    """Somebody who sends nonsense for a week must not fill Redis with it."""
+    for n in range(1005):
+        keep_unreadable(redis_client, "item", f"{n} {'x' * 5000}", None)
+
+    kept = redis_client.lrange(UNREADABLE_KEY, 0, -1)
+    assert len(kept) == 1000
+    assert kept[0].count(b"x") < 2001
+    assert b"1004 x" in kept[0]
+    assert b'"5 x' in kept[-1]

@@ -6,6 +6,7 @@ import asyncio
 from typing import Any
 
 import pytest
+from structlog.testing import capture_logs
 
 from claimx.adapters.memory.claimx_api import MemoryClaimXApi
 from claimx.adapters.memory.gates import MemoryGates
@@ -491,3 +492,15 @@ def test_events_wait_while_too_many_media_are_in_flight():
 
     assert (held.processed, freed.processed) == (0, 1)
     assert world.state(second) == (Stage.WRITE, State.READY)
+
+
+def test_types_without_a_handler_are_logged_once_a_chunk():
+    """A backlog of a million of them would be a million lines."""
+    world = World()
+    ids = world.admit(*(event(str(n), "SOMETHING_NEW") for n in range(30)))
+
+    with capture_logs() as logs:
+        world.enrich(ids)
+
+    told = [line for line in logs if line["event"] == "no handler"]
+    assert [(line["type"], line["events"]) for line in told] == [("SOMETHING_NEW", 30)]
