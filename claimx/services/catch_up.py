@@ -69,9 +69,10 @@ class CatchUpReport:
 
 @dataclass(frozen=True, slots=True)
 class Progress:
-    """How far a gap is read: the share of its time in [0, 1], and what is left of it."""
+    """How far a gap is read: up to *at*, the share of its time in [0, 1], and what is left."""
 
     gap: Gap
+    at: Micros
     share: float
     left_seconds: float
 
@@ -83,7 +84,7 @@ def progress_of(ledger: Ledger) -> list[Progress]:
         read = ledger.checkpoint(gap.reader)
         at = max(gap.after, read.source_time) if read else gap.after
         left = max(0, gap.until - at) / MICROS_PER_SECOND
-        found.append(Progress(gap, share_done(Window(gap.after, gap.until), at), left))
+        found.append(Progress(gap, at, share_done(Window(gap.after, gap.until), at), left))
     return found
 
 

@@ -714,3 +714,24 @@ class TestEnds:
         assert {one[2] for one in done.found} == {"e1", "e2", "e3"}
         done.reconcile(ago[0] - 1e-6, ago[1] + 1e-6)
         assert {one[2] for one in done.found} < {"e1", "e2", "e3"}
+
+
+class TestWhatThePollHasSetAside:
+    def test_what_is_not_caught_up_yet_is_left_out(self):
+        """A million events that nobody has come to would be a million false alarms."""
+        world = Pipeline(poll_start=DAY, far_pages=2, max_in_flight=20)
+        world.created(*(f"old{n}" for n in range(40)), ago=DAY - 600)
+        world.poll()
+
+        before = world.reconcile(ago=DAY)
+        world.catch_up()
+        world.finish()
+        amid = world.reconcile(ago=DAY)
+        world.until(lambda: world.caught_up(world.finish))
+        world.finish()
+        done = world.reconcile(ago=2 * DAY)
+
+        assert (before.off, before.events) == (0, 0)
+        assert (amid.ending, amid.off) == (Ending.COMPLETE, 0)
+        assert 0 < amid.events < 40
+        assert (done.ending, done.off, done.events) == (Ending.COMPLETE, 0, 40)

@@ -12,6 +12,7 @@ from claimx.domain.errors import ClaimXError
 from claimx.domain.polling import LIVE, READ
 from claimx.domain.tables import EVENTS
 from claimx.domain.times import Micros, from_seconds, to_iso
+from claimx.services.catch_up import progress_of
 from claimx.services.reconcile.admission import Admission, Stopped
 from claimx.services.reconcile.events import EventCheck, named_media
 from claimx.services.reconcile.media import (
@@ -98,6 +99,9 @@ def _polled(runtime: Runtime, report: ReconcileReport) -> Micros | None:
     live, read, start = (runtime.ledger.checkpoint(name) for name in (LIVE, READ, f"{LIVE}:start"))
     reached = max((one.source_time for one in (live, read) if one is not None), default=0)
     report.until = min(report.until, reached)
+    for gap in progress_of(runtime.ledger):  # set aside: what its reader has not come to
+        if gap.at < report.until and report.since <= gap.gap.until:
+            report.until = gap.at
     if report.until < report.since:
         report.until, report.ending = report.since, Ending.NOTHING
         return None
