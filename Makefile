@@ -64,13 +64,13 @@ MINUTES ?= 20
 SEED ?= 7
 .PHONY: chaos
 chaos: $(VENV)/.stamp ## everything goes wrong under load: make chaos MINUTES=20 SEED=7
-	@PYTHONPATH=.:tests/integration $(BIN)/python tests/chaos/run.py --minutes $(MINUTES) --seed $(SEED) $(ARGS)
+	@PYTHONPATH=.:tests:tests/integration $(BIN)/python tests/chaos/run.py --minutes $(MINUTES) --seed $(SEED) $(ARGS)
 
 HOW ?= kill
 TIMES ?= 25
 .PHONY: drill
 drill: $(VENV)/.stamp ## one victim at a time: make drill HOW=kill TIMES=25, HOW=stop TIMES=100
-	@PYTHONPATH=.:tests/integration $(BIN)/python tests/chaos/drill.py --how $(HOW) --times $(TIMES) --seed $(SEED) $(ARGS)
+	@PYTHONPATH=.:tests:tests/integration $(BIN)/python tests/chaos/drill.py --how $(HOW) --times $(TIMES) --seed $(SEED) $(ARGS)
 
 .PHONY: lint
 lint: $(VENV)/.stamp ## ruff, import rules, types

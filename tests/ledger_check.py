@@ -27,7 +27,7 @@ MOST_LOSSES = 10
 MOST_LINES = 19
 NEAR = 0.01  # of two moments that are one
 
-_KNOWN_KEYS = ("ping", "unreadable")  # beside the ledger, below its root
+_KNOWN_KEYS = ("ping", "unreadable", "gaps:", "fence:")  # beside the records, below its root
 _WALK = {"walk", "walked"}
 
 
@@ -59,7 +59,7 @@ def problems_in(raw: Raw, now: float) -> list[str]:
 
 
 def _known(key: str) -> bool:
-    return any(key.endswith(f"}}:{name}") for name in _KNOWN_KEYS)
+    return key.partition("}:")[2].startswith(_KNOWN_KEYS)
 
 
 def _malformed(record: RawRecord) -> Iterator[str]:

@@ -9,6 +9,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from fleet import Fleet
+from ledger_check import problems
 from pipeline_rig import Rig, is_idle
 
 from claimx.domain.records import DeadFilter, DeadLetter, Kind
@@ -132,6 +133,9 @@ def _look_at_the_ledger(rig: Rig, verdict: Verdict) -> None:
     if any(status.missing.values()):
         verdict.wrong += 1
         verdict.told.append(f"records went astray: {status.missing}")
+    astray = problems(rig.client)
+    verdict.wrong += len(astray)
+    verdict.told.extend(astray[:SHOWN])
     truth = rig.world.truth
     letters = rig.letters()
     events = {x.id.removeprefix("e:") for x in letters if x.kind is Kind.EVENT}
