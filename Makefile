@@ -56,6 +56,10 @@ bench-backlog: $(VENV)/.stamp ## take in a source a million events behind (ARGS=
 test: $(VENV)/.stamp $(READER)/.stamp lint ## everything that CI runs: lint, types, architecture, all tests
 	$(BIN)/python -m pytest -n 2 --dist loadgroup $(ARGS)
 
+.PHONY: crash-walk
+crash-walk: $(VENV)/.stamp ## die at every crash point, in plays and in real processes (half an hour)
+	@$(BIN)/python tests/crash/crash_walk.py $(ARGS)
+
 .PHONY: test-quick
 test-quick: $(VENV)/.stamp ## unit, property, contract and architecture tests only
 	$(BIN)/python -m pytest -n 2 tests/unit tests/property tests/contracts tests/architecture $(ARGS)

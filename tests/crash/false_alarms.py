@@ -1,0 +1,54 @@
+"""Uses of an effect's word that change nothing lasting; of each, why."""
+
+_OURS = "a step of our own: what lasts in it is a site by itself"
+_LIST = "a list in memory"
+_MEMORY = "counted in memory"
+
+FALSE_ALARMS: dict[str, str] = {
+    # a process's own numbers
+    "metrics.add": "a count of this process, gone with it",
+    "metrics.set": "a gauge of this process, gone with it",
+    "telemetry.metrics: labelled.set": "a gauge of this process, gone with it",
+    # our own objects
+    "adapters.cache: self.reserve": _MEMORY,
+    "adapters.cache: cache.reserve": _MEMORY,
+    "adapters.media_transfer: file.write": _OURS,
+    "adapters.media_http: transfer.finish": _OURS,
+    "services.sweep: self.sweep": _OURS,
+    "services.upload: uploaded.add": "remembered in memory; what is forgotten the sweeper finds",
+    "services.write: held.add": _LIST,
+    "services.held: items.extend": _LIST,
+    "processes: steps.add": "a step of the worker's start",
+    "services.write: held.release": _OURS,
+    "services.write: self.flush": _OURS,
+    "services.write: tables.write": _OURS,
+    "tasks.operations: claimx_sweeper.sweep": _OURS,
+    "services.settle: judging.retry": "the policy, asked",
+    "services.reconcile.run: admission.admit": _OURS,
+    "services.reconcile.run: admitted.update": _MEMORY,
+    "services.reconcile.run: report.add": _MEMORY,
+    "services.reconcile.report: known.add": _MEMORY,
+    "cli.source: report.set_aside": "a part of the report",
+    "cli.status: found.circuits": "a part of the status",
+    "cli.status: found.processes": "a part of the status",
+    # plain data that the source does not prove to be plain
+    "adapters.lake.delta: inserted.append": _LIST,
+    "adapters.lake.delta: updated.append": _LIST,
+    "adapters.lake.names: inserted.append": _LIST,
+    "adapters.lake.names: updated.append": _LIST,
+    "services.pages: fresh.append": _LIST,
+    "domain.reader: unconverted.update": _MEMORY,
+    # tables of functions
+    "domain.reader: converters[]": "converters of values",
+    "domain.refusal: CHECKS[]": "checks of values",
+    # locks, connections and answers of one process
+    "adapters.lake.delta: handle.lock": "a lock between threads",
+    "adapters.lake.names: handle.lock": "a lock between threads",
+    "adapters.lake.upkeep: handle.lock": "a lock between threads",
+    "adapters.ticking: scheduler.lock": "the lock's object; taking it is a site",
+    "adapters.hints: producer_pool.acquire": "a connection, borrowed",
+    "adapters.claimx_api: connections.request": "a question to the vendor, who keeps nothing of it",
+    "tasks.base: self.request": "the message that the task runs for",
+    "telemetry.health: wfile.write": "the answer to a probe",
+    "telemetry.health: server.shutdown": "the probes' server",
+}

@@ -1,0 +1,74 @@
+"""Plays in which the API, the media host, OneLake and Kusto refuse, fail or do not answer."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+from machine import Machine, command
+
+RIGHT = "c2FuZGJveDpzYW5kYm94"  # the stand-in's own
+UNHEALTHY = 7
+NEXT = "bmV4dA=="
+
+
+def api(machine: Machine) -> None:
+    """No token, a wrong one, one that is replaced, failures until the circuit opens, and an end."""
+    token = Path(os.environ["CLAIMX_API_TOKEN_FILE"])
+    machine.task("poll")
+    machine.deliver("ingest")
+    machine.deliver("enrich")  # there is no token
+    token.write_text("d3Jvbmc=")
+    again(machine, "enrich")  # it is not accepted
+    token.write_text(RIGHT)
+    machine.pass_(90)
+    machine.task("redrive")
+    first, *others = machine.ids("enrich")
+    machine.task("enrich", [first])
+    machine.accept_token(NEXT)
+    token.write_text(NEXT)
+    machine.task("enrich", others[:1])  # the old one is refused, and the file has another
+    machine.fault(where="api", kind="error", count=2)
+    again(machine, "enrich", 120)  # the circuit opens
+    command("status", code=UNHEALTHY)  # no process is announced
+    machine.fault(where="api", kind="slow", seconds=0.2, count=1)
+    again(machine, "enrich", 120)
+    machine.close()
+
+
+def media(machine: Machine) -> None:
+    """Downloads and uploads fail in each way that counts, and in each that does not."""
+    machine.fault(where="media", kind="error", count=1)
+    machine.poll_and_work(without="upload")
+    again(machine, "download")
+    machine.fault(where="onelake", kind="slow", seconds=10.0, count=1, path="/Files/")
+    with machine.interrupted():
+        put_by_hand(machine)
+    cached = sorted(machine.cache.root.glob("i*"))
+    cached[0].write_bytes(b"\0" * cached[0].stat().st_size)  # of its length, but not itself
+    machine.fault(where="onelake", kind="error", count=1, path="/Files/")
+    machine.deliver("upload", machine.own_uploads)
+    machine.fault(where="onelake", kind="forbidden", count=1, path="/Files/")
+    again(machine, "upload", 120)
+    again(machine, "upload", 120)
+    machine.close()
+
+
+def put_by_hand(machine: Machine) -> None:
+    """Send a file where the pipeline will send it, in the main thread, where signals arrive."""
+    from claimx.domain.names import blob_path
+    from claimx.services.attachments import cached_of, item_of
+
+    record, _ = machine.ledger.find(machine.ids("upload")[0])
+    item, cached = item_of(record.data), cached_of(record.data)
+    path = blob_path(item.project_id, item.media_id, item.file_name, cached.extension)
+    file = str(machine.cache.path(cached.name))
+    store = machine.workshop._upload._store
+    store.put(path, file, cached.bytes, cached.sha256, cached.content_type)
+
+
+def again(machine: Machine, queue: str, seconds: float = 61.0) -> None:
+    """Let what waits in a stage come again."""
+    machine.pass_(seconds)
+    machine.task("redrive")
+    machine.deliver(queue, *([machine.own_uploads] if queue == "upload" else []))

@@ -1,0 +1,67 @@
+"""The walk itself is tried: code that loses something when it dies is found out."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import pytest
+from plays import PLAYS
+from theatre import Theatre
+from walk import die_at, record
+
+pytestmark = [pytest.mark.integration, pytest.mark.timeout(300)]
+
+
+@dataclass(frozen=True, slots=True)
+class Mistake:
+    """*instead* stands where *text* stood in *module*; a death at *point* of *play* shows it."""
+
+    module: str
+    text: str
+    instead: str
+    play: str
+    point: str
+    shows: str
+
+
+WRITTEN = "flushed = self._tables.write(items, self._keep, **options)"
+STORED = "checkpoint = runtime.ledger.store_page(cursor, checkpoint, target, {}, fence)"
+
+MISTAKES = {
+    "records are settled before their rows are in the lake": Mistake(
+        "claimx.services.write",
+        WRITTEN,
+        f"self._settle(Flushed(done=list(items))); {WRITTEN}",
+        "life",
+        "adapters.lake.commit:Committer._once write_deltalake #1 before",
+        "missing row",
+    ),
+    "the checkpoint moves before the page is stored": Mistake(
+        "claimx.services.pages",
+        STORED.format("pages"),
+        f"{STORED.format('[]')}; {STORED.format('pages')}",
+        "life",
+        "services.pages:store ledger.store_page #1 after",
+        "missing row",
+    ),
+    "half a file lies where only its process knows of it": Mistake(
+        "claimx.adapters.blob_folder",
+        "part = self._parts / uuid4().hex",
+        'part = target.parent / f".{uuid4().hex}.part"',
+        "elsewhere",
+        "adapters.blob_folder:FolderStore.put part.replace #1 before",
+        "surplus file",
+    ),
+}
+
+
+@pytest.mark.parametrize("mistake", MISTAKES.values(), ids=MISTAKES.keys())
+def test_a_mistake_that_only_a_death_shows_is_seen(tmp_path, mistake):
+    """Where nobody dies, each of them ends as it must."""
+    play = PLAYS[mistake.play]
+    with Theatre(tmp_path, {mistake.module: (mistake.text, mistake.instead)}) as theatre:
+        record(theatre, play)
+
+        death = die_at(theatre, play, mistake.point)
+
+    assert any(mistake.shows in problem for problem in death.problems), death
