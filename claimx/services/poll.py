@@ -60,7 +60,7 @@ def poll_once(
             report.stopped = Stop.BUSY
             return report
         try:
-            _Cycle(runtime, report, fence, runtime.now() + budget).run()
+            _Cycle(runtime, report, fence, budget).run()
         finally:
             if not dry_run:
                 runtime.gates.unlock(lease, runtime.holder)
@@ -76,15 +76,15 @@ def poll_once(
 class _Cycle:
     """One poll under its lease."""
 
-    def __init__(self, runtime: Runtime, report: PollReport, fence: int, deadline: float) -> None:
+    def __init__(self, runtime: Runtime, report: PollReport, fence: int, budget: float) -> None:
         self._runtime = runtime
         self._report = report
         self._fence = fence
-        self._deadline = deadline
+        self._budget = budget
+        self._deadline = self._half_time = 0.0  # set when the reading begins
         self._stored: set[str] = set()
         self._read_on = False  # past what earlier polls have read
         self._hold = Hold(runtime, fence)
-        self._half_time = deadline - (deadline - runtime.now()) / 2
 
     def run(self) -> None:
         """Read page after page."""
@@ -110,6 +110,9 @@ class _Cycle:
         runtime, report = self._runtime, self._report
         pressure = Pressure(runtime)
         exclude = self._in_overlap(window, read_before)
+        # look-ups do not count: where they are slow, no time would be left for what is read
+        self._half_time = runtime.now() + self._budget / 2
+        self._deadline = runtime.now() + self._budget
         at = window.after
         report.stopped = Stop.DRY
         while at < window.until:
@@ -269,8 +272,12 @@ class _Cycle:
         return len(self._runtime.ledger.seen(list(ids))) < len(ids)
 
     def _past_overlap(self, at: Micros, read_before: Micros) -> Micros:
-        """Leave an overlap that takes half of the time, or nothing new would ever be read."""
-        if at >= read_before or self._runtime.now() < self._half_time:
+        """
+        Leave an overlap that takes half of the time, or nothing new would ever be read.
+
+        Not before its first page: those are the oldest rows, which no later poll may look at.
+        """
+        if at >= read_before or not self._report.pages or self._runtime.now() < self._half_time:
             return at
         log.warning(
             "the overlap holds more rows than can be read again in time; going on with new ones",

@@ -393,6 +393,21 @@ def test_a_poll_reads_new_rows_however_slow_its_look_ups_are():
     assert report.fresh == 1
 
 
+def test_a_late_row_in_the_overlap_is_found_however_slow_the_look_ups_are():
+    """With a slow lake the overlap was left in every poll, and a late row lost (chaos, seed 7)."""
+    world = World(poll_batch=2, poll_overlap=600.0, poll_start=500.0)
+    for n in range(3):
+        world.happened(f"old{n}", seconds_ago=100 - n)
+    poll_once(world.runtime())
+    world.ingest()
+    world.happened("late", seconds_ago=150)
+    lake = _SlowLake(world)
+
+    report = poll_once(world.runtime(make_lake=lambda: lake), seconds=1.0)
+
+    assert report.fresh == 1
+
+
 @pytest.mark.parametrize("off", [-600.0, 600.0])
 def test_a_poller_with_a_wrong_clock_reads_and_notes_by_the_ledgers(off):
     """A window that ended in the future would take what nobody has seen yet for read."""
