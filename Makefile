@@ -54,7 +54,11 @@ bench-backlog: $(VENV)/.stamp ## take in a source a million events behind (ARGS=
 
 .PHONY: test
 test: $(VENV)/.stamp $(READER)/.stamp lint ## everything that CI runs: lint, types, architecture, all tests
-	$(BIN)/python -m pytest -n 2 --dist loadgroup $(ARGS)
+	$(BIN)/python -m pytest -n 2 --dist loadgroup -m "not long" $(ARGS)
+
+.PHONY: test-long
+test-long: $(VENV)/.stamp ## the short chaos run and a death at every crash point, some 20 minutes
+	$(BIN)/python -m pytest -n 2 --dist loadgroup -m long $(ARGS)
 
 .PHONY: crash-walk
 crash-walk: $(VENV)/.stamp ## die at every crash point, in plays and in real processes (half an hour)

@@ -9,7 +9,7 @@ from plays import PLAYS
 from theatre import Theatre
 from walk import die_at, record
 
-pytestmark = [pytest.mark.integration, pytest.mark.timeout(300)]
+pytestmark = [pytest.mark.long, pytest.mark.integration, pytest.mark.timeout(300)]
 
 
 @dataclass(frozen=True, slots=True)

@@ -8,6 +8,7 @@ from pipeline_rig import assert_as_it_must_be
 from sites import all_sites
 
 pytestmark = [
+    pytest.mark.long,
     pytest.mark.integration,
     pytest.mark.timeout(300),
     pytest.mark.xdist_group("pipeline"),

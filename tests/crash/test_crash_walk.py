@@ -12,6 +12,7 @@ from theatre import Theatre
 from walk import Recordings, die_somewhere, moments, own_points, unreached
 
 pytestmark = [
+    pytest.mark.long,
     pytest.mark.integration,
     pytest.mark.timeout(900),
 ]
