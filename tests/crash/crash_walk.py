@@ -1,8 +1,9 @@
 """
-``make crash-walk``: every crash point in both forms, a table, and a last line of JSON.
+``make crash-walk``: every crash point in three forms, a table, and a last line of JSON.
 
-The fast form dies at the first and at the last meeting of each point of each play. The form with
-processes lets the Procfile's processes die under load at every point that each type meets there.
+The fast form dies at the first and at the last meeting of each point of each play. In the form
+emptied, Redis loses everything in the same moment. The form with processes lets the Procfile's
+processes die under load at every point that each type meets there.
 """
 
 from __future__ import annotations
@@ -12,23 +13,36 @@ import json
 import sys
 import tempfile
 import time
-from collections.abc import Iterator, Sequence
+from collections import Counter
+from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
 from pathlib import Path
 from queue import SimpleQueue
-from typing import Any
+from typing import Any, Self
 
 HERE = Path(__file__).parent
 sys.path[:0] = [str(HERE), str(HERE.parents[1]), str(HERE.parent / "integration")]
 
-from collections import Counter  # noqa: E402 - the path above is for what follows
-
-from dying_rig import DyingRig  # noqa: E402
+from dying_rig import DyingRig  # noqa: E402 - the path above is for what follows
 from pipeline_rig import PIPELINE, assert_as_it_must_be  # noqa: E402
-from plays import PLAYS  # noqa: E402
+from plays import PLAYS, Play  # noqa: E402
 from sites import all_sites  # noqa: E402
 from theatre import Theatre  # noqa: E402
-from walk import NOT_AGAIN, Death, Recordings, die_somewhere, own_points, unreached  # noqa: E402
+from walk import (  # noqa: E402
+    NOT_AGAIN,
+    Death,
+    Recordings,
+    die_at,
+    die_somewhere,
+    moments,
+    own_points,
+    unreached,
+)
+
+FORMS = ("fast", "emptied", "processes")
+EMPTIED = ("life",)
+RIGHT, WRONG, MISSED = "as the truth", "wrong", "not met again"
 
 LEARN_SECONDS = 60.0
 SECONDS_A_DEATH = 8.0
@@ -42,35 +56,75 @@ POKES = (
 )
 
 
-def fast(folder: Path, theatres: int, plays: Sequence[str]) -> Iterator[Death]:
-    """Yield the deaths of the fast form, from several theatres side by side."""
-    free: SimpleQueue[Theatre] = SimpleQueue()
-    opened = [Theatre(_made(folder / f"theatre{number}")) for number in range(theatres)]
-    try:
-        for theatre in opened:
-            free.put(theatre.__enter__())
-        recordings = Recordings(opened[0], folder / "plays")
-        orders = [
-            (play, point, nth)
-            for play in PLAYS.values()
-            for point in own_points(play, recordings)
-            for nth in sorted({1, Counter(p for p, _ in recordings[play.name].met)[point]})
-            if not plays or play.name in plays
-        ]
-        yield from (Death("", one, ["not reached"]) for one in unreached(all_sites(), recordings))
+@dataclass(frozen=True, slots=True)
+class Order:
+    """One death to be carried out."""
 
-        def die(order: tuple[Any, str, int]) -> Death:
-            theatre = free.get()
-            try:
-                return die_somewhere(theatre, recordings, *order)
-            finally:
-                free.put(theatre)
+    play: Play
+    point: str
+    nth: int = 1
 
-        with ThreadPoolExecutor(theatres) as pool:
-            yield from pool.map(die, orders)
-    finally:
-        for theatre in opened:
+
+def fast(stages: Stages, plays: Sequence[str]) -> Iterator[Death]:
+    """Yield the deaths at every point, and a line for each that no play meets."""
+    recordings = stages.recordings
+    yield from (Death("", one, ["not reached"]) for one in unreached(all_sites(), recordings))
+    orders = [
+        Order(play, point, nth)
+        for play in PLAYS.values()
+        if not plays or play.name in plays
+        for point in own_points(play, recordings)
+        for nth in sorted({1, Counter(one for one, _ in recordings[play.name].met)[point]})
+    ]
+    yield from stages.carry_out(
+        orders,
+        lambda theatre, one: die_somewhere(theatre, recordings, one.play, one.point, one.nth),
+    )
+
+
+def emptied(stages: Stages, plays: Sequence[str]) -> Iterator[Death]:
+    """Yield the deaths of the ordinary way, one a moment, in which Redis loses all it has."""
+    orders = [
+        Order(PLAYS[name], point)
+        for name in plays or EMPTIED
+        for point in moments(stages.recordings[name], stages.recordings[name].points)
+    ]
+    yield from stages.carry_out(
+        orders, lambda theatre, one: die_at(theatre, one.play, one.point, redis_too=True)
+    )
+
+
+class Stages:
+    """Several theatres that play side by side, and what was recorded in the first of them."""
+
+    def __init__(self, folder: Path, count: int) -> None:
+        self._theatres = [Theatre(_made(folder / f"theatre{number}")) for number in range(count)]
+        self._free: SimpleQueue[Theatre] = SimpleQueue()
+        self.recordings = Recordings(self._theatres[0], folder / "plays")
+
+    def __enter__(self) -> Self:
+        for theatre in self._theatres:
+            self._free.put(theatre.__enter__())
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        for theatre in self._theatres:
             theatre.__exit__()
+
+    def carry_out(
+        self, orders: Sequence[Order], die: Callable[[Theatre, Order], Death]
+    ) -> Iterator[Death]:
+        """Yield what comes of each order, in their order."""
+
+        def one(order: Order) -> Death:
+            theatre = self._free.get()
+            try:
+                return die(theatre, order)
+            finally:
+                self._free.put(theatre)
+
+        with ThreadPoolExecutor(len(self._theatres)) as pool:
+            yield from pool.map(one, orders)
 
 
 def processes(folder: Path) -> Iterator[Death]:
@@ -115,46 +169,51 @@ def _made(folder: Path) -> Path:
     return folder
 
 
+def deaths_of(form: str, folder: Path, theatres: int, plays: Sequence[str]) -> Iterator[Death]:
+    """Yield the deaths of one form."""
+    if form == "processes":
+        yield from processes(folder)
+        return
+    with Stages(folder, theatres) as stages:
+        yield from (fast if form == "fast" else emptied)(stages, plays)
+
+
 def main() -> int:
     """Walk, print, and return 0 when nothing was lost or doubled anywhere."""
     options = argparse.ArgumentParser(description=__doc__)
-    options.add_argument("--form", choices=("both", "fast", "processes"), default="both")
-    options.add_argument("--play", action="append", default=[], help="only this play's points")
+    options.add_argument("--form", choices=FORMS, action="append", help="only these forms")
+    options.add_argument("--play", choices=PLAYS, action="append", help="only these plays")
     options.add_argument("--theatres", type=int, default=2, help="performances side by side")
     chosen = options.parse_args()
     started = time.monotonic()
     summary: dict[str, Any] = {"sites": len(all_sites()), "points": 2 * len(all_sites())}
     failed = False
     with tempfile.TemporaryDirectory(prefix="crash-walk-") as name:
-        for form in ("fast", "processes"):
-            if chosen.form not in ("both", form):
-                continue
-            found = (
-                fast(Path(name) / form, chosen.theatres, chosen.play)
-                if form == "fast"
-                else processes(Path(name) / form)
-            )
-            deaths = []
-            for death in found:
-                deaths.append(death)
+        for form in chosen.form or FORMS:
+            counts = Counter[str]()
+            points = set()
+            for death in deaths_of(form, Path(name) / form, chosen.theatres, chosen.play or ()):
                 print(row(form, death), flush=True)  # noqa: T201 - the table
-            missed = [one for one in deaths if one.problems == [NOT_AGAIN]]
-            wrong = [one for one in deaths if one.problems and one not in missed]
-            failed = failed or bool(wrong)
-            summary[form] = {
-                "deaths": len(deaths) - len(missed) - len(wrong),
-                "points": len({one.point for one in deaths if not one.problems}),
-                "not met again": len(missed),
-                "wrong": len(wrong),
-            }
+                counts[verdict(death)] += 1
+                points |= {death.point} if verdict(death) == RIGHT else set()
+            summary[form] = {"deaths": counts[RIGHT], "points": len(points), **counts}
+            del summary[form][RIGHT]
+            failed = failed or counts[WRONG] > 0
     summary["seconds"] = round(time.monotonic() - started)
     print(json.dumps(summary))  # noqa: T201 - the last line
     return 1 if failed else 0
 
 
+def verdict(death: Death) -> str:
+    """Say in a word what came of a death."""
+    if not death.problems:
+        return RIGHT
+    return MISSED if death.problems == [NOT_AGAIN] else WRONG
+
+
 def row(form: str, death: Death) -> str:
     """Return a death's line of the table."""
-    result = "as the truth" if not death.problems else "; ".join(death.problems)
+    result = RIGHT if not death.problems else "; ".join(death.problems)
     return f"{form:9}  {death.play:9}  {death.seconds:5.1f} s  {death.point:90}  {result}"
 
 

@@ -11,7 +11,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-from machine import message
+from mishaps import message
 from pipeline_rig import PIPELINE, ROOT, Rig, Running, procfile
 from sites import code_of, sources
 

@@ -15,7 +15,7 @@ from collections.abc import Collection, Iterable, Sequence
 from dataclasses import dataclass, field
 from typing import TypeAlias
 
-from sites import Site
+from finder import Site
 
 HINT = "app.send_task"
 

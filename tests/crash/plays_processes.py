@@ -11,7 +11,8 @@ import urllib.request
 from contextlib import suppress
 from typing import Any
 
-from machine import Machine, message, wait_until
+from machine import Machine
+from mishaps import message, wait_until
 
 
 def processes(machine: Machine) -> None:

@@ -14,7 +14,11 @@ pytestmark = [pytest.mark.long, pytest.mark.integration, pytest.mark.timeout(300
 
 @dataclass(frozen=True, slots=True)
 class Mistake:
-    """*instead* stands where *text* stood in *module*; a death at *point* of *play* shows it."""
+    """
+    *instead* stands where *text* stood in *module*; a death at *point* of *play* shows it.
+
+    With *redis_too* only a death in which Redis loses everything.
+    """
 
     module: str
     text: str
@@ -22,6 +26,7 @@ class Mistake:
     play: str
     point: str
     shows: str
+    redis_too: bool = False
 
 
 WRITTEN = "flushed = self._tables.write(items, self._keep, **options)"
@@ -44,6 +49,15 @@ MISTAKES = {
         "services.pages:store ledger.store_page #1 after",
         "missing row",
     ),
+    "an event is in the lake before what it found": Mistake(
+        "claimx.services.flush",
+        "_ORDER = (",
+        "_ORDER = ((EVENTS.name,), ",
+        "life",
+        "adapters.lake.commit:Committer._once write_deltalake #1 after",
+        "missing row",
+        redis_too=True,
+    ),
     "half a file lies where only its process knows of it": Mistake(
         "claimx.adapters.blob_folder",
         "part = self._parts / uuid4().hex",
@@ -62,6 +76,6 @@ def test_a_mistake_that_only_a_death_shows_is_seen(tmp_path, mistake):
     with Theatre(tmp_path, {mistake.module: (mistake.text, mistake.instead)}) as theatre:
         record(theatre, play)
 
-        death = die_at(theatre, play, mistake.point)
+        death = die_at(theatre, play, mistake.point, redis_too=mistake.redis_too)
 
     assert any(mistake.shows in problem for problem in death.problems), death

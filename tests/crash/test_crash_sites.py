@@ -13,20 +13,13 @@ import threading
 
 import points
 import pytest
-from effects import (
-    CLOSING,
-    DOORS,
-    HARMLESS,
-    LOOKING_SCRIPTS,
-    PORT_EFFECTS,
-    PORT_LOOKS,
-    is_classified,
-    words,
-)
+from doors import CLOSING, DOORS, HARMLESS, is_classified
+from effects import LOOKING_SCRIPTS, PORT_EFFECTS, PORT_LOOKS, words
 from false_alarms import FALSE_ALARMS
+from finder import Site, instrumented
 from gaps import Gaps
 from points import HOOK, Dying, Recorder, crash_site
-from sites import ROOT, Site, all_sites, false_alarms_met, instrumented, names, sites_of, sources
+from sites import ROOT, all_sites, false_alarms_met, names, sites_of, sources
 
 FEWEST = 150  # sites; far fewer would mean that the finder has gone blind
 

@@ -9,9 +9,10 @@ from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 
+from finder import Site
 from gaps import Gaps, Met
 from plays import PLAYS, Play
-from sites import Site, all_sites
+from sites import all_sites
 from theatre import Theatre
 
 TRIES = 3  # a point that threads decide about may be missed once or twice
@@ -108,16 +109,21 @@ def record(theatre: Theatre, play: Play) -> Recording:
     return Recording([(point, thread) for point, thread in report["met"]], report["unlisted"])
 
 
-def die_at(theatre: Theatre, play: Play, point: str, nth: int = 1) -> Death:
+def die_at(
+    theatre: Theatre, play: Play, point: str, nth: int = 1, *, redis_too: bool = False
+) -> Death:
     """
     Die at the *nth* meeting of a point, let another process finish, and compare.
 
     How often a point is met may hang on threads: if it was not so often, an earlier one is taken.
+    With *redis_too* Redis loses everything in the same moment, so only lake and files are left.
     """
     for _ in range(TRIES):
         theatre.stage(play)
         answer = theatre.perform(die=point, nth=nth)
         if answer["signal"] == signal.SIGKILL:
+            if redis_too:
+                theatre.client.flushall()
             problems, rounds, seconds = _finished(theatre)
             return Death(play.name, point, problems, seconds + answer["seconds"], rounds)
         if answer["exit"] != 0:

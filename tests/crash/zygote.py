@@ -26,7 +26,7 @@ CLOCK = Clock()
 CLOCK.install()
 
 import points  # noqa: E402
-from doors import Guard  # noqa: E402
+from guard import Guard  # noqa: E402
 from sites import code_of  # noqa: E402
 
 GUARD = Guard()
