@@ -6,8 +6,9 @@ import os
 import pty
 import subprocess
 import sys
+import time
 from collections.abc import Iterator
-from datetime import timedelta
+from datetime import UTC, datetime, timedelta
 from typing import Any
 
 import pytest
@@ -20,10 +21,12 @@ from pipeline_rig import (
     assert_as_it_must_be,
     assert_dead_as_expected,
     free_port,
+    is_idle,
 )
 
+from claimx.domain.times import from_datetime
 from claimx.sandbox.truth import compare, read_lake
-from claimx.services.reconcile import notes
+from claimx.services.reconcile import Ending, notes, reconcile
 
 pytestmark = [
     pytest.mark.integration,
@@ -207,3 +210,40 @@ def test_beats_task_runs_in_a_worker_and_says_how_far_it_has_looked(rig):
     assert reached.source_time < rig.world.at.timestamp() * 1e6
     assert notes.open_notes(rig.runtime) == []
     assert_as_it_must_be(rig)
+
+
+def test_a_busy_pipeline_whose_processes_are_killed_shows_no_false_alarm(tmp_path):
+    """Whoever looks at whatever moment: all that is not there yet is on its way."""
+    told: list[str] = []
+    with Rig(tmp_path, "--events", "400", "--rate", "50", "--seed", "11") as rig:
+        counts = rig.world.truth.counts()
+        events = sum(counts[f"events {end}"] for end in ("enriched", "unhandled", "dead"))
+        rig.processes()
+        since = from_datetime(rig.world.at - timedelta(hours=1))
+        kills = {10: "writer", 20: "worker"}
+        looks = in_flight = 0
+
+        def look() -> bool:
+            nonlocal looks, in_flight
+            looks += 1
+            report = reconcile(
+                rig.runtime,
+                since,
+                from_datetime(datetime.now(UTC)),
+                sleep=time.sleep,
+                fix=looks % 2 == 0,
+                told=lambda found, _: told.append(f"look {looks}: {found}"),
+            )
+            in_flight += report.in_flight
+            if name := kills.pop(looks, None):
+                next(one for one in rig.running if one.name == name).kill()
+                rig.process(name)
+            return report.ending is Ending.COMPLETE and is_idle(rig.status(), events)
+
+        rig.until("the end of a busy world", look, 120)
+        rig.until_done()
+
+        assert told == []
+        assert kills == {}
+        assert in_flight > 100, "it was looked at while it was busy"
+        assert_as_it_must_be(rig)

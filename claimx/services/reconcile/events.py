@@ -21,6 +21,7 @@ from claimx.services.runtime import Runtime
 
 log = structlog.get_logger(__name__)
 
+MOST_PAGES = 1000  # of more the census may miss the oldest
 PAGES_SECONDS = 60.0  # for pages that wait at ingest while some events are looked for
 _LOOK_SECONDS = 0.5
 _WIDE = 2 * 86_400_000_000  # the lake writer looks for an id so many days around its time, too
@@ -127,12 +128,14 @@ class EventCheck:
         begun = runtime.now()
         while not self._pages_stay:
             census = runtime.ledger.census()
-            passed = runtime.now() - begun
-            if not census.active.get(Kind.PAGE) or census.oldest_seconds[Stage.INGEST] < passed:
+            passed, pages = runtime.now() - begun, census.active.get(Kind.PAGE, 0)
+            oldest = census.oldest_seconds[Stage.INGEST]
+            if not pages or (pages <= MOST_PAGES and oldest < passed):
                 return True
-            self._pages_stay = passed >= PAGES_SECONDS
+            if passed >= PAGES_SECONDS:
+                log.warning("pages wait at ingest: what they may hold cannot be judged")
+                self._pages_stay = True
             self._sleep(_LOOK_SECONDS)
-        log.warning("pages wait at ingest: some events cannot be judged")
         return False
 
     def _without_media(self, finished: Mapping[str, list[Values]]) -> Iterator[Found]:
