@@ -989,6 +989,17 @@ def test_a_record_without_rows_is_not_sent_to_the_writer(rig):
     assert len(rig.claim(Stage.ENRICH, "e:a")) == 1
 
 
+def test_a_record_that_died_at_the_writer_with_no_rows_is_not_sent_there_again(rig):
+    """There would be nothing to write, and it would be counted as recorded."""
+    rig.ledger.settle([Advance(rig.one("a"), Stage.WRITE, {}, b"")])
+    rig.ledger.fail_rows(rig.write(), BROKEN)
+
+    assert rig.ledger.requeue(["e:a"]) == 1
+
+    assert rig.claim(Stage.WRITE, "e:a") == []
+    assert len(rig.claim(Stage.ENRICH, "e:a")) == 1
+
+
 def test_a_dead_row_goes_back_to_be_parsed_again(rig):
     rig.admit_dead("x")
 
