@@ -105,38 +105,40 @@ def _misplaced(record_id: str, record: RawRecord, raw: Raw, now: float) -> Itera
 
 def _unlike(record: RawRecord) -> Iterator[str]:
     """What contradicts itself within one record."""
-    dead, writing = record.state == "dead", record.stage == "write"
-    leased = record.state == "leased" or (dead and record.pending == 1 and record.lease != "")
+    leased = record.state == "leased" or (record.pending == 1 and record.lease != "")
     if leased != (record.lease != "") or leased != (record.until > 0):
         yield f"{record.state} with the lease {record.lease!r} until {record.until:g}"
-    if record.losses >= MOST_LOSSES and not dead:
-        yield f"lost {record.losses:g} times and not dead"
-    if (record.state == "waiting" and record.since == 0) or (dead and record.since):
-        yield f"{record.state}, waiting since {record.since:g}"
-    if record.state == "retrying" and (record.since or not record.attempts):
-        yield f"retrying after {record.attempts:g} attempts, waiting since {record.since:g}"
-    if record.state == "ready" and (record.since or record.attempts):
-        yield f"ready after {record.attempts:g} attempts, waiting since {record.since:g}"
-    if record.pending and not dead:
+    yield from _unlike_dead(record) if record.state == "dead" else _unlike_alive(record)
+
+
+def _unlike_alive(record: RawRecord) -> Iterator[str]:
+    waits, spent = record.since > 0, record.attempts > 0
+    idle = {"ready": not waits and not spent, "retrying": not waits and spent, "waiting": waits}
+    if not idle.get(record.state, True):
+        yield f"{record.state}, {record.attempts:g} attempts, waiting since {record.since:g}"
+    if record.losses >= MOST_LOSSES:
+        yield f"lost {record.losses:g} times"
+    if record.pending:
         yield "owes rows and is not dead"
-    yield from _unlike_its_parts(record, dead=dead, writing=writing)
-
-
-def _unlike_its_parts(record: RawRecord, *, dead: bool, writing: bool) -> Iterator[str]:
-    """Where its rows and its failure contradict its state."""
-    has_rows, owed = record.lengths["w"] is not None, record.pending == 1
-    if dead and not (owed <= has_rows <= (writing or owed)):
-        yield f"dead at {record.stage}, {'with' if has_rows else 'without'} rows, owed: {owed}"
-    if not dead and has_rows != writing:
+    has_rows = record.lengths["w"] is not None
+    if has_rows != (record.stage == "write"):
         yield f"at {record.stage} {'with' if has_rows else 'without'} rows"
-    if dead != (record.lengths["f"] is not None):
-        yield f"{record.state} {'without' if dead else 'with'} a failure"
-    elif dead:
-        failure = json.loads(record.failure)
-        if (failure["category"], failure["error"]) != (record.category, record.error):
-            yield f"indexed as {record.category} {record.error}, died of {record.failure}"
-    elif record.category or record.error:
-        yield f"indexed as {record.category} {record.error} and not dead"
+    if record.lengths["f"] is not None or record.category or record.error:
+        yield f"{record.state}, and died of {record.category} {record.error} {record.failure}"
+
+
+def _unlike_dead(record: RawRecord) -> Iterator[str]:
+    has_rows, owed = record.lengths["w"] is not None, record.pending == 1
+    if not owed <= has_rows <= (owed or record.stage == "write"):
+        yield f"at {record.stage} {'with' if has_rows else 'without'} rows, owed: {owed}"
+    if record.since:
+        yield f"waiting since {record.since:g}"
+    if record.lengths["f"] is None:
+        yield "without a failure"
+        return
+    failure = json.loads(record.failure)
+    if (failure["category"], failure["error"]) != (record.category, record.error):
+        yield f"indexed as {record.category} {record.error}, and died of {record.failure}"
 
 
 def _indices(raw: Raw) -> Iterator[str]:
@@ -171,8 +173,7 @@ def _counts(raw: Raw) -> Iterator[str]:
         unhandled = told.get(f"{kind}.unhandled", 0)
         here = counted[f"k:{kind}"] + counted[f"d:{kind}"]
         if came != went + unhandled + here:
-            ends = f"{went} recorded, {unhandled} unhandled, {here} here"
-            yield f"{kind}: {came} admitted, but {ends}"
+            yield f"{kind}: {came} admitted; {went} recorded, {unhandled} unhandled, {here} here"
     yield from (f"the counter {name} says {n}" for name, n in told.items() if n < 0)
 
 

@@ -28,10 +28,12 @@ end
 
 local function record(key, name)
   local got = redis.call('HMGET', key, 'm', 'd', 'w', 'h', 'f')
+  local others = redis.call('HLEN', key)
   for at, field in ipairs({ 'm', 'd', 'w', 'h', 'f' }) do
     put('has', name, field, got[at] and tostring(#got[at]) or '')
+    others = others - (got[at] and 1 or 0)
   end
-  if redis.call('HLEN', key) > 5 then put('odd', name, 'fields', redis.call('HLEN', key)) end
+  if others > 0 then put('odd', name, 'unknown fields:', others) end
   local readable, facts = pcall(cmsgpack.unpack, got[1] or '')
   if not readable or type(facts) ~= 'table' then return put('odd', name, 'facts', 'unreadable') end
   for at, value in ipairs(facts) do put('fact', name, tostring(at), text(value)) end

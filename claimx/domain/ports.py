@@ -66,6 +66,15 @@ class Gap:
 
 
 @dataclass(frozen=True, slots=True)
+class Mark:
+    """A place that a cursor must have reached: if it is before *least*, it moves to *move_to*."""
+
+    cursor: str
+    least: Micros
+    move_to: Micros
+
+
+@dataclass(frozen=True, slots=True)
 class DeadOnArrival:
     """A source row that can never become an event: it goes straight to the dead letters."""
 
@@ -112,13 +121,15 @@ class Ledger(Protocol):
         move_to: Micros,
         pages: Sequence[NewRecord],
         fence: int = 0,
+        marks: Sequence[Mark] = (),
     ) -> Checkpoint | None:
         """
         Store page records (stage INGEST) and move the checkpoint, in one step.
 
         Compare-and-set on the checkpoint, its version and its time: returns the new checkpoint, or
         None (and stores nothing) when *expected* is no longer current, or when a greater *fence*
-        has already stored for this cursor. A checkpoint never moves backwards.
+        has already stored for this cursor. A checkpoint never moves backwards. Other cursors are
+        moved to *marks* in the same step: what must be known wherever this checkpoint is.
         """
 
     def set_aside(

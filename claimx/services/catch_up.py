@@ -22,7 +22,7 @@ from claimx.domain.records import Kind, Stage, State
 from claimx.domain.times import MICROS_PER_SECOND, Micros, from_seconds, to_iso
 from claimx.services.pages import pages_wait, rows_in, sift, store
 from claimx.services.poll import LOCK_SECONDS
-from claimx.services.recover import note_forgotten
+from claimx.services.recover import mark_of_loss, note_forgotten
 from claimx.services.runtime import Runtime
 from claimx.services.standstill import CATCH_UP, STANDING_SECONDS, Hold
 
@@ -165,6 +165,7 @@ class _Run:
         self._deadline = deadline
         self._stored: set[str] = set()
         self._begun: set[str] = set()
+        self._lost = False  # this ledger has forgotten events that the lake has
         self._reader: Checkpoint | None = None  # of the gap that is being read
         self._half = max(1, int(runtime.limits.max_in_flight * SHARE_OF_FLIGHT))
         self._page_rows = min(runtime.limits.poll_batch, max(1, self._half // 2))
@@ -218,6 +219,7 @@ class _Run:
                 runtime, rows, ask_lake=lambda _: True, lake_may_fail=False, stored=self._stored
             )
             if sifted.in_lake:
+                self._lost = True
                 note_forgotten(runtime, self._fence)
             checkpoint, _ = store(
                 runtime,
@@ -227,6 +229,7 @@ class _Run:
                 after=at,
                 last=last,
                 fence=self._fence,
+                marks=[mark_of_loss(runtime)] if self._lost else [],
             )
             if checkpoint is None or not self._renewed():
                 return Ended.SUPERSEDED

@@ -13,7 +13,7 @@ import structlog
 from claimx.domain.errors import ClaimXError, Malformed
 from claimx.domain.events import Event, parse
 from claimx.domain.polling import TIME, bundles, moved, plain_row, spans
-from claimx.domain.ports import Checkpoint, SourceRow
+from claimx.domain.ports import Checkpoint, Mark, SourceRow
 from claimx.domain.records import Kind, NewRecord, Stage, event_record_id, page_record_id
 from claimx.domain.times import Micros
 from claimx.services.hinting import hint
@@ -130,9 +130,12 @@ def store(
     after: Micros,
     last: Micros,
     fence: int,
+    marks: Sequence[Mark] = (),
 ) -> tuple[Checkpoint | None, int]:
     """
     Store new rows as page records and move the checkpoint to *last*, where the page ended.
+
+    *marks* are what must be known once it has moved.
 
     Returns the new checkpoint and the number of records; None when another poller was faster.
     A page too large for one step is stored in several, and only the last moves the checkpoint: a
@@ -154,7 +157,7 @@ def store(
             for index, bundle in enumerate(step)
         ]
         target = moved(checkpoint, last if number >= len(steps) else after)
-        checkpoint = runtime.ledger.store_page(cursor, checkpoint, target, pages, fence)
+        checkpoint = runtime.ledger.store_page(cursor, checkpoint, target, pages, fence, marks)
         ids += [page.id for page in pages] if checkpoint else []
         if checkpoint is None:
             break

@@ -18,7 +18,7 @@ from claimx.domain.records import event_record_id
 from claimx.domain.times import MICROS_PER_SECOND, Micros, from_datetime, from_seconds
 from claimx.services.pages import Pressure, pages_wait, sift, store
 from claimx.services.poll_report import PollReport, Stop
-from claimx.services.recover import note_forgotten
+from claimx.services.recover import mark_of_loss, note_forgotten
 from claimx.services.runtime import Runtime
 from claimx.services.set_aside import gap_before, set_aside
 from claimx.services.standstill import Hold
@@ -85,6 +85,7 @@ class _Cycle:
         self._stored: set[str] = set()
         self._read_on = False  # past what earlier polls have read
         self._hold = Hold(runtime, fence)
+        self._lost = False  # this ledger has forgotten events that the lake has
 
     def run(self) -> None:
         """Read page after page."""
@@ -139,7 +140,7 @@ class _Cycle:
             )
             report.known += sifted.known
             if sifted.in_lake and not report.dry_run:
-                note_forgotten(runtime, self._fence)
+                self._note_loss()
             report.fresh += len(sifted.fresh)
             report.malformed += sifted.malformed
             pressure.stored(len(sifted.fresh))
@@ -192,8 +193,16 @@ class _Cycle:
             return True
         if current and not fresh and moved(current, last) == current.source_time:
             return True
+        marks = [mark_of_loss(self._runtime)] if self._lost else []
         checkpoint, records = store(
-            self._runtime, LIVE, current, fresh, after=after, last=last, fence=self._fence
+            self._runtime,
+            LIVE,
+            current,
+            fresh,
+            after=after,
+            last=last,
+            fence=self._fence,
+            marks=marks,
         )
         report.records += records
         if checkpoint is None:
@@ -263,8 +272,13 @@ class _Cycle:
             log.info("the overlap is read in full", error=str(error), category=error.category.value)
             return []
         if known and not self._report.dry_run and self._missing(known):
-            note_forgotten(self._runtime, self._fence)
+            self._note_loss()
         return known
+
+    def _note_loss(self) -> None:
+        """Note it now, and with every page of this poll: the store may be put back in between."""
+        self._lost = True
+        note_forgotten(self._runtime, self._fence)
 
     def _missing(self, event_ids: list[str]) -> bool:
         """Say whether the ledger lacks some of these finished events: it is an older copy then."""

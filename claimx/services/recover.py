@@ -26,7 +26,7 @@ from claimx.domain.changes import MediaItem, Values
 from claimx.domain.codec import media_to_json
 from claimx.domain.errors import ClaimXError
 from claimx.domain.polling import LIVE
-from claimx.domain.ports import Checkpoint
+from claimx.domain.ports import Checkpoint, Mark
 from claimx.domain.records import Kind, NewRecord, Stage, media_record_id
 from claimx.domain.times import MICROS_PER_SECOND, Micros, from_seconds
 from claimx.services.pages import Pressure
@@ -40,7 +40,12 @@ RECOVERED = "recover"
 
 SETTLE_SECONDS = 900.0
 FIRST_PAUSE_SECONDS = 30.0  # between the first two passes; doubled each time
-NOTED_SECONDS = 600.0  # a loss goes on for as long as its events are read again: one note will do
+NOTED_SECONDS = 120.0
+"""
+How long one note will do: a loss goes on for as long as its events are read again.
+
+A small part of `SETTLE_SECONDS`, or a second loss soon after a note would get too few passes.
+"""
 PASS_SECONDS = 60.0
 LOCK_SECONDS = 300.0
 SHARE_OF_FLIGHT = 0.5  # live events go first
@@ -123,6 +128,17 @@ def note_forgotten(runtime: Runtime, fence: int = 0) -> None:
     noted, now = runtime.ledger.checkpoint(FORGOT), runtime.ledger.now()
     if noted is None or now - noted.source_time / MICROS_PER_SECOND >= NOTED_SECONDS:
         runtime.ledger.store_page(FORGOT, noted, from_seconds(now), [], fence)
+
+
+def mark_of_loss(runtime: Runtime) -> Mark:
+    """
+    Return the same note as a mark.
+
+    It goes with the step that moves the checkpoint over what was forgotten: were the note a step
+    of its own, a store that is put back between the two would keep only the other.
+    """
+    now = runtime.ledger.now()
+    return Mark(FORGOT, from_seconds(now - NOTED_SECONDS), from_seconds(now))
 
 
 def _due(runtime: Runtime) -> Micros | None:

@@ -23,7 +23,7 @@ from ledger_rig import (
 from claimx.adapters.ledger import RedisLedger
 from claimx.adapters.ledger.scripts import source_of
 from claimx.domain.errors import ErrorCategory, Malformed
-from claimx.domain.ports import Checkpoint, DeadOnArrival, Gap
+from claimx.domain.ports import Checkpoint, DeadOnArrival, Gap, Mark
 from claimx.domain.records import (
     Advance,
     Buried,
@@ -151,6 +151,24 @@ def test_a_checkpoint_never_moves_backwards(rig):
 
     assert (again.source_time, again.version) == (100, 2)
     assert rig.ledger.find("p:a")
+
+
+def test_marks_are_moved_with_the_checkpoint_when_they_lag_behind(rig):
+    before = rig.ledger.store_page("noted", None, 70, [])
+
+    assert rig.ledger.store_page("live", None, 10, [], marks=[Mark("noted", 60, 100)])
+    assert rig.ledger.checkpoint("noted") == before
+    assert rig.ledger.store_page("live", None, 20, [], marks=[Mark("noted", 80, 100)]) is None
+    assert rig.ledger.checkpoint("noted") == before, "whoever was too late moves nothing"
+
+    at = rig.ledger.checkpoint("live")
+    marks = [Mark("noted", 80, 100), Mark("new", 0, 5)]
+    assert rig.ledger.store_page("live", at, 20, [page("a")], marks=marks)
+
+    assert rig.ledger.checkpoint("noted") == Checkpoint(100, 2)
+    assert rig.ledger.checkpoint("new") == Checkpoint(5, 1)
+    assert len(rig.claim(Stage.INGEST, "p:a")) == 1
+    assert rig.ledger.store_page("noted", Checkpoint(100, 2), 110, []) == Checkpoint(110, 3)
 
 
 def test_a_page_never_replaces_one_of_its_name(rig):
@@ -1177,6 +1195,17 @@ def test_a_record_without_rows_is_not_sent_to_the_writer(rig):
     assert rig.ledger.requeue(["e:a"], Stage.WRITE) == 1
 
     assert rig.read() == []
+    assert len(rig.claim(Stage.ENRICH, "e:a")) == 1
+
+
+def test_a_record_that_died_at_the_writer_with_no_rows_is_not_sent_there_again(rig):
+    """There would be nothing to write, and it would be counted as recorded."""
+    rig.ledger.settle([Advance(rig.one("a"), Stage.WRITE, {}, b"")])
+    rig.ledger.fail_rows(rig.write(), BROKEN)
+
+    assert rig.ledger.requeue(["e:a"]) == 1
+
+    assert rig.claim(Stage.WRITE, "e:a") == []
     assert len(rig.claim(Stage.ENRICH, "e:a")) == 1
 
 

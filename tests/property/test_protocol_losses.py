@@ -12,8 +12,8 @@ pytestmark = pytest.mark.timeout(900)  # a failure is first made small, for five
 
 
 def test_any_earlier_state_of_a_ledger_in_memory_is_one_to_go_on_from():
-    run(MemoryStore, *LOSSES, examples=100, steps=50)
+    run(MemoryStore, *LOSSES, examples=120, steps=50)
 
 
 def test_any_earlier_state_of_redis_is_one_to_go_on_from(redis_client: redis.Redis):
-    run(lambda clock: RedisStore(clock, redis_client), *LOSSES, examples=20, steps=40)
+    run(lambda clock: RedisStore(clock, redis_client), *LOSSES, examples=30, steps=40)

@@ -1,4 +1,4 @@
-"""Random programs of the whole pipeline's protocol, each answer held against a book."""
+"""Random programs of the whole pipeline's protocol, each answer held against the book."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ pytestmark = pytest.mark.timeout(900)  # a failure is first made small, for five
 
 
 def test_the_ledger_in_memory_keeps_the_protocol():
-    run(MemoryStore, examples=100, steps=50)
+    run(MemoryStore, examples=120, steps=50)
 
 
 def test_the_ledger_in_redis_keeps_the_protocol(redis_client: redis.Redis):

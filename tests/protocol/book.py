@@ -11,9 +11,10 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Callable, Sequence
 from dataclasses import replace
+from typing import Any
 
-from claimx.domain.errors import ErrorCategory
-from claimx.domain.ports import Admitted, Checkpoint, DeadOnArrival
+from claimx.domain.events import Event
+from claimx.domain.ports import Admitted, Checkpoint, DeadOnArrival, Mark
 from claimx.domain.records import (
     Advance,
     Buried,
@@ -22,14 +23,13 @@ from claimx.domain.records import (
     NewRecord,
     Outcome,
     Record,
-    Retried,
     Stage,
     State,
 )
-from protocol.units import Unit, plain, unit_of
+from claimx.services.pages import read_row
+from protocol.units import Unit, unit_of
 
-DEDUP_SECONDS = 86_400.0
-MOST_LOSSES = 10
+_COPIED = "counters finished admitted handed_out first_read _seen _cursors".split()
 
 
 class Book:
@@ -37,7 +37,8 @@ class Book:
     What must be there.
 
     *finished* and *admitted* count by id over the life of the ledger, *handed_out* are the lake
-    stream's entries that some writer was given.
+    stream's entries that some writer was given, *first_read* is what the first row of an id said
+    that was stored in a page, and when.
     """
 
     def __init__(self, now: Callable[[], float]) -> None:
@@ -47,6 +48,7 @@ class Book:
         self.finished: Counter[str] = Counter()
         self.admitted: Counter[str] = Counter()
         self.handed_out: set[str] = set()
+        self.first_read: dict[str, tuple[str | None, float]] = {}
         self._seen: dict[str, float] = {}
         self._cursors: dict[str, tuple[Checkpoint, int]] = {}
 
@@ -54,7 +56,7 @@ class Book:
         """The book as it is now: what is true of a copy of the ledger made at the same moment."""
         other = Book(self.now)
         other.units = {record_id: replace(unit) for record_id, unit in self.units.items()}
-        for name in ("counters", "finished", "admitted", "handed_out", "_seen", "_cursors"):
+        for name in _COPIED:
             setattr(other, name, getattr(self, name).copy())
         return other
 
@@ -71,6 +73,7 @@ class Book:
         move_to: int,
         pages: Sequence[NewRecord],
         fence: int,
+        marks: Sequence[Mark],
     ) -> Checkpoint | None:
         current, stored_fence = self._cursors.get(cursor, (None, 0))
         if current != expected or fence < stored_fence:
@@ -78,13 +81,25 @@ class Book:
         time = max(move_to, current.source_time) if current else move_to
         moved = Checkpoint(time, current.version + 1 if current else 1)
         self._cursors[cursor] = moved, fence
+        for mark in marks:
+            reached, its_fence = self._cursors.get(mark.cursor, (None, 0))
+            if reached is None or reached.source_time < mark.least:
+                version = reached.version + 1 if reached else 1
+                self._cursors[mark.cursor] = Checkpoint(mark.move_to, version), its_fence
         for new in pages:
             if new.kind is Kind.PAGE:
                 assert new.id not in self.units, "the model knows no cursor that is set back"
                 self._create(new)
+                self._read(new.data["rows"])
             else:
                 self._spawn(new)
         return moved
+
+    def _read(self, rows: Sequence[dict[str, Any]]) -> None:
+        for row in rows:
+            record_id, event = read_row(row)
+            if isinstance(event, Event):
+                self.first_read.setdefault(record_id, (event.master_file_name, self.now()))
 
     def admit(
         self,
@@ -126,9 +141,8 @@ class Book:
             if unit is None or unit.place is not stage or not unit.free_at(now):
                 continue
             if unit.lease:
-                unit.losses += 1
-                if unit.losses >= MOST_LOSSES:
-                    unit.bury(_lost(unit.stage, now), now)
+                unit.lose(now)
+                if unit.place is not stage:
                     continue
             unit.lease, unit.until = lease, now + seconds
             if not unit.dead:
@@ -157,25 +171,7 @@ class Book:
         unit, now = self._held(outcome.record), self.now()
         if unit is None or (unit.dead and isinstance(outcome, Advance)):
             return False
-        if outcome.data is not None:
-            unit.data = plain(outcome.data)
-        match outcome:
-            case Advance():
-                unit.enter(outcome.stage, now + outcome.delay)
-                unit.affinity = outcome.affinity
-                unit.rows = outcome.rows if outcome.stage is Stage.WRITE else b""
-            case Buried():
-                unit.bury(outcome.failure, now, outcome.rows)
-            case Retried():
-                unit.free()
-                unit.due, unit.waiting = now + outcome.delay, None
-                unit.attempts += not unit.dead
-                unit.state = unit.state if unit.dead else State.RETRYING
-            case _:
-                unit.free()
-                unit.due = now + outcome.delay
-                unit.waiting = now if unit.waiting is None else unit.waiting
-                unit.state = unit.state if unit.dead else State.WAITING
+        unit.settle(outcome, now)
         for new in outcome.spawn if isinstance(outcome, Advance | Buried) else ():
             self._spawn(new)
         return True
@@ -234,13 +230,7 @@ class Book:
         if unit is None and not self.remembers(new.id):
             self._create(new)
         elif unit is not None and unit.dead and new.revive:
-            unit.enter(new.stage, self.now())
-            unit.failure, unit.affinity, unit.rows = None, "", b""
-            unit.data = plain(new.data)
+            unit.revive(new, self.now())
             self.counters[f"{new.kind}.revived"] += 1
         else:
             self.counters[f"{new.kind}.duplicate"] += 1
-
-
-def _lost(stage: Stage, at: float) -> Failure:
-    return Failure(ErrorCategory.UNKNOWN, "LostByWorkers", "lost by its workers", stage, at)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from claimx.domain.records import DeadFilter, Kind, Stage
 from claimx.services.ingest import ingest
+from claimx.services.pages import read_row
 from claimx.services.poll import poll_once
 from claimx.services.recover import SETTLE_SECONDS, recover_media
 from claimx.services.redrive import redrive_once
@@ -72,14 +73,13 @@ class Ending:
     def _nothing_is_lost(self) -> None:
         """Every event of the source is in the lake or a dead letter, and none twice."""
         world, units = self._world, self._world.ledger.book.units
-        dead = {i for i, unit in units.items() if unit.kind is Kind.EVENT and unit.dead}
+        letters = [(i, unit) for i, unit in units.items() if unit.dead]
+        dead = {i for i, unit in letters if unit.kind is Kind.EVENT}
+        pages = [unit.data["rows"] for _, unit in letters if unit.kind is Kind.PAGE]
+        within = {read_row(row)[0] for rows in pages for row in rows}
         written = {f"e:{event_id}" for event_id in world.lake.events}
-        assert written | dead == world.told.keys() | world.malformed, "\n".join(
-            [
-                f"lost: {sorted((world.told.keys() | world.malformed) - written - dead)}",
-                f"from nowhere: {sorted((written | dead) - world.told.keys() - world.malformed)}",
-            ]
-        )
+        wanted, found = world.told.keys() | world.malformed, written | dead | within
+        assert wanted == found, f"lost: {wanted - found}, from nowhere: {found - wanted}"
         if not self._forgot:
             # unless writers died between the commit and its being settled, until it was put aside
             both = [i for i in written & dead if not units[i].died_writing]

@@ -1,4 +1,4 @@
-"""A lake that fails and refuses when told, beside a list of what its tables must then hold."""
+"""A lake that fails and refuses when told, beside plain dicts of what its tables must hold."""
 
 from __future__ import annotations
 

@@ -25,7 +25,7 @@ from protocol.stores import MakeStore
 
 
 class Protocol(RuleBasedStateMachine):
-    """Programs over one pipeline; *make_store* gives its ledger, *more* what else may happen."""
+    """Programs over one pipeline, on the ledger that *make_store* makes; *more* may happen, too."""
 
     def __init__(self, make_store: MakeStore, *more: Move) -> None:
         super().__init__()

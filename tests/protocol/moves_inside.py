@@ -95,7 +95,7 @@ def release(line: Pipeline, draw: Draw) -> None:
 
 @move(1, lambda line: line.units)
 def poison(line: Pipeline, draw: Draw) -> None:
-    """Records whose workers die again and again; after the tenth time they are put aside."""
+    """A record whose workers die again and again; after the tenth time it is put aside."""
     record_id = draw(st.sampled_from(sorted(line.units)), "id")
     for _ in range(draw(st.sampled_from([3, 11]), "times")):
         if stage := record_id in line.units and line.units[record_id].place:

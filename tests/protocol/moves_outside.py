@@ -14,12 +14,12 @@ CONTENTS = st.sampled_from([0, 0, 1])
 LATE = st.sampled_from([0.0, 0.0, 0.0, 8.0, 20.0])
 NAMES = st.sampled_from("aabbcdhux")
 CALLS = st.sampled_from([ENDLESS, ENDLESS, 1, 2, 3, 5, 8, 13])
-FEW_CALLS = st.sampled_from([1, 1, 2, 4, 6, 9, 11])  # before the checkpoint is read, the page, ...
-PAGE_CALLS = st.sampled_from([ENDLESS, ENDLESS, 10, 11, 12, 13, 14])  # ... and it is stored
+FEW_CALLS = st.sampled_from([1, 1, 2, 4, 6, 9, 11])  # a poller reads its checkpoint, then a page
+PAGE_CALLS = st.sampled_from([ENDLESS, ENDLESS, 10, 11, 12, 13, 14])  # ... and stores it about here
 DEATHS = st.sampled_from(["", "", "", "before", "after"])
 WHO = st.sampled_from([0, 1])
 POLLERS = st.sampled_from([0, 1, 2])
-FEW = 6
+FEW = 6  # records: with more of them a program only becomes longer
 
 
 @move(3, lambda line: line.units)
@@ -38,11 +38,17 @@ def time_passes(line: Pipeline, draw: Draw) -> None:
     line.world.pass_(draw(st.sampled_from([0.5, 6.0, 11.0, 16.0, 31.0, 61.0, 125.0]), "seconds"))
 
 
+def some_happen(line: Pipeline, draw: Draw, least: int = 0) -> None:
+    """Events one after another, which are seen in another order if some are late."""
+    for name in draw(st.lists(NAMES, min_size=least, max_size=5), "events"):
+        line.world.happen(name, draw(CONTENTS, "content"), draw(LATE, "late"))
+        line.world.pass_(0.25)
+
+
 @move(4, lambda line: len(line.units) < FEW)
 def arrive(line: Pipeline, draw: Draw) -> None:
     """Events that come as far as they should."""
-    for name in draw(st.lists(NAMES, min_size=1, max_size=3), "events"):
-        line.world.happen(name, draw(CONTENTS, "content"), draw(LATE, "late"))
+    some_happen(line, draw, 1)
     line.arrive()
 
 
@@ -70,8 +76,7 @@ def poll(line: Pipeline, draw: Draw) -> None:
 @move(3)
 def overtake(line: Pipeline, draw: Draw) -> None:
     """A poller stands still for so long that another comes, and then it goes on."""
-    for name in draw(st.lists(NAMES, max_size=5), "events"):
-        line.world.happen(name, 0, 0.0)
+    some_happen(line, draw)
     line.world.pass_(10)
     first, second = draw(st.permutations([0, 1, 2]), "first, second")[:2]
     line.poll(first, draw(FEW_CALLS, "calls of the first"))
@@ -82,7 +87,9 @@ def overtake(line: Pipeline, draw: Draw) -> None:
 
 @move(8, lambda line: line.at(Stage.INGEST))
 def ingest(line: Pipeline, draw: Draw) -> None:
-    line.ingest(draw(WHO, "who"), draw(CALLS, "calls"), draw(DEATHS, "dies"))
+    """Of the pages that wait, in the order of their hints or another."""
+    backwards = draw(st.booleans(), "backwards")
+    line.ingest(draw(WHO, "who"), draw(CALLS, "calls"), draw(DEATHS, "dies"), backwards=backwards)
 
 
 @move(4, lambda line: line.units)

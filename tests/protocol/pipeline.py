@@ -63,8 +63,11 @@ class Pipeline:
             death,
         )
 
-    def ingest(self, who: int, calls: int = ENDLESS, death: str = "") -> None:
+    def ingest(
+        self, who: int, calls: int = ENDLESS, death: str = "", *, backwards: bool = False
+    ) -> None:
         ids = self.named(Stage.INGEST) or tuple(self.at(Stage.INGEST))
+        ids = ids[::-1] if backwards else ids
         self._run(
             f"ingest {who}",
             lambda wrap: ingest(self.world.runtime(f"ingest {who}", wrap), ids),

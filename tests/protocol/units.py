@@ -6,8 +6,21 @@ import json
 from dataclasses import dataclass, field
 from typing import Any
 
-from claimx.domain.records import Failure, Kind, NewRecord, Record, Stage, State
+from claimx.domain.errors import ErrorCategory
+from claimx.domain.records import (
+    Advance,
+    Buried,
+    Failure,
+    Kind,
+    NewRecord,
+    Outcome,
+    Record,
+    Retried,
+    Stage,
+    State,
+)
 
+MOST_LOSSES = 10
 FIRST = {Kind.PAGE: Stage.INGEST, Kind.EVENT: Stage.ENRICH, Kind.MEDIA: Stage.DOWNLOAD}
 OPEN = {
     Kind.PAGE: {Stage.INGEST},
@@ -18,7 +31,12 @@ OPEN = {
 
 @dataclass(slots=True)
 class Unit:
-    """One record. *waiting*: since when it waits without a break; *owed*: dead, rows unwritten."""
+    """
+    One record.
+
+    *waiting* is since when it waits without a break; *owed*: it is dead, and its rows are not yet
+    in the lake; *died_writing*: it was a dead letter of the writer's once.
+    """
 
     kind: Kind
     stage: Stage
@@ -84,6 +102,35 @@ class Unit:
         if rows:
             self.owed, self.rows, self.due = True, rows, now
 
+    def settle(self, outcome: Outcome, now: float) -> None:
+        """What its holder made of it."""
+        if outcome.data is not None:
+            self.data = plain(outcome.data)
+        match outcome:
+            case Advance():
+                self.enter(outcome.stage, now + outcome.delay)
+                self.affinity = outcome.affinity
+                self.rows = outcome.rows if outcome.stage is Stage.WRITE else b""
+            case Buried():
+                self.bury(outcome.failure, now, outcome.rows)
+            case Retried():
+                self.free()
+                self.due, self.waiting = now + outcome.delay, None
+                self.attempts += not self.dead
+                self.state = self.state if self.dead else State.RETRYING
+            case _:
+                self.free()
+                self.due = now + outcome.delay
+                self.waiting = now if self.waiting is None else self.waiting
+                self.state = self.state if self.dead else State.WAITING
+
+    def lose(self, now: float) -> None:
+        """Its holder died; the tenth time in a stage is once too often."""
+        self.losses += 1
+        if self.losses >= MOST_LOSSES:
+            text = "lost by its workers"
+            self.bury(Failure(ErrorCategory.UNKNOWN, "LostByWorkers", text, self.stage, now), now)
+
     def owe_nothing(self) -> None:
         """Its rows are written, or given up."""
         self.free()
@@ -115,6 +162,11 @@ class Unit:
             gone = {"error", "status"} | ({"cached"} if target is Stage.DOWNLOAD else set())
             kept = {name: value for name, value in self.data.items() if name not in gone}
             self.data = kept | {"refresh": True, "refreshes": 0}
+
+    def revive(self, new: NewRecord, now: float) -> None:
+        """Back from the dead letters as if it were new: a later event found another link."""
+        self.enter(new.stage, now)
+        self.failure, self.affinity, self.rows, self.data = None, "", b"", plain(new.data)
 
     def record(self, record_id: str, stage: Stage, now: float) -> Record:
         """What its worker is handed."""

@@ -6,7 +6,7 @@ from collections.abc import Callable, Iterable, Sequence
 from dataclasses import replace
 from typing import Any
 
-from claimx.domain.ports import Admitted, Checkpoint, DeadOnArrival, Gap, Ledger
+from claimx.domain.ports import Admitted, Checkpoint, DeadOnArrival, Gap, Ledger, Mark
 from claimx.domain.records import (
     Census,
     DeadFilter,
@@ -19,6 +19,7 @@ from claimx.domain.records import (
     Stage,
     State,
 )
+from claimx.services.pages import PATIENCE_SECONDS
 from protocol.book import Book
 from protocol.stores import Seen
 
@@ -49,11 +50,11 @@ class Witness:
         move_to: int,
         pages: Sequence[NewRecord],
         fence: int = 0,
+        marks: Sequence[Mark] = (),
     ) -> Checkpoint | None:
-        told = self.ledger.store_page(cursor, expected, move_to, pages, fence)
-        return same(
-            "store_page", told, self.book.store_page(cursor, expected, move_to, pages, fence)
-        )
+        told = self.ledger.store_page(cursor, expected, move_to, pages, fence, marks)
+        booked = self.book.store_page(cursor, expected, move_to, pages, fence, marks)
+        return same("store_page", told, booked)
 
     def admit(
         self,
@@ -63,7 +64,13 @@ class Witness:
         seen_seconds: float,
     ) -> Admitted | None:
         told = self.ledger.admit(page, events, malformed, seen_seconds)
-        return same("admit", told, self.book.admit(page, events, malformed, seen_seconds))
+        same("admit", told, self.book.admit(page, events, malformed, seen_seconds))
+        for new in events if told else ():
+            said, at = self.book.first_read[new.id]
+            first = new.id not in told.ids or new.data["master_file_name"] == said
+            waited = self._now() - at >= PATIENCE_SECONDS
+            assert first or waited, f"{new.id} is {new.data['master_file_name']}, {said} was first"
+        return told
 
     def seen(self, ids: Sequence[str]) -> set[str]:
         return same("seen", self.ledger.seen(ids), {i for i in ids if self.book.remembers(i)})

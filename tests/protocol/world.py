@@ -1,4 +1,4 @@
-"""The pipeline's surroundings, all of the test's making: source, store, lake, queues, clock."""
+"""What outlives all processes: source, store, lake, queues and a clock, of the test's making."""
 
 from __future__ import annotations
 

@@ -9,13 +9,12 @@ from ledger_rig import BROKEN, DAY, FAILURE
 from claimx.domain.changes import Change
 from claimx.domain.codec import decode_changes
 from claimx.domain.errors import Unavailable
-from claimx.domain.records import Record, State, Waited
-from claimx.domain.records import Stage as At
+from claimx.domain.records import Record, Stage, State, Waited
 from claimx.domain.tables import ATTACHMENTS, EVENTS, MEDIA, Table
 from claimx.domain.times import from_seconds
 from protocol.world import LEASE_SECONDS, World
 
-LONGEST_FLUSH_SECONDS = 300.0
+LONGEST_FLUSH_SECONDS = 300.0  # well below what recovery waits for writers that lived on
 ORDER = (MEDIA, ATTACHMENTS, EVENTS)
 
 
@@ -69,7 +68,7 @@ class Writer:
         for entry, record_id in self.pairs:
             entries.setdefault(record_id, []).append(entry)
         self.pairs = []
-        for record in self.world.ledger.claim(At.WRITE, list(entries), LEASE_SECONDS):
+        for record in self.world.ledger.claim(Stage.WRITE, list(entries), LEASE_SECONDS):
             entry = entries[record.id].pop(0)
             self.held.append(Held(entry, record, decode_changes(record.rows)))
         self.renewed = self.world.clock.now if self.next_table == 0 else self.renewed

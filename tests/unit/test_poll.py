@@ -495,12 +495,12 @@ class _FailingAfter:
     def __getattr__(self, name: str) -> Any:
         return getattr(self._ledger, name)
 
-    def store_page(self, cursor: str, expected: Any, move_to: Any, pages: Any, fence: int = 0):
+    def store_page(self, cursor: str, expected: Any, move_to: Any, pages: Any, *more: Any):
         if pages or self._left == 0:
             if self._left == 0:
                 raise Unavailable("Redis is away")
             self._left -= 1
-        return self._ledger.store_page(cursor, expected, move_to, pages, fence)
+        return self._ledger.store_page(cursor, expected, move_to, pages, *more)
 
 
 class _LakeAway:

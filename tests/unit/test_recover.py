@@ -242,6 +242,57 @@ def test_the_poller_sees_that_an_older_copy_was_put_back(world, ingested, own_ti
     assert world.admitted(["e1"]) == set()
 
 
+def test_a_loss_whose_note_was_lost_as_well_is_noted_again(world):
+    """Redis is put back once more between the note and the page that gave rise to it."""
+
+    class PutBackOnceMore(MemoryLedger):
+        notes = 0
+
+        def store_page(self, cursor, *args, **options):
+            before = dict(self._cursors)
+            stored = super().store_page(cursor, *args, **options)
+            if cursor == recover.FORGOT:
+                self.notes += 1
+                self._cursors = before if self.notes == 1 else self._cursors
+            return stored
+
+    world.ledger = PutBackOnceMore(world.now)
+    poll_once(world.runtime())
+    world.clock += 3600
+    world.happened("e0", 2000)
+    poll_once(world.runtime())
+    world.ingest()
+    world.happened("forgotten", 900)
+    world.finished("forgotten", at=world.clock - 900)
+    world.happened("far ahead", 30)
+
+    for _ in range(2):
+        poll_once(world.runtime())
+        world.ingest()
+
+    assert world.ledger.checkpoint(recover.FORGOT) is not None
+    assert world.admitted(["forgotten", "far ahead"]) == {"far ahead"}
+
+
+def test_a_second_loss_soon_after_the_first_is_one_of_its_own(world):
+    """Media that were found between the two belong to the second alone."""
+    world.clock += 3600
+    world.happened("e0", 2000)
+    poll_once(world.runtime())
+    world.ingest()
+    note_forgotten(world.runtime())
+    world.recover()
+    world.clock += 400
+    world.media("between", seconds_ago=5)
+    world.happened("e1", 900)
+    world.finished("e1", at=world.clock - 900)
+
+    poll_once(world.runtime())
+    world.recover()
+
+    assert "m:between" in world.waiting()
+
+
 def test_a_healthy_poller_notes_no_loss(world):
     for n in range(20):
         world.clock += 30
@@ -258,7 +309,7 @@ def test_a_loss_is_noted_once_in_a_while(world):
         note_forgotten(world.runtime())
         world.clock += 10
 
-    assert world.ledger.checkpoint(recover.FORGOT).version == 2
+    assert world.ledger.checkpoint(recover.FORGOT).version == 9
 
 
 def test_half_of_what_may_be_in_flight_is_left_to_live_events():
@@ -327,10 +378,10 @@ def test_only_one_process_does_it_at_a_time(lost):
 
 def test_a_process_that_was_overtaken_stops(lost):
     class Overtaken(MemoryLedger):
-        def store_page(self, cursor, expected, move_to, pages, fence=0):
+        def store_page(self, cursor, expected, move_to, pages, fence=0, marks=()):
             if pages:
                 super().store_page(cursor, expected, move_to, [], fence + 1)
-            return super().store_page(cursor, expected, move_to, pages, fence)
+            return super().store_page(cursor, expected, move_to, pages, fence, marks)
 
     lost.ledger = Overtaken(lost.now)
     poll_once(lost.runtime())

@@ -15,7 +15,7 @@ from claimx.adapters.ledger.census import census_from
 from claimx.adapters.ledger.chunks import CHUNK_RECORDS, chunks, groups, steps
 from claimx.adapters.ledger.connection import Connection
 from claimx.adapters.ledger.gaps import GapBook
-from claimx.domain.ports import Admitted, Checkpoint, DeadOnArrival
+from claimx.domain.ports import Admitted, Checkpoint, DeadOnArrival, Mark
 from claimx.domain.records import (
     Census,
     DeadFilter,
@@ -91,11 +91,13 @@ class RedisLedger(GapBook):
         move_to: Micros,
         pages: Sequence[NewRecord],
         fence: int = 0,
+        marks: Sequence[Mark] = (),
     ) -> Checkpoint | None:
         """Store page records and move the checkpoint, in one step; None when it was moved."""
         known = (expected.version, expected.source_time) if expected else (0, 0)
         head = (cursor, *known, move_to, fence, self._dedup_seconds)
-        found = self._redis.run("store_page", *head, *wire.new_arguments(pages))
+        also = wire.mark_arguments(marks)
+        found = self._redis.run("store_page", *head, *also, *wire.new_arguments(pages))
         return None if found is None else Checkpoint(int(found[0]), int(found[1]))
 
     def admit(

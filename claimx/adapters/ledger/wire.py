@@ -7,13 +7,13 @@ The in-memory ledger uses the same coding of data, so that both keep the same an
 from __future__ import annotations
 
 import json
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from typing import Any, TypeAlias
 
 import orjson
 
 from claimx.domain.errors import ErrorCategory, Malformed
-from claimx.domain.ports import DeadOnArrival
+from claimx.domain.ports import DeadOnArrival, Mark
 from claimx.domain.records import (
     Advance,
     Buried,
@@ -148,6 +148,15 @@ def new_arguments(records: Iterable[NewRecord]) -> Iterator[Argument]:
         yield encoded(new.id, new.data)
         yield new.trace
         yield "1" if new.revive else "0"
+
+
+def mark_arguments(marks: Sequence[Mark]) -> Iterator[Argument]:
+    """Yield how many marks there are, and each, as ``store_page`` reads them."""
+    yield len(marks)
+    for mark in marks:
+        yield mark.cursor
+        yield mark.least
+        yield mark.move_to
 
 
 def dead_arguments(dead: DeadOnArrival) -> Iterator[Argument]:

@@ -17,7 +17,7 @@ from claimx.adapters.memory.ledger_outcomes import carry_out, prepared
 from claimx.adapters.memory.ledger_records import GRACE_SECONDS, Records, coded
 from claimx.adapters.memory.ledger_rows import WriterDesk
 from claimx.adapters.memory.ledger_state import Kept
-from claimx.domain.ports import Admitted, Checkpoint, DeadOnArrival, Gap
+from claimx.domain.ports import Admitted, Checkpoint, DeadOnArrival, Gap, Mark
 from claimx.domain.records import (
     Census,
     DeadFilter,
@@ -82,6 +82,7 @@ class MemoryLedger:
         move_to: Micros,
         pages: Sequence[NewRecord],
         fence: int = 0,
+        marks: Sequence[Mark] = (),
     ) -> Checkpoint | None:
         """Store page records and move the checkpoint; None when another was faster."""
         with self._lock:
@@ -99,6 +100,8 @@ class MemoryLedger:
                 else:
                     self._records.spawn(new, data)
             self._cursors[cursor] = moved, fence
+            for mark in marks:
+                self._reach(mark)
             return moved
 
     def set_aside(
@@ -125,6 +128,12 @@ class MemoryLedger:
         """Forget a gap and its reader's checkpoint; False when it is not read to the end."""
         with self._lock:
             return self.checkpoint(gap.reader) == read and self._gaps.change(cursor, gap, None)
+
+    def _reach(self, mark: Mark) -> None:
+        reached, fence = self._cursors.get(mark.cursor, (None, 0))
+        if reached is None or reached.source_time < mark.least:
+            version = reached.version + 1 if reached else 1
+            self._cursors[mark.cursor] = Checkpoint(mark.move_to, version), fence
 
     def admit(
         self,

@@ -18,7 +18,7 @@ local function target(id, m)
   if stage == '' then stage = kind == 'media' and 'download' or m[STAGE] end
   if not open[kind][stage] then return nil end
   -- rows of a record that died at the writer were kept; of another there are none to write
-  if stage == 'write' and (m[STAGE] ~= 'write' or redis.call('HEXISTS', record(id), 'w') == 0) then
+  if stage == 'write' and (m[STAGE] ~= 'write' or redis.call('HSTRLEN', record(id), 'w') == 0) then
     return first[kind]
   end
   return stage

@@ -1,5 +1,6 @@
 -- ARGV: time, cursor, expected version (0: none) and time, new time, fence, seconds that an event
--- is remembered, then {id, kind, stage, data, trace, revive} a record.
+-- is remembered, number of marks, {cursor, least time, time to move to} each, then
+-- {id, kind, stage, data, trace, revive} a record.
 -- Returns {time, version}, or false when another was faster.
 local key = root .. ':cursor:' .. ARGV[2]
 local stored = redis.call('HMGET', key, 'time', 'version', 'fence')
@@ -11,14 +12,27 @@ if version > 0 and stored[1] ~= ARGV[4] then return false end
 local time = ARGV[5]
 if stored[1] and tonumber(stored[1]) > tonumber(time) then time = stored[1] end
 redis.call('HSET', key, 'time', time, 'version', version + 1, 'fence', ARGV[6])
-for at = 8, #ARGV, 6 do
-  local id, kind = ARGV[at], ARGV[at + 1]
+
+local at = 9
+for _ = 1, tonumber(ARGV[8]) do
+  local marked = root .. ':cursor:' .. ARGV[at]
+  local reached = tonumber(redis.call('HGET', marked, 'time') or '-1')
+  if reached < tonumber(ARGV[at + 1]) then
+    redis.call('HSET', marked, 'time', ARGV[at + 2])
+    redis.call('HINCRBY', marked, 'version', 1)
+    redis.call('HSETNX', marked, 'fence', 0)
+  end
+  at = at + 3
+end
+
+for n = at, #ARGV, 6 do
+  local id, kind = ARGV[n], ARGV[n + 1]
   if kind == 'page' then
     -- a page of this name is left of a cursor that was set back: both are kept
-    if redis.call('EXISTS', record(id)) == 1 then id = string.format('%s~%.6f-%d', id, now, at) end
-    create(id, kind, ARGV[at + 2], ARGV[at + 3], ARGV[at + 4])
+    if redis.call('EXISTS', record(id)) == 1 then id = string.format('%s~%.6f-%d', id, now, n) end
+    create(id, kind, ARGV[n + 2], ARGV[n + 3], ARGV[n + 4])
   else
-    spawn(id, kind, ARGV[at + 2], ARGV[at + 3], ARGV[at + 4], ARGV[at + 5] == '1', tonumber(ARGV[7]))
+    spawn(id, kind, ARGV[n + 2], ARGV[n + 3], ARGV[n + 4], ARGV[n + 5] == '1', tonumber(ARGV[7]))
   end
 end
 flush()
