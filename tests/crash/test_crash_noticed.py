@@ -30,7 +30,8 @@ class Mistake:
 
 
 WRITTEN = "flushed = self._tables.write(items, self._keep, **options)"
-STORED = "checkpoint = runtime.ledger.store_page(cursor, checkpoint, target, {}, fence)"
+STORED = "checkpoint, _ = store("
+MOVED = "checkpoint = runtime.ledger.store_page(gap.reader, checkpoint, last, [], self._fence)"
 
 MISTAKES = {
     "records are settled before their rows are in the lake": Mistake(
@@ -41,12 +42,12 @@ MISTAKES = {
         "adapters.lake.commit:Committer._once write_deltalake #1 before",
         "missing row",
     ),
-    "the checkpoint moves before the page is stored": Mistake(
-        "claimx.services.pages",
-        STORED.format("pages"),
-        f"{STORED.format('[]')}; {STORED.format('pages')}",
-        "life",
-        "services.pages:store ledger.store_page #1 after",
+    "the reader of a gap moves before its page is stored": Mistake(
+        "claimx.services.catch_up",
+        STORED,
+        f"{MOVED}; {STORED}",
+        "behind",
+        "services.catch_up:_Run._read ledger.store_page #1 after",
         "missing row",
     ),
     "an event is in the lake before what it found": Mistake(
