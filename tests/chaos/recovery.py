@@ -34,12 +34,23 @@ end
 return found
 """
 
+# KEYS: root; ARGV: ids -> the lease of each, '' for none
+_LEASES = """
+local found = {}
+for at, id in ipairs(ARGV) do
+  local m = redis.call('HGET', KEYS[1] .. ':r:' .. id, 'm')
+  found[at] = m and cmsgpack.unpack(m)[5] or ''
+end
+return found
+"""
+
 
 class Held:
     """Which records are leased, and by which process: a lease names it as ``host:pid:number``."""
 
     def __init__(self, client: redis.Redis) -> None:
         self._script = client.register_script(_HELD)
+        self._leases = client.register_script(_LEASES)
 
     def now(self) -> dict[str, str]:
         """Return the lease of every record that is held."""
@@ -51,6 +62,12 @@ class Held:
         """Return the records that these processes hold."""
         wanted = {str(pid) for pid in pids}
         return {one: lease for one, lease in self.now().items() if lease.split(":")[-2] in wanted}
+
+    def still(self, leases: dict[str, str]) -> dict[str, str]:
+        """Return those of *leases*, by record, that are still held."""
+        found = self._leases(keys=[ROOT], args=list(leases)) if leases else []
+        pairs = zip(leases.items(), found, strict=True)
+        return {one: lease for (one, lease), now in pairs if now.decode() == lease}
 
 
 @dataclass(slots=True)
@@ -107,11 +124,13 @@ class Recoveries:
 
 
 def leases_gone(held: Held, leases: dict[str, str]) -> Callable[[], bool]:
-    """Return what says that nobody waits for these leases any more."""
+    """Return what says that nobody waits for these leases any more; each look costs little."""
+    left = dict(leases)
 
     def moved() -> bool:
-        now = held.now()
-        return not any(now.get(one) == lease for one, lease in leases.items())
+        nonlocal left
+        left = held.still(left)
+        return not left
 
     return moved
 
