@@ -138,7 +138,7 @@ def carry_out(options: Options, folder: Path, tell: Callable[[str], None]) -> Ru
 
 def _build_seconds(options: Options) -> int:
     """Return how long the sandbox takes to make its world, generously, and the head start."""
-    return HEAD_START + 5 + options.events // 1000
+    return HEAD_START + 5 + options.events // 2000
 
 
 def _wait_until(moment: float) -> None:
