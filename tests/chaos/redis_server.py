@@ -72,7 +72,8 @@ class RedisServer:
         taken = self._copies / f"{time.time():.3f}"
         self.freeze()
         try:
-            shutil.copytree(self.folder, taken)
+            # what the server is writing anew beside its file comes and goes
+            shutil.copytree(self.folder, taken, ignore=shutil.ignore_patterns("temp-*"))
         finally:
             self.thaw()
         for old in self.copies()[:-3]:
