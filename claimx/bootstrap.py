@@ -18,7 +18,7 @@ from typing import TYPE_CHECKING, Any, NoReturn, TypeVar
 
 from claimx.adapters import leaving
 from claimx.adapters.redis_client import complaints, connect, with_tls_checked
-from claimx.domain.ports import Hints
+from claimx.domain.ports.hints import Hints
 from claimx.domain.records import Stage
 from claimx.domain.retry import RetryPolicy
 from claimx.domain.tables import TABLES

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import signal
 import sys
+import threading
 import time
 from collections.abc import Callable
 from types import FrameType
@@ -13,6 +14,7 @@ import structlog
 from claimx import bootstrap, processes
 from claimx.domain.errors import ClaimXError
 from claimx.domain.tables import TABLES
+from claimx.services.folding import FoldKeeper
 from claimx.services.runtime import Runtime
 from claimx.services.write import LakeWriter
 from claimx.settings import ConfigurationError
@@ -20,6 +22,7 @@ from claimx.settings import ConfigurationError
 log = structlog.get_logger(__name__)
 
 _PAUSE_SECONDS = (0.5, 10.0)  # after a failure: first and longest
+_LEAVE_SECONDS = 8.0  # for a step of a fold
 
 
 def main() -> int:
@@ -60,6 +63,7 @@ def main() -> int:
         alive=attendance.progress.made,
     )
     _ensure_tables(runtime, stopping, attendance.progress.made)
+    folding = _Folding(runtime)
     log.info("lake writer started", tables=len(paths))
     pause = _PAUSE_SECONDS[0]
     while not stopping:
@@ -71,13 +75,34 @@ def main() -> int:
             log.warning("writer pauses", reason=str(error), seconds=pause)
             time.sleep(pause)
             pause = min(_PAUSE_SECONDS[1], pause * 2)
+    folding.stop()
     try:
         writer.close()
     except ClaimXError as error:  # what it held comes again by its leases
         log.warning("writer left with rows unwritten", reason=str(error))
+    folding.leave()
     attendance.stop()
     log.info("lake writer stopped")
     return 0
+
+
+class _Folding:
+    """Large tables take in what waits beside them, in a thread of their own."""
+
+    def __init__(self, runtime: Runtime) -> None:
+        self._keeper = FoldKeeper(
+            runtime.lake.large, runtime.gates, runtime.metrics, runtime.now, holder=runtime.holder
+        )
+        self._thread = threading.Thread(target=self._keeper.run, name="fold", daemon=True)
+        self._thread.start()
+
+    def stop(self) -> None:
+        """Begin nothing more."""
+        self._keeper.stop()
+
+    def leave(self) -> None:
+        """Wait for the step that is under way, if it is not too long."""
+        self._thread.join(_LEAVE_SECONDS)
 
 
 def _ensure_tables(runtime: Runtime, stopping: list[int], progress: Callable[[], None]) -> None:

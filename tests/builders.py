@@ -11,7 +11,7 @@ from claimx.domain.changes import Enrichment, Source, Values
 from claimx.domain.errors import ClaimXError, NotFound
 from claimx.domain.events import Event, EventType
 from claimx.domain.polling import TIME
-from claimx.domain.ports import Answer
+from claimx.domain.ports.api import Answer
 from claimx.handlers.registry import handler_for
 
 EVENT_TIME = 1_767_225_600_000_000  # 2026-01-01T00:00:00Z

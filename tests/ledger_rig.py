@@ -11,7 +11,7 @@ import redis
 from claimx.adapters.ledger import RedisLedger
 from claimx.adapters.memory.ledger import MemoryLedger
 from claimx.domain.errors import ErrorCategory
-from claimx.domain.ports import DeadOnArrival, Ledger
+from claimx.domain.ports.ledger import DeadOnArrival, Ledger
 from claimx.domain.records import Failure, Kind, NewRecord, Record, Stage
 
 DAY = 86_400.0

@@ -12,7 +12,7 @@ from contextlib import suppress
 from claimx.adapters.api_token import TokenSource
 from claimx.domain.circuit import AUTH
 from claimx.domain.errors import CircuitOpen, ClaimXError, TokenRejected
-from claimx.domain.ports import Gates
+from claimx.domain.ports.gates import Gates
 
 _SOON = 1.0
 _NO_TOKEN_SECONDS = 10.0

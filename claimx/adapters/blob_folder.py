@@ -20,7 +20,7 @@ _OLD_SECONDS = 24 * 3600.0
 
 class FolderStore:
     """
-    `claimx.domain.ports.BlobStore` below the folder *root*, which is made when it is missing.
+    `claimx.domain.ports.media.BlobStore` below the folder *root*, which is made when it is missing.
 
     Copies under way lie in its ``.parts``, so a reader of the media never meets one; what a killed
     process left there goes with an upload of a day later.

@@ -21,7 +21,7 @@ from pathlib import Path
 from uuid import uuid4
 
 from claimx.domain.errors import DiskFull
-from claimx.domain.ports import CacheEntry
+from claimx.domain.ports.media import CacheEntry
 
 _NODE_FILE = ".node"
 _NODE = re.compile(r"[0-9a-f]{32}")

@@ -21,7 +21,9 @@ from claimx.adapters.rate import RateLimit
 from claimx.adapters.slots import SlotPool
 from claimx.domain import times
 from claimx.domain.errors import ClaimXError, Malformed, category_of
-from claimx.domain.ports import Answer, Gates, Metrics
+from claimx.domain.ports.api import Answer
+from claimx.domain.ports.gates import Gates
+from claimx.domain.ports.telemetry import Metrics
 
 API = "api"
 """Name of the API's circuit, slots and tokens."""
@@ -33,7 +35,7 @@ _SMALL_BODY = 64 * 1024
 
 class HTTPClaimXApi:
     """
-    `claimx.domain.ports.ClaimXApi` over HTTP, for one event loop at a time.
+    `claimx.domain.ports.api.ClaimXApi` over HTTP, for one event loop at a time.
 
     *concurrency* bounds the calls in flight and *rate* (calls a second, 0 is off) their pace over
     all processes, through *gates*; *holder* names this process there. A body longer than

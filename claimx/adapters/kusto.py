@@ -22,7 +22,8 @@ from claimx.adapters.kusto_errors import ResultTooLarge
 from claimx.adapters.kusto_queries import Answer, KustoQueries
 from claimx.domain.errors import ClaimXError, Permanent, Refused, Unreadable
 from claimx.domain.polling import TIME, whole_times
-from claimx.domain.ports import Gates, SourceRow
+from claimx.domain.ports.gates import Gates
+from claimx.domain.ports.source import SourceRow
 from claimx.domain.times import Micros, from_datetime, to_iso
 
 log = structlog.get_logger(__name__)

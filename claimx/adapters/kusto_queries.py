@@ -16,7 +16,7 @@ from azure.kusto.data.exceptions import KustoMultiApiError
 
 from claimx.adapters.kusto_errors import FOREIGN, ResultTooLarge, is_too_large, translated
 from claimx.domain.errors import CircuitOpen, ClaimXError, Permanent, Unreadable
-from claimx.domain.ports import Circuit
+from claimx.domain.ports.gates import Circuit
 
 log = structlog.get_logger(__name__)
 

@@ -35,7 +35,9 @@ from claimx.domain.errors import (
 from claimx.domain.link_life import is_ending
 from claimx.domain.links import is_signed
 from claimx.domain.media import Rules
-from claimx.domain.ports import CachedFile, Gates, Metrics
+from claimx.domain.ports.gates import Gates
+from claimx.domain.ports.media import CachedFile
+from claimx.domain.ports.telemetry import Metrics
 from claimx.domain.times import from_seconds
 
 MAX_REDIRECTS = 5
@@ -53,7 +55,7 @@ class _Moved:
 
 class HTTPMediaFetcher:
     """
-    `claimx.domain.ports.MediaFetcher` over HTTP, for one event loop at a time.
+    `claimx.domain.ports.media.MediaFetcher` over HTTP, for one event loop at a time.
 
     *allowed_hosts* and *allowed_extensions* are the settings' lists, *max_bytes* bounds a file,
     *total_seconds* a fetch, *idle_seconds* its silence. The API's token never comes here. Raises

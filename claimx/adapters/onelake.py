@@ -15,7 +15,9 @@ from claimx.adapters.blob_errors import translated
 from claimx.adapters.blob_folder import FolderStore
 from claimx.adapters.credentials import on_loopback
 from claimx.domain.errors import CircuitOpen, ClaimXError, Unavailable
-from claimx.domain.ports import BlobStore, Gates, Metrics
+from claimx.domain.ports.gates import Gates
+from claimx.domain.ports.media import BlobStore
+from claimx.domain.ports.telemetry import Metrics
 
 CIRCUIT = "onelake"
 CHUNK_BYTES = 8 * 1024 * 1024
@@ -24,7 +26,7 @@ _HASH = "sha256"
 
 class DataLakeStore:
     """
-    `claimx.domain.ports.BlobStore` in a file system of OneLake (or a stand-in of its endpoint).
+    The port `BlobStore` in a file system of OneLake (or a stand-in of its endpoint).
 
     *root* is ``abfss://<file system>@<host>/<folder>``; it is reached at *endpoint*, with
     *credential* as the DataLake client takes it. Nothing is retried in here: the ledger does that.

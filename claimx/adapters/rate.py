@@ -7,7 +7,7 @@ import time
 from collections.abc import Callable
 
 from claimx.domain.errors import CircuitOpen
-from claimx.domain.ports import Gates
+from claimx.domain.ports.gates import Gates
 
 _SHORTEST_PAUSE = 0.002
 

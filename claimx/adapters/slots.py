@@ -17,7 +17,7 @@ from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 
 from claimx.domain.errors import CircuitOpen
-from claimx.domain.ports import Gates
+from claimx.domain.ports.gates import Gates
 
 _LEASE_SECONDS = 10.5  # a slot is leased for 12 s; the rest covers the round trip
 _RENEW_SECONDS = 3.0

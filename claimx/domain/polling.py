@@ -15,7 +15,7 @@ from decimal import Decimal
 from typing import Any, TypeAlias
 
 from claimx.domain.errors import Malformed
-from claimx.domain.ports import Checkpoint
+from claimx.domain.ports.ledger import Checkpoint
 from claimx.domain.times import MICROS_PER_SECOND, Micros, from_seconds, to_iso
 
 TIME = "_ingestion_time"

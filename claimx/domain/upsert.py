@@ -21,6 +21,9 @@ from claimx.domain.times import Micros, day_of
 
 Key: TypeAlias = tuple[str, ...]
 
+Said: TypeAlias = dict[Micros, list[Change]]
+"""What was said of one key, by the time of the flush that brought it."""
+
 NAME = "master_file_name"
 COMPLETED = "completed"
 
@@ -62,6 +65,26 @@ def merge(
     if table is PROJECTS:
         fold.rename(_name_that_holds(fold.values[table.key[0]], changes, names or {}))
     return _row(table, existing, fold.values, now, event_id=fold.event_id(), guard=fold.guard)
+
+
+def merge_all(
+    table: Table, existing: Values | None, said: Said, names: Mapping[str, NamedBy] | None = None
+) -> Values:
+    """
+    Return what all flushes of *said* make of *existing*, one after the other; see `merge`.
+
+    *names* are those known before the first of them.
+    """
+    row, known = existing, dict(names or {})
+    for moment in sorted(said):
+        row = merge(table, row, said[moment], moment, known)
+        if table is PROJECTS:
+            for project_id, name in named_by(said[moment]).items():
+                known[project_id] = max(name, known.get(project_id, name))
+    if row is None:
+        msg = f"nothing is said of a row of {table.name}"
+        raise ValueError(msg)
+    return row
 
 
 def key_of(table: Table, values: Mapping[str, Any]) -> Key | None:

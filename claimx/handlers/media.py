@@ -11,7 +11,7 @@ from claimx.domain.changes import Change, Enrichment, MediaItem
 from claimx.domain.errors import NotYetThere, Unreadable
 from claimx.domain.events import Event, EventType
 from claimx.domain.links import expiry
-from claimx.domain.ports import Answer, EventApi
+from claimx.domain.ports.api import Answer, EventApi
 from claimx.domain.reader import Reader, Unconverted, fields, unique
 from claimx.domain.tables import MEDIA
 from claimx.domain.times import Micros

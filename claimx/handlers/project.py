@@ -7,7 +7,7 @@ from typing import Any
 from claimx.domain.changes import Change, Enrichment, Values
 from claimx.domain.errors import Malformed, Refused
 from claimx.domain.events import Event, EventType
-from claimx.domain.ports import Answer, EventApi
+from claimx.domain.ports.api import Answer, EventApi
 from claimx.domain.reader import Reader, Unconverted, fields
 from claimx.domain.tables import CONTACTS, PROJECTS
 from claimx.domain.values import Unconvertible, boolean, same_id

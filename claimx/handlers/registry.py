@@ -7,7 +7,7 @@ from typing import TypeAlias
 
 from claimx.domain.changes import Enrichment
 from claimx.domain.events import Event, EventType
-from claimx.domain.ports import EventApi
+from claimx.domain.ports.api import EventApi
 
 Handle: TypeAlias = Callable[[Event, EventApi, Enrichment], Awaitable[None]]
 """

@@ -9,7 +9,7 @@ from typing import Any
 from claimx.domain.changes import Change, Enrichment, Source, Values
 from claimx.domain.errors import Malformed
 from claimx.domain.events import Event, EventType
-from claimx.domain.ports import Answer, EventApi
+from claimx.domain.ports.api import Answer, EventApi
 from claimx.domain.reader import Reader, Unconverted, fields
 from claimx.domain.tables import CONTACTS, EXTERNAL_LINKS, MEDIA, TASK_TEMPLATES, TASKS
 from claimx.handlers.media import fetch_media, named_media

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from claimx.domain.changes import Enrichment
 from claimx.domain.events import Event, EventType
-from claimx.domain.ports import EventApi
+from claimx.domain.ports.api import EventApi
 from claimx.handlers.project import check_project, project_of
 from claimx.handlers.registry import registry
 from claimx.handlers.rows import fact

@@ -8,7 +8,7 @@ from typing import Any
 from claimx.domain.changes import Change, Enrichment
 from claimx.domain.errors import Unreadable
 from claimx.domain.events import Event, EventType
-from claimx.domain.ports import Answer, EventApi
+from claimx.domain.ports.api import Answer, EventApi
 from claimx.domain.reader import Reader, Unconverted, fields
 from claimx.domain.tables import VIDEO_COLLABORATION
 from claimx.domain.values import same_id

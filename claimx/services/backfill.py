@@ -11,7 +11,7 @@ import structlog
 
 from claimx.domain.errors import ClaimXError, ErrorCategory
 from claimx.domain.polling import TIME, Window, backfill_cursor, share_done
-from claimx.domain.ports import Checkpoint
+from claimx.domain.ports.ledger import Checkpoint
 from claimx.domain.times import Micros, from_seconds, to_iso
 from claimx.services.pages import Pressure, sift, store
 from claimx.services.poll import LOCK_SECONDS

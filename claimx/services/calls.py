@@ -7,7 +7,8 @@ from collections.abc import Awaitable, Callable, Iterable, Sequence
 from typing import TypeVar
 
 from claimx.domain.errors import CircuitOpen, ClaimXError, Malformed, TokenRejected
-from claimx.domain.ports import Answer, ClaimXApi, Gates
+from claimx.domain.ports.api import Answer, ClaimXApi
+from claimx.domain.ports.gates import Gates
 from claimx.domain.times import MICROS_PER_SECOND
 
 _T = TypeVar("_T")
@@ -81,7 +82,7 @@ class ProjectChecks:
 
 
 class CountedApi:
-    """`claimx.domain.ports.EventApi` for one event; *calls* counts what reached the API."""
+    """`claimx.domain.ports.api.EventApi` for one event; *calls* counts what reached the API."""
 
     def __init__(self, api: ClaimXApi, checks: ProjectChecks) -> None:
         self._api = api

@@ -11,7 +11,8 @@ import structlog
 from claimx.domain.changes import MediaItem
 from claimx.domain.errors import DiskFull, LinkExpired, NotYetThere
 from claimx.domain.links import expiry
-from claimx.domain.ports import ClaimXApi, MediaFetcher
+from claimx.domain.ports.api import ClaimXApi
+from claimx.domain.ports.media import MediaFetcher
 from claimx.domain.records import Advance, Outcome, Record, Stage, Waited
 from claimx.domain.retry import Refresh
 from claimx.services.attachments import (

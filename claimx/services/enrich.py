@@ -20,7 +20,7 @@ from claimx.domain.changes import Change, Enrichment, Source
 from claimx.domain.codec import encode_changes, media_to_json
 from claimx.domain.errors import ErrorCategory, Malformed, category_of
 from claimx.domain.events import Event
-from claimx.domain.ports import ClaimXApi
+from claimx.domain.ports.api import ClaimXApi
 from claimx.domain.records import (
     Advance,
     Buried,

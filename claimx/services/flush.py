@@ -18,7 +18,9 @@ import structlog
 
 from claimx.domain.changes import Change, Source
 from claimx.domain.errors import Unavailable
-from claimx.domain.ports import Gates, Lake, Metrics, Written
+from claimx.domain.ports.gates import Gates
+from claimx.domain.ports.lake import Lake, Written
+from claimx.domain.ports.telemetry import Metrics
 from claimx.domain.records import Record
 from claimx.domain.tables import ATTACHMENTS, ENTITY_TABLES, EVENTS, PROJECTS, TABLES
 from claimx.domain.times import MICROS_PER_SECOND, from_seconds

@@ -8,7 +8,7 @@ from typing import TypeVar
 import structlog
 
 from claimx.domain.errors import ClaimXError
-from claimx.domain.ports import Ledger
+from claimx.domain.ports.ledger import Ledger
 from claimx.services.flush import Item
 
 log = structlog.get_logger(__name__)

@@ -9,7 +9,7 @@ import structlog
 
 from claimx.domain.errors import ClaimXError, category_of
 from claimx.domain.events import Event
-from claimx.domain.ports import Admitted, DeadOnArrival
+from claimx.domain.ports.ledger import Admitted, DeadOnArrival
 from claimx.domain.records import (
     Advance,
     Buried,

@@ -7,7 +7,7 @@ from typing import Protocol, TypeVar
 
 import structlog
 
-from claimx.domain.ports import Gates
+from claimx.domain.ports.gates import Gates
 from claimx.domain.tables import TABLES, Table
 
 log = structlog.get_logger(__name__)

@@ -13,7 +13,8 @@ import structlog
 from claimx.domain.errors import ClaimXError, Malformed
 from claimx.domain.events import Event, parse
 from claimx.domain.polling import TIME, bundles, moved, plain_row, spans
-from claimx.domain.ports import Checkpoint, Mark, SourceRow
+from claimx.domain.ports.ledger import Checkpoint, Mark
+from claimx.domain.ports.source import SourceRow
 from claimx.domain.records import Kind, NewRecord, Stage, event_record_id, page_record_id
 from claimx.domain.times import Micros
 from claimx.services.hinting import hint

@@ -9,7 +9,7 @@ import structlog
 
 from claimx.domain.errors import ClaimXError, ErrorCategory
 from claimx.domain.polling import Window
-from claimx.domain.ports import Checkpoint, Gap
+from claimx.domain.ports.ledger import Checkpoint, Gap
 from claimx.domain.times import to_iso
 
 log = structlog.get_logger(__name__)

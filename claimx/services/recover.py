@@ -26,7 +26,7 @@ from claimx.domain.changes import MediaItem, Values
 from claimx.domain.codec import media_to_json
 from claimx.domain.errors import ClaimXError
 from claimx.domain.polling import LIVE
-from claimx.domain.ports import Checkpoint, Mark
+from claimx.domain.ports.ledger import Checkpoint, Mark
 from claimx.domain.records import Kind, NewRecord, Stage, media_record_id
 from claimx.domain.times import MICROS_PER_SECOND, Micros, from_seconds
 from claimx.services.pages import Pressure

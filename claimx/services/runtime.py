@@ -7,14 +7,12 @@ from dataclasses import dataclass, field
 from datetime import datetime
 from uuid import uuid4
 
-from claimx.domain.ports import (
-    EventSource,
-    Gates,
-    Hints,
-    Lake,
-    Ledger,
-    Metrics,
-)
+from claimx.domain.ports.gates import Gates
+from claimx.domain.ports.hints import Hints
+from claimx.domain.ports.lake import Lake
+from claimx.domain.ports.ledger import Ledger
+from claimx.domain.ports.source import EventSource
+from claimx.domain.ports.telemetry import Metrics
 from claimx.domain.retry import RetryPolicy
 
 

@@ -5,14 +5,14 @@ from __future__ import annotations
 import structlog
 
 from claimx.domain.polling import LIVE, READ, Window
-from claimx.domain.ports import Checkpoint, Gap
+from claimx.domain.ports.ledger import Checkpoint, Gap
 from claimx.domain.times import MICROS_PER_SECOND, to_iso
 from claimx.services.runtime import Runtime
 
 log = structlog.get_logger(__name__)
 
 MOST_GAPS = 8
-"""More are kept as one with what lies between; see `claimx.domain.ports.Ledger.set_aside`."""
+"""More are kept as one with what lies between; see `Ledger.set_aside`."""
 
 
 def gap_before(runtime: Runtime, checkpoint: Checkpoint | None, window: Window) -> Gap | None:

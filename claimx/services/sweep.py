@@ -14,7 +14,8 @@ from collections.abc import Callable
 import structlog
 
 from claimx.domain.errors import ClaimXError
-from claimx.domain.ports import Ledger, MediaCache
+from claimx.domain.ports.ledger import Ledger
+from claimx.domain.ports.media import MediaCache
 from claimx.domain.records import media_record_id
 
 log = structlog.get_logger(__name__)

@@ -11,7 +11,7 @@ import structlog
 
 from claimx.domain.link_life import is_ending
 from claimx.domain.names import blob_path
-from claimx.domain.ports import BlobStore, CachedFile, MediaCache
+from claimx.domain.ports.media import BlobStore, CachedFile, MediaCache
 from claimx.domain.records import Advance, Buried, Outcome, Record, Stage
 from claimx.domain.times import from_seconds
 from claimx.services.attachments import cached_of, count_of, failed, item_of

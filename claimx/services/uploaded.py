@@ -17,7 +17,8 @@ from collections.abc import Callable
 import structlog
 
 from claimx.domain.errors import ClaimXError
-from claimx.domain.ports import Ledger, MediaCache
+from claimx.domain.ports.ledger import Ledger
+from claimx.domain.ports.media import MediaCache
 
 log = structlog.get_logger(__name__)
 

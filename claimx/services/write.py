@@ -16,7 +16,10 @@ from claimx.domain.batch import Batch
 from claimx.domain.changes import Change
 from claimx.domain.codec import decode_changes
 from claimx.domain.errors import ClaimXError, ErrorCategory
-from claimx.domain.ports import Gates, Lake, Ledger, Metrics
+from claimx.domain.ports.gates import Gates
+from claimx.domain.ports.lake import Lake
+from claimx.domain.ports.ledger import Ledger
+from claimx.domain.ports.telemetry import Metrics
 from claimx.domain.records import Failure, Record, Stage, State, Waited
 from claimx.domain.tables import EVENTS, TABLES
 from claimx.domain.times import MICROS_PER_SECOND

@@ -5,7 +5,8 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any
 
-from claimx.domain.ports import BlobStore, ClaimXApi, MediaCache, MediaFetcher
+from claimx.domain.ports.api import ClaimXApi
+from claimx.domain.ports.media import BlobStore, MediaCache, MediaFetcher
 from claimx.services.chunk import Counts
 from claimx.services.download import DownloadStage
 from claimx.services.enrich import enrich_chunk

@@ -14,7 +14,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Literal, get_args
 
-from claimx.domain.ports import Metric
+from claimx.domain.ports.telemetry import Metric
 
 if TYPE_CHECKING:
     from prometheus_client import CollectorRegistry
@@ -52,6 +52,11 @@ METRICS: Mapping[Metric, Declaration] = {
     "stage_seconds": Declaration("histogram", ("stage",), "Time a chunk took in a stage."),
     "flush_seconds": Declaration("histogram", ("table",), "Time a flush of a table took."),
     "flush_rows": Declaration("counter", ("table",), "Rows flushed."),
+    "fold_seconds": Declaration(
+        "histogram", ("table",), "Time a large table took to take in what waited beside it."
+    ),
+    "fold_changes": Declaration("gauge", ("table",), "Changes that wait beside a large table."),
+    "fold_wait_seconds": Declaration("gauge", ("table",), "How long the oldest of them has."),
     "event_lag_seconds": Declaration("histogram", (), "An event's own time to its commit."),
     "depth": Declaration("gauge", ("stage",), "Active records of a stage."),
     "redriven": Declaration("counter", ("stage",), "Hints sent again by the redriver."),

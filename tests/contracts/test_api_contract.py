@@ -16,7 +16,7 @@ from claimx.adapters.memory.claimx_api import MemoryClaimXApi
 from claimx.adapters.memory.gates import MemoryGates
 from claimx.domain import times
 from claimx.domain.errors import ClaimXError, NotFound
-from claimx.domain.ports import Answer, ClaimXApi
+from claimx.domain.ports.api import Answer, ClaimXApi
 from claimx.telemetry.metrics import RecordedMetrics
 
 PROJECT = {"project": {"projectId": 7}, "teamMembers": []}

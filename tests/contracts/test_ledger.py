@@ -1,4 +1,4 @@
-"""The contract of `claimx.domain.ports.Ledger`, for every implementation."""
+"""The contract of `claimx.domain.ports.ledger.Ledger`, for every implementation."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ from ledger_rig import (
 from claimx.adapters.ledger import RedisLedger
 from claimx.adapters.ledger.scripts import source_of
 from claimx.domain.errors import ErrorCategory, Malformed
-from claimx.domain.ports import Checkpoint, DeadOnArrival, Gap, Mark
+from claimx.domain.ports.ledger import Checkpoint, DeadOnArrival, Gap, Mark
 from claimx.domain.records import (
     Advance,
     Buried,

@@ -14,7 +14,7 @@ import pytest
 from claimx.adapters.kusto import KustoSource
 from claimx.adapters.memory.gates import MemoryGates
 from claimx.adapters.memory.source import MemorySource
-from claimx.domain.ports import EventSource
+from claimx.domain.ports.source import EventSource
 from claimx.domain.times import from_datetime
 from claimx.sandbox.kusto import KustoCluster
 from claimx.sandbox.rows import SourceRow as SandboxRow

@@ -78,7 +78,7 @@ def letters(machine: Machine) -> None:
 def an_older_release_ingested(machine: Machine, type_: str) -> None:
     """Admit the pages as a release did that took rows of *type_* for malformed."""
     from claimx.domain.errors import Malformed
-    from claimx.domain.ports import DeadOnArrival
+    from claimx.domain.ports.ledger import DeadOnArrival
     from claimx.domain.records import Kind, NewRecord, Stage
     from claimx.services.ingest import failure_of
     from claimx.services.pages import read_row

@@ -14,7 +14,7 @@ from claimx.adapters.ledger import RedisLedger
 from claimx.adapters.memory.hints import MemoryHints
 from claimx.adapters.memory.lake import MemoryLake
 from claimx.domain.polling import LIVE, TIME
-from claimx.domain.ports import SourceRow
+from claimx.domain.ports.source import SourceRow
 from claimx.domain.records import Advance, Kind, Stage
 from claimx.domain.retry import RetryPolicy
 from claimx.domain.times import MICROS_PER_SECOND, Micros, from_seconds

@@ -144,16 +144,30 @@ def test_threads_that_race_with_their_own_lakes_lose_no_update(tmp_path):
 def meddle_once(lake: DeltaLake, action) -> None:
     """Let *action* happen between a commit's reading and its writing, the first time."""
     happened = []
-    plan = lake._plan
 
-    def meddled(*args):
-        planned = plan(*args)
+    def once():
         if not happened:
             happened.append(True)
             action()
-        return planned
 
-    lake._plan = meddled
+    meddle(lake, once)
+
+
+def meddle(lake: DeltaLake, action) -> None:
+    """Let *action* happen between each commit's reading and its writing."""
+    of = lake._deciding.of
+
+    def meddled(*args):
+        decide = of(*args)
+
+        def decided(stored):
+            plan = decide(stored)
+            action()
+            return plan
+
+        return decided
+
+    lake._deciding.of = meddled
 
 
 @pytest.mark.parametrize("first", ["an append", "a merge"])
@@ -195,14 +209,7 @@ def test_losing_every_race_ends_as_unavailable(tmp_path):
     lake, other = lake_in(tmp_path), lake_in(tmp_path)
     lake.upsert(MEDIA, [media("m", 1)], T0)
     rounds = iter(range(2, 100))
-    plan = lake._plan
-
-    def meddled(*args):
-        planned = plan(*args)
-        other.upsert(MEDIA, [media("m", next(rounds))], T0)
-        return planned
-
-    lake._plan = meddled
+    meddle(lake, lambda: other.upsert(MEDIA, [media("m", next(rounds))], T0))
 
     with pytest.raises(Unavailable, match="12 times"):
         lake.upsert(MEDIA, [media("m", 500)], T0)

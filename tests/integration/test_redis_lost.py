@@ -11,7 +11,7 @@ from claimx.adapters.memory.hints import MemoryHints
 from claimx.adapters.memory.source import MemorySource
 from claimx.domain.changes import Change, MediaItem, Source
 from claimx.domain.codec import encode_changes, media_to_json
-from claimx.domain.ports import CachedFile
+from claimx.domain.ports.media import CachedFile
 from claimx.domain.records import Advance, Kind, NewRecord, Stage, media_record_id
 from claimx.domain.retry import RetryPolicy
 from claimx.domain.tables import ATTACHMENTS, EVENTS, MEDIA, TABLES

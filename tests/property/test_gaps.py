@@ -9,7 +9,7 @@ from ledger_rig import Clock
 
 from claimx.adapters.ledger import RedisLedger
 from claimx.adapters.memory.ledger import MemoryLedger
-from claimx.domain.ports import Gap, Ledger
+from claimx.domain.ports.ledger import Gap, Ledger
 
 MOST = 3
 steps = st.lists(

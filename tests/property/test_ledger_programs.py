@@ -34,7 +34,7 @@ from ledger_rig import (
 
 from claimx.adapters.ledger import RedisLedger
 from claimx.adapters.memory.ledger import MemoryLedger
-from claimx.domain.ports import DeadOnArrival, Ledger
+from claimx.domain.ports.ledger import DeadOnArrival, Ledger
 from claimx.domain.records import (
     Advance,
     Buried,

@@ -8,7 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from claimx.domain.polling import TIME, bundles, live_window, plain_row, spans, whole_times
-from claimx.domain.ports import Checkpoint
+from claimx.domain.ports.ledger import Checkpoint
 
 times = st.lists(st.integers(0, 12), max_size=40).map(sorted)
 

@@ -14,7 +14,7 @@ from dataclasses import replace
 from typing import Any
 
 from claimx.domain.events import Event
-from claimx.domain.ports import Admitted, Checkpoint, DeadOnArrival, Mark
+from claimx.domain.ports.ledger import Admitted, Checkpoint, DeadOnArrival, Mark
 from claimx.domain.records import (
     Advance,
     Buried,

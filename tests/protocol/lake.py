@@ -8,7 +8,7 @@ from typing import Any
 from claimx.adapters.memory.lake import MemoryLake
 from claimx.domain.changes import Change
 from claimx.domain.errors import Unavailable
-from claimx.domain.ports import Written
+from claimx.domain.ports.lake import Written
 from claimx.domain.tables import ATTACHMENTS, EVENTS, MEDIA, Table
 
 COMPLETED = "completed"

@@ -14,7 +14,7 @@ from ledger_rig import Clock
 
 from claimx.adapters.ledger import RedisLedger
 from claimx.adapters.memory.ledger import MemoryLedger
-from claimx.domain.ports import Ledger
+from claimx.domain.ports.ledger import Ledger
 from claimx.domain.records import Kind, Stage, State
 from protocol.units import Unit
 

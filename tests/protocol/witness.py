@@ -6,7 +6,7 @@ from collections.abc import Callable, Iterable, Sequence
 from dataclasses import replace
 from typing import Any
 
-from claimx.domain.ports import Admitted, Checkpoint, DeadOnArrival, Gap, Ledger, Mark
+from claimx.domain.ports.ledger import Admitted, Checkpoint, DeadOnArrival, Gap, Ledger, Mark
 from claimx.domain.records import (
     Census,
     DeadFilter,

@@ -10,7 +10,7 @@ from claimx.domain.changes import Change, MediaItem, Source
 from claimx.domain.codec import encode_changes
 from claimx.domain.errors import Malformed
 from claimx.domain.events import Event
-from claimx.domain.ports import CachedFile
+from claimx.domain.ports.media import CachedFile
 from claimx.domain.records import Advance, Buried, NewRecord, Outcome, Record, Stage
 from claimx.domain.tables import MEDIA
 from claimx.domain.times import from_seconds

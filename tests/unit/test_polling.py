@@ -21,7 +21,7 @@ from claimx.domain.polling import (
     spans,
     whole_times,
 )
-from claimx.domain.ports import Checkpoint
+from claimx.domain.ports.ledger import Checkpoint
 
 SECOND = 1_000_000
 

@@ -16,7 +16,7 @@ _CLOSED, _OPEN = 0, 1
 
 class RedisCircuit:
     """
-    `claimx.domain.ports.Circuit` over Redis.
+    `claimx.domain.ports.gates.Circuit` over Redis.
 
     While the circuit is closed a verdict is believed for *fresh_seconds*, so a healthy dependency
     costs a round trip in a tenth of a second and not one a call; half-open is always asked.

@@ -1,4 +1,4 @@
-"""`claimx.domain.ports.Gates` over Redis."""
+"""`claimx.domain.ports.gates.Gates` over Redis."""
 
 from __future__ import annotations
 

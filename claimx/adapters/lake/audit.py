@@ -2,15 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any, TypeVar
 
 import pyarrow as pa
 from deltalake import DeltaTable
 
 from claimx.adapters.lake.antijoin import (
+    Ids,
     Read,
     Side,
+    Take,
     ids_beside,
     ids_without,
     repeated_ids,
@@ -23,6 +25,7 @@ from claimx.domain.tables import ATTACHMENTS, EVENTS, MEDIA, Table
 from claimx.domain.times import Micros
 
 T = TypeVar("T")
+Now = Callable[[Table, Any, Mapping[str, Sequence[str]]], list[Values]]
 Newest = Callable[[Table, Callable[[DeltaTable], T]], "T | None"]
 
 _OF_EVENTS = (
@@ -36,12 +39,25 @@ class DeltaAudit:
     """
     `LakeAudit` over *newest*, which hands a table's newest version to a function.
 
-    *read* gives ids in pieces; see `claimx.adapters.lake.antijoin`.
+    *read* gives ids in pieces (see `claimx.adapters.lake.antijoin`), those that wait beside a large
+    table as well; *stored* gives its own alone, *waiting* the others. *now* gives the rows of some
+    keys as they will be.
     """
 
-    def __init__(self, newest: Newest[pa.Table], read: Read) -> None:
+    def __init__(
+        self,
+        newest: Newest[pa.Table],
+        read: Read,
+        now: Now,
+        *,
+        stored: Read,
+        waiting: Callable[[Table, Any, Take], None],
+    ) -> None:
         self._newest = newest
         self._read = read
+        self._stored = stored
+        self._waiting = waiting
+        self._now = now
 
     def events(self, ids: Sequence[str], since: Micros, until: Micros) -> list[Values]:
         """See `LakeAudit.events`."""
@@ -62,13 +78,19 @@ class DeltaAudit:
         self, table: Table, after: Micros, until: Micros, limit: int, beyond: str = ""
     ) -> list[str]:
         """See `LakeAudit.repeated`."""
-        return repeated_ids(self._read, _side(table, after, until), limit, beyond)
+        return repeated_ids(self._stored, _side(table, after, until), limit, beyond)
 
     def media_in(self, table: Table, ids: Sequence[str]) -> set[str]:
         """See `LakeAudit.media_in`."""
         if not ids:
             return set()
-        return {str(row["media_id"]) for row in self._rows(table, ("media_id",), ids)}
+        found = {str(row["media_id"]) for row in self._rows(table, ("media_id",), ids)}
+
+        def take(pieces: Iterator[Ids]) -> None:
+            found.update(str(one) for piece in pieces for one in piece.to_pylist())
+
+        self._waiting(table, one_of("media_id", ids), take)
+        return found
 
     def attachments_without_media(
         self, after: Micros, until: Micros, limit: int, beyond: str = ""
@@ -76,8 +98,12 @@ class DeltaAudit:
         """See `LakeAudit.attachments_without_media`."""
         side = _side(ATTACHMENTS, after, until)
         ids = ids_without(self._read, side, Side(MEDIA), limit, beyond)
-        rows = self._rows(ATTACHMENTS, _OF_ATTACHMENTS, ids) if ids else []
-        return sorted(rows, key=lambda row: str(row["media_id"]))
+        rows = sorted(self._of(ATTACHMENTS, ids), key=lambda row: str(row["media_id"]))
+        return [{name: row[name] for name in _OF_ATTACHMENTS} for row in rows]
+
+    def _of(self, table: Table, ids: Sequence[str]) -> list[Values]:
+        key = table.key[0]
+        return self._now(table, one_of(key, ids), {key: sorted(ids)}) if ids else []
 
     def _rows(
         self, table: Table, columns: Sequence[str], ids: Sequence[str], span: Span | None = None

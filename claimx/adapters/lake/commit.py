@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Collection, Mapping
 from dataclasses import dataclass, field
 from datetime import date
-from typing import Any, TypeAlias
+from typing import Any, TypeAlias, TypeVar
 
 from deltalake import (
     CommitProperties,
@@ -24,6 +24,8 @@ from claimx.domain.errors import Unavailable
 from claimx.domain.tables import Table
 from claimx.domain.upsert import Key
 
+T = TypeVar("T")
+
 APP = "claimx"
 MAX_CONFLICTS = 12
 _BACK_OFF_SECONDS = 0.05
@@ -36,11 +38,16 @@ WRITER = WriterProperties(compression="ZSTD")
 
 @dataclass(slots=True)
 class Plan:
-    """The rows to write: new ones and full replacements; *unchanged* only counts."""
+    """
+    The rows to write: new ones and full replacements.
+
+    *unchanged* and *logged* only count: rows that stay, and changes that go to a log.
+    """
 
     inserted: list[Values] = field(default_factory=list)
     updated: list[Values] = field(default_factory=list)
     unchanged: int = 0
+    logged: int = 0
 
 
 Decide: TypeAlias = Callable[[Mapping[Key, Values]], Plan]
@@ -73,10 +80,37 @@ class Committer:
         Raises UnfitError before anything is written, Unavailable or TokenRejected when the outcome
         is unknown or other writers won too often.
         """
+        return self._again(handle, table, lambda: self._once(handle, table, keys, decide, days))
+
+    def exchange(
+        self,
+        handle: Handle,
+        table: Table,
+        commit: Callable[[DeltaTable, CommitProperties], T],
+    ) -> T:
+        """
+        Let *commit* read a snapshot and commit with the properties given; again after a conflict.
+
+        Raises as `commit` does.
+        """
+
+        def once() -> T:
+            snapshot = handle.fresh()
+            found = commit(snapshot, _next_transaction(snapshot))
+            handle.committed()
+            return found
+
+        return self._again(handle, table, once)
+
+    def read(self, handle: Handle, table: Table, look: Callable[[DeltaTable], T]) -> T:
+        """Return what *look* makes of the table's newest version; raises as `commit` does."""
+        return self._again(handle, table, lambda: look(handle.fresh()))
+
+    def _again(self, handle: Handle, table: Table, once: Callable[[], T]) -> T:
         for conflicts in range(MAX_CONFLICTS):
             try:
                 with our_errors(table.name, handle):
-                    return self._once(handle, table, keys, decide, days)
+                    return once()
             except Conflict:
                 delay = min(_MAX_BACK_OFF_SECONDS, _BACK_OFF_SECONDS * 2**conflicts)
                 self.sleep(delay * (0.5 + self.chance()))
@@ -146,6 +180,8 @@ def read_keys(
     for name, values in wanted.items():
         part = one_of(name, values)
         condition = part if condition is None else condition & part
-    found = scan(snapshot, table, columns=columns, condition=condition, keys=wanted, days=days)
+    found = scan(
+        snapshot, table, columns=columns, condition=condition, keys=wanted, partitions=days
+    )
     rows = {tuple(row[name] for name in table.key): row for row in from_arrow(table, found)}
     return {key: rows[key] for key in keys if key in rows}

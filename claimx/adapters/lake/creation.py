@@ -11,7 +11,7 @@ from deltalake.exceptions import TableNotFoundError
 
 from claimx.adapters.lake.commit import HOOKS
 from claimx.adapters.lake.handles import NOT_FOUND, Conflict, Handle, our_errors
-from claimx.adapters.lake.schema import arrow_schema, properties
+from claimx.adapters.lake.schema import arrow_schema, plain_type, properties
 from claimx.domain.errors import NotAllowed, Unavailable
 from claimx.domain.tables import Table
 
@@ -80,7 +80,7 @@ def _evolve(snapshot: DeltaTable, table: Table) -> None:
         if field.name not in stored.names:
             missing.append(field)
             continue
-        found = _plain(stored.field(field.name).type)
+        found = plain_type(stored.field(field.name).type)
         if found != field.type:
             raise NotAllowed(
                 f"{table.name}.{field.name} is {found} in the lake but declared {field.type}: "
@@ -96,7 +96,3 @@ def _evolve(snapshot: DeltaTable, table: Table) -> None:
         snapshot.alter.add_columns(
             Schema.from_arrow(pa.schema(missing)).fields, post_commithook_properties=HOOKS
         )
-
-
-def _plain(type_: pa.DataType) -> pa.DataType:
-    return pa.string() if type_ in {pa.large_string(), pa.string_view()} else type_

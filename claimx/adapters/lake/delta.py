@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import random
+import tempfile
 import time
 from collections.abc import Callable, Collection, Mapping, Sequence
 from datetime import date, timedelta
+from pathlib import Path
 from typing import Any, TypeVar
 
 import pyarrow as pa
@@ -15,21 +17,30 @@ from deltalake.exceptions import TableNotFoundError
 
 from claimx.adapters.lake.antijoin import Take
 from claimx.adapters.lake.audit import DeltaAudit
+from claimx.adapters.lake.change_log import SUFFIX, ChangeLog
 from claimx.adapters.lake.commit import Committer, Plan
 from claimx.adapters.lake.creation import ensure_table
-from claimx.adapters.lake.handles import NOT_FOUND, Handle, Storage, our_errors
+from claimx.adapters.lake.deciding import Deciding
+from claimx.adapters.lake.handles import NOT_FOUND, Conflict, Handle, Storage, our_errors
+from claimx.adapters.lake.large import LargeTables
+from claimx.adapters.lake.layout import Sizes
 from claimx.adapters.lake.names import NAMES, Names
-from claimx.adapters.lake.scan import Span, one_of, scan, values
+from claimx.adapters.lake.scan import Span, in_span, one_of, scan, values
 from claimx.adapters.lake.schema import UnfitError, from_arrow, refusals
 from claimx.adapters.lake.unattached import unattached_ids
 from claimx.adapters.lake.upkeep import Maintained, maintain_table
+from claimx.domain.audit import time_column
 from claimx.domain.changes import Change, Values
-from claimx.domain.errors import Unavailable
-from claimx.domain.ports import Written
+from claimx.domain.errors import ClaimXError, Unavailable
+from claimx.domain.ports.lake import Written
 from claimx.domain.refusal import ill_formed
-from claimx.domain.tables import EVENTS, MEDIA, PROJECTS, Table
+from claimx.domain.tables import EVENTS, MEDIA, PROJECTS, TABLES, Table
 from claimx.domain.times import Micros, day_of
-from claimx.domain.upsert import Key, NamedBy, by_key, merge, named_by, partition_day, renames
+from claimx.domain.upsert import (
+    Key,
+    by_key,
+    partition_day,
+)
 
 T = TypeVar("T")
 
@@ -58,6 +69,8 @@ class DeltaLake:
         sleep: Callable[[float], None] = time.sleep,
         chance: Callable[[], float] = random.random,
         make_container: Callable[[str], None] | None = None,
+        spill_folder: Path | None = None,
+        sizes: Sizes | None = None,
     ) -> None:
         def handle(path: str) -> Handle:
             return Handle(path, storage, clock, make_container)
@@ -71,7 +84,30 @@ class DeltaLake:
             guard = handle(f"{paths[PROJECTS.name].rstrip('/')}/_names")
             self._names = Names(guard, self._committer, self._ensure)
             self._handles[NAMES.name] = guard
-        self.audit = DeltaAudit(self._read, self._read_ids)
+        self._deciding = Deciding(self._names)
+        logs = {
+            name: ChangeLog(TABLES[name], handle(f"{path.rstrip('/')}{SUFFIX}"), self._ensure)
+            for name, path in paths.items()
+            if not TABLES[name].insert_only
+        }
+        spill = spill_folder or Path(tempfile.gettempdir()) / "claimx-lake"
+        self.large = LargeTables(
+            logs,
+            {name: handle(paths[name]) for name in logs},
+            self._committer,
+            self._deciding.of,
+            spill,
+            clock,
+            sizes or Sizes(),
+            self._ensure,
+        )
+        self.audit = DeltaAudit(
+            self._read,
+            self._read_ids,
+            self._now,
+            stored=self._read_stored_ids,
+            waiting=self.large.read_ids,
+        )
 
     def ensure(self, table: Table) -> None:
         """See `Lake.ensure`; also adds columns that were declared later. Raises NotAllowed."""
@@ -99,6 +135,7 @@ class DeltaLake:
             inserted=len(plan.inserted),
             updated=len(plan.updated),
             unchanged=plan.unchanged,
+            logged=plan.logged,
             version=version,
             seconds=self._clock() - started,
             refused=tuple(refused),
@@ -136,24 +173,21 @@ class DeltaLake:
         failed_too: bool = False,
     ) -> list[Values]:
         """See `Lake.unattached_media`; tables that are not there have no rows."""
-        ids = unattached_ids(
-            self._read_ids,
-            limit,
-            after,
-            enriched_until,
-            enriched_after=enriched_after,
-            failed_too=failed_too,
-        )
-        if not ids:
-            return []
-        found = self._scan(MEDIA, None, one_of("media_id", ids), keys={"media_id": ids})
-        rows = [] if found is None else from_arrow(MEDIA, found)
-        return sorted(rows, key=lambda row: str(row["media_id"]))
+        span = Span.over(time_column(MEDIA), enriched_after, enriched_until)
+        found: list[Values] = []
+        while True:
+            wanted = limit - len(found)
+            ids = unattached_ids(self._read_ids, wanted, after, span, failed_too=failed_too)
+            rows = self._now(MEDIA, one_of("media_id", ids), {"media_id": ids}) if ids else []
+            # what waits in a log may have moved a row out of the span, or have found a link
+            found += [row for row in rows if row["downloadable"] and in_span(row, span)]
+            if len(ids) < wanted or len(found) >= limit:
+                return sorted(found, key=lambda row: str(row["media_id"]))
+            after = ids[-1]
 
     def rows(self, table: Table) -> list[Values]:
         """See `Lake.rows`."""
-        found = self._scan(table)
-        return [] if found is None else from_arrow(table, found)
+        return self._now(table)
 
     def maintain(self, table: Table, *, full: bool = False) -> Maintained:
         """
@@ -161,10 +195,19 @@ class DeltaLake:
 
         Never raises for what the lake refuses: that is told in the result's problems.
         """
-        done = maintain_table(self._handles[table.name], table, full=full)
+        handle = self._handles[table.name]
+        done = maintain_table(handle, table, full=full, compact=not self._is_large(table))
         if table is PROJECTS:
             done += maintain_table(self._handles[NAMES.name], NAMES, full=full)
-        return done
+        return done + self.large.maintain(table, full=full)
+
+    def _is_large(self, table: Table) -> bool:
+        handle = self._handles[table.name]
+        with handle.lock:
+            try:
+                return self.large.takes(table, handle)
+            except (ClaimXError, Conflict, TableNotFoundError):  # told by what is done next
+                return False
 
     def _ensure(self, handle: Handle, table: Table) -> None:
         if table.name not in self._ensured:
@@ -180,7 +223,8 @@ class DeltaLake:
             try:
                 return self._commit(handle, table, groups, now)
             except TableNotFoundError:  # somebody removed it
-                self._ensured -= {table.name, NAMES.name}
+                self._ensured -= {table.name, NAMES.name, f"{table.name}{SUFFIX}"}
+                self.large.forget([table.name])
                 handle.drop()
             try:
                 return self._commit(handle, table, groups, now)
@@ -188,48 +232,15 @@ class DeltaLake:
                 raise Unavailable(f"{table.name}: the table keeps vanishing") from error
 
     def _commit(
-        self, handle: Handle, table: Table, groups: Mapping[Key, Sequence[Change]], now: Micros
+        self, handle: Handle, table: Table, groups: Mapping[Key, list[Change]], now: Micros
     ) -> tuple[Plan, int]:
         self._ensure(handle, table)
         changes = [change for group in groups.values() for change in group]
-        holding = self._record_names(table, changes)
-
-        def decide(stored: Mapping[Key, Values]) -> Plan:
-            return self._plan(table, groups, stored, holding, now)
-
+        if self.large.takes(table, handle):
+            return Plan(logged=len(changes)), self.large.append(table, changes, now)
+        decide = self._deciding.of(table, {key: {now: said} for key, said in groups.items()})
         days = self._days_to_search(handle, table, changes)
         return self._committer.commit(handle, table, list(groups), decide, days)
-
-    def _record_names(self, table: Table, changes: Sequence[Change]) -> dict[str, NamedBy]:
-        named = named_by(changes) if table is PROJECTS else {}
-        return self._names.record(named) if named and self._names else {}
-
-    def _plan(
-        self,
-        table: Table,
-        groups: Mapping[Key, Sequence[Change]],
-        stored: Mapping[Key, Values],
-        holding: Mapping[str, NamedBy],
-        now: Micros,
-    ) -> Plan:
-        merged = {
-            key: merge(table, stored.get(key), group, now, holding) for key, group in groups.items()
-        }
-        renamed = [key for key, row in merged.items() if renames(table, stored.get(key), row)]
-        if renamed and self._names:
-            names = self._names.of([key[0] for key in renamed])
-            for key in renamed:
-                merged[key] = merge(table, stored.get(key), groups[key], now, names)
-        plan = Plan()
-        for key, row in merged.items():
-            before = stored.get(key)
-            if before is None:
-                plan.inserted.append(row)
-            elif row is before:
-                plan.unchanged += 1
-            else:
-                plan.updated.append(row)
-        return plan
 
     def _days_to_search(
         self, handle: Handle, table: Table, changes: Sequence[Change]
@@ -246,6 +257,21 @@ class DeltaLake:
             found |= {day + timedelta(days=offset) for offset in around}
         return found
 
+    def _now(
+        self,
+        table: Table,
+        condition: Any = None,
+        keys: Mapping[str, Sequence[str]] | None = None,
+    ) -> list[Values]:
+        """
+        Return the rows as they are when all that waits in the log is taken in.
+
+        The log is read before the table: what is folded in between is in both, which is right.
+        """
+        said = self.large.said(table, condition, keys)
+        found = self._scan(table, None, condition, keys=keys)
+        return self._deciding.now(table, said, [] if found is None else from_arrow(table, found))
+
     def _scan(
         self,
         table: Table,
@@ -255,12 +281,20 @@ class DeltaLake:
         keys: Mapping[str, Sequence[str]] | None = None,
     ) -> pa.Table | None:
         def read(snapshot: DeltaTable) -> pa.Table:
-            return scan(snapshot, table, columns=columns, condition=condition, keys=keys, days=days)
+            return scan(
+                snapshot, table, columns=columns, condition=condition, keys=keys, partitions=days
+            )
 
         return self._read(table, read)
 
     def _read_ids(self, table: Table, condition: Any, take: Take, span: Span | None = None) -> None:
-        """See `claimx.adapters.lake.antijoin.Read`."""
+        """See `claimx.adapters.lake.antijoin.Read`; with those that wait in a log."""
+        self.large.read_ids(table, condition, take, span)
+        self._read_stored_ids(table, condition, take, span)
+
+    def _read_stored_ids(
+        self, table: Table, condition: Any, take: Take, span: Span | None = None
+    ) -> None:
         if span is not None:
             condition = span.condition if condition is None else condition & span.condition
 

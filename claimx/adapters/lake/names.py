@@ -43,17 +43,18 @@ class Names:
         self._ensure = ensure
 
     def record(self, named: Mapping[str, NamedBy]) -> dict[str, NamedBy]:
-        """Store names that are newer than the stored ones; returns what holds now."""
-        holding = dict(named)
+        """Store names that are newer than the stored ones; returns the names that were stored."""
+        before: dict[str, NamedBy] = {}
 
         def decide(stored: Mapping[Key, Values]) -> Plan:
             plan = Plan()
             for project_id, name in named.items():
                 row = stored.get((project_id,))
-                holding[project_id] = name if row is None else max(name, _from_row(row))
                 if row is None:
                     plan.inserted.append(_to_row(project_id, name))
-                elif holding[project_id] != _from_row(row):
+                    continue
+                before[project_id] = _from_row(row)
+                if name > before[project_id]:
                     plan.updated.append(_to_row(project_id, name))
                 else:
                     plan.unchanged += 1
@@ -63,7 +64,7 @@ class Names:
             self._ensure(self._handle, NAMES)
             keys = [(project_id,) for project_id in named]
             self._committer.commit(self._handle, NAMES, keys, decide)
-        return holding
+        return before
 
     def of(self, project_ids: Collection[str]) -> dict[str, NamedBy]:
         """Return the MFN events known for these projects."""

@@ -5,7 +5,6 @@ from __future__ import annotations
 from bisect import bisect_left
 from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from datetime import date
 from typing import Any, Self
 
 import pyarrow as pa
@@ -59,6 +58,12 @@ class Span:
         )
 
 
+def in_span(row: Mapping[str, Any], span: Span | None) -> bool:
+    """Tell whether a row is in a span; everything is in none."""
+    moment = row[span.column] if span else None
+    return span is None or moment is None or span.after < moment <= span.until
+
+
 def scan(
     snapshot: DeltaTable,
     table: Table,
@@ -66,16 +71,18 @@ def scan(
     columns: Sequence[str] | None = None,
     condition: Any = None,
     keys: Mapping[str, Sequence[str]] | None = None,
-    days: Collection[date] = (),
+    partitions: Collection[Any] = (),
+    files: Collection[str] | None = None,
     span: Span | None = None,
 ) -> pa.Table:
     """
     Return *columns* (all declared ones by default) of the rows that meet *condition*.
 
-    *keys* gives the sorted values wanted of key columns, *days* the partitions and *span* the
-    times wanted, all to skip files by the log's statistics; only *condition* filters rows.
+    *files* are the paths wanted,
+    *keys* gives the sorted values wanted of key columns, *partitions* those and *span* the times
+    wanted, all to skip files by the log's statistics; only *condition* filters rows.
     """
-    dataset = _dataset(snapshot, table, keys or {}, days, span)
+    dataset = _dataset(snapshot, table, keys or {}, partitions, span, files)
     names = [name for name in columns or table.column_names if name in dataset.schema.names]
     return dataset.to_table(columns=names, filter=condition)
 
@@ -99,24 +106,30 @@ def _dataset(
     snapshot: DeltaTable,
     table: Table,
     keys: Mapping[str, Sequence[str]],
-    days: Collection[date],
+    partitions: Collection[Any],
     span: Span | None,
+    files: Collection[str] | None = None,
 ) -> FileSystemDataset:
     stored = {field.name for field in snapshot.schema().fields}
     schema = pa.schema([field for field in arrow_schema(table) if field.name in stored])
-    filesystem = _filesystem(snapshot, schema)
+    filesystem = filesystem_of(snapshot)
     parquet = ParquetFileFormat(default_fragment_scan_options=_READ_AHEAD)
-    day_column = table.partition_by[0] if table.partition_by else None
+    partition_by = table.partition_by[0] if table.partition_by else None
     fragments = []
     # the statistics come without types that Arrow could compare, so they are compared here,
     # and each file is known to Arrow by its partition alone
     for action in pa.table(snapshot.get_add_actions(flatten=True)).to_pylist():
-        day: Any = action[f"partition.{day_column}"] if day_column else None
-        if (days and day not in days) or not _may_hold(action, keys):
+        partition: Any = action[f"partition.{partition_by}"] if partition_by else None
+        if (partitions and partition not in partitions) or not _may_hold(action, keys):
             continue
         if span is not None and not span.may_hold(action):
             continue
-        expression = pc.field(day_column) == pa.scalar(day, pa.date32()) if day_column else None
+        if files is not None and action["path"] not in files:
+            continue
+        expression: Any = None
+        if partition_by:
+            value = pa.scalar(partition, schema.field(partition_by).type)
+            expression = pc.field(partition_by) == value
         fragments.append(
             parquet.make_fragment(
                 action["path"], filesystem=filesystem, partition_expression=expression
@@ -125,7 +138,7 @@ def _dataset(
     return FileSystemDataset(fragments, schema, parquet, filesystem)
 
 
-def _filesystem(snapshot: DeltaTable, schema: pa.Schema) -> Any:
+def filesystem_of(snapshot: DeltaTable) -> Any:
     """
     Return what the files are read through: Arrow's own for folders, deltalake's for URIs.
 
@@ -135,7 +148,8 @@ def _filesystem(snapshot: DeltaTable, schema: pa.Schema) -> Any:
     folder = folder_of(snapshot.table_uri)
     if folder:
         return SubTreeFileSystem(str(folder), LocalFileSystem())
-    dataset: Any = snapshot.to_pyarrow_dataset(schema=schema)
+    arrow: Any = snapshot.schema().to_arrow()
+    dataset: Any = snapshot.to_pyarrow_dataset(schema=pa.schema(arrow))
     return dataset.filesystem
 
 

@@ -24,7 +24,7 @@ _TYPES: dict[ColumnType, Any] = {
 }
 _YEAR_1 = -62_135_596_800_000_000
 _YEAR_10000 = 253_402_300_800_000_000
-_SKIPPING_TIMES = {"ingested_at", "last_enriched_at", "updated_at"}
+_SKIPPING_TIMES = {"ingested_at", "last_enriched_at", "updated_at", "written_at"}
 
 
 class UnfitError(Exception):
@@ -49,18 +49,27 @@ def properties(table: Table) -> dict[str, str]:
     times (readers) skip files. The log is kept two days; replaced files half a day, for readers
     that are still at it: a table that is merged every few seconds replaces gigabytes a day.
     """
-    skipping = [
+    return {
+        "delta.checkpointInterval": "20",
+        "delta.logRetentionDuration": "interval 2 days",
+        "delta.deletedFileRetentionDuration": "interval 12 hours",
+        "delta.dataSkippingStatsColumns": ",".join(skipping(table)),
+    }
+
+
+def skipping(table: Table) -> list[str]:
+    """Return the columns whose statistics skip files."""
+    return [
         column.name
         for column in table.columns
         if (column.rule is Rule.KEY or column.name in _SKIPPING_TIMES)
         and column.name not in table.partition_by
     ]
-    return {
-        "delta.checkpointInterval": "20",
-        "delta.logRetentionDuration": "interval 2 days",
-        "delta.deletedFileRetentionDuration": "interval 12 hours",
-        "delta.dataSkippingStatsColumns": ",".join(skipping),
-    }
+
+
+def plain_type(type_: pa.DataType) -> pa.DataType:
+    """Return the type that our columns have for what deltalake may give in another form."""
+    return pa.string() if type_ in {pa.large_string(), pa.string_view()} else type_
 
 
 def to_arrow(table: Table, rows: Sequence[Values]) -> pa.Table:

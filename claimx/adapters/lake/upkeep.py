@@ -46,10 +46,13 @@ class Maintained:
         )
 
 
-def maintain_table(handle: Handle, table: Table, *, full: bool = False) -> Maintained:
+def maintain_table(
+    handle: Handle, table: Table, *, full: bool = False, compact: bool = True
+) -> Maintained:
     """
     Compact where at least 100 small files lie, vacuum, checkpoint, and cut the log.
 
+    Without *compact* files stay as they are: those of a large table have the size that folds need.
     *full* also removes files that no log names and that are two days old (a killed writer's).
     Each step stands alone: one that fails is a problem to report, not a reason to stop. Writers
     go on meanwhile; a merge that meets the compaction is decided again.
@@ -77,7 +80,9 @@ def maintain_table(handle: Handle, table: Table, *, full: bool = False) -> Maint
             return Maintained()
         except ClaimXError as error:
             return Maintained(problems=(f"{table.name}: cannot be opened: {error}",))
-        compacted = step("compaction", lambda snapshot: _compact(snapshot, table))
+        compacted = 0
+        if compact:
+            compacted = step("compaction", lambda snapshot: _compact(snapshot, table))
         removed = step("vacuum", lambda snapshot: _vacuum(snapshot, full=full))
         step("checkpoint", _checkpoint)
         step("log cleanup", _cut_log)

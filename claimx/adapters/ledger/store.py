@@ -15,7 +15,7 @@ from claimx.adapters.ledger.census import census_from
 from claimx.adapters.ledger.chunks import CHUNK_RECORDS, chunks, groups, steps
 from claimx.adapters.ledger.connection import Connection
 from claimx.adapters.ledger.gaps import GapBook
-from claimx.domain.ports import Admitted, Checkpoint, DeadOnArrival, Mark
+from claimx.domain.ports.ledger import Admitted, Checkpoint, DeadOnArrival, Mark
 from claimx.domain.records import (
     Census,
     DeadFilter,
@@ -40,7 +40,7 @@ _GROUP = "writers"
 
 class RedisLedger(GapBook):
     """
-    `claimx.domain.ports.Ledger` in one Redis or Valkey, plain or behind Sentinel.
+    `claimx.domain.ports.ledger.Ledger` in one Redis or Valkey, plain or behind Sentinel.
 
     *client* must not decode responses. Keys begin with *prefix* and share a hash tag.
     *dedup_seconds* is how long an event that came by another way than a page is remembered.

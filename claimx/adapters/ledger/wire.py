@@ -13,7 +13,7 @@ from typing import Any, TypeAlias
 import orjson
 
 from claimx.domain.errors import ErrorCategory, Malformed
-from claimx.domain.ports import DeadOnArrival, Mark
+from claimx.domain.ports.ledger import DeadOnArrival, Mark
 from claimx.domain.records import (
     Advance,
     Buried,

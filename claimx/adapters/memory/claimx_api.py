@@ -1,4 +1,4 @@
-"""`claimx.domain.ports.ClaimXApi` in memory: a small vendor for tests and rehearsals."""
+"""`claimx.domain.ports.api.ClaimXApi` in memory: a small vendor for tests and rehearsals."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from typing import Any
 
 from claimx.domain import times
 from claimx.domain.errors import NotFound
-from claimx.domain.ports import Answer
+from claimx.domain.ports.api import Answer
 
 
 class MemoryClaimXApi:

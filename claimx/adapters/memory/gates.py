@@ -1,4 +1,4 @@
-"""`claimx.domain.ports.Gates` in one process, on a clock of the caller's."""
+"""`claimx.domain.ports.gates.Gates` in one process, on a clock of the caller's."""
 
 from __future__ import annotations
 

@@ -3,16 +3,30 @@
 from __future__ import annotations
 
 import threading
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
 from claimx.adapters.memory.lake_audit import MemoryAudit
 from claimx.domain.changes import Change, Values
 from claimx.domain.errors import ClaimXError
-from claimx.domain.ports import Written
+from claimx.domain.ports.lake import Backlog, Folded, Written
 from claimx.domain.refusal import refusal
 from claimx.domain.tables import ATTACHMENTS, EVENTS, MEDIA, Table
 from claimx.domain.times import Micros, day_of
 from claimx.domain.upsert import COMPLETED, Key, NamedBy, by_key, merge, named_by
+
+
+class NoLargeTables:
+    """A dict takes a change in one step, however large it is: nothing ever waits."""
+
+    def backlog(self, table: Table) -> Backlog:
+        """See `LargeTables.backlog`."""
+        del table
+        return Backlog()
+
+    def fold(self, table: Table, go_on: Callable[[], bool]) -> Folded:
+        """See `LargeTables.fold`."""
+        del table, go_on
+        return Folded(ended=True)
 
 
 class MemoryLake:
@@ -31,6 +45,7 @@ class MemoryLake:
         self.fail_next: dict[str, list[ClaimXError]] = {}
         self.strays: dict[str, list[Values]] = {}
         self.audit = MemoryAudit(self.rows)
+        self.large = NoLargeTables()
         self._lock = threading.RLock()
 
     def ensure(self, table: Table) -> None:

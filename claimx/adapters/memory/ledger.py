@@ -1,4 +1,4 @@
-"""`claimx.domain.ports.Ledger` in one process, on a clock of the caller's."""
+"""`claimx.domain.ports.ledger.Ledger` in one process, on a clock of the caller's."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from claimx.adapters.memory.ledger_outcomes import carry_out, prepared
 from claimx.adapters.memory.ledger_records import GRACE_SECONDS, Records, coded
 from claimx.adapters.memory.ledger_rows import WriterDesk
 from claimx.adapters.memory.ledger_state import Kept
-from claimx.domain.ports import Admitted, Checkpoint, DeadOnArrival, Gap, Mark
+from claimx.domain.ports.ledger import Admitted, Checkpoint, DeadOnArrival, Gap, Mark
 from claimx.domain.records import (
     Census,
     DeadFilter,

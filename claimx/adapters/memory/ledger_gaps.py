@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import replace
 
-from claimx.domain.ports import Checkpoint, Gap
+from claimx.domain.ports.ledger import Checkpoint, Gap
 from claimx.domain.times import Micros
 
 Cursors = dict[str, tuple[Checkpoint, int]]

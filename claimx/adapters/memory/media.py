@@ -14,7 +14,7 @@ from claimx.domain.errors import ClaimXError, LinkExpired, NotFound
 from claimx.domain.link_life import is_ending
 from claimx.domain.links import is_signed
 from claimx.domain.media import Rules
-from claimx.domain.ports import CachedFile
+from claimx.domain.ports.media import CachedFile
 from claimx.domain.times import from_seconds
 
 
@@ -27,7 +27,7 @@ class Blob:
 
 
 class MemoryBlobStore:
-    """`claimx.domain.ports.BlobStore` in *blobs*; *failures* are raised first, one a call."""
+    """`claimx.domain.ports.media.BlobStore` in *blobs*; *failures* are raised first, one a call."""
 
     def __init__(self) -> None:
         self.blobs: dict[str, Blob] = {}
@@ -50,7 +50,7 @@ class MemoryBlobStore:
 
 class MemoryMediaFetcher:
     """
-    `claimx.domain.ports.MediaFetcher` of the files in *files*, by link; by the same rules.
+    `claimx.domain.ports.media.MediaFetcher` of the files in *files*, by link; by the same rules.
 
     An error in place of a file is raised. *fetched* are the links asked for, in order.
     """

@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from claimx.domain.polling import TIME, whole_times
-from claimx.domain.ports import SourceRow
+from claimx.domain.ports.source import SourceRow
 from claimx.domain.times import Micros
 
 

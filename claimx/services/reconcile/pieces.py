@@ -11,7 +11,7 @@ import structlog
 from claimx.domain.errors import ClaimXError, ErrorCategory
 from claimx.domain.events import Event
 from claimx.domain.polling import TIME
-from claimx.domain.ports import EventSource, SourceRow
+from claimx.domain.ports.source import EventSource, SourceRow
 from claimx.domain.times import Micros
 from claimx.services.pages import read_source_row
 

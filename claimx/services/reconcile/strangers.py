@@ -8,7 +8,7 @@ from collections.abc import Collection, Iterable, Iterator
 from claimx.domain.audit import CLOCKS_APART_SECONDS
 from claimx.domain.events import Event
 from claimx.domain.polling import TIME
-from claimx.domain.ports import SourceRow
+from claimx.domain.ports.source import SourceRow
 from claimx.domain.tables import EVENTS
 from claimx.domain.times import Micros, from_seconds
 from claimx.services.pages import read_source_row

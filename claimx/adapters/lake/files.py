@@ -1,0 +1,137 @@
+"""Data files of a table: read whole, written with their statistics, exchanged in one commit."""
+
+from __future__ import annotations
+
+import json
+import time
+from collections.abc import Iterator, Mapping, Sequence
+from datetime import UTC, datetime, timedelta
+from typing import Any
+from uuid import uuid4
+
+import pyarrow as pa
+import pyarrow.compute as pc
+import pyarrow.parquet as pq
+from deltalake import CommitProperties, DeltaTable
+from deltalake.transaction import AddAction, RemoveAction
+
+from claimx.adapters.lake.commit import HOOKS
+from claimx.adapters.lake.scan import filesystem_of
+from claimx.adapters.lake.schema import plain_type, skipping
+from claimx.domain.tables import Table
+
+ROW_GROUP_ROWS = 65_536
+_LONGEST = 64  # characters of a text in the statistics
+_AFTER_ALL = "\U0010ffff"
+_MILLISECOND = timedelta(milliseconds=1)
+
+
+def actions_of(snapshot: DeltaTable) -> list[dict[str, Any]]:
+    """Return the table's files: path, size_bytes, num_records and min, max of columns."""
+    return pa.table(snapshot.get_add_actions(flatten=True)).to_pylist()
+
+
+def whole_schema(snapshot: DeltaTable) -> pa.Schema:
+    """Return the table's own schema, with columns that somebody else has added."""
+    arrow: Any = snapshot.schema().to_arrow()
+    return pa.schema([pa.field(one.name, plain_type(one.type)) for one in pa.schema(arrow)])
+
+
+def batches_of(
+    snapshot: DeltaTable, path: str, schema: pa.Schema, rows: int = ROW_GROUP_ROWS
+) -> Iterator[pa.RecordBatch]:
+    """Yield one file's rows in pieces of at most *rows*; columns that it lacks are null."""
+    filesystem = filesystem_of(snapshot)
+    with pq.ParquetFile(filesystem.open_input_file(path), pre_buffer=False) as file:
+        for batch in file.iter_batches(batch_size=rows):
+            yield _as_declared(batch, schema)
+
+
+def write_file(snapshot: DeltaTable, table: Table, rows: pa.Table) -> AddAction:
+    """Write rows as a new file, which is in the table once `replace` has committed it."""
+    path = f"part-00000-{uuid4()}-c000.zstd.parquet"
+    filesystem = filesystem_of(snapshot)
+    with filesystem.open_output_stream(path) as stream:
+        pq.write_table(
+            rows,
+            stream,
+            compression="zstd",
+            row_group_size=ROW_GROUP_ROWS,
+            store_schema=False,  # readers go by the log's schema
+        )
+    return AddAction(
+        path=path,
+        size=filesystem.get_file_info(path).size,
+        partition_values={},
+        modification_time=int(time.time() * 1000),
+        data_change=True,
+        stats=json.dumps(statistics(table, rows)),
+    )
+
+
+def replace(
+    snapshot: DeltaTable,
+    table: Table,
+    removed: Sequence[Mapping[str, Any]],
+    added: Sequence[AddAction],
+    properties: CommitProperties | None = None,
+) -> None:
+    """
+    Take *removed* files (entries of `actions_of`) out and put *added* in, in one commit.
+
+    Raises what deltalake raises, a CommitFailedError when a removed file is gone already.
+    """
+    now = int(time.time() * 1000)
+    gone = [RemoveAction(one["path"], True, now, one["size_bytes"], {}) for one in removed]
+    snapshot.create_write_transaction(
+        [*gone, *added],
+        mode="append",
+        schema=snapshot.schema(),
+        partition_by=list(table.partition_by),
+        commit_properties=properties,
+        post_commithook_properties=HOOKS,
+    )
+
+
+def discard(snapshot: DeltaTable, added: Sequence[AddAction]) -> None:
+    """Delete files that were written and will never be committed."""
+    filesystem = filesystem_of(snapshot)
+    for one in added:
+        filesystem.delete_file(one.path)
+
+
+def statistics(table: Table, rows: pa.Table) -> dict[str, Any]:
+    """Return a file's statistics as the log keeps them, of the columns that skip files."""
+    found: dict[str, Any] = {"numRecords": rows.num_rows}
+    found["minValues"], found["maxValues"], found["nullCount"] = {}, {}, {}
+    for name in skipping(table):
+        column = rows.column(name)
+        found["nullCount"][name] = column.null_count
+        bounds: Any = pc.min_max(column).as_py()
+        if bounds["min"] is not None:
+            found["minValues"][name] = _bound(bounds["min"], upper=False)
+            found["maxValues"][name] = _bound(bounds["max"], upper=True)
+    return found
+
+
+def _bound(value: Any, *, upper: bool) -> Any:
+    if isinstance(value, datetime):  # the log's are cut to milliseconds
+        cut = value.astimezone(UTC)
+        cut = cut.replace(microsecond=cut.microsecond // 1000 * 1000)
+        cut += _MILLISECOND if upper and cut != value else timedelta(0)
+        return cut.isoformat(timespec="milliseconds").replace("+00:00", "Z")
+    if isinstance(value, str) and len(value) > _LONGEST:
+        return value[:_LONGEST] + (_AFTER_ALL if upper else "")
+    return value
+
+
+def _as_declared(batch: pa.RecordBatch, schema: pa.Schema) -> pa.RecordBatch:
+    arrays = []
+    for field in schema:
+        at = batch.schema.get_field_index(field.name)
+        if at < 0:
+            arrays.append(pa.nulls(batch.num_rows, field.type))
+        else:
+            column = batch.column(at)
+            arrays.append(column if column.type == field.type else column.cast(field.type))
+    return pa.RecordBatch.from_arrays(arrays, schema=schema)

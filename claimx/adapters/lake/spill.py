@@ -1,0 +1,129 @@
+"""
+A table's rows sorted into ranges of keys on local disk, because memory does not hold them.
+
+It takes about as much of the disk as the table's rows take uncompressed, and a few rows of memory
+for each range.
+"""
+
+from __future__ import annotations
+
+import shutil
+from bisect import bisect_left
+from collections.abc import Iterable, Iterator, Sequence
+from pathlib import Path
+from typing import Any, Self
+from uuid import uuid4
+
+import pyarrow as pa
+import pyarrow.compute as pc
+
+ROWS_AT_A_TIME = 262_144
+_SAMPLED = 200_000  # keys from which the ranges are taken
+_OPTIONS = pa.ipc.IpcWriteOptions(compression="lz4")
+
+
+def bounds_from(sample: pa.Array[Any], ranges: int) -> list[str]:
+    """Return the keys that part a sorted sample into about so many ranges of one size."""
+    count = len(sample)
+    found = {str(sample[count * at // ranges].as_py()) for at in range(1, ranges)} if count else ()
+    return sorted(found)
+
+
+def sample_of(keys: Iterable[pa.Array[Any]], rows: int) -> pa.Array[Any]:
+    """Return every so-many-th of all keys, sorted; *rows* is how many there are."""
+    step = max(1, rows // _SAMPLED)
+    parts = [one.take(pa.array(range(0, len(one), step), pa.int64())) for one in keys if len(one)]
+    whole = pa.concat_arrays(parts) if parts else pa.array([], pa.string())
+    return whole.take(pc.array_sort_indices(whole))
+
+
+class Spill:
+    """
+    Ranges between *bounds*, each a file in a folder of its own below *folder*.
+
+    Use it as a context: the folder is removed at the end.
+    """
+
+    def __init__(self, folder: Path, schema: pa.Schema, key: str, bounds: Sequence[str]) -> None:
+        self._folder = folder / f"spill-{uuid4().hex}"
+        self._schema = schema
+        self._key = key
+        self._bounds = list(bounds)
+        self._writers: list[Any] = []
+
+    def __enter__(self) -> Self:
+        """Make the folder."""
+        self._folder.mkdir(parents=True)
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        """Remove it."""
+        self._close()
+        shutil.rmtree(self._folder, ignore_errors=True)
+
+    @property
+    def ranges(self) -> list[tuple[str | None, str | None]]:
+        """The ranges: from, to (excluded); None is no bound."""
+        return list(zip([None, *self._bounds], [*self._bounds, None], strict=True))
+
+    def fill(self, batches: Iterable[pa.RecordBatch]) -> None:
+        """Sort all rows into their ranges."""
+        self._writers = [
+            pa.ipc.new_file(str(self._path(at)), self._schema, options=_OPTIONS)
+            for at in range(len(self._bounds) + 1)
+        ]
+        for rows in _gathered(batches, ROWS_AT_A_TIME):
+            self._sort_in(rows.sort_by(self._key).combine_chunks())
+        self._close()
+
+    def read(self, at: int) -> pa.Table:
+        """Return the rows of one range and forget them."""
+        path = self._path(at)
+        with pa.ipc.open_file(str(path)) as file:
+            rows = file.read_all()
+        path.unlink()
+        return rows
+
+    def _sort_in(self, rows: pa.Table) -> None:
+        keys = _Sorted(rows.column(self._key))
+        begin = 0
+        for at, writer in enumerate(self._writers):
+            last = at == len(self._bounds)
+            end = len(keys) if last else bisect_left(keys, self._bounds[at], begin)
+            if end > begin:
+                writer.write_table(rows.slice(begin, end - begin))
+            begin = end
+
+    def _close(self) -> None:
+        for writer in self._writers:
+            writer.close()
+        self._writers = []
+
+    def _path(self, at: int) -> Path:
+        return self._folder / f"{at:05d}.arrow"
+
+
+class _Sorted(Sequence[str]):
+    """A sorted column as what `bisect` needs; a row without a key comes first."""
+
+    def __init__(self, column: Any) -> None:
+        self._column = column
+
+    def __len__(self) -> int:
+        return len(self._column)
+
+    def __getitem__(self, at: Any) -> Any:
+        return self._column[at].as_py() or ""
+
+
+def _gathered(batches: Iterable[pa.RecordBatch], rows: int) -> Iterator[pa.Table]:
+    held: list[pa.RecordBatch] = []
+    count = 0
+    for batch in batches:
+        held.append(batch)
+        count += batch.num_rows
+        if count >= rows:
+            yield pa.Table.from_batches(held)
+            held, count = [], 0
+    if held:
+        yield pa.Table.from_batches(held)

@@ -1,0 +1,141 @@
+"""Large tables take in what waits beside them: soon enough to be right, and at a bounded cost."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Callable, Iterable
+
+import structlog
+
+from claimx.domain.errors import ClaimXError
+from claimx.domain.folding import delay_seconds, is_due
+from claimx.domain.ports.gates import Gates
+from claimx.domain.ports.lake import Backlog, Folded, LargeTables
+from claimx.domain.ports.telemetry import Metrics
+from claimx.domain.tables import TABLES, Table
+from claimx.domain.times import MICROS_PER_SECOND
+
+log = structlog.get_logger(__name__)
+
+LEASE_SECONDS = 10.0
+_KEEP_SECONDS = 2.0
+_LOOK_SECONDS = 5.0
+_LOOK_ANYWAY_SECONDS = 60.0  # at tables beside which nothing waited
+_BACK_OFF_SECONDS = 30.0
+
+
+class FoldKeeper:
+    """
+    Folds what is due, one table after the other, under a lease for each.
+
+    Several processes may have one: whoever gets a table's lease folds it. A killed one's ends
+    after `LEASE_SECONDS`, and the next begins anew with what is left.
+    """
+
+    def __init__(
+        self,
+        lake: LargeTables,
+        gates: Gates,
+        metrics: Metrics,
+        now: Callable[[], float],
+        *,
+        holder: str,
+        tables: Iterable[Table] = tuple(TABLES.values()),
+    ) -> None:
+        self._lake = lake
+        self._gates = gates
+        self._metrics = metrics
+        self._now = now
+        self._holder = holder
+        self._tables = [table for table in tables if not table.insert_only]
+        self._look_at = dict.fromkeys((table.name for table in self._tables), 0.0)
+        self._stopped = threading.Event()
+        self._kept_at = 0.0
+
+    def run(self) -> None:
+        """Fold until `stop`; outlives whatever happens."""
+        while not self._stopped.wait(_LOOK_SECONDS):
+            for table in self._tables:
+                if self._stopped.is_set():
+                    return
+                self._guarded(table)
+
+    def stop(self) -> None:
+        """End within about two seconds; what is not folded waits on."""
+        self._stopped.set()
+
+    def look(self, table: Table) -> Folded | None:
+        """Fold a table if that is due and nobody else is at it."""
+        now = self._now()
+        if now < self._look_at[table.name]:
+            return None
+        backlog = self._lake.backlog(table)
+        self._measure(table, backlog, now)
+        if not backlog.changes:
+            self._look_at[table.name] = now + _LOOK_ANYWAY_SECONDS
+            return None
+        if not is_due(backlog, now):
+            return None
+        return self._fold(table)
+
+    def _guarded(self, table: Table) -> None:
+        try:
+            self.look(table)
+        except ClaimXError as error:
+            self._look_at[table.name] = self._now() + _BACK_OFF_SECONDS
+            log.warning(
+                "a large table could not take in what waits; it is tried again",
+                table=table.name,
+                category=error.category.value,
+                error=str(error),
+            )
+        except Exception:
+            self._look_at[table.name] = self._now() + _BACK_OFF_SECONDS
+            log.exception("a large table could not take in what waits", table=table.name)
+
+    def _fold(self, table: Table) -> Folded | None:
+        lease = f"fold:{table.name}"
+        if self._gates.lock(lease, self._holder, LEASE_SECONDS) is None:
+            return None
+        started = self._kept_at = self._now()
+        try:
+            done = self._lake.fold(table, lambda: self._keep(lease))
+        finally:
+            self._gates.unlock(lease, self._holder)
+        seconds = self._now() - started
+        self._metrics.observe("fold_seconds", seconds, table=table.name)
+        if done.ended:
+            log.info(
+                "a large table took in what waited",
+                table=table.name,
+                changes=done.changes,
+                inserted=done.inserted,
+                updated=done.updated,
+                pieces=done.pieces,
+                laid_out=done.laid_out,
+                seconds=round(seconds, 1),
+            )
+            self._measure(table, self._lake.backlog(table), self._now())
+        return done
+
+    def _keep(self, lease: str) -> bool:
+        if self._stopped.is_set():
+            return False
+        now = self._now()
+        if now - self._kept_at < _KEEP_SECONDS:
+            return True
+        self._kept_at = now
+        return self._gates.lock(lease, self._holder, LEASE_SECONDS) is not None
+
+    def _measure(self, table: Table, backlog: Backlog, now: float) -> None:
+        waits = 0.0 if backlog.oldest is None else now - backlog.oldest / MICROS_PER_SECOND
+        self._metrics.set("fold_changes", backlog.changes, table=table.name)
+        self._metrics.set("fold_wait_seconds", max(0.0, waits), table=table.name)
+        late = waits - 3 * delay_seconds(backlog.rows)
+        if late > 0:
+            log.warning(
+                "a large table is late with what waits",
+                table=table.name,
+                changes=backlog.changes,
+                seconds=round(waits),
+            )
