@@ -48,6 +48,11 @@ demo: $(VENV)/.stamp ## run the whole pipeline on local stand-ins, check every t
 up: $(VENV)/.stamp ## keep the local stack running, with Flower, until Ctrl-C
 	@exec $(BIN)/python -m claimx up $(ARGS)
 
+ROWS ?= 1000000
+.PHONY: bench-lake
+bench-lake: $(VENV)/.stamp ## flushes into a large table beside a plain MERGE: make bench-lake ROWS=10000000
+	@PYTHONPATH=. $(BIN)/python bench/lake.py --rows $(ROWS) $(ARGS)
+
 .PHONY: bench-backlog
 bench-backlog: $(VENV)/.stamp ## take in a source a million events behind (ARGS="--rows 200000 --minutes 10")
 	@exec $(BIN)/python bench/backlog.py $(ARGS)

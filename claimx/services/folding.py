@@ -58,7 +58,7 @@ class FoldKeeper:
             for table in self._tables:
                 if self._stopped.is_set():
                     return
-                self._guarded(table)
+                self.guarded(table)
 
     def stop(self) -> None:
         """End within about two seconds; what is not folded waits on."""
@@ -78,7 +78,8 @@ class FoldKeeper:
             return None
         return self._fold(table)
 
-    def _guarded(self, table: Table) -> None:
+    def guarded(self, table: Table) -> None:
+        """Do what `look` does, and leave a table alone for a while that fails."""
         try:
             self.look(table)
         except ClaimXError as error:

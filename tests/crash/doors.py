@@ -25,6 +25,7 @@ import celery
 import deltalake
 import kombu
 import kombu.message
+import pyarrow.fs
 import redbeat
 import redis.lock
 import requests
@@ -80,6 +81,14 @@ DOORS = (
             "merge when_matched_delete when_matched_update when_matched_update_all",
             "when_not_matched_by_source_delete when_not_matched_by_source_update",
             "when_not_matched_insert when_not_matched_insert_all",
+        ),
+    ),
+    Door(
+        "pyarrow.fs",
+        (pyarrow.fs.FileSystem,),
+        words(
+            "equals from_uri get_file_info normalize_path open_input_file open_input_stream",
+            "type_name",
         ),
     ),
     Door(

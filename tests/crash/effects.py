@@ -43,6 +43,7 @@ PORT_EFFECTS: dict[str, frozenset[str]] = {
     "MediaFetcher": words("fetch"),
     "BlobStore": words("put"),
     "Lake": words("ensure upsert"),
+    "LargeTables": words("fold"),
     "Hints": words("send"),
     "Upkeep": words("maintain"),
 }
@@ -56,7 +57,8 @@ PORT_LOOKS: dict[str, frozenset[str]] = {
     "ClaimXApi": words("project media task_assignment video_report"),
     "EventApi": words("project project_unless_known media task_assignment video_report"),
     "MediaCache": words("node path holds entries"),
-    "Lake": words("audit known_events recent_events unattached_media rows"),
+    "LargeTables": words("backlog"),
+    "Lake": words("audit large known_events recent_events unattached_media rows"),
     "LakeAudit": words("events other_events repeated media_in attachments_without_media"),
     "Read": words("__call__"),
     "EventSource": words("page count nameless having oldest"),

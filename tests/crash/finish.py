@@ -66,6 +66,7 @@ def work(machine: Machine, writer: Any) -> int:
         machine.task("redrive")
         machine.deliver()
         writer.step()
+        machine.fold()
         complete = recovered.ended in (Recovery.NOT_NEEDED, Recovery.DONE)
         complete = complete and not machine.ledger.gaps(LIVE)
         if complete and polled.stopped is Stop.DRY and at_rest(machine):
@@ -103,7 +104,7 @@ def at_rest(machine: Machine) -> bool:
     """Say whether nothing waits, is worked on, or lies on the stream."""
     census = machine.ledger.census()
     busy = any(count for states in census.stages.values() for count in states.values())
-    return not busy and not census.stream_length
+    return not busy and not census.stream_length and not machine.waits_beside_tables()
 
 
 def differences(machine: Machine, world: TinyWorld, lake: Path, media: Path) -> list[str]:

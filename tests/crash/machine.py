@@ -28,6 +28,7 @@ SMALLER = {
     "claimx.services.chunk.SETTLE_SECONDS": 0.02,
     "claimx.services.chunk.WIND_UP_SECONDS": 0.1,
     "claimx.adapters.lake.upkeep.SMALL_FILES": 2,
+    "claimx.services.folding._KEEP_SECONDS": 0.0,
     "claimx.adapters.slots._BALANCE_SECONDS": 0.05,
     "claimx.adapters.slots._RENEW_SECONDS": 0.05,
 }
@@ -173,6 +174,26 @@ class Machine(Mishaps):
                 **options,
             },
         )
+
+    def fold(self) -> None:
+        """Bring what waits beside large tables into them, as the writer's process does."""
+        from claimx.domain.tables import TABLES
+        from claimx.services.folding import FoldKeeper
+
+        runtime = self.runtime
+        keeper = FoldKeeper(
+            runtime.lake.large, runtime.gates, runtime.metrics, runtime.now, holder=runtime.holder
+        )
+        for table in TABLES.values():
+            if not table.insert_only:
+                keeper.look(table)
+
+    def waits_beside_tables(self) -> bool:
+        """Say whether some large table has not taken in all that was said of it."""
+        from claimx.domain.tables import TABLES
+
+        large = self.runtime.lake.large
+        return any(large.backlog(table).changes for table in TABLES.values())
 
     def ensure_tables(self) -> None:
         """Create the tables, as the writer's process does when it starts."""

@@ -57,6 +57,7 @@ PLAYS = {
         Play(plays_source.reconciled, {"CLAIMX_POLL_START": "5m"}, reconciles=True),
         Play(plays_lake.upkeep),
         Play(plays_lake.refusing),
+        Play(plays_lake.large),
         Play(
             plays_lake.elsewhere,
             {"CLAIMX_LAKE_PATH": "{lake_uri}", "ONELAKE_CLAIMX_PATH": "{place}/media"},

@@ -7,6 +7,7 @@ import os
 from pathlib import Path
 from typing import Any, NoReturn
 
+import points
 from machine import Machine
 
 
@@ -69,6 +70,61 @@ def refusing(machine: Machine) -> None:
     machine.task("redrive")
     writer.step()
     writer.close()
+
+
+def large(machine: Machine) -> None:
+    """Tables outgrow a merge for each flush: they are laid out anew, and folds bring changes in."""
+    from claimx.adapters.lake import Sizes
+
+    machine.ensure_tables()
+    writer = machine.writer()
+    machine.task("poll")
+    first, *others = machine.ids("ingest")
+    work_on(machine, writer, first)
+    tables = machine.runtime.lake.large
+    tables._sizes = Sizes(direct=-1, piece=1, most_of_piece=1, changes=4)
+    tables._looked.clear()
+    tables._spill_folder = left = Path(os.environ["CACHE_DIR"]).parent / "spill"
+    (left / "spill-left").mkdir(parents=True)
+    os.utime(left / "spill-left", (0, 0))
+    for page in others[:-1]:
+        work_on(machine, writer, page)
+    machine.pass_(40)
+    written = "adapters.lake.files:write_file filesystem.open_output_stream #1 after"
+    points.when(written, lambda: somebody_commits(machine))
+    machine.fold()
+    work_on(machine, writer, others[-1])
+    machine.deliver()
+    writer.step()
+    machine.task("maintain")
+    machine.pass_(40)
+    machine.fold()
+    writer.close()
+
+
+def work_on(machine: Machine, writer: Any, page: str) -> None:
+    """Bring what one page holds into the lake, but its media."""
+    machine.task("ingest", [page])
+    machine.deliver("enrich")
+    writer.step()
+
+
+def somebody_commits(machine: Machine) -> None:
+    """Let another writer be faster, at every table."""
+    from deltalake import CommitProperties, DeltaTable, Transaction
+
+    from claimx.adapters.lake.commit import APP
+    from claimx.domain.tables import ENTITY_TABLES
+
+    for table in ENTITY_TABLES:
+        there = DeltaTable(str(machine.lake_folder / table.name))
+        number = (there.transaction_version(APP) or 0) + 1
+        there.create_write_transaction(
+            [],
+            mode="append",
+            schema=there.schema(),
+            commit_properties=CommitProperties(app_transactions=[Transaction(APP, number)]),
+        )
 
 
 def elsewhere(machine: Machine) -> None:

@@ -21,6 +21,7 @@ from claimx.adapters.lake.schema import plain_type, skipping
 from claimx.domain.tables import Table
 
 ROW_GROUP_ROWS = 65_536
+_SAMPLED = 4096
 _LONGEST = 64  # characters of a text in the statistics
 _AFTER_ALL = "\U0010ffff"
 _MILLISECOND = timedelta(milliseconds=1)
@@ -51,11 +52,13 @@ def write_file(snapshot: DeltaTable, table: Table, rows: pa.Table) -> AddAction:
     """Write rows as a new file, which is in the table once `replace` has committed it."""
     path = f"part-00000-{uuid4()}-c000.zstd.parquet"
     filesystem = filesystem_of(snapshot)
+    write: Any = pq.write_table  # its types know of no list of columns
     with filesystem.open_output_stream(path) as stream:
-        pq.write_table(
+        write(
             rows,
             stream,
             compression="zstd",
+            use_dictionary=_repetitive(rows),
             row_group_size=ROW_GROUP_ROWS,
             store_schema=False,  # readers go by the log's schema
         )
@@ -112,6 +115,14 @@ def statistics(table: Table, rows: pa.Table) -> dict[str, Any]:
             found["minValues"][name] = _bound(bounds["min"], upper=False)
             found["maxValues"][name] = _bound(bounds["max"], upper=True)
     return found
+
+
+def _repetitive(rows: pa.Table) -> list[str]:
+    """Return columns of few values: a dictionary of the others costs time, and room as well."""
+    sample = rows.slice(0, _SAMPLED)
+    most = max(1, sample.num_rows // 10)
+    call: Any = pc
+    return [name for name in rows.column_names if call.count_distinct(sample[name]).as_py() <= most]
 
 
 def _bound(value: Any, *, upper: bool) -> Any:

@@ -93,12 +93,14 @@ class Fold:
     def _bring_in(self, rows: pa.Table) -> None:
         """Bring changes in, sorted by key."""
         keys = rows.column(self.table.key[0])
-        at = 0
+        at, laid_out = 0, -1
         while at < len(keys):
             self._check()
             piece = self._piece_of(keys[at].as_py())
-            if piece.rows > self.sizes.most_of_piece:
+            # very many rows may share the first part of their key: those stay together
+            if piece.rows > self.sizes.most_of_piece and laid_out < at:
                 self._lay_out(piece)
+                laid_out = at
                 continue
             end = len(keys) if piece.high is None else bisect_left(_Texts(keys), piece.high, at)
             self._rewrite(piece, rows.slice(at, end - at))

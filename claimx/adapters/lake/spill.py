@@ -8,8 +8,10 @@ for each range.
 from __future__ import annotations
 
 import shutil
+import time
 from bisect import bisect_left
 from collections.abc import Iterable, Iterator, Sequence
+from contextlib import suppress
 from pathlib import Path
 from typing import Any, Self
 from uuid import uuid4
@@ -18,6 +20,8 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 ROWS_AT_A_TIME = 262_144
+_PREFIX = "spill-"
+_LEFT_SECONDS = 3600.0  # nobody who is alive writes nothing for so long
 _SAMPLED = 200_000  # keys from which the ranges are taken
 _OPTIONS = pa.ipc.IpcWriteOptions(compression="lz4")
 
@@ -41,11 +45,13 @@ class Spill:
     """
     Ranges between *bounds*, each a file in a folder of its own below *folder*.
 
-    Use it as a context: the folder is removed at the end.
+    Use it as a context: the folder is removed at the end. What a killed process has left is removed
+    by the next that comes.
     """
 
     def __init__(self, folder: Path, schema: pa.Schema, key: str, bounds: Sequence[str]) -> None:
-        self._folder = folder / f"spill-{uuid4().hex}"
+        self._above = folder
+        self._folder = folder / f"{_PREFIX}{uuid4().hex}"
         self._schema = schema
         self._key = key
         self._bounds = list(bounds)
@@ -54,6 +60,9 @@ class Spill:
     def __enter__(self) -> Self:
         """Make the folder."""
         self._folder.mkdir(parents=True)
+        for left in self._above.glob(f"{_PREFIX}*"):
+            if time.time() - _touched(left) > _LEFT_SECONDS:
+                shutil.rmtree(left, ignore_errors=True)
         return self
 
     def __exit__(self, *_: object) -> None:
@@ -101,6 +110,15 @@ class Spill:
 
     def _path(self, at: int) -> Path:
         return self._folder / f"{at:05d}.arrow"
+
+
+def _touched(folder: Path) -> float:
+    """Return when something in a folder was last written."""
+    moments = [0.0]
+    for path in (folder, *folder.iterdir()):
+        with suppress(OSError):  # its owner is at it
+            moments.append(path.stat().st_mtime)
+    return max(moments)
 
 
 class _Sorted(Sequence[str]):
