@@ -100,6 +100,7 @@ format: $(VENV)/.stamp ## let ruff format and mend what it can
 .PHONY: docs
 docs: $(VENV)/.stamp ## write the pages that are generated from declarations
 	$(BIN)/python -m claimx config page > docs/configuration.md
+	$(BIN)/python -m claimx tables page > docs/tables.md
 
 .PHONY: lock
 lock: ## compile requirements*.in to pinned files with hashes (needs uv)

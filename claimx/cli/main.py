@@ -21,6 +21,7 @@ _COMMANDS = {
         "reconcile",
         "Source against tables: what is missing, extra or doubled.",
     ),
+    "tables": ("claimx.cli.tables", "tables", "The Delta tables: ls, show, diff, history, fold."),
     "poll": ("claimx.cli.source", "poll", "Poll the source once, now."),
     "config": ("claimx.cli.config", "config", "Show or check the settings."),
 }

@@ -14,7 +14,7 @@ from dataclasses import dataclass
 from typing import Any, TypeAlias
 
 from claimx.domain.changes import Change, Source, Values
-from claimx.domain.fold import Fold, order_of
+from claimx.domain.row_merge import RowMerge, order_of
 from claimx.domain.shape import GUARD, shape_of
 from claimx.domain.tables import ATTACHMENTS, CONTACTS, PROJECTS, Table
 from claimx.domain.times import Micros, day_of
@@ -58,13 +58,13 @@ def merge(
         return existing if existing is not None else _first(table, changes, now)
     if table is ATTACHMENTS:
         return _result(table, existing, changes, now)
-    fold = Fold(table, existing, changes)
+    merged = RowMerge(table, existing, changes)
     if table is CONTACTS:
-        fold.forget_guard_of_link_rows()
-    fold.apply()
+        merged.forget_guard_of_link_rows()
+    merged.apply()
     if table is PROJECTS:
-        fold.rename(_name_that_holds(fold.values[table.key[0]], changes, names or {}))
-    return _row(table, existing, fold.values, now, event_id=fold.event_id(), guard=fold.guard)
+        merged.rename(_name_that_holds(merged.values[table.key[0]], changes, names or {}))
+    return _row(table, existing, merged.values, now, event_id=merged.event_id(), guard=merged.guard)
 
 
 def merge_all(

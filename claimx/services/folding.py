@@ -76,7 +76,7 @@ class FoldKeeper:
             return None
         if not is_due(backlog, now):
             return None
-        return self._fold(table)
+        return self.fold(table)
 
     def guarded(self, table: Table) -> None:
         """Do what `look` does, and leave a table alone for a while that fails."""
@@ -94,7 +94,8 @@ class FoldKeeper:
             self._look_at[table.name] = self._now() + _BACK_OFF_SECONDS
             log.exception("a large table could not take in what waits", table=table.name)
 
-    def _fold(self, table: Table) -> Folded | None:
+    def fold(self, table: Table) -> Folded | None:
+        """Fold a table now; None when another process is at it. Raises as the lake does."""
         lease = f"fold:{table.name}"
         if self._gates.lock(lease, self._holder, LEASE_SECONDS) is None:
             return None

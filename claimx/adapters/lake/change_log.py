@@ -34,7 +34,7 @@ SUFFIX = "_changes"
 WRITTEN_AT = "written_at"
 _TRIES = 8
 _TIMES = {"last_enriched_at": "enriched_at", "updated_at": WRITTEN_AT}
-_OWN = (
+OWN_COLUMNS = (
     Column(WRITTEN_AT, ColumnType.TIME, "When the flush began that brought it.", Rule.BOOKKEEPING),
     Column("source", doc="Whose word it is: answer, event, link or result."),
     Column("said", doc="The columns it speaks of, by commas; the others are null here."),
@@ -52,7 +52,7 @@ def log_of(table: Table) -> Table:
         setting="",
         doc=f"What was said of {table.name} and is not in it yet.",
         key=table.key,
-        columns=(*_OWN, *said),
+        columns=(*OWN_COLUMNS, *said),
     )
 
 

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Callable, Collection, Mapping
 from dataclasses import dataclass, field
-from datetime import date
 from typing import Any, TypeAlias, TypeVar
 
 from deltalake import (
@@ -50,6 +49,9 @@ class Plan:
     logged: int = 0
 
 
+Choose: TypeAlias = Callable[[DeltaTable], Collection[str]]
+"""Gives the files of a version that are to be searched for keys."""
+
 Decide: TypeAlias = Callable[[Mapping[Key, Values]], Plan]
 
 
@@ -72,15 +74,17 @@ class Committer:
         table: Table,
         keys: Collection[Key],
         decide: Decide,
-        days: Collection[date] = (),
+        choose: Choose | None = None,
     ) -> tuple[Plan, int]:
         """
-        Read the rows of *keys* (on *days*, if any), let *decide* plan, commit; returns the version.
+        Read the rows of *keys* (in the files of *choose*, if given), let *decide* plan, commit.
+
+        Returns the plan and the version.
 
         Raises UnfitError before anything is written, Unavailable or TokenRejected when the outcome
         is unknown or other writers won too often.
         """
-        return self._again(handle, table, lambda: self._once(handle, table, keys, decide, days))
+        return self._again(handle, table, lambda: self._once(handle, table, keys, decide, choose))
 
     def exchange(
         self,
@@ -122,10 +126,11 @@ class Committer:
         table: Table,
         keys: Collection[Key],
         decide: Decide,
-        days: Collection[date],
+        choose: Choose | None,
     ) -> tuple[Plan, int]:
         snapshot = handle.fresh()
-        plan = decide(read_keys(snapshot, table, keys, days))
+        files = choose(snapshot) if choose else None
+        plan = decide(read_keys(snapshot, table, keys, files))
         if not plan.inserted and not plan.updated:
             return plan, snapshot.version()
         batch = to_arrow(table, [*plan.inserted, *plan.updated])
@@ -163,7 +168,10 @@ def _next_transaction(snapshot: DeltaTable) -> CommitProperties:
 
 
 def read_keys(
-    snapshot: DeltaTable, table: Table, keys: Collection[Key], days: Collection[date] = ()
+    snapshot: DeltaTable,
+    table: Table,
+    keys: Collection[Key],
+    files: Collection[str] | None = None,
 ) -> dict[Key, Values]:
     """
     Return the stored rows of *keys*; only files that may hold one are read.
@@ -180,8 +188,6 @@ def read_keys(
     for name, values in wanted.items():
         part = one_of(name, values)
         condition = part if condition is None else condition & part
-    found = scan(
-        snapshot, table, columns=columns, condition=condition, keys=wanted, partitions=days
-    )
+    found = scan(snapshot, table, columns=columns, condition=condition, keys=wanted, files=files)
     rows = {tuple(row[name] for name in table.key): row for row in from_arrow(table, found)}
     return {key: rows[key] for key in keys if key in rows}

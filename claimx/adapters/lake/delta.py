@@ -7,6 +7,7 @@ import tempfile
 import time
 from collections.abc import Callable, Collection, Mapping, Sequence
 from datetime import date, timedelta
+from functools import partial
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -21,10 +22,13 @@ from claimx.adapters.lake.change_log import SUFFIX, ChangeLog
 from claimx.adapters.lake.commit import Committer, Plan
 from claimx.adapters.lake.creation import ensure_table
 from claimx.adapters.lake.deciding import Deciding
+from claimx.adapters.lake.files import actions_of
 from claimx.adapters.lake.handles import NOT_FOUND, Conflict, Handle, Storage, our_errors
+from claimx.adapters.lake.inspection import Inspection
 from claimx.adapters.lake.large import LargeTables
 from claimx.adapters.lake.layout import Sizes
 from claimx.adapters.lake.names import NAMES, Names
+from claimx.adapters.lake.nearness import near
 from claimx.adapters.lake.scan import Span, in_span, one_of, scan, values
 from claimx.adapters.lake.schema import UnfitError, from_arrow, refusals
 from claimx.adapters.lake.unattached import unattached_ids
@@ -39,15 +43,9 @@ from claimx.domain.times import Micros, day_of
 from claimx.domain.upsert import (
     Key,
     by_key,
-    partition_day,
 )
 
 T = TypeVar("T")
-
-# Below this many rows the whole of claimx_events is searched for an id. Above it only the days
-# around the batch's are: a scan of every id for each flush would grow without end.
-_SEARCH_ALL_ROWS = 2_000_000
-_SEARCH_DAYS = 2
 
 
 class DeltaLake:
@@ -101,6 +99,7 @@ class DeltaLake:
             sizes or Sizes(),
             self._ensure,
         )
+        self.inspection = Inspection(self._handles, self.large.backlog, sizes or Sizes())
         self.audit = DeltaAudit(
             self._read,
             self._read_ids,
@@ -156,8 +155,8 @@ class DeltaLake:
         moment = pc.field("ingested_at")
         zone = pa.timestamp("us", tz="UTC")
         condition = (moment >= pa.scalar(since, zone)) & (moment <= pa.scalar(until, zone))
-        days = _days(since, until)
-        found = self._scan(EVENTS, ["event_id", "ingested_at"], condition, days)
+        span = Span("ingested_at", since - 1, until)
+        found = self._scan(EVENTS, ["event_id", "ingested_at"], condition, span=span)
         if found is None:
             return []
         newest = found.sort_by([("ingested_at", "descending"), ("event_id", "descending")])
@@ -239,23 +238,8 @@ class DeltaLake:
         if self.large.takes(table, handle):
             return Plan(logged=len(changes)), self.large.append(table, changes, now)
         decide = self._deciding.of(table, {key: {now: said} for key, said in groups.items()})
-        days = self._days_to_search(handle, table, changes)
-        return self._committer.commit(handle, table, list(groups), decide, days)
-
-    def _days_to_search(
-        self, handle: Handle, table: Table, changes: Sequence[Change]
-    ) -> Collection[date]:
-        if not table.partition_by:
-            return ()
-        with our_errors(table.name, handle):
-            if handle.fresh().count() <= _SEARCH_ALL_ROWS:
-                return ()
-        found: set[date] = set()
-        for change in changes:
-            day = date.fromisoformat(partition_day(table, change.values, change.event_time) or "")
-            around = range(-_SEARCH_DAYS, _SEARCH_DAYS + 1)
-            found |= {day + timedelta(days=offset) for offset in around}
-        return found
+        choose = partial(_near, changes=changes) if table is EVENTS else None
+        return self._committer.commit(handle, table, list(groups), decide, choose)
 
     def _now(
         self,
@@ -279,10 +263,17 @@ class DeltaLake:
         condition: Any = None,
         days: Collection[date] = (),
         keys: Mapping[str, Sequence[str]] | None = None,
+        span: Span | None = None,
     ) -> pa.Table | None:
         def read(snapshot: DeltaTable) -> pa.Table:
             return scan(
-                snapshot, table, columns=columns, condition=condition, keys=keys, partitions=days
+                snapshot,
+                table,
+                columns=columns,
+                condition=condition,
+                keys=keys,
+                partitions=days,
+                span=span,
             )
 
         return self._read(table, read)
@@ -316,6 +307,12 @@ class DeltaLake:
                 if error.status == NOT_FOUND:  # not even what the table would lie in
                     return None
                 raise
+
+
+def _near(snapshot: DeltaTable, changes: Sequence[Change]) -> Collection[str]:
+    """Return the files of ``claimx_events`` that may hold one of these events already."""
+    moments = {change.values.get("ingested_at") or change.event_time for change in changes}
+    return near(actions_of(snapshot), "ingested_at", sorted(moments))
 
 
 def _days(since: Micros, until: Micros) -> set[date]:

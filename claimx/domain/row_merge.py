@@ -1,4 +1,4 @@
-"""Folding the changes of one key into its values, column by column (domain page, section 4)."""
+"""Merging the changes of one key into its values, column by column (domain page, section 4)."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ def order_of(change: Change) -> tuple[Micros, Micros, str]:
     return (asked, change.event_time, change.event_id)
 
 
-class Fold:
+class RowMerge:
     """
     The values of one row while changes are applied to it.
 

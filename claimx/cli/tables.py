@@ -1,0 +1,184 @@
+"""``claimx tables``: the nine Delta tables, how they lie, and what can be done about it."""
+
+from __future__ import annotations
+
+import dataclasses
+import sys
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from claimx import bootstrap
+from claimx.cli.output import form_option, note, show
+from claimx.cli.table_page import tables_page
+from claimx.domain.now_view import now_view
+from claimx.domain.tables import TABLES, Table
+
+if TYPE_CHECKING:
+    from claimx.adapters.lake import DeltaLake
+
+NOTHING, UNHEALTHY, BUSY = 3, 7, 8
+MOST_COMMITS = 10_000
+
+one_table = click.argument("name", type=click.Choice(list(TABLES)), metavar="TABLE")
+
+
+@click.group()
+def tables() -> None:
+    """Look at the tables, or look after them; TABLE is one of the nine names."""
+
+
+@tables.command("ls")
+@form_option
+def list_tables(form: str) -> None:
+    """Print rows, files, what waits beside it, and the last commit of every table."""
+    lake = _lake()
+    rows = [dataclasses.asdict(lake.inspection.state(table)) for table in TABLES.values()]
+    columns = ["name", "rows", "files", "bytes", "pieces", "waiting", "version", "last_commit"]
+    show("tables", rows, columns, form)
+
+
+@tables.command("show")
+@one_table
+@form_option
+def show_table(name: str, form: str) -> None:
+    """Print all that is known of one table; exit 3 when it is not there."""
+    state = _lake().inspection.state(TABLES[name])
+    found = dataclasses.asdict(state)
+    rows = [found] if form != "table" else _pairs(found)
+    show("table", rows, ["name", "value"], form)
+    if not state.exists:
+        note(f"{name}: there is no table at {state.path}")
+        sys.exit(NOTHING)
+
+
+@tables.command()
+@one_table
+@form_option
+def schema(name: str, form: str) -> None:
+    """Print the declared columns: name, type, how a newer value replaces an older, meaning."""
+    table = TABLES[name]
+    rows = [
+        {
+            "column": column.name,
+            "type": column.type.value,
+            "rule": column.rule.value,
+            "meaning": column.doc,
+        }
+        for column in table.columns
+    ]
+    show("columns", rows, ["column", "type", "rule", "meaning"], form)
+
+
+@tables.command()
+@click.argument("names", nargs=-1, type=click.Choice(list(TABLES)), metavar="[TABLE]...")
+@form_option
+def diff(names: tuple[str, ...], form: str) -> None:
+    """Print what tables in the lake differ in from their declaration; exit 7 when any does."""
+    lake = _lake()
+    rows = [
+        {"table": table.name, "difference": line}
+        for table in _chosen(names)
+        for line in lake.inspection.differences(table)
+    ]
+    show("differences", rows, ["table", "difference"], form)
+    if rows:
+        sys.exit(UNHEALTHY)
+
+
+@tables.command()
+@one_table
+@click.option("--limit", type=click.IntRange(1, MOST_COMMITS), default=20, show_default=True)
+@form_option
+def history(name: str, limit: int, form: str) -> None:
+    """Print the newest commits of a table."""
+    rows = _lake().inspection.history(TABLES[name], limit)
+    show("commits", rows, ["version", "at", "operation", "metrics"], form)
+    if not rows:
+        sys.exit(NOTHING)
+
+
+@tables.command()
+@click.argument("names", nargs=-1, type=click.Choice(list(TABLES)), metavar="[TABLE]...")
+def compact(names: tuple[str, ...]) -> None:
+    """Make one file of many small ones, and drop what no version needs; as beat does daily."""
+    _maintain(names, full=False)
+
+
+@tables.command()
+@click.argument("names", nargs=-1, type=click.Choice(list(TABLES)), metavar="[TABLE]...")
+def vacuum(names: tuple[str, ...]) -> None:
+    """Do what compact does, and remove files that killed writers have left two days ago."""
+    _maintain(names, full=True)
+
+
+@tables.command()
+@click.argument("names", nargs=-1, type=click.Choice(list(TABLES)), metavar="[TABLE]...")
+def fold(names: tuple[str, ...]) -> None:
+    """Bring what waits beside large tables into them, now; exit 8 when a writer is at it."""
+    from claimx.services.folding import FoldKeeper
+
+    runtime = bootstrap.operator_runtime()
+    keeper = FoldKeeper(
+        runtime.lake.large, runtime.gates, runtime.metrics, runtime.now, holder=runtime.holder
+    )
+    busy = False
+    for table in _chosen(names):
+        waiting = 0 if table.insert_only else runtime.lake.large.backlog(table).changes
+        if not waiting:
+            continue
+        done = keeper.fold(table)
+        if done is None:
+            note(f"{table.name}: {waiting} changes wait, and another process is at it")
+            busy = True
+        else:
+            note(f"{table.name}: {done.inserted} rows added, {done.updated} changed")
+    if busy:
+        sys.exit(BUSY)
+
+
+@tables.command()
+@one_table
+def view(name: str) -> None:
+    """Print the SQL that shows a large table right now, with what waits beside it."""
+    table = TABLES[name]
+    if table.insert_only:
+        note(f"{name} takes rows at once: the table itself is right now")
+        sys.exit(NOTHING)
+    click.echo(now_view(table, name, f"{name}_changes"))
+
+
+@tables.command("page", hidden=True)
+def page() -> None:
+    """Print docs/tables.md; a test holds the file to it (`make docs`)."""
+    click.echo(tables_page(), nl=False)
+
+
+def _maintain(names: tuple[str, ...], *, full: bool) -> None:
+    from claimx.services.maintain import maintain_lake
+
+    runtime = bootstrap.operator_runtime()
+    lake: Any = runtime.lake
+    done = maintain_lake(lake, runtime.gates, runtime.holder, _chosen(names), full=full)
+    problems = [line for one in done.values() for line in one.problems]
+    for name, one in done.items():
+        note(f"{name}: {one.compacted_files} files made fewer, {one.removed_files} removed")
+    for line in problems:
+        note(line)
+    if len(done) < len(_chosen(names)):
+        note("another process is at it")
+        sys.exit(BUSY)
+    if problems:
+        sys.exit(UNHEALTHY)
+
+
+def _chosen(names: tuple[str, ...]) -> list[Table]:
+    return [TABLES[name] for name in names or TABLES]
+
+
+def _lake() -> DeltaLake:
+    return bootstrap.lake_of(bootstrap.load_settings())
+
+
+def _pairs(found: dict[str, Any]) -> list[dict[str, Any]]:
+    return [{"name": name, "value": value} for name, value in found.items()]
