@@ -1,0 +1,155 @@
+"""The tables as an operator meets them: ``claimx tables``."""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import pyarrow as pa
+import pytest
+from deltalake import DeltaTable, Schema
+from large_world import MANY, T0, asked, lake_in, stored, table_of
+
+from claimx.adapters.gates import RedisGates
+from claimx.adapters.lake.schema import arrow_schema
+from claimx.cli.table_page import tables_page
+from claimx.domain.tables import MEDIA, PROJECTS, TABLES, TASKS
+
+ROOT = Path(__file__).parents[2]
+
+pytestmark = [pytest.mark.integration, pytest.mark.timeout(120)]
+
+
+class Answer(NamedTuple):
+    status: int
+    out: str
+    err: str
+
+    def rows(self, name: str) -> list[dict[str, Any]]:
+        return json.loads(self.out)[name]
+
+
+@pytest.fixture
+def claimx(tmp_path, redis_url):
+    """Runs a command on the tables of a folder."""
+    environment = os.environ | {"CLAIMX_LAKE_PATH": str(tmp_path), "REDIS_URL": redis_url}
+
+    def run(*words: str) -> Answer:
+        done = subprocess.run(
+            [sys.executable, "-m", "claimx", "tables", *words],
+            env=environment,
+            cwd=ROOT,
+            capture_output=True,
+            text=True,
+            timeout=60,
+            check=False,
+        )
+        return Answer(done.returncode, done.stdout, done.stderr)
+
+    return run
+
+
+def test_the_tables_page_is_what_the_declarations_say():
+    """`make docs` writes docs/tables.md."""
+    assert (ROOT / "docs/tables.md").read_text() == tables_page()
+
+
+def test_all_nine_are_listed_with_what_they_hold_and_what_waits(claimx, tmp_path):
+    table_of(tmp_path, MANY)
+    lake_in(tmp_path).upsert(MEDIA, [asked(1, at=5), asked(MANY, at=5)], T0)
+
+    found = {row["name"]: row for row in claimx("ls", "-o", "json").rows("tables")}
+
+    assert list(found) == list(TABLES)
+    media = found[MEDIA.name]
+    assert (media["rows"], media["files"], media["waiting"]) == (MANY, 1, 2)
+    assert (media["reader"], media["writer"]) == (1, 2)
+    assert media["last_commit"].endswith("Z")
+    assert found[PROJECTS.name]["version"] == -1, "there is none, and that is no error"
+
+
+def test_a_table_that_is_not_there_is_told(claimx, tmp_path):
+    answer = claimx("show", PROJECTS.name)
+
+    assert answer.status == 3
+    assert str(tmp_path / PROJECTS.name) in answer.err
+
+
+def test_what_waits_is_brought_in_on_demand(claimx, tmp_path):
+    table_of(tmp_path, MANY)
+    lake_in(tmp_path).upsert(MEDIA, [asked(1, at=5), asked(MANY, at=5)], T0)
+
+    answer = claimx("fold")
+
+    assert answer.status == 0, answer
+    assert answer.err.splitlines() == [f"{MEDIA.name}: 1 rows added, 1 changed"]
+    assert stored(tmp_path)["m000001"]["file_name"] == "asked at 5"
+    assert claimx("fold", MEDIA.name) == Answer(0, "", "")
+
+
+def test_a_table_that_a_writer_is_at_is_left_alone(claimx, tmp_path, redis_client):
+    table_of(tmp_path, MANY)
+    lake_in(tmp_path).upsert(MEDIA, [asked(1, at=5)], T0)
+    assert RedisGates(redis_client).lock(f"fold:{MEDIA.name}", "a writer", 60) is not None
+
+    answer = claimx("fold", MEDIA.name)
+
+    assert answer.status == 8
+    assert "another process" in answer.err
+
+
+def test_differences_from_the_declaration_are_named(claimx, tmp_path):
+    fields = [field for field in arrow_schema(TASKS) if field.name != "task_url"]
+    fields = [pa.field("mfn", pa.int64()) if one.name == "mfn" else one for one in fields]
+    fields.append(pa.field("verdict", pa.string()))
+    DeltaTable.create(str(tmp_path / TASKS.name), Schema.from_arrow(pa.schema(fields)))
+
+    answer = claimx("diff", "-o", "json")
+
+    assert answer.status == 7
+    lines = {row["difference"].partition(":")[0]: row for row in answer.rows("differences")}
+    assert lines.keys() == {"task_url", "mfn", "verdict"}
+    assert "int64 in the lake, declared string" in lines["mfn"]["difference"]
+
+
+def test_a_table_as_declared_has_no_differences(claimx, tmp_path):
+    lake_in(tmp_path).ensure(MEDIA)
+
+    assert claimx("diff", MEDIA.name).status == 0
+
+
+def test_history_tells_the_newest_commits(claimx, tmp_path):
+    lake = lake_in(tmp_path)
+    for at in range(3):
+        lake.upsert(MEDIA, [asked(at, at=at)], T0 + at)
+
+    commits = claimx("history", MEDIA.name, "--limit", "2", "-o", "json").rows("commits")
+
+    assert [commit["version"] for commit in commits] == [3, 2]
+    assert {commit["operation"] for commit in commits} == {"WRITE"}
+    assert claimx("history", PROJECTS.name).status == 3
+
+
+def test_upkeep_is_done_by_command(claimx, tmp_path):
+    lake = lake_in(tmp_path)
+    for at in range(105):
+        lake.upsert(MEDIA, [asked(at, at=at)], T0 + at)
+
+    answer = claimx("compact", MEDIA.name)
+
+    assert answer.status == 0, answer
+    assert answer.err.startswith(f"{MEDIA.name}: 105 files made fewer")
+    assert claimx("vacuum", MEDIA.name).status == 0
+    assert len(stored(tmp_path)) == 105
+
+
+def test_the_declared_columns_and_the_view_are_printed(claimx):
+    columns = claimx("schema", MEDIA.name, "-o", "json").rows("columns")
+
+    assert [column["column"] for column in columns] == list(MEDIA.column_names)
+    assert claimx("view", MEDIA.name).out.startswith("WITH newest AS (")
+    assert claimx("view", "claimx_events").status == 3
