@@ -12,7 +12,7 @@ from types import FrameType
 import structlog
 
 from claimx import bootstrap, processes
-from claimx.domain.errors import ClaimXError
+from claimx.domain.errors import ClaimXError, NotAllowed
 from claimx.domain.tables import TABLES
 from claimx.services.folding import FoldKeeper
 from claimx.services.runtime import Runtime
@@ -106,13 +106,20 @@ class _Folding:
 
 
 def _ensure_tables(runtime: Runtime, stopping: list[int], progress: Callable[[], None]) -> None:
-    """Create absent tables, trying again while the lake is away: nothing can be written before."""
+    """
+    Create absent tables, trying again while the lake is away: nothing can be written before.
+
+    One that is another table than was declared holds up nobody: its rows wait until that is mended.
+    """
     pause = _PAUSE_SECONDS[0]
     for table in TABLES.values():
         while not stopping:
             progress()
             try:
                 runtime.lake.ensure(table)
+                break
+            except NotAllowed as error:
+                log.error("rows of this table wait", table=table.name, reason=error.message)  # noqa: TRY400 - one line is enough
                 break
             except ClaimXError as error:
                 log.warning("table not ready", table=table.name, reason=str(error), seconds=pause)

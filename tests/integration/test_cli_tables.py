@@ -116,6 +116,19 @@ def test_differences_from_the_declaration_are_named(claimx, tmp_path):
     assert "int64 in the lake, declared string" in lines["mfn"]["difference"]
 
 
+def test_a_table_that_not_every_reader_can_read_is_told(claimx, tmp_path):
+    DeltaTable.create(
+        str(tmp_path / MEDIA.name),
+        Schema.from_arrow(arrow_schema(MEDIA)),
+        configuration={"delta.enableDeletionVectors": "true"},
+    )
+
+    (row,) = claimx("diff", MEDIA.name, "-o", "json").rows("differences")
+
+    assert "asks for protocol 3/7" in row["difference"]
+    assert "deletionVectors" in row["difference"]
+
+
 def test_a_table_as_declared_has_no_differences(claimx, tmp_path):
     lake_in(tmp_path).ensure(MEDIA)
 

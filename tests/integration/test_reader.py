@@ -5,12 +5,16 @@ from __future__ import annotations
 import json
 import os
 import subprocess
+from datetime import date, datetime
 from pathlib import Path
 from typing import Any
 
+import polars as pl
 import pytest
+from deltalake import DeltaTable
 
-from claimx.adapters.lake import DeltaLake, upkeep
+from claimx.adapters.lake import DeltaLake, Sizes, upkeep
+from claimx.adapters.lake.schema import from_arrow
 from claimx.domain.changes import Change, Source
 from claimx.domain.tables import EVENTS, PROJECTS, TABLES, Column, ColumnType, Rule, Table
 from claimx.domain.times import from_datetime, to_datetime
@@ -89,10 +93,51 @@ def lake(tmp_path):
     return DeltaLake({name: str(tmp_path / name) for name in TABLES})
 
 
-def test_every_table_is_read_back_value_by_value(lake, tmp_path):
+@pytest.fixture(params=["merged at once", "by way of a log", "twice by way of a log"])
+def filled(request, tmp_path):
+    """All tables with edge values, whoever wrote their files: deltalake, or a fold."""
+    folds = {"merged at once": 0, "by way of a log": 1}.get(request.param, 2)
+    sizes = Sizes(direct=-1, piece=2, most_of_piece=4) if folds else None
+    lake = DeltaLake({name: str(tmp_path / name) for name in TABLES}, sizes=sizes)
     for table in TABLES.values():
+        lake.upsert(table, edge_changes(table)[: folds * 2], T0)
+        if folds > 1 and not table.insert_only:
+            lake.large.fold(table)
         written = lake.upsert(table, edge_changes(table), T0)
         assert written.refused == ()
+        if folds and not table.insert_only:
+            assert lake.large.fold(table).ended
+    return lake
+
+
+def by_polars(folder: Path, _table: Table) -> list[dict[str, Any]]:
+    rows = pl.read_delta(str(folder)).to_dicts()
+    return [{name: _as_kept(value) for name, value in row.items()} for row in rows]
+
+
+def by_pyarrow(folder: Path, table: Table) -> list[dict[str, Any]]:
+    return from_arrow(table, DeltaTable(str(folder)).to_pyarrow_dataset().to_table())
+
+
+def by_deltalake(folder: Path, table: Table) -> list[dict[str, Any]]:
+    return from_arrow(table, DeltaTable(str(folder)).to_pyarrow_table())
+
+
+def _as_kept(value: Any) -> Any:
+    if isinstance(value, datetime):
+        return from_datetime(value)
+    return value.isoformat() if isinstance(value, date) else value
+
+
+@pytest.mark.parametrize("read", [by_polars, by_pyarrow, by_deltalake])
+def test_other_readers_see_the_same_rows(filled, tmp_path, read):
+    for name, table in TABLES.items():
+        expected = sorted_rows(table, filled.rows(table))
+        assert len(expected) == 6
+        assert sorted_rows(table, read(tmp_path / name, table)) == expected, name
+
+
+def test_every_table_is_read_back_value_by_value(filled, tmp_path):
 
     found = read_back([str(tmp_path / name) for name in TABLES])
 
@@ -105,7 +150,7 @@ def test_every_table_is_read_back_value_by_value(lake, tmp_path):
             for column, value in expected[row[table.key[0]]].items():
                 assert row[column] == value, f"{name}.{column}"
             assert row["created_at"] == row["updated_at"] == T0
-        assert sorted_rows(table, read["rows"]) == sorted_rows(table, lake.rows(table))
+        assert sorted_rows(table, read["rows"]) == sorted_rows(table, filled.rows(table))
 
 
 def test_updated_compacted_and_vacuumed_tables_are_read_back(lake, tmp_path, monkeypatch):

@@ -3,8 +3,11 @@
 from __future__ import annotations
 
 import time
+from types import SimpleNamespace
 
+import pyarrow as pa
 import pytest
+from deltalake import DeltaTable, Schema
 
 from claimx.adapters.lake import DeltaLake
 from claimx.adapters.ledger import RedisLedger
@@ -15,6 +18,7 @@ from claimx.domain.records import Advance, DeadFilter, Kind, NewRecord, Stage
 from claimx.domain.tables import EVENTS, MEDIA, PROJECTS, TABLES
 from claimx.services.write import LakeWriter
 from claimx.telemetry.metrics import RecordedMetrics
+from claimx.writer import _ensure_tables
 
 pytestmark = pytest.mark.integration
 
@@ -129,3 +133,30 @@ def test_a_row_that_cannot_be_stored_is_a_dead_letter_that_says_why(ledger, lake
         "claimx_projects.year_built: expected a whole number, found str"
     )
     assert [row["event_id"] for row in lake.rows(EVENTS)] == ["002"]
+
+
+def test_a_table_of_another_schema_stops_alone_and_its_rows_wait(
+    ledger, lake, make_writer, tmp_path
+):
+    """Somebody made it with a column of another type; what it says goes to the log, and to diff."""
+    fields = [pa.field("media_id", pa.string()), pa.field("latitude", pa.string())]
+    DeltaTable.create(str(tmp_path / MEDIA.name), Schema.from_arrow(pa.schema(fields)))
+    _ensure_tables(SimpleNamespace(lake=lake), [], lambda: None)
+    enriched(ledger, {f"e:{n}": changes_of(n) for n in range(20)})
+    writer = make_writer("a")
+
+    for _ in range(STEPS // 4):
+        writer.step()
+
+    assert len(lake.rows(PROJECTS)) == 5, "the others go on"
+    assert lake.rows(EVENTS) == [], "none of these events is finished"
+    assert ledger.dead_letters(DeadFilter()) == []
+
+    (tmp_path / MEDIA.name).rename(tmp_path / "moved away")
+    deadline = time.monotonic() + 60
+    while len(lake.rows(EVENTS)) < 20 and time.monotonic() < deadline:
+        ledger.due(1000)
+        writer.step()
+
+    assert len(lake.rows(EVENTS)) == 20
+    assert len(lake.rows(MEDIA)) == 20

@@ -21,6 +21,9 @@ from claimx.domain.tables import Table
 
 T = TypeVar("T")
 
+READER, WRITER = 1, 2
+"""The versions of the Delta protocol that every reader has, the SQL endpoint of Fabric too."""
+
 _MILLISECONDS = 1000
 
 
@@ -127,6 +130,14 @@ def _differences(snapshot: DeltaTable, table: Table) -> list[str]:
             there = stored.field(field.name).type
             found.append(f"{field.name}: {there} in the lake, declared {field.type}")
     found += [f"{name}: not declared; kept as it is" for name in _others(stored, declared)]
+    protocol = snapshot.protocol()
+    if (protocol.min_reader_version, protocol.min_writer_version) > (READER, WRITER):
+        asks = f"{protocol.min_reader_version}/{protocol.min_writer_version}"
+        features = [*(protocol.reader_features or []), *(protocol.writer_features or [])]
+        what = f" ({', '.join(sorted(set(features)))})" if features else ""
+        found.append(
+            f"asks for protocol {asks}{what}, declared {READER}/{WRITER}: not every reader can"
+        )
     partitions = tuple(snapshot.metadata().partition_columns)
     if partitions != table.partition_by:
         found.append(f"partitioned by {partitions}, declared {table.partition_by}")
