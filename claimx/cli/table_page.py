@@ -43,13 +43,14 @@ vectors, no column mapping.
 
 | reader | needs | so here |
 | --- | --- | --- |
-| SQL endpoint of Fabric, Power BI | times with a zone: a column without one is left out in silence | every time is UTC |
-| | no column mapping by id, no types such as variant | plain columns, protocol 1/2 |
-| | names that differ in more than case | lower case, with underscores |
-| | some time: the endpoint sees a commit within a minute, as a rule | |
-| | large files, 128 MB and more, to be at its best | compaction makes 128 MB of small files; a large table's are about 10 MB, and V-Order is Fabric's own |
+| SQL endpoint of Fabric, Power BI | times with a zone; others are left out in silence | all UTC |
+| | no column mapping by id, no new types | plain columns, protocol 1/2 |
+| | names that differ in more than case | lower case, underscores |
+| | a minute: so long, as a rule, until it sees a commit | |
+| | files of 128 MB and more, to be at its best | small tables: yes; large ones: 10 MB |
 | Spark, DuckDB, polars, pyarrow, deltalake | protocol 1/2, zstd | |
 
+V-Order is Fabric's own, and no other writer has it.
 `claimx tables diff` tells a table that asks for more, or whose columns are others than these.
 DuckDB, polars, pyarrow and deltalake read all nine in the tests; Fabric, Power BI and Spark were
 not at hand.
