@@ -53,6 +53,10 @@ ROWS ?= 1000000
 bench-lake: $(VENV)/.stamp ## flushes into a large table beside a plain MERGE: make bench-lake ROWS=10000000
 	@PYTHONPATH=. $(BIN)/python bench/lake.py --rows $(ROWS) $(ARGS)
 
+.PHONY: bench-week
+bench-week: $(VENV)/.stamp $(READER)/.stamp ## a week of commits into all tables, compressed in time
+	@PYTHONPATH=. $(BIN)/python bench/week.py $(ARGS)
+
 .PHONY: bench-backlog
 bench-backlog: $(VENV)/.stamp ## take in a source a million events behind (ARGS="--rows 200000 --minutes 10")
 	@exec $(BIN)/python bench/backlog.py $(ARGS)

@@ -44,7 +44,9 @@ def batches_of(
     """Yield one file's rows in pieces of at most *rows*; columns that it lacks are null."""
     filesystem = filesystem_of(snapshot)
     with pq.ParquetFile(filesystem.open_input_file(path), pre_buffer=False) as file:
-        for batch in file.iter_batches(batch_size=rows):
+        there = set(file.schema_arrow.names)
+        names = [name for name in schema.names if name in there]
+        for batch in file.iter_batches(batch_size=rows, columns=names):
             yield _as_declared(batch, schema)
 
 

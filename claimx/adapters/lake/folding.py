@@ -1,5 +1,5 @@
 """
-Bringing what a change log holds into its table: piece by piece, each in one exact commit.
+Bringing what a change log holds into its table: piece by piece, some of them in one exact commit.
 
 A piece is small enough to be rewritten in memory. A table that lies otherwise (it grew, or somebody
 else made it) is laid out anew on the way. Whatever ends a fold half-way, the log still holds all
@@ -11,32 +11,44 @@ from __future__ import annotations
 from bisect import bisect_left
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path
 from typing import Any, TypeAlias
 
 import pyarrow as pa
 import pyarrow.compute as pc
 import structlog
-from deltalake import DeltaTable
+from deltalake import CommitProperties, DeltaTable
 from deltalake.exceptions import CommitFailedError
 from deltalake.transaction import AddAction
 
 from claimx.adapters.lake.change_log import ChangeLog, Pending
 from claimx.adapters.lake.commit import Committer, Decide, Plan
-from claimx.adapters.lake.files import actions_of, batches_of, discard, replace, whole_schema
+from claimx.adapters.lake.files import actions_of, discard, replace, whole_schema
 from claimx.adapters.lake.handles import Handle
+from claimx.adapters.lake.laying_out import laid_out
 from claimx.adapters.lake.layout import Piece, Sizes, files_in, pieces_of
 from claimx.adapters.lake.rewriting import patched, rows_of, written
 from claimx.adapters.lake.scan import text
-from claimx.adapters.lake.spill import Spill, bounds_from, sample_of
 from claimx.domain.ports.lake import Folded
 from claimx.domain.tables import Table
 from claimx.domain.upsert import Key, Said
 
 log = structlog.get_logger(__name__)
 
+GROUP = 16  # pieces exchanged in one commit: else a fold of a great table were hundreds
+Removed: TypeAlias = list[Mapping[str, Any]]
 Decider: TypeAlias = Callable[[Mapping[Key, Said]], Decide]
 """Gives what decides about the rows of these keys."""
+
+
+@dataclass(frozen=True, slots=True)
+class _Part:
+    """A piece, and where what is said of it begins and ends among sorted changes."""
+
+    piece: Piece
+    begin: int
+    end: int
 
 
 class _Told(BaseException):
@@ -92,95 +104,102 @@ class Fold:
 
     def _bring_in(self, rows: pa.Table) -> None:
         """Bring changes in, sorted by key."""
-        keys = rows.column(self.table.key[0])
-        at, laid_out = 0, -1
+        keys = _Texts(rows.column(self.table.key[0]))
+        at, tried = 0, -1
         while at < len(keys):
             self._check()
-            piece = self._piece_of(keys[at].as_py())
+            group = self._group(keys, at)
+            first = group[0].piece
             # very many rows may share the first part of their key: those stay together
-            if piece.rows > self.sizes.most_of_piece and laid_out < at:
-                self._lay_out(piece)
-                laid_out = at
+            if first.rows > self.sizes.most_of_piece and tried < at:
+                self._commit(partial(self._lay_out, first))
+                self.done.laid_out += 1
+                tried = at
                 continue
-            end = len(keys) if piece.high is None else bisect_left(_Texts(keys), piece.high, at)
-            self._rewrite(piece, rows.slice(at, end - at))
-            at = end
+            said = [(one.piece, rows.slice(one.begin, one.end - one.begin)) for one in group]
+            self._rewrite(said)
+            at = group[-1].end
 
-    def _piece_of(self, key: str) -> Piece:
-        """Return the piece that a key belongs to, in the table's newest version."""
+    def _group(self, keys: _Texts, at: int) -> list[_Part]:
+        """Return the next pieces that something is said of, as far as they go into one commit."""
 
         def look(snapshot: DeltaTable) -> list[Piece]:
             return pieces_of(actions_of(snapshot), self.table.key[0], self.sizes.piece)
 
-        pieces = self.committer.read(self.handle, self.table, look)
-        return next(one for one in pieces if one.high is None or key < one.high)
+        found: list[_Part] = []
+        for piece in self.committer.read(self.handle, self.table, look):
+            end = len(keys) if piece.high is None else bisect_left(keys, piece.high, at)
+            if end == at:
+                continue
+            if found and piece.rows > self.sizes.most_of_piece:
+                break
+            found.append(_Part(piece, at, end))
+            at = end
+            if len(found) == GROUP or at == len(keys) or piece.rows > self.sizes.most_of_piece:
+                break
+        return found
 
-    def _rewrite(self, piece: Piece, said: pa.Table) -> None:
+    def _rewrite(self, said: Sequence[tuple[Piece, pa.Table]]) -> None:
+        plans: list[Plan] = []
+
+        def write(snapshot: DeltaTable, new: list[AddAction]) -> Removed:
+            plans.clear()
+            removed: Removed = []
+            for piece, changes in said:
+                self._check()
+                old, plan = self._rewrite_piece(snapshot, piece, changes, new)
+                removed += old
+                plans.append(plan)
+            return removed
+
+        self._commit(write)
+        self.done.pieces += len(said)
+        self.done.inserted += sum(len(plan.inserted) for plan in plans)
+        self.done.updated += sum(len(plan.updated) for plan in plans)
+
+    def _rewrite_piece(
+        self, snapshot: DeltaTable, piece: Piece, said: pa.Table, new: list[AddAction]
+    ) -> tuple[Removed, Plan]:
         groups = self.log.by_key(said)
-        decide = self.decider(groups)
+        old = files_in(actions_of(snapshot), self.table.key[0], piece.low, piece.high)
+        rows = rows_of(snapshot, whole_schema(snapshot), [one["path"] for one in old])
+        rows, plan = patched(self.table, rows, groups.keys(), self.decider(groups))
+        if not plan.inserted and not plan.updated:
+            return [], plan
+        new += written(snapshot, self.table, rows, self.sizes.piece)
+        return old, plan
 
-        def commit(snapshot: DeltaTable, properties: Any) -> Plan:
-            schema = whole_schema(snapshot)
-            old = files_in(actions_of(snapshot), self.table.key[0], piece.low, piece.high)
-            rows = rows_of(snapshot, schema, [one["path"] for one in old])
-            rows, plan = patched(self.table, rows, groups.keys(), decide)
-            if plan.inserted or plan.updated:
-                new = written(snapshot, self.table, rows, self.sizes.piece)
-                _exchange(snapshot, self.table, old, new, properties)
-            return plan
-
-        plan = self.committer.exchange(self.handle, self.table, commit)
-        self.done.pieces += 1
-        self.done.inserted += len(plan.inserted)
-        self.done.updated += len(plan.updated)
-
-    def _lay_out(self, piece: Piece) -> None:
+    def _lay_out(self, piece: Piece, snapshot: DeltaTable, new: list[AddAction]) -> Removed:
         """Write a piece that memory does not hold as several that it does."""
         log.info("a table is laid out anew", table=self.table.name, rows=piece.rows)
+        old = files_in(actions_of(snapshot), self.table.key[0], piece.low, piece.high)
+        laid_out(
+            snapshot,
+            self.table,
+            whole_schema(snapshot),
+            [one["path"] for one in old],
+            rows=piece.rows,
+            piece_rows=self.sizes.piece,
+            folder=self.spill_folder,
+            check=self._check,
+            new=new,
+        )
+        return old
 
-        def commit(snapshot: DeltaTable, properties: Any) -> None:
-            key, schema = self.table.key[0], whole_schema(snapshot)
-            old = files_in(actions_of(snapshot), key, piece.low, piece.high)
-            paths = [one["path"] for one in old]
-            ranges = max(1, round(piece.rows / self.sizes.piece))
-            keys = pa.schema([schema.field(key)])
-            sample = sample_of(
-                (one.column(0) for path in paths for one in batches_of(snapshot, path, keys)),
-                piece.rows,
-            )
-            bounds = bounds_from(sample, ranges)
+    def _commit(self, write: Callable[[DeltaTable, list[AddAction]], Removed]) -> None:
+        """Exchange what *write* says for the files that it adds, or take those away again."""
+
+        def commit(snapshot: DeltaTable, properties: CommitProperties) -> None:
             new: list[AddAction] = []
-            with Spill(self.spill_folder, schema, key, bounds) as spill:
-                spill.fill(self._told(snapshot, paths, schema))
-                for at in range(len(spill.ranges)):
-                    self._check()
-                    new += written(snapshot, self.table, spill.read(at), self.sizes.piece)
-            _exchange(snapshot, self.table, old, new, properties)
+            try:
+                old = write(snapshot, new)
+                if old or new:
+                    replace(snapshot, self.table, old, new, properties)
+            except (CommitFailedError, _Told):  # nothing was committed
+                discard(snapshot, new)
+                raise
 
         self.committer.exchange(self.handle, self.table, commit)
-        self.done.laid_out += 1
-
-    def _told(
-        self, snapshot: DeltaTable, paths: Sequence[str], schema: pa.Schema
-    ) -> Iterator[pa.RecordBatch]:
-        for path in paths:
-            for batch in batches_of(snapshot, path, schema):
-                self._check()
-                yield batch
-
-
-def _exchange(
-    snapshot: DeltaTable,
-    table: Table,
-    old: Sequence[Mapping[str, Any]],
-    new: Sequence[AddAction],
-    properties: Any,
-) -> None:
-    try:
-        replace(snapshot, table, old, new, properties)
-    except CommitFailedError:  # known to have written nothing
-        discard(snapshot, new)
-        raise
 
 
 def _waves(keys: Any, size: int) -> Iterator[tuple[str | None, str | None]]:
