@@ -1,8 +1,8 @@
 """
 A week of commits into all nine tables, compressed in time: ``make bench-week``.
 
-The writer commits to each table every five seconds, 720 times an hour, and beat looks after the
-tables every hour. Here an hour is so many commits, with its upkeep behind it, and nothing waits.
+The writer commits to each table every five seconds, and beat looks after the tables every ten
+minutes, which is every 120 commits. Here a day has a few such rounds, and nothing waits.
 Upkeep goes by the age of files, so the tables' retention is shortened by what the first day took.
 At each day's end: how long an append takes, how long a table takes to be opened and to be counted
 by DuckDB, and how many files there are. It ends with one line of JSON.
@@ -69,7 +69,15 @@ def main() -> None:
     line["last_to_second"] = {
         name: round(days[-1][name] / max(1e-9, days[1][name]), 2) for name in names
     }
-    print(json.dumps({"days": len(days), "commits": options.hour * options.hours * 9, **line}))
+    print(
+        json.dumps(
+            {
+                "days": len(days),
+                "commits_a_day": options.commits * options.rounds * len(TABLES),
+                **line,
+            }
+        )
+    )
 
 
 def _week(folder: Path, options: argparse.Namespace) -> Iterator[dict[str, Any]]:
@@ -80,8 +88,8 @@ def _week(folder: Path, options: argparse.Namespace) -> Iterator[dict[str, Any]]
     for day in range(options.days):
         started = time.monotonic()
         times: list[float] = []
-        for hour in range(options.hours):
-            for _ in range(options.hour):
+        for number in range(options.rounds):
+            for _ in range(options.commits):
                 saying.now += TICK
                 for table in TABLES.values():
                     changes = saying.of(table)
@@ -89,12 +97,12 @@ def _week(folder: Path, options: argparse.Namespace) -> Iterator[dict[str, Any]]
                     lake.upsert(table, changes, saying.now)
                     times.append(time.monotonic() - begun)
             for table in TABLES.values():
-                problems = lake.maintain(table, full=hour == options.hours - 1).problems
+                problems = lake.maintain(table, full=number == options.rounds - 1).problems
                 if problems:
                     raise SystemExit("\n".join(problems))
         if day == 0:
             _shorten(folder, time.monotonic() - started)
-        found = _look(folder, times[-options.hour * len(TABLES) :])
+        found = _look(folder, times[-options.commits * len(TABLES) :])
         print(f"day {day + 1}: {found}", file=sys.stderr, flush=True)
         yield found
 
@@ -164,8 +172,8 @@ def _look(folder: Path, times: list[float]) -> dict[str, Any]:
 def _arguments() -> argparse.Namespace:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--days", type=int, default=DAYS)
-    parser.add_argument("--hours", type=int, default=4, help="a day")
-    parser.add_argument("--hour", type=int, default=100, help="commits an hour and table")
+    parser.add_argument("--rounds", type=int, default=4, help="a day")
+    parser.add_argument("--commits", type=int, default=120, help="a round and table")
     parser.add_argument("--folder", type=Path, default=Path(tempfile.gettempdir()))
     return parser.parse_args()
 
