@@ -11,11 +11,12 @@ from deltalake import DeltaTable, write_deltalake
 from claimx.adapters.lake import DeltaLake, Sizes
 from claimx.adapters.lake.schema import properties, to_arrow
 from claimx.domain.changes import Change, Source
-from claimx.domain.tables import MEDIA, TABLES
+from claimx.domain.tables import ATTACHMENTS, EVENTS, MEDIA, TABLES, ColumnType, Rule, Table
 
 T0 = 1_790_000_000_000_000
 MANY = 800
-ANSWERS = 5000
+DRAWN = 900
+BATCHES, BATCH, MOMENTS = 8, 60, 5000
 SIZES = Sizes(direct=500, piece=100, most_of_piece=200, changes=150)
 
 
@@ -46,6 +47,32 @@ def asked(number: int, at: int) -> Change:
     values: dict[str, Any] = {"media_id": f"m{number:06d}", "file_name": f"asked at {at}"}
     values["downloadable"] = True
     return Change(MEDIA.name, values, Source.ANSWER, f"e{at}", T0 + at, T0 + at)
+
+
+def drawn(seed: int) -> list[list[int]]:
+    """Return the batches of a writer: moments, of which each is of the row by its rest."""
+    rng = random.Random(seed)
+    return [[rng.randrange(MOMENTS) for _ in range(BATCH)] for _ in range(BATCHES)]
+
+
+def said(table: Table, number: int, at: int) -> Change:
+    """Return what is said of a row of any table at a time; an event says the same at all times."""
+    key = {name: f"{name}-{number}" for name in table.key}
+    if table is EVENTS:
+        values = key | {"ingested_at": T0 + number, "status": "enriched"}
+        return Change(table.name, values, Source.RESULT, values["event_id"], T0 + number)
+    column = told_in(table)
+    if table is ATTACHMENTS:
+        values = key | {"status": "completed", "uploaded_at": T0 + at, column: f"asked at {at}"}
+        return Change(table.name, values, Source.RESULT, f"e{at}", T0 + at, T0 + at)
+    values = key | {column: f"asked at {at}"}
+    return Change(table.name, values, Source.ANSWER, f"e{at}", T0 + at, T0 + at)
+
+
+def told_in(table: Table) -> str:
+    """Return the column in which `said` tells when it was asked."""
+    texts = (one for one in table.columns if one.type is ColumnType.TEXT)
+    return next(one.name for one in texts if one.rule is Rule.ANSWER)
 
 
 def stored(folder: Path) -> dict[str, dict[str, Any]]:

@@ -18,7 +18,7 @@ from deltalake.exceptions import TableNotFoundError
 
 from claimx.adapters.lake.antijoin import Take
 from claimx.adapters.lake.audit import DeltaAudit
-from claimx.adapters.lake.change_log import SUFFIX, ChangeLog
+from claimx.adapters.lake.change_log import SUFFIX
 from claimx.adapters.lake.commit import Committer, Plan
 from claimx.adapters.lake.creation import ensure_table
 from claimx.adapters.lake.deciding import Deciding
@@ -38,7 +38,7 @@ from claimx.domain.changes import Change, Values
 from claimx.domain.errors import ClaimXError, Unavailable
 from claimx.domain.ports.lake import Written
 from claimx.domain.refusal import ill_formed
-from claimx.domain.tables import EVENTS, MEDIA, PROJECTS, TABLES, Table
+from claimx.domain.tables import EVENTS, MEDIA, PROJECTS, Table
 from claimx.domain.times import Micros, day_of
 from claimx.domain.upsert import (
     Key,
@@ -83,23 +83,18 @@ class DeltaLake:
             self._names = Names(guard, self._committer, self._ensure)
             self._handles[NAMES.name] = guard
         self._deciding = Deciding(self._names)
-        logs = {
-            name: ChangeLog(TABLES[name], handle(f"{path.rstrip('/')}{SUFFIX}"), self._ensure)
-            for name, path in paths.items()
-            if not TABLES[name].insert_only
-        }
-        spill = spill_folder or Path(tempfile.gettempdir()) / "claimx-lake"
+        sizes = sizes or Sizes()
         self.large = LargeTables(
-            logs,
-            {name: handle(paths[name]) for name in logs},
+            {name: path.rstrip("/") for name, path in paths.items()},
+            handle,
             self._committer,
             self._deciding.of,
-            spill,
-            clock,
-            sizes or Sizes(),
-            self._ensure,
+            ensure=self._ensure,
+            clock=clock,
+            spill_folder=spill_folder or Path(tempfile.gettempdir()) / "claimx-lake",
+            sizes=sizes,
         )
-        self.inspection = Inspection(self._handles, self.large.backlog, sizes or Sizes())
+        self.inspection = Inspection(self._handles, self.large.backlog, sizes)
         self.audit = DeltaAudit(
             self._read,
             self._read_ids,

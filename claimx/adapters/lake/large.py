@@ -10,8 +10,9 @@ from typing import Any
 from deltalake.exceptions import TableNotFoundError
 
 from claimx.adapters.lake.antijoin import Take
-from claimx.adapters.lake.change_log import ChangeLog
+from claimx.adapters.lake.change_log import SUFFIX, ChangeLog
 from claimx.adapters.lake.commit import Committer, Decide
+from claimx.adapters.lake.creation import ensure_table
 from claimx.adapters.lake.files import actions_of
 from claimx.adapters.lake.folding import Fold
 from claimx.adapters.lake.handles import Handle, our_errors
@@ -20,7 +21,7 @@ from claimx.adapters.lake.scan import Span
 from claimx.adapters.lake.upkeep import Maintained, maintain_table
 from claimx.domain.changes import Change
 from claimx.domain.ports.lake import Backlog, Folded
-from claimx.domain.tables import Table
+from claimx.domain.tables import TABLES, Table
 from claimx.domain.times import Micros
 from claimx.domain.upsert import Key, Said
 
@@ -29,31 +30,36 @@ _LOOK_SECONDS = 60.0  # tables grow slowly: so long their size is taken as known
 
 class LargeTables:
     """
-    The logs of all tables that have one, with the port `claimx.domain.ports.lake.LargeTables`.
+    All tables but those that only gain rows, with the port `claimx.domain.ports.lake.LargeTables`.
 
-    *handles* are for folds alone, so that a flush never waits for one. *decider* gives what decides
-    about changes of a table.
+    *paths* says where tables lie, *make_handle* opens what lies there, *decider* gives what decides
+    about changes of a table, *ensure* makes a log that is not there.
     """
 
     def __init__(
         self,
-        logs: Mapping[str, ChangeLog],
-        handles: Mapping[str, Handle],
+        paths: Mapping[str, str],
+        make_handle: Callable[[str], Handle],
         committer: Committer,
         decider: Callable[[Table, Mapping[Key, Said]], Decide],
-        spill_folder: Path,
-        clock: Callable[[], float],
-        sizes: Sizes,
+        *,
         ensure: Callable[[Handle, Table], None],
+        clock: Callable[[], float],
+        spill_folder: Path,
+        sizes: Sizes,
     ) -> None:
-        self._logs = logs
-        self._handles = handles
+        def log_of(name: str) -> ChangeLog:
+            return ChangeLog(TABLES[name], make_handle(f"{paths[name]}{SUFFIX}"), ensure)
+
+        names = [name for name in paths if not TABLES[name].insert_only]
+        self._logs = {name: log_of(name) for name in names}
+        # a fold has handles of its own: no flush waits for what it reads
+        self._folds = {name: (log_of(name), make_handle(paths[name])) for name in names}
         self._committer = committer
         self._decider = decider
-        self._spill_folder = spill_folder
         self._clock = clock
+        self._spill_folder = spill_folder
         self._sizes = sizes
-        self._ensure = ensure
         self._looked: dict[str, tuple[float, bool]] = {}
 
     def takes(self, table: Table, handle: Handle) -> bool:
@@ -85,11 +91,12 @@ class LargeTables:
 
     def backlog(self, table: Table) -> Backlog:
         """Return what waits; costs a look at the log's commits, and at the table's if any do."""
-        log = self._logs.get(table.name)
-        pending = log.pending() if log else None
-        if pending is None or not pending.files:
+        if table.name not in self._folds:
             return Backlog()
-        handle = self._handles[table.name]
+        log, handle = self._folds[table.name]
+        pending = log.pending()
+        if not pending.files:
+            return Backlog()
         with handle.lock:
             try:
                 actions = self._committer.read(handle, table, actions_of)
@@ -100,14 +107,16 @@ class LargeTables:
 
     def fold(self, table: Table, go_on: Callable[[], bool] = lambda: True) -> Folded:
         """Bring what waits into the table; see `Fold`."""
-        log, handle = self._logs[table.name], self._handles[table.name]
+        if table.name not in self._folds:
+            return Folded(ended=True)
+        log, handle = self._folds[table.name]
         pending = log.pending()
         if not pending.files:
             return Folded(ended=True)
         decider = partial(self._decider, table)
         folder = self._spill_folder
         with handle.lock:
-            self._ensure(handle, table)
+            ensure_table(handle, table)
             return Fold(log, handle, self._committer, decider, folder, go_on, self._sizes).run(
                 pending
             )
