@@ -14,15 +14,20 @@ import redis
 
 from claimx.domain.records import Stage
 
+LEASE_SECONDS = 60  # longer than any lease of a record
 WATCHED_SECONDS = 60.0  # then it counts as this long
 ROOT = "{claimx:0}"
 BEAT_ENTRY = "claimx:redbeat:redrive"
 
-# KEYS: root; ARGV: stages -> {id, lease} of every record that somebody holds
+# KEYS: root; ARGV: seconds, stages -> {id, lease} of every record that somebody holds: the ledger
+# looks at those again when their lease ends, within so many seconds
 _HELD = """
 local found = {}
-for _, stage in ipairs(ARGV) do
-  for _, id in ipairs(redis.call('ZRANGE', KEYS[1] .. ':look:' .. stage, 0, 20000)) do
+local time = redis.call('TIME')
+local now = tonumber(time[1])
+for at = 2, #ARGV do
+  local key = KEYS[1] .. ':look:' .. ARGV[at]
+  for _, id in ipairs(redis.call('ZRANGEBYSCORE', key, now - 1, now + ARGV[1])) do
     local m = redis.call('HGET', KEYS[1] .. ':r:' .. id, 'm')
     local lease = m and cmsgpack.unpack(m)[5] or ''
     if lease ~= '' then
@@ -55,7 +60,8 @@ class Held:
     def now(self) -> dict[str, str]:
         """Return the lease of every record that is held."""
         stages = [stage.value for stage in Stage]
-        flat = [part.decode() for part in self._script(keys=[ROOT], args=stages)]
+        arguments = [LEASE_SECONDS, *stages]
+        flat = [part.decode() for part in self._script(keys=[ROOT], args=arguments)]
         return dict(zip(flat[::2], flat[1::2], strict=True))
 
     def by(self, pids: Sequence[int]) -> dict[str, str]:
