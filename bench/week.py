@@ -48,7 +48,8 @@ for folder in sys.argv[2:]:
     times = []
     for _ in range(3):
         started = time.perf_counter()
-        rows = connection.execute("SELECT count(*), max(created_at) FROM delta_scan(?)", [folder])
+        asked = "SELECT count(*), max(epoch_us(created_at)) FROM delta_scan(?)"
+        rows = connection.execute(asked, [folder])
         count = rows.fetchone()[0]
         times.append(time.perf_counter() - started)
     found[folder] = [count, sorted(times)[1]]
