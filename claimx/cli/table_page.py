@@ -77,6 +77,8 @@ A plain SELECT on a large table is right up to the last fold. One begins
 | --- | --- |
 {delays}
 
+What a fold has replaced is removed an hour later: a query has so long to end.
+
 The first fold of a table that somebody else has made, or that has just become large, lays it out
 anew: its files are then ranges of keys.
 

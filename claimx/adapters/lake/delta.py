@@ -190,7 +190,7 @@ class DeltaLake:
         Never raises for what the lake refuses: that is told in the result's problems.
         """
         handle = self._handles[table.name]
-        done = maintain_table(handle, table, full=full, compact=not self._is_large(table))
+        done = maintain_table(handle, table, full=full, folded=self._is_large(table))
         if table is PROJECTS:
             done += maintain_table(self._handles[NAMES.name], NAMES, full=full)
         return done + self.large.maintain(table, full=full)

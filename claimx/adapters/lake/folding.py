@@ -85,6 +85,8 @@ class Fold:
             self._run(pending)
         except _Told:
             log.info("a fold was told to stop", table=self.table.name, pieces=self.done.pieces)
+        finally:
+            pa.default_memory_pool().release_unused()  # a flush needs a tenth of it
         return self.done
 
     def _run(self, pending: Pending) -> None:

@@ -126,7 +126,7 @@ class LargeTables:
         log = self._logs.get(table.name)
         if log is None:
             return Maintained()
-        return maintain_table(log.handle, log.log, full=full, compact=False)
+        return maintain_table(log.handle, log.log, full=full, folded=True)
 
     def forget(self, names: Collection[str]) -> None:
         """Forget what is known of tables that are gone."""

@@ -19,7 +19,7 @@ from uuid import uuid4
 import pyarrow as pa
 import pyarrow.compute as pc
 
-ROWS_AT_A_TIME = 262_144
+ROWS_AT_A_TIME = 131_072
 _PREFIX = "spill-"
 _LEFT_SECONDS = 3600.0  # nobody who is alive writes nothing for so long
 _SAMPLED = 200_000  # keys from which the ranges are taken

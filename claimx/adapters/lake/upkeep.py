@@ -25,6 +25,7 @@ SMALL_FILES = 100
 SMALL_BYTES = 32 * 1024 * 1024
 TARGET_BYTES = 128 * 1024 * 1024
 FULL_RETENTION_HOURS = 48  # a file not in the log may belong to a writer that has yet to commit
+FOLDED_RETENTION_HOURS = 1  # a fold of a great table leaves gigabytes behind
 _STAGING_SECONDS = 24 * 3600.0
 _TRIES = 3
 
@@ -47,12 +48,13 @@ class Maintained:
 
 
 def maintain_table(
-    handle: Handle, table: Table, *, full: bool = False, compact: bool = True
+    handle: Handle, table: Table, *, full: bool = False, folded: bool = False
 ) -> Maintained:
     """
     Compact where at least 100 small files lie, vacuum, checkpoint, and cut the log.
 
-    Without *compact* files stay as they are: those of a large table have the size that folds need.
+    The files of a *folded* table, or of its log, have the size that folds need and are replaced
+    over and over: they stay as they are, and replaced ones go after an hour already.
     *full* also removes files that no log names and that are two days old (a killed writer's).
     Each step stands alone: one that fails is a problem to report, not a reason to stop. Writers
     go on meanwhile; a merge that meets the compaction is decided again.
@@ -81,9 +83,9 @@ def maintain_table(
         except ClaimXError as error:
             return Maintained(problems=(f"{table.name}: cannot be opened: {error}",))
         compacted = 0
-        if compact:
+        if not folded:
             compacted = step("compaction", lambda snapshot: _compact(snapshot, table))
-        removed = step("vacuum", lambda snapshot: _vacuum(snapshot, full=full))
+        removed = step("vacuum", lambda snapshot: _vacuum(snapshot, full=full, folded=folded))
         step("checkpoint", _checkpoint)
         step("log cleanup", _cut_log)
         handle.drop()
@@ -125,12 +127,14 @@ def _compact(snapshot: DeltaTable, table: Table) -> int:
     return removed
 
 
-def _vacuum(snapshot: DeltaTable, *, full: bool) -> int:
+def _vacuum(snapshot: DeltaTable, *, full: bool, folded: bool) -> int:
     # without hours the table's own retention counts: our tables have one, others' the usual week
     ours = "delta.deletedFileRetentionDuration" in snapshot.metadata().configuration
+    hours = FULL_RETENTION_HOURS if full and ours else None
     removed = snapshot.vacuum(
-        FULL_RETENTION_HOURS if full and ours else None,
+        FOLDED_RETENTION_HOURS if folded and not full else hours,
         dry_run=False,
+        enforce_retention_duration=not folded,
         full=full,
         post_commithook_properties=HOOKS,
     )
