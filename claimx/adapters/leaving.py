@@ -7,11 +7,13 @@ import shutil
 from pathlib import Path
 
 _FLAG = "_CLAIMX_LEAVING"  # in the environment: children that are spawned see it as well
+_PARENT = "_CLAIMX_WORKER"
 
 
 def prepare(folder: Path) -> None:
     """Keep the flag of this process and its children in *folder*; call it before forking."""
     os.environ[_FLAG] = str(folder / "leaving")
+    os.environ[_PARENT] = str(os.getpid())
 
 
 def clean_up() -> None:
@@ -27,6 +29,18 @@ def begin() -> None:
 
 
 def begun() -> bool:
-    """Say whether this process is about to end (a look at the file system: microseconds)."""
+    """
+    Say whether this process is about to end (a look at the file system: microseconds).
+
+    A child whose worker was killed is: it has nobody to tell what it did, and what it holds is
+    better given back than worked on to the end.
+    """
     flag = os.environ.get(_FLAG, "")
-    return flag != "" and os.path.exists(flag)  # noqa: PTH110 - asked for every record
+    if flag == "":
+        return False
+    return _orphaned() or os.path.exists(flag)  # noqa: PTH110 - asked for every record
+
+
+def _orphaned() -> bool:
+    worker = os.environ.get(_PARENT, "")
+    return worker not in {"", str(os.getpid()), str(os.getppid())}

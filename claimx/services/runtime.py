@@ -32,7 +32,7 @@ class Limits:
     dedup_seconds: float = 86_400.0
     max_in_flight: int = 100_000
     project_fresh: float = 300.0
-    lease_seconds: float = 9.0
+    lease_seconds: float = 8.0
     api_concurrency: int = 20
     download_concurrency: int = 10
     upload_concurrency: int = 10

@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 import asyncio
+import subprocess
+import sys
+import time
 
 import pytest
 
@@ -103,3 +106,45 @@ def test_the_flag_is_seen_once_it_is_raised_and_gone_with_its_folder(tmp_path, m
 
     assert (before_preparing, prepared, raised) == (False, False, True)
     assert not folder.exists()
+
+
+ORPHAN = """
+import os, sys, time
+from pathlib import Path
+from claimx.adapters import leaving
+
+folder = Path(sys.argv[1])
+leaving.prepare(folder)
+if os.fork() == 0:
+    (folder / "before").write_text(str(leaving.begun()))
+    deadline = time.monotonic() + 20
+    while not leaving.begun() and time.monotonic() < deadline:
+        time.sleep(0.02)
+    (folder / "after").write_text(str(leaving.begun()))
+    os._exit(0)
+print(leaving.begun(), flush=True)
+time.sleep(30)
+"""
+
+
+def test_a_child_whose_worker_was_killed_is_about_to_end(tmp_path):
+    """It gives back what it holds instead of working on it to the end: others are free to."""
+    with subprocess.Popen(
+        [sys.executable, "-c", ORPHAN, str(tmp_path)], stdout=subprocess.PIPE, text=True
+    ) as worker:
+        assert worker.stdout.readline() == "False\n"
+        until((tmp_path / "before").exists)
+        worker.kill()
+        worker.wait(10)
+        until((tmp_path / "after").exists)
+        until(lambda: (tmp_path / "after").read_text() != "")
+
+    assert (tmp_path / "before").read_text() == "False"
+    assert (tmp_path / "after").read_text() == "True"
+
+
+def until(there) -> None:
+    deadline = time.monotonic() + 20
+    while not there():
+        assert time.monotonic() < deadline
+        time.sleep(0.02)
