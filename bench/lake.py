@@ -36,7 +36,6 @@ from claimx.domain.tables import MEDIA
 FLUSH_ROWS = 2000
 NEW_SHARE = 0.2
 FLUSH_SECONDS = 5  # of the source's time from one flush to the next
-MERGES = 3
 
 
 def main() -> None:
@@ -52,8 +51,10 @@ def main() -> None:
         generate(str(path), options.rows)
         size = sum(file.stat().st_size for file in path.rglob("*.parquet")) / 1e6
         _tell(f"  {size:.0f} MB in {DeltaTable(str(path)).count():,} rows")
-        merge = _child("merge", options, folder)
-        _tell(f"plain MERGE: {merge}")
+        merge = {"ms": None, "peak_mb": None}
+        if options.merges:
+            merge = _child("merge", options, folder)
+            _tell(f"plain MERGE: {merge}")
         writer = _child("writer", options, folder)
         _tell(f"writer: {writer}")
         print(
@@ -119,7 +120,7 @@ def play_merge(options: argparse.Namespace) -> dict[str, Any]:
     """Merge with delta-rs alone, by the key; the table is put back to what it was."""
     path = str(options.folder / MEDIA.name)
     first, times = DeltaTable(path).version(), []
-    for at in range(MERGES):
+    for at in range(options.merges):
         low = random.Random(at).randrange(options.rows - FLUSH_ROWS)
         numbers = int(FLUSH_ROWS * (1 - NEW_SHARE))
         rows = pa.concat_tables(
@@ -166,7 +167,7 @@ class Source:
 
 def _child(play: str, options: argparse.Namespace, folder: Path) -> dict[str, Any]:
     command = [sys.executable, __file__, "--play", play, "--folder", str(folder)]
-    for name in ("rows", "folds", "flushes"):
+    for name in ("rows", "folds", "flushes", "merges"):
         command += [f"--{name}", str(getattr(options, name))]
     done = subprocess.run(  # noqa: S603 - this very file
         command, stdout=subprocess.PIPE, text=True, check=True
@@ -180,6 +181,7 @@ def _arguments() -> argparse.Namespace:
     parser.add_argument("--rows", type=int, default=1_000_000)
     parser.add_argument("--folds", type=int, default=2)
     parser.add_argument("--flushes", type=int, default=10_000, help="at the most, before a fold")
+    parser.add_argument("--merges", type=int, default=3, help="0 where memory is too small")
     parser.add_argument("--folder", type=Path, default=Path(tempfile.gettempdir()))
     parser.add_argument("--play", choices=["writer", "merge"], help=argparse.SUPPRESS)
     return parser.parse_args()
