@@ -8,7 +8,7 @@ here. Any Delta reader can read the log: it has the table's columns, with the va
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, TypeVar
 
@@ -22,6 +22,7 @@ from claimx.adapters.lake.files import replace
 from claimx.adapters.lake.handles import NOT_FOUND, Conflict, Handle, our_errors
 from claimx.adapters.lake.scan import Span, scan, values
 from claimx.adapters.lake.schema import from_arrow, to_arrow
+from claimx.adapters.lake.spill import sample_of
 from claimx.domain.changes import Change, Source
 from claimx.domain.errors import Unavailable
 from claimx.domain.tables import Column, ColumnType, Rule, Table
@@ -105,6 +106,16 @@ class ChangeLog:
 
         found = self._read(read)
         return to_arrow(self.log, []) if found is None else found
+
+    def sample(self, pending: Pending) -> pa.Array[Any]:
+        """Return every so-many-th first key part of what is pending, sorted."""
+        found: list[pa.Array[Any]] = []
+
+        def take(pieces: Iterator[pa.Array[Any]]) -> None:
+            found.append(sample_of(pieces, pending.rows))
+
+        self.read_ids(None, take)
+        return found[0] if found else sample_of((), 0)
 
     def said(self, condition: Any, keys: Mapping[str, Sequence[str]] | None = None) -> pa.Table:
         """Return all rows that meet *condition*; *keys* skips files as in `scan`."""

@@ -9,14 +9,13 @@ of it: what is in the table already is decided once more, and changes nothing.
 from __future__ import annotations
 
 from bisect import bisect_left
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
 from typing import Any, TypeAlias
 
 import pyarrow as pa
-import pyarrow.compute as pc
 import structlog
 from deltalake import CommitProperties, DeltaTable
 from deltalake.exceptions import CommitFailedError
@@ -30,6 +29,7 @@ from claimx.adapters.lake.laying_out import laid_out
 from claimx.adapters.lake.layout import Piece, Sizes, files_in, pieces_of
 from claimx.adapters.lake.rewriting import patched, rows_of, written
 from claimx.adapters.lake.scan import text
+from claimx.adapters.lake.spill import bounds_from
 from claimx.domain.ports.lake import Folded
 from claimx.domain.tables import Table
 from claimx.domain.upsert import Key, Said
@@ -91,11 +91,13 @@ class Fold:
 
     def _run(self, pending: Pending) -> None:
         key = self.table.key[0]
-        keys = self.log.read(pending.files, [key]).column(key)
-        ordered = keys.take(pc.array_sort_indices(keys)) if len(keys) else keys
-        for low, high in _waves(ordered, self.sizes.changes):
+        bounds = bounds_from(
+            self.log.sample(pending), max(1, round(pending.rows / self.sizes.changes))
+        )
+        for low, high in zip([None, *bounds], [*bounds, None], strict=True):
             rows = self.log.read(pending.files, condition=_between(key, low, high)).sort_by(key)
             self._bring_in(rows)
+            pa.default_memory_pool().release_unused()
         self.log.forget(pending.files)
         self.done.ended = True
         self.done.changes = pending.rows
@@ -202,12 +204,6 @@ class Fold:
                 raise
 
         self.committer.exchange(self.handle, self.table, commit)
-
-
-def _waves(keys: Any, size: int) -> Iterator[tuple[str | None, str | None]]:
-    """Yield ranges of sorted *keys* that hold about *size* of them each."""
-    bounds = sorted({str(keys[at].as_py()) for at in range(size, len(keys), size)})
-    yield from zip([None, *bounds], [*bounds, None], strict=True)
 
 
 def _between(key: str, low: str | None, high: str | None) -> Any:

@@ -84,7 +84,8 @@ def scan(
     """
     dataset = _dataset(snapshot, table, keys or {}, partitions, span, files)
     names = [name for name in columns or table.column_names if name in dataset.schema.names]
-    return dataset.to_table(columns=names, filter=condition)
+    # of the rows that are read ahead only those that meet the condition stay
+    return dataset.to_table(columns=names, filter=condition, batch_readahead=4)
 
 
 def values(
