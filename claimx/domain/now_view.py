@@ -3,8 +3,9 @@ A large table as it is right now, in SQL: what is in it, under what waits in its
 
 The text keeps to what DuckDB and Spark have in common (in T-SQL, write 1 for true). It goes by the
 newest answer that waits for a row, where a fold goes through all of them, one after the other. The
-two differ while two answers wait that speak of different columns, while a link's contact waits,
-and for the name of a project that only an answer renames. A fold settles that.
+two differ while two answers wait that speak of different columns or came in another order than
+they were asked for, while a link's contact waits, and for the name of a project that only an
+answer renames. A fold settles that.
 """
 
 from __future__ import annotations
@@ -42,6 +43,10 @@ def now_view(table: Table, stored: str, changes: str) -> str:
         names = _first(keys, changes, "event_time DESC, event_id DESC", given)
         heads.append(f"named AS ({names})")
         joins.append(f"LEFT JOIN named m ON {_same(table, 'f', 'm')}")
+    for name in _sticky(table):
+        first = _first(keys, changes, _NEWEST, f"source = 'answer' AND {name} IS NOT NULL")
+        heads.append(f"newest_{name} AS ({first})")
+        joins.append(f"LEFT JOIN newest_{name} ON {_same(table, 'f', f'newest_{name}')}")
     columns = ",\n  ".join(f"{_value(table, one)} AS {one.name}" for one in table.columns)
     return "\n".join(["WITH " + ",\n".join(heads), "SELECT", f"  {columns}", *joins])
 
@@ -57,13 +62,17 @@ def _value(table: Table, column: Column) -> str:
     name = column.name
     wins = f"n.{table.key[0]} IS NOT NULL AND {_RESULT if table is ATTACHMENTS else _ANSWERED}"
     says = f"{wins} AND CONCAT(',', n.said, ',') LIKE '%,{name},%'"
-    newer, older = f"COALESCE(n.{name}, b.{name})", f"COALESCE(b.{name}, n.{name})"
+    sticks = f"newest_{name}.enriched_at >= b.last_enriched_at OR b.{name} IS NULL"
     by_rule = {
         Rule.KEY: f"COALESCE(b.{name}, f.{name})",
         Rule.ANSWER: _case(says, f"n.{name}", f"b.{name}"),
         Rule.LATEST: _case(f"b.{name} IS NULL OR f.{name} > b.{name}", f"f.{name}", f"b.{name}"),
         Rule.EVER: _case(f"f.{name} = 1", "true", f"b.{name}"),
-        Rule.STICKY: _case(wins, newer, older),
+        Rule.STICKY: _case(
+            f"newest_{name}.{name} IS NOT NULL AND ({sticks} OR b.last_enriched_at IS NULL)",
+            f"newest_{name}.{name}",
+            f"b.{name}",
+        ),
         Rule.NAMED: f"COALESCE(m.{name}, b.{name}, n.{name})",
         Rule.BOOKKEEPING: _bookkeeping(name, wins),
     }
@@ -95,6 +104,10 @@ def _facts(table: Table) -> Iterator[str]:
 
 def _named(table: Table) -> list[str]:
     return [column.name for column in table.columns if column.rule is Rule.NAMED]
+
+
+def _sticky(table: Table) -> list[str]:
+    return [column.name for column in table.columns if column.rule is Rule.STICKY]
 
 
 def _case(condition: str, then: str, otherwise: str) -> str:

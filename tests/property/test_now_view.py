@@ -43,7 +43,7 @@ def project(draw) -> Change:
 def media(draw) -> Change:
     at = draw(moments)
     values = {"media_id": draw(keys), "file_name": draw(words), "downloadable": draw(st.booleans())}
-    values["task_assignment_id"] = draw(words)
+    values["task_assignment_id"] = draw(st.none() | st.just(f"task of {values['media_id']}"))
     return Change(MEDIA.name, values, Source.ANSWER, f"a{at:02d}", T0 + at, T0 + at)
 
 
