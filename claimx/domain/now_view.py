@@ -4,8 +4,8 @@ A large table as it is right now, in SQL: what is in it, under what waits in its
 The text keeps to what DuckDB and Spark have in common (in T-SQL, write 1 for true). It goes by the
 newest answer that waits for a row, where a fold goes through all of them, one after the other. The
 two differ while two answers wait that speak of different columns or came in another order than
-they were asked for, while a link's contact waits, and for the name of a project that only an
-answer renames. A fold settles that.
+they were asked for, while a link's contact waits, and for the name of a project that an answer
+renames, or an MFN event older than the one that is in the table. A fold settles that.
 """
 
 from __future__ import annotations

@@ -34,7 +34,7 @@ def project(draw) -> Change:
     facts: dict[str, dict[str, Any]] = {
         "invited": {"policyholder_invited_at": T0 + at},
         "xa": {"xa_autolink_fail": True, "xa_autolink_fail_at": T0 + at},
-        "mfn": {"master_file_name": f"MFN {at}"},
+        "mfn": {"master_file_name": f"MFN of {key['project_id']}"},
     }
     return Change(PROJECTS.name, key | facts[kind], Source.EVENT, f"f{at:02d}", T0 + at)
 
