@@ -6,11 +6,18 @@ from collections.abc import Mapping
 
 from claimx.adapters.credentials import Credentials, on_loopback
 from claimx.adapters.lake.delta import DeltaLake
+from claimx.adapters.lake.layout import Sizes
 from claimx.adapters.onelake import split_root
 from claimx.domain.errors import Unavailable
 
 
-def make_lake(paths: Mapping[str, str], endpoint: str, credentials: Credentials) -> DeltaLake:
+def make_lake(
+    paths: Mapping[str, str],
+    endpoint: str,
+    credentials: Credentials,
+    *,
+    sizes: Sizes | None = None,
+) -> DeltaLake:
     """
     Return the lake whose tables lie at *paths*; URIs among them are reached at *endpoint*.
 
@@ -36,4 +43,5 @@ def make_lake(paths: Mapping[str, str], endpoint: str, credentials: Credentials)
         paths,
         lambda: credentials.storage_options(endpoint),
         make_container=make_file_system if on_loopback(endpoint) else None,
+        sizes=sizes,
     )

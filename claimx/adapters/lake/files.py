@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import time
 from collections.abc import Iterator, Mapping, Sequence
+from contextlib import suppress
 from datetime import UTC, datetime, timedelta
 from typing import Any
 from uuid import uuid4
@@ -16,6 +17,7 @@ from deltalake import CommitProperties, DeltaTable
 from deltalake.transaction import AddAction, RemoveAction
 
 from claimx.adapters.lake.commit import HOOKS
+from claimx.adapters.lake.handles import folder_of
 from claimx.adapters.lake.scan import filesystem_of
 from claimx.adapters.lake.schema import plain_type, skipping
 from claimx.domain.tables import Table
@@ -99,10 +101,18 @@ def replace(
 
 
 def discard(snapshot: DeltaTable, added: Sequence[AddAction]) -> None:
-    """Delete files that were written and will never be committed."""
-    filesystem = filesystem_of(snapshot)
+    """
+    Delete files that were written and given to no commit; never others, whatever was answered.
+
+    In a folder, at once. Elsewhere they stay until maintenance removes what no log names, after two
+    days: OneLake refuses how object_store deletes. Never raises.
+    """
+    folder = folder_of(snapshot.table_uri)
+    if folder is None:
+        return
     for one in added:
-        filesystem.delete_file(one.path)
+        with suppress(OSError):
+            (folder / one.path).unlink()
 
 
 def statistics(table: Table, rows: pa.Table) -> dict[str, Any]:

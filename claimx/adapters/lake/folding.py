@@ -18,7 +18,6 @@ from typing import Any, TypeAlias
 import pyarrow as pa
 import structlog
 from deltalake import CommitProperties, DeltaTable
-from deltalake.exceptions import CommitFailedError
 from deltalake.transaction import AddAction
 
 from claimx.adapters.lake.change_log import ChangeLog, Pending
@@ -191,17 +190,19 @@ class Fold:
         return old
 
     def _commit(self, write: Callable[[DeltaTable, list[AddAction]], Removed]) -> None:
-        """Exchange what *write* says for the files that it adds, or take those away again."""
+        """Exchange what *write* says for the files that it adds; see `Committer.exchange`."""
 
         def commit(snapshot: DeltaTable, properties: CommitProperties) -> None:
             new: list[AddAction] = []
             try:
                 old = write(snapshot, new)
-                if old or new:
-                    replace(snapshot, self.table, old, new, properties)
-            except (CommitFailedError, _Told):  # nothing was committed
+            except BaseException:
                 discard(snapshot, new)
                 raise
+            # from here on they may be in the table, whatever is answered: a commit whose answer was
+            # lost looks like a conflict with another's
+            if old or new:
+                replace(snapshot, self.table, old, new, properties)
 
         self.committer.exchange(self.handle, self.table, commit)
 
