@@ -71,3 +71,20 @@ def test_a_commit_of_a_fold_whose_answer_is_lost_loses_no_file(onelake, make, ki
     assert len(rows) == ROWS + 10
     assert {row["file_name"] for row in rows} == {"asked at 5"}
     assert lake.large.backlog(MEDIA).changes == 0
+
+
+def test_a_table_from_which_a_file_is_gone_is_no_empty_one(onelake, make):
+    """Its 404 was once taken for that of a table that is not there: all its rows were missing."""
+    lake = make()
+    lake.upsert(MEDIA, [asked(n, at=1) for n in range(ROWS)], T0)
+    assert lake.large.fold(MEDIA).ended
+    newest = max(
+        (path for path in onelake.lake_folder.parents[2].rglob(f"{MEDIA.name}/*.parquet")),
+        key=lambda path: path.stat().st_mtime,
+    )
+    newest.unlink()
+
+    with pytest.raises(Unavailable, match=MEDIA.name):
+        make().rows(MEDIA)
+    with pytest.raises(Unavailable, match=MEDIA.name):
+        make().audit.media_in(MEDIA, [f"m{n:06d}" for n in range(ROWS)])

@@ -84,13 +84,14 @@ class DeltaAudit:
         """See `LakeAudit.media_in`."""
         if not ids:
             return set()
-        found = {str(row["media_id"]) for row in self._rows(table, ("media_id",), ids)}
+        found: set[str] = set()
 
         def take(pieces: Iterator[Ids]) -> None:
             found.update(str(one) for piece in pieces for one in piece.to_pylist())
 
+        # first what waits: what a fold brings into the table in between is in both then
         self._waiting(table, one_of("media_id", ids), take)
-        return found
+        return found | {str(row["media_id"]) for row in self._rows(table, ("media_id",), ids)}
 
     def attachments_without_media(
         self, after: Micros, until: Micros, limit: int, beyond: str = ""

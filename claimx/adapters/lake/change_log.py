@@ -14,12 +14,11 @@ from typing import Any, TypeVar
 
 import pyarrow as pa
 from deltalake import DeltaTable, write_deltalake
-from deltalake.exceptions import TableNotFoundError
 
 from claimx.adapters.lake.antijoin import Take
 from claimx.adapters.lake.commit import HOOKS, WRITER
 from claimx.adapters.lake.files import replace
-from claimx.adapters.lake.handles import NOT_FOUND, Conflict, Handle, our_errors
+from claimx.adapters.lake.handles import Conflict, Handle, our_errors, read_newest
 from claimx.adapters.lake.scan import Span, scan, values
 from claimx.adapters.lake.schema import from_arrow, to_arrow
 from claimx.adapters.lake.spill import sample_of
@@ -161,16 +160,7 @@ class ChangeLog:
         raise Unavailable(f"{self.log.name}: others keep changing it")
 
     def _read(self, read: Callable[[DeltaTable], T]) -> T | None:
-        with self.handle.lock:
-            try:
-                with our_errors(self.log.name, self.handle):
-                    return read(self.handle.fresh())
-            except TableNotFoundError:
-                return None
-            except Unavailable as error:
-                if error.status == NOT_FOUND:
-                    return None
-                raise
+        return read_newest(self.log.name, self.handle, read)
 
     def _row(self, change: Change, now: Micros) -> dict[str, Any]:
         row = dict.fromkeys(self._columns) | change.values

@@ -23,7 +23,7 @@ from claimx.adapters.lake.commit import Committer, Plan
 from claimx.adapters.lake.creation import ensure_table
 from claimx.adapters.lake.deciding import Deciding
 from claimx.adapters.lake.files import actions_of
-from claimx.adapters.lake.handles import NOT_FOUND, Conflict, Handle, Storage, our_errors
+from claimx.adapters.lake.handles import Conflict, Handle, Storage, read_newest
 from claimx.adapters.lake.inspection import Inspection
 from claimx.adapters.lake.large import LargeTables
 from claimx.adapters.lake.layout import Sizes
@@ -291,17 +291,7 @@ class DeltaLake:
 
     def _read(self, table: Table, read: Callable[[DeltaTable], T]) -> T | None:
         """Return what *read* makes of the newest version, None when there is no table."""
-        handle = self._handles[table.name]
-        with handle.lock:
-            try:
-                with our_errors(table.name, handle):
-                    return read(handle.fresh())
-            except TableNotFoundError:
-                return None
-            except Unavailable as error:
-                if error.status == NOT_FOUND:  # not even what the table would lie in
-                    return None
-                raise
+        return read_newest(table.name, self._handles[table.name], read)
 
 
 def _near(snapshot: DeltaTable, changes: Sequence[Change]) -> Collection[str]:

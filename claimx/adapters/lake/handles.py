@@ -7,6 +7,7 @@ import threading
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
+from typing import TypeVar
 from urllib.parse import unquote, urlsplit
 
 from deltalake import DeltaTable
@@ -14,6 +15,8 @@ from deltalake.exceptions import CommitFailedError, TableNotFoundError
 
 from claimx.adapters.lake.schema import UnfitError
 from claimx.domain.errors import ClaimXError, TokenRejected, Unavailable
+
+T = TypeVar("T")
 
 Storage = Callable[[], Mapping[str, str]]
 """Gives the storage options for opening a table now, with a token good for ten minutes or more."""
@@ -94,6 +97,27 @@ class Handle:
         """Forget the handle; the next use opens it anew."""
         self._table = None
         self._commits = 0
+
+
+def read_newest(what: str, handle: Handle, read: Callable[[DeltaTable], T]) -> T | None:
+    """
+    Return what *read* makes of the newest version, None when there is no table.
+
+    Nor is there one when what it would lie in is not there. A file that is gone from under a table
+    is another matter: that is Unavailable, as all that `our_errors` turns into it.
+    """
+    with handle.lock:
+        try:
+            with our_errors(what, handle):
+                snapshot = handle.fresh()
+        except TableNotFoundError:
+            return None
+        except Unavailable as error:
+            if error.status == NOT_FOUND:
+                return None
+            raise
+        with our_errors(what, handle):
+            return read(snapshot)
 
 
 @contextmanager

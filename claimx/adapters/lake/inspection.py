@@ -9,13 +9,11 @@ from typing import Any, TypeVar
 
 import pyarrow as pa
 from deltalake import DeltaTable
-from deltalake.exceptions import TableNotFoundError
 
 from claimx.adapters.lake.files import actions_of, whole_schema
-from claimx.adapters.lake.handles import NOT_FOUND, Handle, our_errors
+from claimx.adapters.lake.handles import Handle, read_newest
 from claimx.adapters.lake.layout import Sizes, pieces_of
 from claimx.adapters.lake.schema import arrow_schema
-from claimx.domain.errors import Unavailable
 from claimx.domain.ports.lake import Backlog
 from claimx.domain.tables import Table
 
@@ -96,17 +94,7 @@ class Inspection:
         )
 
     def _look(self, table: Table, look: Callable[[DeltaTable], T]) -> T | None:
-        handle = self._handles[table.name]
-        with handle.lock:
-            try:
-                with our_errors(table.name, handle):
-                    return look(handle.fresh())
-            except TableNotFoundError:
-                return None
-            except Unavailable as error:
-                if error.status == NOT_FOUND:
-                    return None
-                raise
+        return read_newest(table.name, self._handles[table.name], look)
 
 
 def _commit(entry: Mapping[str, Any]) -> dict[str, Any]:

@@ -7,15 +7,13 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
-from deltalake.exceptions import TableNotFoundError
-
 from claimx.adapters.lake.antijoin import Take
 from claimx.adapters.lake.change_log import SUFFIX, ChangeLog
 from claimx.adapters.lake.commit import Committer, Decide
 from claimx.adapters.lake.creation import ensure_table
 from claimx.adapters.lake.files import actions_of
 from claimx.adapters.lake.folding import Fold
-from claimx.adapters.lake.handles import Handle, our_errors
+from claimx.adapters.lake.handles import Handle, our_errors, read_newest
 from claimx.adapters.lake.layout import Sizes
 from claimx.adapters.lake.scan import Span
 from claimx.adapters.lake.upkeep import Maintained, maintain_table
@@ -97,11 +95,8 @@ class LargeTables:
         pending = log.pending()
         if not pending.files:
             return Backlog()
-        with handle.lock:
-            try:
-                actions = self._committer.read(handle, table, actions_of)
-            except TableNotFoundError:  # somebody removed it; the fold makes it again
-                actions = []
+        # somebody may have removed it: the fold makes it again
+        actions = read_newest(table.name, handle, actions_of) or []
         rows = sum(int(action["num_records"] or 0) for action in actions)
         return Backlog(pending.rows, pending.oldest, rows)
 
