@@ -36,6 +36,7 @@ class Limits:
     api_concurrency: int = 20
     download_concurrency: int = 10
     upload_concurrency: int = 10
+    held_media: int = 200_000  # rows without an attachment that reconcile holds, of some 1.5 kB
     batch_rows: int = 2000
     batch_seconds: float = 5.0
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import pytest
 from reconcile_world import PROJECT, Pipeline, named
 
@@ -491,8 +493,8 @@ class TestAttachments:
         assert done.found == named(("attachments", "missing", "m1"))
         assert (report.off, done.admitted) == (1, [])
 
-    def test_what_there_is_no_room_to_hold_counts_by_its_own_time(self, done, monkeypatch):
-        monkeypatch.setattr("claimx.services.reconcile.media.MOST_HELD", 1)
+    def test_what_there_is_no_room_to_hold_counts_by_its_own_time(self, done):
+        done.limits = replace(done.limits, held_media=1)
         done.lose(ATTACHMENTS, "m1", "m2")
         done.poll()
 

@@ -14,7 +14,6 @@ from claimx.services.reconcile.report import Finding, Found, ReconcileReport
 from claimx.services.recover import media_record
 from claimx.services.runtime import Runtime
 
-MOST_HELD = 200_000  # rows without an attachment, of some 1.5 kB each
 ROWS_AT_A_TIME = 10_000
 _CLOCKS_APART = from_seconds(CLOCKS_APART_SECONDS)
 
@@ -46,7 +45,7 @@ class Unattached:
                 ROWS_AT_A_TIME, after, enriched_after=since - _CLOCKS_APART
             )
             for row in self._lost({str(row["media_id"]): row for row in rows}):
-                if len(self._held) < MOST_HELD:
+                if len(self._held) < self._runtime.limits.held_media:
                     self._held[row["media_id"]] = row
                     self._by_event[str(row["event_id"])].add(row["media_id"])
                 elif since < (row["last_enriched_at"] or since + 1) <= until:
