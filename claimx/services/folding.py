@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import threading
+from collections import Counter
 from collections.abc import Callable, Iterable
 
 import structlog
@@ -21,7 +22,8 @@ LEASE_SECONDS = 10.0
 _KEEP_SECONDS = 2.0
 _LOOK_SECONDS = 5.0
 _LOOK_ANYWAY_SECONDS = 60.0  # at tables beside which nothing waited
-_BACK_OFF_SECONDS = 30.0
+_BACK_OFF_SECONDS = 30.0  # doubled with each failure of a table
+_MAX_BACK_OFF_SECONDS = 900.0  # what a fold that fails has written stays for two days
 
 
 class FoldKeeper:
@@ -49,6 +51,7 @@ class FoldKeeper:
         self._holder = holder
         self._tables = [table for table in tables if not table.insert_only]
         self._look_at = dict.fromkeys((table.name for table in self._tables), 0.0)
+        self._failures: Counter[str] = Counter()
         self._stopped = threading.Event()
         self._kept_at = 0.0
 
@@ -81,18 +84,21 @@ class FoldKeeper:
     def guarded(self, table: Table) -> None:
         """Do what `look` does, and leave a table alone for a while that fails."""
         try:
-            self.look(table)
+            if self.look(table) is not None:
+                self._failures.pop(table.name, None)
         except ClaimXError as error:
-            self._look_at[table.name] = self._now() + _BACK_OFF_SECONDS
             log.warning(
                 "a large table could not take in what waits; it is tried again",
                 table=table.name,
                 category=error.category.value,
                 error=str(error),
+                seconds=self._back_off(table),
             )
         except Exception:
-            self._look_at[table.name] = self._now() + _BACK_OFF_SECONDS
-            log.exception("a large table could not take in what waits", table=table.name)
+            seconds = self._back_off(table)
+            log.exception(
+                "a large table could not take in what waits", table=table.name, seconds=seconds
+            )
 
     def fold(self, table: Table) -> Folded | None:
         """Fold a table now; None when another process is at it. Raises as the lake does."""
@@ -119,6 +125,12 @@ class FoldKeeper:
             )
             self._measure(table, self._lake.backlog(table), self._now())
         return done
+
+    def _back_off(self, table: Table) -> float:
+        seconds = min(_MAX_BACK_OFF_SECONDS, _BACK_OFF_SECONDS * 2.0 ** self._failures[table.name])
+        self._failures[table.name] += 1
+        self._look_at[table.name] = self._now() + seconds
+        return seconds
 
     def _keep(self, lease: str) -> bool:
         if self._stopped.is_set():

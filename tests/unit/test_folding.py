@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import itertools
+
 import pytest
+import structlog
 
 from claimx.adapters.memory.gates import MemoryGates
 from claimx.domain.errors import Unavailable
@@ -158,3 +161,37 @@ def test_tables_beside_which_nothing_waits_are_seldom_looked_at(gates, wall, met
     assert keeper.look(MEDIA) is None
     wall.now += 61
     assert keeper.look(MEDIA) is not None
+
+
+def test_a_table_that_keeps_failing_is_tried_ever_more_seldom(gates, wall, metrics):
+    """Each try may leave files behind that go only days later; a success begins anew."""
+    tables = Tables(waiting(10, 100, 1000))
+    tables.fails = [Unavailable("full") for _ in range(9)]
+    keeper = keeper_of(tables, gates, wall, metrics)
+    tried = []
+    for _ in range(6000):
+        before = len(tables.fails)
+        keeper.guarded(MEDIA)
+        if len(tables.fails) < before:
+            tried.append(wall.now)
+        if tables.folded:
+            break
+        wall.now += 1
+
+    pauses = [later - earlier for earlier, later in itertools.pairwise(tried)]
+    assert pauses == [30, 60, 120, 240, 480, 900, 900, 900]
+    tables.waits, tables.fails = waiting(10, 100, 1000), [Unavailable("full")]
+    keeper.guarded(MEDIA)
+    wall.now += 31
+    keeper.guarded(MEDIA)
+    assert tables.folded == [MEDIA.name] * 2
+
+
+def test_changes_that_wait_far_too_long_are_told(gates, wall, metrics):
+    late = Tables(waiting(10, 4 * LEAST_SECONDS, 1000))
+    with structlog.testing.capture_logs() as lines:
+        keeper_of(late, gates, wall, metrics).look(MEDIA)
+
+    (line,) = [one for one in lines if "is late" in one["event"]]
+    assert (line["table"], line["changes"], line["seconds"]) == (MEDIA.name, 10, 120)
+    assert metrics.values["fold_changes", (MEDIA.name,)] == 0, "it is measured after the fold too"

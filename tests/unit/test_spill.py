@@ -10,8 +10,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from claimx.adapters.lake import spill as module
 from claimx.adapters.lake.spill import Spill, bounds_from, sample_of
+from claimx.domain.errors import Unavailable
 
 SCHEMA = pa.schema([("id", pa.string()), ("value", pa.int64())])
 
@@ -37,11 +37,10 @@ def test_every_row_is_in_the_range_of_its_key(tmp_path_factory, ids, bounds):
     assert found == sorted(zip(ids, range(len(ids)), strict=True))
 
 
-def test_rows_beyond_what_is_held_at_a_time_are_kept_as_well(tmp_path, monkeypatch):
-    monkeypatch.setattr(module, "ROWS_AT_A_TIME", 10)
+def test_rows_beyond_what_is_held_at_a_time_are_kept_as_well(tmp_path):
     ids = [f"{n * 7 % 100:03d}" for n in range(100)]
 
-    with Spill(tmp_path, SCHEMA, "id", ["030", "060"]) as spill:
+    with Spill(tmp_path, SCHEMA, "id", ["030", "060"], rows_at_a_time=10) as spill:
         spill.fill(batches(ids))
         counts = [spill.read(at).num_rows for at in range(3)]
 
@@ -84,3 +83,15 @@ def test_what_a_killed_process_left_goes_and_what_another_is_at_stays(tmp_path):
     with Spill(tmp_path, SCHEMA, "id", []):
         assert not dead.exists()
         assert alive.exists()
+
+
+def test_a_disk_that_takes_nothing_is_told_with_its_place(tmp_path):
+    """The operator reads where room is needed, and why there is none."""
+    place = tmp_path / "a file"
+    place.write_text("no folder")
+
+    with (
+        pytest.raises(Unavailable, match=rf"{place}.*Not a directory"),
+        Spill(place, SCHEMA, "id", []),
+    ):
+        pass

@@ -11,13 +11,15 @@ import shutil
 import time
 from bisect import bisect_left
 from collections.abc import Iterable, Iterator, Sequence
-from contextlib import suppress
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any, Self
 from uuid import uuid4
 
 import pyarrow as pa
 import pyarrow.compute as pc
+
+from claimx.domain.errors import Unavailable
 
 ROWS_AT_A_TIME = 131_072
 _PREFIX = "spill-"
@@ -45,21 +47,30 @@ class Spill:
     """
     Ranges between *bounds*, each a file in a folder of its own below *folder*.
 
-    Use it as a context: the folder is removed at the end. What a killed process has left is removed
-    by the next that comes.
+    Use it as a context: the folder is removed at the end, and what a killed process has left by the
+    next that comes. Raises Unavailable when the disk takes no more.
     """
 
-    def __init__(self, folder: Path, schema: pa.Schema, key: str, bounds: Sequence[str]) -> None:
+    def __init__(
+        self,
+        folder: Path,
+        schema: pa.Schema,
+        key: str,
+        bounds: Sequence[str],
+        rows_at_a_time: int = ROWS_AT_A_TIME,
+    ) -> None:
         self._above = folder
         self._folder = folder / f"{_PREFIX}{uuid4().hex}"
         self._schema = schema
         self._key = key
         self._bounds = list(bounds)
+        self._rows_at_a_time = rows_at_a_time
         self._writers: list[Any] = []
 
     def __enter__(self) -> Self:
         """Make the folder."""
-        self._folder.mkdir(parents=True)
+        with self._written():
+            self._folder.mkdir(parents=True)
         for left in self._above.glob(f"{_PREFIX}*"):
             if time.time() - _touched(left) > _LEFT_SECONDS:
                 shutil.rmtree(left, ignore_errors=True)
@@ -67,7 +78,8 @@ class Spill:
 
     def __exit__(self, *_: object) -> None:
         """Remove it."""
-        self._close()
+        with suppress(OSError):
+            self._close()
         shutil.rmtree(self._folder, ignore_errors=True)
 
     @property
@@ -77,13 +89,17 @@ class Spill:
 
     def fill(self, batches: Iterable[pa.RecordBatch]) -> None:
         """Sort all rows into their ranges."""
-        self._writers = [
-            pa.ipc.new_file(str(self._path(at)), self._schema, options=_OPTIONS)
-            for at in range(len(self._bounds) + 1)
-        ]
-        for rows in _gathered(batches, ROWS_AT_A_TIME):
-            self._sort_in(rows.sort_by(self._key).combine_chunks())
-        self._close()
+        with self._written():
+            self._writers = [
+                pa.ipc.new_file(str(self._path(at)), self._schema, options=_OPTIONS)
+                for at in range(len(self._bounds) + 1)
+            ]
+        for rows in _gathered(batches, self._rows_at_a_time):
+            ordered = rows.sort_by(self._key).combine_chunks()
+            with self._written():
+                self._sort_in(ordered)
+        with self._written():
+            self._close()
 
     def read(self, at: int) -> pa.Table:
         """Return the rows of one range and forget them."""
@@ -104,9 +120,17 @@ class Spill:
             begin = end
 
     def _close(self) -> None:
-        for writer in self._writers:
+        writers, self._writers = self._writers, []
+        for writer in writers:
             writer.close()
-        self._writers = []
+
+    @contextmanager
+    def _written(self) -> Iterator[None]:
+        try:
+            yield
+        except OSError as error:
+            why = error.strerror or type(error).__name__
+            raise Unavailable(f"no rows can be sorted below {self._above}: {why}") from error
 
     def _path(self, at: int) -> Path:
         return self._folder / f"{at:05d}.arrow"
