@@ -32,6 +32,7 @@ FALSE_ALARMS: dict[str, str] = {
     "adapters.lake.delta: large.maintain": _OURS,
     "adapters.lake.large: logs.append": _OURS,
     "adapters.lake.files: cut.replace": "a time without its last digits",
+    "cli.tables: keeper.fold": _OURS,
     "cli.source: report.set_aside": "a part of the report",
     "cli.status: found.circuits": "a part of the status",
     "cli.status: found.processes": "a part of the status",
@@ -48,6 +49,7 @@ FALSE_ALARMS: dict[str, str] = {
     # locks, connections and answers of one process
     "adapters.lake.change_log: handle.lock": "a lock between threads",
     "adapters.lake.delta: handle.lock": "a lock between threads",
+    "adapters.lake.handles: handle.lock": "a lock between threads",
     "adapters.lake.large: handle.lock": "a lock between threads",
     "adapters.lake.names: handle.lock": "a lock between threads",
     "adapters.lake.upkeep: handle.lock": "a lock between threads",

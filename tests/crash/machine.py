@@ -88,6 +88,7 @@ class Machine(Mishaps):
         bootstrap._built[os.getpid(), "ledger"] = ledger  # on the clock of the test
         self.runtime = bootstrap.runtime(app)
         self.ledger = self.runtime.ledger
+        self.keeper: Any = None  # the last that folded
 
     @property
     def workshop(self) -> Any:
@@ -175,18 +176,18 @@ class Machine(Mishaps):
             },
         )
 
-    def fold(self) -> None:
+    def fold(self, *names: str) -> None:
         """Bring what waits beside large tables into them, as the writer's process does."""
         from claimx.domain.tables import TABLES
         from claimx.services.folding import FoldKeeper
 
         runtime = self.runtime
-        keeper = FoldKeeper(
+        self.keeper = FoldKeeper(
             runtime.lake.large, runtime.gates, runtime.metrics, runtime.now, holder=runtime.holder
         )
         for table in TABLES.values():
-            if not table.insert_only:
-                keeper.look(table)
+            if not table.insert_only and (not names or table.name in names):
+                self.keeper.look(table)
 
     def waits_beside_tables(self) -> bool:
         """Say whether some large table has not taken in all that was said of it."""

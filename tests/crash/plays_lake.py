@@ -90,6 +90,9 @@ def large(machine: Machine) -> None:
     for page in others[:-1]:
         work_on(machine, writer, page)
     machine.pass_(40)
+    first_range = "adapters.lake.spill:Spill.read path.unlink #1 after"
+    points.when(first_range, lambda: machine.keeper.stop())  # noqa: PLW0108 - the fold makes it
+    machine.fold("claimx_media")  # is told to stop, and takes away what nobody was given
     written = "adapters.lake.files:write_file filesystem.open_output_stream #1 after"
     points.when(written, lambda: somebody_commits(machine))
     machine.fold()
