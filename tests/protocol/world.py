@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
@@ -90,6 +91,7 @@ class World:
             poll_overlap=OVERLAP_SECONDS,
             poll_start=began,
             lease_seconds=LEASE_SECONDS,
+            far_seconds=math.inf,  # catch-up is not in the model: it has properties of its own
         )
 
     def runtime(self, holder: str, wrap: Any = lambda port: port) -> Runtime:
