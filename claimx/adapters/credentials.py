@@ -9,9 +9,11 @@ token to a stand-in.
 from __future__ import annotations
 
 import base64
+import math
 import threading
 import time
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Protocol
 from urllib.parse import urlsplit
 
@@ -22,7 +24,8 @@ if TYPE_CHECKING:
     from azure.core.credentials import AccessToken
 
 STORAGE_SCOPE = "https://storage.azure.com/.default"
-FRESH_SECONDS = 600.0  # a token handed out lives at least this long
+FRESH_SECONDS = 600.0  # a token handed out lives at least this long, if its identity lets it
+FRESH_SHARE = 0.5  # and of a shorter life at least this much is left
 _ACCOUNT = "onelake"
 _LOCAL_KEY = base64.b64encode(b"claimx-loopback-only").decode()
 _STATIC_SECONDS = 86_400
@@ -36,6 +39,39 @@ class TokenCredential(Protocol):
 
     def close(self) -> None:
         """Release its connections."""
+
+
+@dataclass(frozen=True, slots=True)
+class StorageAccess:
+    """
+    deltalake's *options* for a table, and for how long from now requests may be begun with them.
+
+    A token in them is not renewed, so after those *seconds* the table is opened anew.
+    """
+
+    options: Mapping[str, str]
+    seconds: float = math.inf
+
+
+def no_access() -> StorageAccess:
+    """Return what folders need: nothing."""
+    return StorageAccess({})
+
+
+@dataclass(frozen=True, slots=True)
+class _Held:
+    """A token, and what was left of its life when it came."""
+
+    token: AccessToken
+    life: float
+
+    def left(self, now: float) -> float:
+        return self.token.expires_on - now
+
+    @property
+    def wanted(self) -> float:
+        """How much must be left when it is handed out."""
+        return min(FRESH_SECONDS, FRESH_SHARE * self.life)
 
 
 class StaticToken:
@@ -53,6 +89,22 @@ class StaticToken:
 
     def close(self) -> None:
         """Nothing to release."""
+
+
+class _Current:
+    """What clients keep: it asks whichever credential the process has at the time."""
+
+    def __init__(self, current: Callable[[], TokenCredential], close: Callable[[], None]) -> None:
+        self._current = current
+        self._close = close
+
+    def get_token(self, *scopes: str, **options: Any) -> AccessToken:
+        """Return the current credential's token."""
+        return self._current().get_token(*scopes, **options)
+
+    def close(self) -> None:
+        """Close the process's credential; it is made anew when it is asked again."""
+        self._close()
 
 
 class Credentials:
@@ -76,26 +128,20 @@ class Credentials:
         self._make = make or (self._static if self.all_loopback else _default)
         self._lock = threading.Lock()
         self._credential: TokenCredential | None = None
-        self._tokens: dict[str, AccessToken] = {}
+        self._replaced: TokenCredential | None = None
+        self._tokens: dict[str, _Held] = {}
 
     def token_credential(self) -> TokenCredential:
-        """Return the process's token credential: one, because it caches tokens."""
-        with self._lock:
-            if self._credential is None:
-                self._credential = self._make()
-            return self._credential
+        """Return a credential for clients to keep; tokens are cached for the whole process."""
+        return _Current(self._made, self.close)
 
     def token(self, scope: str = STORAGE_SCOPE) -> str:
         """
-        Return a bearer token with at least ten minutes left, if one can be had.
+        Return a bearer token with at least ten minutes left, or half its life if that is shorter.
 
         Raises TokenRejected when the identity gives none.
         """
-        with self._lock:
-            held = self._tokens.get(scope)
-            if held is None or held.expires_on - self._now() < FRESH_SECONDS:
-                held = self._tokens[scope] = self._asked(scope)
-            return held.token
+        return self._fresh(scope).token.token
 
     def storage_credential(self, endpoint: str) -> Any:
         """Return what the DataLake client of *endpoint* takes; http takes no token."""
@@ -107,38 +153,62 @@ class Credentials:
             raise TokenRejected(f"no static credential is sent to {endpoint}")
         return self.token_credential()
 
-    def storage_options(self, endpoint: str) -> dict[str, str]:
+    def storage_access(self, endpoint: str) -> StorageAccess:
         """
-        Return deltalake's options for ``abfss://`` tables reached at *endpoint*, token included.
+        Return what opens ``abfss://`` tables reached at *endpoint*, a token included.
 
-        Ask anew for each opening of a table: the token in them is not renewed.
+        Half of what is left of the token is for requests under way. Raises TokenRejected.
         """
         if on_loopback(endpoint):
             plain = endpoint.startswith("http:")
-            return {
-                "azure_storage_account_name": _ACCOUNT,
-                "azure_storage_account_key": _LOCAL_KEY,
-                "azure_storage_endpoint": endpoint.rstrip("/"),
-                **({"allow_http": "true"} if plain else {}),
-            }
+            return StorageAccess(
+                {
+                    "azure_storage_account_name": _ACCOUNT,
+                    "azure_storage_account_key": _LOCAL_KEY,
+                    "azure_storage_endpoint": endpoint.rstrip("/"),
+                    **({"allow_http": "true"} if plain else {}),
+                }
+            )
+        held = self._fresh(STORAGE_SCOPE)
         host = urlsplit(endpoint).hostname or ""
         options = {
             "azure_storage_account_name": host.partition(".")[0],
-            "bearer_token": self.token(),
+            "bearer_token": held.token.token,
         }
         if host.endswith(".fabric.microsoft.com"):
             options["use_fabric_endpoint"] = "true"
-        return options
+        return StorageAccess(options, held.left(self._now()) / 2)
 
     def close(self) -> None:
         """Release the credential's connections."""
         with self._lock:
-            if self._credential is not None:
-                self._credential.close()
-            self._credential = None
+            for one in (self._credential, self._replaced):
+                if one is not None:
+                    one.close()
+            self._credential = self._replaced = None
             self._tokens = {}
 
-    def _asked(self, scope: str) -> AccessToken:
+    def _made(self) -> TokenCredential:
+        with self._lock:
+            if self._credential is None:
+                self._credential = self._make()
+            return self._credential
+
+    def _replace(self) -> TokenCredential:
+        """Begin with an empty cache; what clients still ask of the old one is answered first."""
+        if self._replaced is not None:
+            self._replaced.close()
+        self._replaced, self._credential = self._credential, self._make()
+        return self._credential
+
+    def _fresh(self, scope: str) -> _Held:
+        with self._lock:
+            held = self._tokens.get(scope)
+            if held is None or held.left(self._now()) < held.wanted:
+                held = self._tokens[scope] = self._asked(scope)
+            return held
+
+    def _asked(self, scope: str) -> _Held:
         from azure.core.exceptions import AzureError
 
         try:
@@ -147,12 +217,10 @@ class Credentials:
             token = self._credential.get_token(scope)
             if token.expires_on - self._now() < FRESH_SECONDS:
                 # its cache keeps tokens until five minutes before their end: begin without one
-                self._credential.close()
-                self._credential = self._make()
-                token = self._credential.get_token(scope)
+                token = self._replace().get_token(scope)
         except AzureError as error:
             raise TokenRejected(f"no token for {scope} ({type(error).__name__})") from error
-        return token
+        return _Held(token, token.expires_on - self._now())
 
     def _static(self) -> TokenCredential:
         return StaticToken(now=self._now)

@@ -6,6 +6,7 @@ import asyncio
 import http.client
 import logging
 import socket
+import ssl
 import struct
 import time
 from abc import ABC, abstractmethod
@@ -45,20 +46,25 @@ class Service(ABC):
         self._chance = Random(self.name)
         self.traffic = Traffic()
         self.port = 0
+        self.tls: ssl.SSLContext | None = None
+        """Set before it listens, it serves https."""
         self._server: HTTPServer | None = None
         self._running: set[asyncio.Task[None]] = set()
 
     @property
     def url(self) -> str:
         """Base URL, known once it listens."""
-        return f"http://127.0.0.1:{self.port}"
+        return f"{'https' if self.tls else 'http'}://127.0.0.1:{self.port}"
 
     def listen(self, port: int = 0) -> None:
         """Bind the loopback port (0: any free one) and serve on the running event loop."""
         sockets = bind_sockets(port, "127.0.0.1", family=socket.AF_INET, backlog=1024)
         self.port = sockets[0].getsockname()[1]
         server = HTTPServer(
-            self._accept, max_buffer_size=MAX_BODY_BYTES, max_body_size=MAX_BODY_BYTES
+            self._accept,
+            max_buffer_size=MAX_BODY_BYTES,
+            max_body_size=MAX_BODY_BYTES,
+            ssl_options=self.tls,
         )
         server.add_sockets(sockets)
         self._server = server

@@ -17,6 +17,7 @@ from claimx.sandbox.azure_wire import described, refusal, split, tags
 from claimx.sandbox.exchange import Answer, Exchange
 from claimx.sandbox.faults import FaultPlan
 from claimx.sandbox.http import Service
+from claimx.sandbox.identity import Identity
 from claimx.sandbox.notes import Notes
 from claimx.sandbox.store import FolderStore, StoreError
 
@@ -28,7 +29,9 @@ _VERSION = {"x-ms-version": "2025-01-05", "x-ms-request-id": "sandbox"}
 
 class OneLake(Service):
     """
-    An account named ``onelake`` below *root*; any key or token is accepted.
+    An account named ``onelake`` below *root*.
+
+    Any key or token is accepted, or only the tokens of *identity* when there is one.
 
     Containers are workspaces: the first path element. Names and answers are those of
     azure-storage-file-datalake and of the object store below deltalake.
@@ -41,9 +44,11 @@ class OneLake(Service):
         root: Path,
         faults: FaultPlan | None = None,
         latency: tuple[float, float] = (0.0, 0.0),
+        identity: Identity | None = None,
     ) -> None:
         super().__init__(faults, latency)
         self.store = FolderStore(root)
+        self._identity = identity
         self.notes = Notes()
         self._blocks: dict[tuple[str, str], dict[str, bytes]] = {}
 
@@ -58,6 +63,7 @@ class OneLake(Service):
     async def answer(self, exchange: Exchange) -> Answer | None:
         """Route by method and query; refusals in Azure's form."""
         try:
+            self._admit(exchange)
             answer = self._route(exchange)
         except StoreError as error:
             answer = refusal(exchange, error)
@@ -65,6 +71,12 @@ class OneLake(Service):
             answer = refusal(exchange, StoreError(500, "InternalError", str(error)))
         answer.headers = {**_VERSION, **answer.headers}
         return answer
+
+    def _admit(self, exchange: Exchange) -> None:
+        if self._identity is None:
+            return
+        if not self._identity.accepts(exchange.headers.get("Authorization") or ""):
+            raise StoreError(401, "InvalidAuthenticationInfo", "The token has ended, or is none.")
 
     def _route(self, exchange: Exchange) -> Answer:  # noqa: C901, PLR0911 - one a route
         container, _, name = exchange.path.lstrip("/").partition("/")

@@ -20,6 +20,7 @@ from claimx.sandbox.backlog import Backlog
 from claimx.sandbox.control import Control
 from claimx.sandbox.faults import Fault, FaultPlan
 from claimx.sandbox.http import Service
+from claimx.sandbox.identity import Identity
 from claimx.sandbox.kusto import KustoCluster
 from claimx.sandbox.media import MediaHost
 from claimx.sandbox.onelake import OneLake
@@ -41,7 +42,8 @@ class Sandbox:
 
     *folder* takes the OneLake files (``folder/onelake/<container>/<path>``). Use it as a context
     manager or call `start` and `stop`; it runs its event loop in a thread of its own.
-    *latency* is the range of the API's and the media host's delay in seconds.
+    *latency* is the range of the API's and the media host's delay in seconds. With *token_seconds*
+    there is an identity too, and OneLake takes its tokens alone, which live so long.
     """
 
     def __init__(
@@ -55,6 +57,7 @@ class Sandbox:
         media_filter: str = "mediaIds",
         token: str = TOKEN,
         backlog: Backlog | None = None,
+        token_seconds: float | None = None,
     ) -> None:
         self.world = world
         self.folder = folder
@@ -63,7 +66,8 @@ class Sandbox:
         self.api = ClaimXApi(
             world, self.media, token, self.plan, latency=latency, media_filter=media_filter
         )
-        self.onelake = OneLake(folder / "onelake", self.plan)
+        self.identity = None if token_seconds is None else Identity(token_seconds, self.plan)
+        self.onelake = OneLake(folder / "onelake", self.plan, identity=self.identity)
         self.kusto = KustoCluster(world.rows, DATABASE, faults=self.plan, backlog=backlog)
         self.control = Control(world, self.plan, self.api, self.services, self.environment)
         self._loop: asyncio.AbstractEventLoop | None = None
@@ -74,13 +78,14 @@ class Sandbox:
 
     def services(self) -> dict[str, Service]:
         """Return every server by name."""
-        return {
+        named: dict[str, Service] = {
             "api": self.api,
             "media": self.media,
             "kusto": self.kusto,
             "onelake": self.onelake,
             "control": self.control,
         }
+        return named if self.identity is None else {**named, "identity": self.identity}
 
     # Addresses.
 

@@ -16,6 +16,7 @@ import pytest
 from deltalake import DeltaTable, Field, Schema, WriterProperties, write_deltalake
 from deltalake.schema import PrimitiveType
 
+from claimx.adapters.credentials import StorageAccess
 from claimx.adapters.lake import DeltaLake, commit, handles, upkeep
 from claimx.domain.changes import Change, Source
 from claimx.domain.errors import NotAllowed, TokenRejected, Unavailable
@@ -567,16 +568,18 @@ def storage_server():
 
 
 def remote_lake(endpoint: str) -> DeltaLake:
-    def options() -> dict[str, str]:
-        return {
-            "azure_storage_account_name": "onelake",
-            "azure_storage_endpoint": endpoint,
-            "allow_http": "true",
-            "bearer_token": "ours",
-        }
+    def access() -> StorageAccess:
+        return StorageAccess(
+            {
+                "azure_storage_account_name": "onelake",
+                "azure_storage_endpoint": endpoint,
+                "allow_http": "true",
+                "bearer_token": "ours",
+            }
+        )
 
     root = "abfss://workspace@onelake.dfs.fabric.microsoft.com/lakehouse/Tables"
-    return DeltaLake({name: f"{root}/{name}" for name in TABLES}, options)
+    return DeltaLake({name: f"{root}/{name}" for name in TABLES}, access)
 
 
 @pytest.mark.parametrize(

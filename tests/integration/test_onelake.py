@@ -273,12 +273,14 @@ class Identity:
 
 def test_static_credentials_are_for_loopback_alone():
     local = Credentials(["http://127.0.0.1:1", "http://localhost:2", ""])
-    mixed = Credentials(["http://127.0.0.1:1", ONELAKE], make=lambda: Identity([], time.time))
+    mixed = Credentials(
+        ["http://127.0.0.1:1", ONELAKE], make=lambda: Identity([("real", 60)] * 2, time.time)
+    )
 
-    assert isinstance(local.token_credential(), StaticToken)
+    assert local.token_credential().get_token().token == StaticToken().get_token().token
     assert isinstance(local.storage_credential("http://127.0.0.1:1"), AzureNamedKeyCredential)
-    assert isinstance(mixed.token_credential(), Identity)
-    assert mixed.storage_credential(ONELAKE) is mixed.token_credential()
+    assert mixed.token_credential().get_token().token == "real"
+    assert mixed.storage_credential(ONELAKE).get_token().token == "real"
     with pytest.raises(TokenRejected):
         local.storage_credential(ONELAKE)
 
@@ -304,8 +306,46 @@ def test_a_token_handed_out_has_ten_minutes_left():
     assert credentials.token() == "one"
     now[0] += 200
     assert credentials.token() == "two"
-    assert made[0].closed
     assert len(made) == 2
+
+
+def test_a_client_keeps_its_credential_over_the_change_of_identities():
+    """Media's client was left with a closed one after an hour, and failed for good."""
+    tokens = [(f"t{number}", 400) for number in range(20)]
+    made = []
+
+    def make():
+        made.append(Identity(tokens, time.time))
+        return made[-1]
+
+    credentials = Credentials([ONELAKE], make=make)
+    kept = credentials.storage_credential(ONELAKE)
+
+    for _ in range(3):
+        credentials.token()
+        credentials._tokens.clear()
+        assert kept.get_token().token
+        assert not made[-1].closed
+        assert not made[-2].closed, "somebody may be asking it"
+    assert made[0].closed
+    credentials.close()
+    assert all(one.closed for one in made)
+
+
+def test_a_token_that_lives_less_is_handed_out_in_its_first_half():
+    """One of a minute was asked for anew at each use, and kept in open tables beyond its end."""
+    now = [1000.0]
+    tokens = [("stale", 20), ("one", 60), ("two", 60), ("spare", 60)]
+    credentials = Credentials(
+        [ONELAKE], now=lambda: now[0], make=lambda: Identity(tokens, lambda: now[0])
+    )
+
+    assert credentials.token() == "one"
+    now[0] += 29
+    assert credentials.token() == "one"
+    assert credentials.storage_access(ONELAKE).seconds == 15.5
+    now[0] += 2
+    assert credentials.token() == "spare"
 
 
 def test_an_identity_that_gives_no_token_is_waited_for():
@@ -316,19 +356,24 @@ def test_an_identity_that_gives_no_token_is_waited_for():
     credentials = Credentials([ONELAKE], make=lambda: Broken([], time.time))
 
     with pytest.raises(TokenRejected):
-        credentials.storage_options(ONELAKE)
+        credentials.storage_access(ONELAKE)
 
 
 def test_options_for_deltalake_differ_by_endpoint_alone():
-    credentials = Credentials([ONELAKE], make=lambda: Identity([("tok", 3600)], time.time))
+    def now():
+        return 1000.0
+
+    credentials = Credentials([ONELAKE], now=now, make=lambda: Identity([("tok", 3600)], now))
     loopback = Credentials(["http://127.0.0.1:9"])
 
-    assert credentials.storage_options(ONELAKE) == {
+    access = credentials.storage_access(ONELAKE)
+    assert access.seconds == 1800  # the other half is for requests under way
+    assert access.options == {
         "azure_storage_account_name": "onelake",
         "bearer_token": "tok",
         "use_fabric_endpoint": "true",
     }
-    local = loopback.storage_options("http://127.0.0.1:9/")
+    local = loopback.storage_access("http://127.0.0.1:9/").options
     assert local["azure_storage_endpoint"] == "http://127.0.0.1:9"
     assert local["allow_http"] == "true"
     assert "bearer_token" not in local

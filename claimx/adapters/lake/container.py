@@ -41,7 +41,7 @@ def make_lake(
 
     return DeltaLake(
         paths,
-        lambda: credentials.storage_options(endpoint),
+        lambda: credentials.storage_access(endpoint),
         make_container=make_file_system if on_loopback(endpoint) else None,
         sizes=sizes,
     )

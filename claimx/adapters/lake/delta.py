@@ -16,6 +16,7 @@ import pyarrow.compute as pc
 from deltalake import DeltaTable
 from deltalake.exceptions import TableNotFoundError
 
+from claimx.adapters.credentials import no_access
 from claimx.adapters.lake.antijoin import Take
 from claimx.adapters.lake.audit import DeltaAudit
 from claimx.adapters.lake.change_log import SUFFIX
@@ -61,7 +62,7 @@ class DeltaLake:
     def __init__(
         self,
         paths: Mapping[str, str],
-        storage: Storage = dict,
+        storage: Storage = no_access,
         *,
         clock: Callable[[], float] = time.monotonic,
         sleep: Callable[[float], None] = time.sleep,

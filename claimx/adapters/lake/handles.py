@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 import threading
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import TypeVar
@@ -13,16 +13,17 @@ from urllib.parse import unquote, urlsplit
 from deltalake import DeltaTable
 from deltalake.exceptions import CommitFailedError, TableNotFoundError
 
+from claimx.adapters.credentials import StorageAccess, no_access
 from claimx.adapters.lake.schema import UnfitError
 from claimx.domain.errors import ClaimXError, TokenRejected, Unavailable
 
 T = TypeVar("T")
 
-Storage = Callable[[], Mapping[str, str]]
-"""Gives the storage options for opening a table now, with a token good for ten minutes or more."""
+Storage = Callable[[], StorageAccess]
+"""Gives the storage options for opening a table now, and says how long they are good for."""
 
 MAX_COMMITS = 50  # a handle kept longer gets slower and fatter than one opened anew
-MAX_AGE_SECONDS = 300.0  # a bearer token is fixed for the life of a handle
+MAX_AGE_SECONDS = 300.0  # whatever its token is good for
 
 # deltalake merges AZURE_* variables of the environment into the options, and these two would
 # send our token elsewhere, or not at all. Retries of its own stay short: ours are re-decided.
@@ -71,23 +72,31 @@ class Handle:
         self._storage = storage
         self._clock = clock
         self._table: DeltaTable | None = None
-        self._opened = 0.0
+        self._until = 0.0
         self._commits = 0
 
     def fresh(self) -> DeltaTable:
         """Return the table at its newest version."""
-        too_old = self._clock() - self._opened > MAX_AGE_SECONDS
+        too_old = self._clock() > self._until
         if self._table is None or too_old or self._commits >= MAX_COMMITS:
             self.drop()
-            self._table = DeltaTable(self.uri, storage_options=self.options())
-            self._opened = self._clock()
+            began = self._clock()
+            access = self._access()
+            self._table = DeltaTable(self.uri, storage_options=dict(access.options) or None)
+            self._until = began + min(MAX_AGE_SECONDS, access.seconds)
         else:
             self._table.update_incremental()
         return self._table
 
     def options(self) -> dict[str, str] | None:
-        """Return the storage options; a folder needs none."""
-        return None if self.folder else {**_PINNED, **self._storage()}
+        """Return the storage options, good for now; a folder needs none."""
+        return dict(self._access().options) or None
+
+    def _access(self) -> StorageAccess:
+        if self.folder:
+            return no_access()
+        access = self._storage()
+        return StorageAccess({**_PINNED, **access.options}, access.seconds)
 
     def committed(self) -> None:
         """Count a commit."""

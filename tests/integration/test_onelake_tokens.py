@@ -1,0 +1,179 @@
+"""Tables and media on an OneLake that looks at tokens, which end again and again meanwhile."""
+
+from __future__ import annotations
+
+import datetime as dt
+import hashlib
+import ipaddress
+import ssl
+import time
+from uuid import uuid4
+
+import pytest
+import requests.adapters
+from cryptography import x509
+from cryptography.hazmat.primitives import hashes, serialization
+from cryptography.hazmat.primitives.asymmetric import ec
+from cryptography.x509.oid import NameOID
+from large_world import T0, asked
+
+from claimx.adapters.credentials import Credentials, StorageAccess
+from claimx.adapters.lake import DeltaLake, Sizes
+from claimx.adapters.memory.gates import MemoryGates
+from claimx.adapters.onelake import DataLakeStore
+from claimx.domain.errors import TokenRejected
+from claimx.domain.tables import MEDIA, TABLES
+from claimx.sandbox.server import Sandbox
+from claimx.sandbox.world import World
+from claimx.telemetry.metrics import RecordedMetrics
+
+pytestmark = [pytest.mark.integration]
+
+ONELAKE = "https://onelake.dfs.fabric.microsoft.com"
+SIZES = Sizes(direct=-1, piece=20, most_of_piece=40, changes=100)
+ROWS = 20
+KNOWN_NOT_TO_BE_ASKED = ("AZURE_CLIENT_ID", "AZURE_TENANT_ID", "AZURE_FEDERATED_TOKEN_FILE")
+
+
+@pytest.fixture(scope="module")
+def certificate(tmp_path_factory):
+    """Return a PEM file with a key and a certificate of this machine's own, good for an hour."""
+    key = ec.generate_private_key(ec.SECP256R1())
+    name = x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, "claimx sandbox")])
+    now = dt.datetime.now(dt.UTC)
+    address = x509.IPAddress(ipaddress.ip_address("127.0.0.1"))
+    made = (
+        x509.CertificateBuilder()
+        .subject_name(name)
+        .issuer_name(name)
+        .public_key(key.public_key())
+        .serial_number(x509.random_serial_number())
+        .not_valid_before(now - dt.timedelta(minutes=1))
+        .not_valid_after(now + dt.timedelta(hours=1))
+        .add_extension(x509.SubjectAlternativeName([address]), critical=False)
+        .add_extension(x509.BasicConstraints(ca=True, path_length=0), critical=True)
+        .sign(key, hashes.SHA256())
+    )
+    path = tmp_path_factory.mktemp("tls") / "sandbox.pem"
+    path.write_bytes(
+        key.private_bytes(
+            serialization.Encoding.PEM,
+            serialization.PrivateFormat.PKCS8,
+            serialization.NoEncryption(),
+        )
+        + made.public_bytes(serialization.Encoding.PEM)
+    )
+    return path
+
+
+@pytest.fixture
+def strict(tmp_path, certificate, monkeypatch):
+    """Return a function that starts an OneLake whose tokens live so many seconds."""
+    running = []
+
+    def start(seconds):
+        sandbox = Sandbox(World(3, 100, T0 / 1e6), tmp_path / "sandbox", token_seconds=seconds)
+        sandbox.onelake.tls = ssl.create_default_context(ssl.Purpose.CLIENT_AUTH)
+        sandbox.onelake.tls.load_cert_chain(certificate)
+        running.append(sandbox.start())
+        for name, value in sandbox.identity.environment().items():
+            monkeypatch.setenv(name, value)
+        for name in KNOWN_NOT_TO_BE_ASKED:
+            monkeypatch.delenv(name, raising=False)
+        # the clients ask no proxy and read no variable on loopback: this is where they look
+        monkeypatch.setattr(requests.adapters, "DEFAULT_CA_BUNDLE_PATH", str(certificate))
+        return sandbox
+
+    yield start
+    for sandbox in running:
+        sandbox.stop()
+
+
+def a_lake(sandbox, credentials, renew=True):
+    """Return a lake in production's form, but for the address of its server."""
+
+    def access():
+        given = credentials.storage_access(ONELAKE)
+        options = {
+            **given.options,
+            "azure_storage_endpoint": sandbox.onelake_url,
+            "allow_invalid_certificates": "true",
+        }
+        return StorageAccess(options, given.seconds) if renew else StorageAccess(options)
+
+    # a workspace and a lakehouse are named by GUIDs in the field
+    root = f"abfss://{uuid4()}@onelake.dfs.fabric.microsoft.com/{uuid4()}/Tables"
+    requests.put(
+        f"{sandbox.onelake_url}/{root[8:44]}?restype=container",
+        headers={"Authorization": f"Bearer {credentials.token()}"},
+        timeout=10,
+        verify=requests.adapters.DEFAULT_CA_BUNDLE_PATH,
+    ).raise_for_status()
+    return DeltaLake({name: f"{root}/{name}" for name in TABLES}, access, sizes=SIZES)
+
+
+@pytest.mark.parametrize(
+    ("seconds", "lasting"),
+    [
+        pytest.param(4, 20, marks=pytest.mark.timeout(120)),
+        pytest.param(60, 600, marks=[pytest.mark.long, pytest.mark.timeout(900)]),
+    ],
+)
+def test_tables_and_media_outlive_their_tokens(strict, tmp_path, seconds, lasting):
+    """A handle kept its token to the end and beyond; none may be refused even once."""
+    sandbox = strict(seconds)
+    credentials = Credentials([ONELAKE])
+    lake = a_lake(sandbox, credentials)
+    gates, metrics = MemoryGates(time.monotonic), RecordedMetrics()
+    media = DataLakeStore(
+        sandbox.onelake_url,
+        "abfss://media@onelake.dfs.fabric.microsoft.com/lh/Files",
+        credentials.token_credential,
+        gates,
+        metrics,
+    )
+    source = tmp_path / "source"
+    source.write_bytes(b"content")
+    digest = hashlib.sha256(b"content").hexdigest()
+
+    ends = time.monotonic() + lasting
+    written = folded = 0
+    while time.monotonic() < ends:
+        lake.upsert(MEDIA, [asked(written + n, at=1) for n in range(ROWS)], T0)
+        written += ROWS
+        folded += lake.large.fold(MEDIA).changes
+        media.put(f"1/media/{written}.jpg", str(source), 7, digest, "image/jpeg")
+        assert lake.unattached_media(1) is not None
+        time.sleep(0.2)
+    rows = lake.rows(MEDIA)
+    media.close()
+    credentials.close()
+
+    assert len(rows) == written
+    assert folded > 0, "it never grew large"
+    assert len(list(sandbox.folder.rglob("*.jpg"))) == written // ROWS
+    assert sandbox.identity.handed_out >= lasting / seconds
+    assert sandbox.onelake.traffic.statuses[401] == 0
+
+
+@pytest.mark.timeout(60)
+def test_an_open_table_whose_token_has_ended_is_refused_and_opened_anew(strict):
+    """So the server does look at tokens, and what was refused is done again by its next try."""
+    sandbox = strict(4)
+    credentials = Credentials([ONELAKE])
+    lake = a_lake(sandbox, credentials, renew=False)
+    lake.upsert(MEDIA, [asked(1, at=1)], T0)
+    time.sleep(4.1)
+
+    with pytest.raises(TokenRejected):
+        lake.upsert(MEDIA, [asked(2, at=1)], T0)
+
+    for _ in range(5):  # each of a table's handles finds out for itself
+        try:
+            lake.upsert(MEDIA, [asked(2, at=1)], T0)
+            rows = lake.rows(MEDIA)
+        except TokenRejected:
+            continue
+        break
+    assert len(rows) == 2
+    assert sandbox.onelake.traffic.statuses[401] > 0
