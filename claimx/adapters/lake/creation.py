@@ -66,9 +66,11 @@ def _create(handle: Handle, table: Table) -> None:
             )
     except (Conflict, Unavailable) as lost:
         # either another creator was faster, and looking again finds its table, or it never works
-        with our_errors(table.name, handle):
-            there = DeltaTable.is_deltatable(handle.uri, options)
-        if not there:
+        # (by opening it: `is_deltatable` keeps to no bound of retries and waits for minutes)
+        try:
+            with our_errors(table.name, handle):
+                handle.fresh()
+        except TableNotFoundError:
             raise Unavailable(f"{table.name}: cannot be created") from lost
 
 
