@@ -73,6 +73,14 @@ test-long: $(VENV)/.stamp ## the short chaos run and a death at every crash poin
 crash-walk: $(VENV)/.stamp ## die at every crash point, in plays and in real processes (half an hour)
 	@$(BIN)/python tests/crash/crash_walk.py $(ARGS)
 
+AZURITE := .azurite/node_modules/.bin/azurite-blob
+$(AZURITE):
+	npm install --silent --no-fund --no-audit --prefix .azurite azurite@3.35.0
+
+.PHONY: test-azurite
+test-azurite: $(VENV)/.stamp $(AZURITE) ## the lake's contract on Azurite, a second server (needs Node.js and npm)
+	CLAIMX_AZURITE="$(CURDIR)/$(AZURITE)" $(BIN)/python -m pytest tests/contracts/test_lake.py -k azurite $(ARGS)
+
 .PHONY: test-quick
 test-quick: $(VENV)/.stamp ## unit, property, contract and architecture tests only
 	$(BIN)/python -m pytest -n 2 tests/unit tests/property tests/contracts tests/architecture $(ARGS)
@@ -119,5 +127,5 @@ audit: $(VENV)/.stamp ## look the pinned dependencies up among known vulnerabili
 
 .PHONY: clean
 clean: ## remove environments, caches and what the demo left
-	rm -rf $(VENV) $(READER) var .mypy_cache .ruff_cache .hypothesis .import_linter_cache
+	rm -rf $(VENV) $(READER) .azurite var .mypy_cache .ruff_cache .hypothesis .import_linter_cache
 	find . -name __pycache__ -type d -prune -exec rm -rf {} +

@@ -2,7 +2,12 @@
 
 from __future__ import annotations
 
+import base64
+import os
+import socket
+import subprocess
 from pathlib import Path
+from time import monotonic, sleep
 from typing import ClassVar
 from unittest.mock import ANY
 from uuid import uuid4
@@ -10,7 +15,7 @@ from uuid import uuid4
 import pytest
 from deltalake import write_deltalake
 
-from claimx.adapters.credentials import Credentials
+from claimx.adapters.credentials import Credentials, StorageAccess
 from claimx.adapters.lake import DeltaLake, Sizes, make_lake
 from claimx.adapters.lake.schema import to_arrow
 from claimx.adapters.memory.lake import MemoryLake
@@ -33,6 +38,7 @@ SECOND = 1_000_000
 T0 = 1_790_000_000 * SECOND
 DAY = 86_400 * SECOND
 ALL_ARE_LARGE = Sizes(direct=-1)  # changes go by way of the log
+AZURITE = os.environ.get("CLAIMX_AZURITE", "")  # its program, if it is to take part
 
 
 def paths_below(folder: Path) -> dict[str, str]:
@@ -45,8 +51,36 @@ def onelake(tmp_path_factory):
         yield sandbox
 
 
-@pytest.fixture(params=["memory", "delta", "large", "onelake"])
-def lake(request, tmp_path):
+@pytest.fixture(scope="module")
+def azurite(tmp_path_factory):
+    """Return the endpoint of Microsoft's emulator, which knows the account that we use locally."""
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        port = probe.getsockname()[1]
+    command = [AZURITE, "--blobHost", "127.0.0.1", "--blobPort", str(port), "--silent"]
+    command += ["--location", str(tmp_path_factory.mktemp("azurite")), "--skipApiVersionCheck"]
+    command += ["--disableTelemetry"]
+    account = f"onelake:{base64.b64encode(b'claimx-loopback-only').decode()}"
+    with subprocess.Popen(command, env={**os.environ, "AZURITE_ACCOUNTS": account}) as server:
+        try:
+            ends = monotonic() + 30
+            while socket.socket().connect_ex(("127.0.0.1", port)):
+                assert server.poll() is None, "azurite ended"
+                assert monotonic() < ends, "azurite does not listen"
+                sleep(0.1)
+            yield f"http://127.0.0.1:{port}/onelake"
+        finally:
+            server.terminate()
+
+
+LAKES = ["memory", "delta", "large", "onelake"]
+
+
+@pytest.fixture(params=LAKES + ["azurite", "azurite-large"] * bool(AZURITE))
+def lake(request, tmp_path, monkeypatch):
+    # a file system of its own for each test, which is not there yet
+    root = f"abfss://{uuid4().hex}@onelake.dfs.fabric.microsoft.com/lh/Tables"
+    paths = {name: f"{root}/{name}" for name in TABLES}
     match request.param:
         case "memory":
             return MemoryLake()
@@ -54,12 +88,23 @@ def lake(request, tmp_path):
             return DeltaLake(paths_below(tmp_path), sleep=lambda _: None, chance=lambda: 0.0)
         case "large":
             return DeltaLake(paths_below(tmp_path), sizes=ALL_ARE_LARGE)
-        case _:
+        case "onelake":
             endpoint = request.getfixturevalue("onelake").onelake_url
-            # a file system of its own for each test, which is not there yet
-            root = f"abfss://{uuid4().hex}@onelake.dfs.fabric.microsoft.com/lh/Tables"
-            paths = {name: f"{root}/{name}" for name in TABLES}
             return make_lake(paths, endpoint, Credentials([endpoint]))
+        case emulated:
+            endpoint = request.getfixturevalue("azurite")
+            monkeypatch.setenv("AZURITE_BLOB_STORAGE_URL", endpoint.rpartition("/")[0])
+            sizes = ALL_ARE_LARGE if emulated.endswith("large") else None
+            return make_lake(paths, endpoint, Emulated([endpoint]), sizes=sizes)
+
+
+class Emulated(Credentials):
+    """Credentials for Azurite, to which the object store makes concessions if it is told."""
+
+    def storage_access(self, endpoint: str) -> StorageAccess:
+        """Tell it: Azurite does not know ``startFrom`` of a listing (Azure/Azurite#2619)."""
+        options = super().storage_access(endpoint).options
+        return StorageAccess({**options, "azure_storage_use_emulator": "true"})
 
 
 def answer(table: Table, at: int, event: str = "e1", time: int = 0, **values) -> Change:
