@@ -14,7 +14,8 @@ from deltalake import write_deltalake
 
 from claimx.adapters.lake.schema import arrow_schema, properties
 from claimx.domain.changes import Change, Source
-from claimx.domain.tables import MEDIA, ColumnType
+from claimx.domain.columns import ColumnType
+from claimx.domain.tables import MEDIA
 from claimx.domain.times import Micros
 
 T0: Micros = 1_790_000_000_000_000

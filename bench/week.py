@@ -27,7 +27,8 @@ from deltalake import DeltaTable
 
 from claimx.adapters.lake import DeltaLake
 from claimx.domain.changes import Change, Source
-from claimx.domain.tables import ATTACHMENTS, EVENTS, TABLES, Table
+from claimx.domain.columns import Table
+from claimx.domain.tables import ATTACHMENTS, EVENTS, TABLES
 
 ROOT = Path(__file__).parents[1]
 READER = ROOT / ".venv-reader" / "bin" / "python"

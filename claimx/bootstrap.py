@@ -10,11 +10,9 @@ from __future__ import annotations
 
 import os
 import random
-import sys
 import time
-from collections.abc import Callable, Mapping, Sequence
-from pathlib import Path
-from typing import TYPE_CHECKING, Any, NoReturn, TypeVar
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, Any
 
 from claimx.adapters import leaving
 from claimx.adapters.redis_client import complaints, connect, with_tls_checked
@@ -25,6 +23,7 @@ from claimx.domain.tables import TABLES
 from claimx.needs import WORKSHOP_QUEUES, missing_for
 from claimx.services.runtime import Limits, Runtime
 from claimx.settings import ConfigurationError, Settings, host_name
+from claimx.startup import forget, load_settings, once
 
 if TYPE_CHECKING:
     from claimx.adapters.cache import DiskCache
@@ -37,43 +36,7 @@ if TYPE_CHECKING:
     from claimx.tasks.workshop import Workshop
     from claimx.telemetry.metrics import PrometheusMetrics
 
-T = TypeVar("T")
-
-_EXIT_CONFIGURATION = 4
 _SECONDS_PER_HOUR = 3600.0
-_built: dict[tuple[int, str], Any] = {}
-
-
-def environment() -> Mapping[str, str]:
-    """Return the process's environment over what a ``.env`` file in the working folder says."""
-    from dotenv import dotenv_values
-
-    path = Path(os.environ.get("ENV_FILE", ".env"))
-    from_file = dotenv_values(path) if path.is_file() else {}
-    return {**{k: v for k, v in from_file.items() if v is not None}, **os.environ}
-
-
-def load_settings() -> Settings:
-    """
-    Return the settings; wrong ones end the process with a line for each error (status 4).
-
-    What a ``.env`` file adds becomes part of the process's environment, because azure-identity and
-    Flower read their own variables there.
-    """
-    try:
-        for name, value in environment().items():
-            os.environ.setdefault(name, value)
-        return _once("settings", lambda: Settings.load(os.environ))
-    except ConfigurationError as error:
-        refuse(error.problems)
-
-
-def refuse(problems: Sequence[str]) -> NoReturn:
-    """End the process with a line for each problem of its settings (status 4)."""
-    for line in problems:
-        print(f"claimx: {line}", file=sys.stderr)  # noqa: T201 - before logging is set up
-    sys.stderr.flush()
-    sys.exit(_EXIT_CONFIGURATION)
 
 
 def broker_url_of(settings: Settings) -> str:
@@ -85,13 +48,13 @@ def metrics_of() -> PrometheusMetrics:
     """Return this process's metrics."""
     from claimx.telemetry.metrics import PrometheusMetrics
 
-    return _once("metrics", PrometheusMetrics)
+    return once("metrics", PrometheusMetrics)
 
 
 def redis_of(settings: Settings, *, quick: bool = False) -> Any:
     """Return this process's client of Redis; *quick* is the one for gates."""
     name = "redis-quick" if quick else "redis"
-    return _once(
+    return once(
         name,
         lambda: connect(settings.redis_url.get_secret_value(), settings.redis_master, quick=quick),
     )
@@ -101,7 +64,7 @@ def ledger_of(settings: Settings) -> RedisLedger:
     """Return the ledger."""
     from claimx.adapters.ledger import RedisLedger
 
-    return _once(
+    return once(
         "ledger",
         lambda: RedisLedger(
             redis_of(settings), dedup_seconds=settings.dedup_hours * _SECONDS_PER_HOUR
@@ -114,7 +77,7 @@ def gates_of(settings: Settings) -> RedisGates:
     from claimx.adapters.gates import RedisGates
     from claimx.domain.circuit import CircuitSettings
 
-    return _once(
+    return once(
         "gates",
         lambda: RedisGates(
             redis_of(settings, quick=True),
@@ -132,7 +95,7 @@ def credentials_of(settings: Settings) -> Credentials:
     """Return this process's Azure credentials."""
     from claimx.adapters.credentials import Credentials
 
-    return _once(
+    return once(
         "credentials",
         lambda: Credentials([settings.kusto_url, settings.onelake_endpoint, settings.api_url]),
     )
@@ -142,7 +105,7 @@ def lake_of(settings: Settings) -> DeltaLake:
     """Return the nine tables; never before this process forks."""
     from claimx.adapters.lake import make_lake
 
-    return _once(
+    return once(
         "lake",
         lambda: make_lake(
             {name: settings.table_path(name) for name in TABLES},
@@ -170,7 +133,7 @@ def source_of(settings: Settings) -> KustoSource:
         except ValueError as error:
             raise ConfigurationError([str(error)]) from None
 
-    return _once("source", build)
+    return once("source", build)
 
 
 def build_runtime(settings: Settings, hints: Hints | None = None) -> Runtime:
@@ -223,12 +186,12 @@ def runtime(app: Any = None) -> Runtime:
             hints = CeleryHints(app, redis_of(settings, quick=True))
         return build_runtime(settings, hints)
 
-    return _once("runtime", build)
+    return once("runtime", build)
 
 
 def workshop() -> Workshop:
     """Return what this worker process does its chunks with: a loop, the API, downloads, uploads."""
-    return _once("workshop", lambda: _build_workshop(load_settings(), runtime()))
+    return once("workshop", lambda: _build_workshop(load_settings(), runtime()))
 
 
 def _build_workshop(settings: Settings, runtime: Runtime) -> Workshop:
@@ -282,7 +245,7 @@ def cache_of(settings: Settings) -> DiskCache:
     """Return the cache of this machine (of CACHE_DIR)."""
     from claimx.adapters.cache import DiskCache
 
-    return _once("cache", lambda: DiskCache(settings.cache_dir, settings.cache_max_bytes))
+    return once("cache", lambda: DiskCache(settings.cache_dir, settings.cache_max_bytes))
 
 
 def sweeper() -> CacheSweeper:
@@ -290,14 +253,12 @@ def sweeper() -> CacheSweeper:
     from claimx.services.sweep import CacheSweeper
 
     settings = load_settings()
-    return _once(
-        "sweeper", lambda: CacheSweeper(cache_of(settings), ledger_of(settings), time.time)
-    )
+    return once("sweeper", lambda: CacheSweeper(cache_of(settings), ledger_of(settings), time.time))
 
 
 def close_workshop() -> None:
     """Close what this process opened, before it ends."""
-    found = _built.pop((os.getpid(), "workshop"), None)
+    found = forget("workshop")
     if found is not None:
         found.close()
 
@@ -318,12 +279,3 @@ class NoHints:
     def backlog(self, stage: Stage, affinity: str = "") -> int:  # noqa: ARG002 - the port's
         """Return 0."""
         return 0
-
-
-def _once(name: str, build: Callable[[], T]) -> T:
-    """Return what this process built under *name*, building it the first time."""
-    key = (os.getpid(), name)
-    if key not in _built:
-        _built[key] = build()
-    found: T = _built[key]
-    return found

@@ -17,7 +17,7 @@ from typing import Any
 import structlog
 from celery import signals
 
-from claimx import bootstrap
+from claimx import bootstrap, startup
 from claimx.adapters import leaving, leaving_step, ticking
 from claimx.adapters.hints import queue_length, queue_name, queue_named
 from claimx.domain.errors import ClaimXError, Unavailable
@@ -160,7 +160,7 @@ _attendance: list[Attendance] = []
 
 
 def _set_up_logging(**_: Any) -> None:
-    settings = bootstrap.load_settings()
+    settings = startup.load_settings()
     logs.configure(settings.log_level, settings.log_format, process="celery")
     try:  # by itself RedBeat ends, and a worker looks less and less often
         wait_for_redis(settings)
@@ -171,10 +171,10 @@ def _set_up_logging(**_: Any) -> None:
 
 def _take_own_uploads(instance: Any, **_: Any) -> None:
     """Check what the chosen queues need; consume the uploads of this machine's cache too."""
-    settings = bootstrap.load_settings()
+    settings = startup.load_settings()
     queues = instance.app.amqp.queues
     if problems := missing_for(settings, queues.consume_from):
-        bootstrap.refuse(problems)
+        startup.refuse(problems)
     if "upload" in queues.consume_from:
         node = bootstrap.cache_of(settings).node
         queues.select_add(queue_named(queue_name(Stage.UPLOAD, node)))
@@ -195,7 +195,7 @@ def _after_fork(**_: Any) -> None:
 
 
 def _worker_ready(sender: Any, **_: Any) -> None:
-    settings = bootstrap.load_settings()
+    settings = startup.load_settings()
     queues = ",".join(sorted(sender.app.amqp.queues.consume_from))
     one = attend("worker", settings, {"queues": queues, "node": bootstrap.cache_of(settings).node})
     _attendance.append(one)
@@ -215,7 +215,7 @@ def _child_gone(pid: int, **_: Any) -> None:
 
 
 def _beat_ready(sender: Any, **_: Any) -> None:
-    settings = bootstrap.load_settings()
+    settings = startup.load_settings()
     one = attend("beat", settings)
     client = bootstrap.redis_of(settings, quick=True)
     sender.scheduler.apply_async = ticking.sparing(

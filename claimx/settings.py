@@ -8,17 +8,13 @@ renamed.
 
 from __future__ import annotations
 
-import ipaddress
-import re
 import socket
 from collections.abc import Mapping
-from datetime import UTC, datetime
 from typing import Annotated, Any, Literal, Self
 from urllib.parse import urlsplit
 
 from pydantic import (
     BaseModel,
-    BeforeValidator,
     ConfigDict,
     Field,
     NonNegativeFloat,
@@ -29,7 +25,9 @@ from pydantic import (
     model_validator,
 )
 
+from claimx.domain.addresses import on_loopback
 from claimx.domain.tables import TABLES
+from claimx.setting_types import Flag, Hosts, PollStart
 
 DEFAULT_HOSTS = (
     "claimxperience.s3.amazonaws.com",
@@ -45,8 +43,6 @@ DEFAULT_EXTENSIONS = tuple(
     ).split()
 )
 TABLE_PATHS = {f"CLAIMX_{table.setting}_TABLE_PATH": name for name, table in TABLES.items()}
-_DURATION = re.compile(r"(?P<amount>\d+(?:\.\d+)?)\s*(?P<unit>[smhd])")
-_UNIT_SECONDS = {"s": 1.0, "m": 60.0, "h": 3600.0, "d": 86400.0}
 
 
 class ConfigurationError(Exception):
@@ -55,44 +51,6 @@ class ConfigurationError(Exception):
     def __init__(self, problems: list[str]) -> None:
         super().__init__("\n".join(problems))
         self.problems = problems
-
-
-def _comma_list(value: Any) -> Any:
-    if isinstance(value, str):
-        return tuple(part.strip().lower() for part in value.split(",") if part.strip())
-    return value
-
-
-def _boolean(value: Any) -> Any:
-    if isinstance(value, str):
-        match value.strip().lower():
-            case "true" | "1" | "yes":
-                return True
-            case "false" | "0" | "no":
-                return False
-            case _:
-                msg = "must be true, false, 1, 0, yes or no"
-                raise ValueError(msg)
-    return value
-
-
-def _poll_start(value: Any) -> Any:
-    """Accept an ISO time or a span back from now (``2h``); return ISO text or seconds back."""
-    if not isinstance(value, str):
-        return value
-    if span := _DURATION.fullmatch(value.strip()):
-        return float(span["amount"]) * _UNIT_SECONDS[span["unit"]]
-    try:
-        moment = datetime.fromisoformat(value.strip())
-    except ValueError:
-        msg = "must be a time such as 2026-01-31T08:00:00Z, or a span back such as 2h or 3d"
-        raise ValueError(msg) from None
-    return moment if moment.tzinfo else moment.replace(tzinfo=UTC)
-
-
-Hosts = Annotated[tuple[str, ...], BeforeValidator(_comma_list)]
-Flag = Annotated[bool, BeforeValidator(_boolean)]
-PollStart = Annotated[datetime | NonNegativeFloat, BeforeValidator(_poll_start)]
 
 
 def _knob(name: str, default: Any, meaning: str) -> Any:
@@ -268,7 +226,7 @@ class Settings(BaseModel):
                 ("CLAIMX_API_URL", self.api_url),
                 ("EVENTHOUSE_CLUSTER_URL", self.kusto_url),
             ):
-                if url and not is_loopback(url):
+                if url and not on_loopback(url):
                     msg = (
                         f"CLAIMX_ALLOW_LOOPBACK is for development only, but {name} is not a"
                         " loopback address; unset one of them"
@@ -290,7 +248,7 @@ class Settings(BaseModel):
             if parts.scheme not in ("http", "https") or not parts.hostname:
                 msg = f"{name} must be an http(s) URL"
                 raise ValueError(msg)
-            if parts.scheme == "http" and not (self.allow_loopback and is_loopback(url)):
+            if parts.scheme == "http" and not (self.allow_loopback and on_loopback(url)):
                 msg = f"{name} must be https (http is for loopback with CLAIMX_ALLOW_LOOPBACK=true)"
                 raise ValueError(msg)
         return self
@@ -305,17 +263,6 @@ class Settings(BaseModel):
                 [f"CLAIMX_LAKE_PATH (or CLAIMX_{setting}_TABLE_PATH) must be set"]
             )
         return f"{self.lake_path.rstrip('/')}/{table_name}"
-
-
-def is_loopback(url: str) -> bool:
-    """Say whether the URL's host is this machine by its name or literal address (no look-up)."""
-    host = (urlsplit(url).hostname or "").lower()
-    if host == "localhost":
-        return True
-    try:
-        return ipaddress.ip_address(host).is_loopback
-    except ValueError:
-        return False
 
 
 def host_name() -> str:

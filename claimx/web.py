@@ -13,7 +13,8 @@ from http import HTTPStatus
 import requests
 
 from claimx import processes
-from claimx.bootstrap import broker_url_of, load_settings
+from claimx.bootstrap import broker_url_of
+from claimx.startup import load_settings
 
 
 def main() -> None:

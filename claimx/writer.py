@@ -11,7 +11,7 @@ from types import FrameType
 
 import structlog
 
-from claimx import bootstrap, processes
+from claimx import bootstrap, processes, startup
 from claimx.domain.errors import ClaimXError, NotAllowed
 from claimx.domain.tables import TABLES
 from claimx.services.folding import FoldKeeper
@@ -27,7 +27,7 @@ _LEAVE_SECONDS = 8.0  # for a step of a fold
 
 def main() -> int:
     """Write until told to stop; 0 then, 4 for wrong settings, 5 when Redis never came."""
-    settings = bootstrap.load_settings()
+    settings = startup.load_settings()
     try:
         paths = [settings.table_path(name) for name in TABLES]
     except ConfigurationError as error:

@@ -11,11 +11,12 @@ from polling_world import World, event_row
 
 from claimx.adapters.memory.claimx_api import MemoryClaimXApi
 from claimx.domain.codec import encode_changes
+from claimx.domain.columns import Table
 from claimx.domain.errors import NotAllowed
 from claimx.domain.ports.ledger import Ledger
 from claimx.domain.ports.media import CachedFile
 from claimx.domain.records import Advance, Stage, media_record_id
-from claimx.domain.tables import TABLES, Table
+from claimx.domain.tables import TABLES
 from claimx.domain.times import Micros, from_seconds
 from claimx.services.attachments import COMPLETED, cached_to_json, completed_row, failed
 from claimx.services.enrich import enrich_chunk

@@ -17,7 +17,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Protocol
 from urllib.parse import urlsplit
 
-from claimx.domain.addresses import address_of
+from claimx.domain.addresses import on_loopback
 from claimx.domain.errors import TokenRejected
 
 if TYPE_CHECKING:
@@ -224,16 +224,6 @@ class Credentials:
 
     def _static(self) -> TokenCredential:
         return StaticToken(now=self._now)
-
-
-def on_loopback(url: str) -> bool:
-    """Say whether the URL's host is this machine by name or literal address, without a look-up."""
-    try:
-        host = (urlsplit(url).hostname or "").lower()
-    except ValueError:
-        return False
-    address = address_of(host)
-    return host == "localhost" if address is None else address.is_loopback
 
 
 def _default() -> TokenCredential:

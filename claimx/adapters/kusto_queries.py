@@ -6,7 +6,6 @@ import os
 from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import timedelta
-from ipaddress import ip_address
 from typing import Any
 from urllib.parse import urlsplit
 
@@ -15,6 +14,7 @@ from azure.kusto.data import ClientRequestProperties, KustoClient, KustoConnecti
 from azure.kusto.data.exceptions import KustoMultiApiError
 
 from claimx.adapters.kusto_errors import FOREIGN, ResultTooLarge, is_too_large, translated
+from claimx.domain.addresses import on_loopback
 from claimx.domain.errors import CircuitOpen, ClaimXError, Permanent, Unreadable
 from claimx.domain.ports.gates import Circuit
 
@@ -84,7 +84,7 @@ class KustoQueries:
             raise Permanent("EVENTHOUSE_CLUSTER_URL and CLAIMX_EVENTHOUSE_DATABASE must be set")
         parts = urlsplit(cluster_url)
         if parts.scheme == "http":
-            if not _is_loopback(parts.hostname or ""):
+            if not on_loopback(cluster_url):
                 raise Permanent("EVENTHOUSE_CLUSTER_URL must be https, or http on loopback")
             credential = None
         elif credential is None:
@@ -164,10 +164,3 @@ class KustoQueries:
                 )
             self._client = (os.getpid(), _CompleteClient(target))
         return self._client[1]
-
-
-def _is_loopback(host: str) -> bool:
-    try:
-        return host == "localhost" or ip_address(host).is_loopback
-    except ValueError:
-        return False

@@ -13,7 +13,7 @@ from urllib.parse import unquote, urlsplit
 
 from claimx.adapters.blob_errors import translated
 from claimx.adapters.blob_folder import FolderStore
-from claimx.adapters.credentials import on_loopback
+from claimx.domain.addresses import on_loopback
 from claimx.domain.errors import CircuitOpen, ClaimXError, Unavailable
 from claimx.domain.ports.gates import Gates
 from claimx.domain.ports.media import BlobStore

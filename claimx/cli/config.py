@@ -6,7 +6,7 @@ import dataclasses
 
 import click
 
-from claimx import bootstrap
+from claimx import startup
 from claimx.cli.output import form_option, note, show
 from claimx.knobs import knobs, unknown_names
 from claimx.settings import Settings
@@ -21,7 +21,7 @@ def config() -> None:
 @form_option
 def show_settings(form: str) -> None:
     """Print every setting with its value (secrets hidden), default and meaning."""
-    environment = bootstrap.environment()
+    environment = startup.environment()
     settings = Settings.load(environment)
     rows = [dataclasses.asdict(knob) for knob in knobs(settings, environment)]
     for row in rows:
@@ -32,7 +32,7 @@ def show_settings(form: str) -> None:
 @config.command()
 def validate() -> None:
     """Check the settings; exit 4 with a line for each error."""
-    environment = bootstrap.environment()
+    environment = startup.environment()
     Settings.load(environment)
     for warning in unknown_names(environment):
         note(f"warning: {warning}")

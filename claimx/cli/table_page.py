@@ -6,6 +6,7 @@ from collections.abc import Iterator
 
 from claimx.adapters.lake.change_log import OWN_COLUMNS
 from claimx.adapters.lake.layout import Sizes
+from claimx.domain.columns import Rule, Table
 from claimx.domain.folding import (
     LEAST_SECONDS,
     ROW_SECONDS,
@@ -13,7 +14,7 @@ from claimx.domain.folding import (
     SHARE_OF_ROWS,
     delay_seconds,
 )
-from claimx.domain.tables import TABLES, Rule, Table
+from claimx.domain.tables import TABLES
 
 _RULES = {
     Rule.KEY: "the key",

@@ -8,11 +8,12 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from claimx import bootstrap
+from claimx import bootstrap, startup
 from claimx.cli.output import form_option, note, show
 from claimx.cli.table_page import tables_page
+from claimx.domain.columns import Table
 from claimx.domain.now_view import now_view
-from claimx.domain.tables import TABLES, Table
+from claimx.domain.tables import TABLES
 
 if TYPE_CHECKING:
     from claimx.adapters.lake import DeltaLake
@@ -177,7 +178,7 @@ def _chosen(names: tuple[str, ...]) -> list[Table]:
 
 
 def _lake() -> DeltaLake:
-    return bootstrap.lake_of(bootstrap.load_settings())
+    return bootstrap.lake_of(startup.load_settings())
 
 
 def _pairs(found: dict[str, Any]) -> list[dict[str, Any]]:

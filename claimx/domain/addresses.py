@@ -1,5 +1,5 @@
 """
-Which URLs and which addresses media may come from (domain page, section 3).
+Which URLs and which addresses media may come from (domain page, section 3); what is loopback.
 
 Two gates, both needed: the host of every URL, redirects included, must stand in the allow-list,
 and whatever address its name resolves to must be public. Pure: resolving is the adapter's.
@@ -132,6 +132,16 @@ def address_of(host: str) -> Address | None:
         return ipaddress.ip_address(host)
     except ValueError:
         return None
+
+
+def on_loopback(url: str) -> bool:
+    """Say whether the URL's host is this machine by name or literal address, without a look-up."""
+    try:
+        host = (urlsplit(url).hostname or "").lower()
+    except ValueError:
+        return False
+    address = address_of(host)
+    return host == "localhost" if address is None else address.is_loopback
 
 
 def is_public(address: Address) -> bool:

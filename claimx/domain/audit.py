@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
-from claimx.domain.tables import ATTACHMENTS, EVENTS, MEDIA, Table
+from claimx.domain.columns import Table
+from claimx.domain.tables import ATTACHMENTS, EVENTS, MEDIA
 
 _TIMES: Mapping[str, str] = {
     EVENTS.name: "ingested_at",

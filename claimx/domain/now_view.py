@@ -12,7 +12,8 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
-from claimx.domain.tables import ATTACHMENTS, Column, Rule, Table
+from claimx.domain.columns import Column, Rule, Table
+from claimx.domain.tables import ATTACHMENTS
 
 _ANSWERED = "(b.last_enriched_at IS NULL OR n.enriched_at >= b.last_enriched_at)"
 _RESULT = (

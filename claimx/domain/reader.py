@@ -7,7 +7,8 @@ from collections.abc import Iterable, Mapping
 from typing import Any, TypeAlias
 
 from claimx.domain.changes import Values
-from claimx.domain.tables import TABLES, Table
+from claimx.domain.columns import Table
+from claimx.domain.tables import TABLES
 from claimx.domain.values import Converter, Unconvertible, converter_of
 
 Fields: TypeAlias = Mapping[str, tuple[str, ...]]

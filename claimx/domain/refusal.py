@@ -7,8 +7,8 @@ from datetime import date
 from typing import Any
 
 from claimx.domain.changes import Change
+from claimx.domain.columns import Column, ColumnType, Table
 from claimx.domain.shape import shape_of
-from claimx.domain.tables import Column, ColumnType, Table
 from claimx.domain.times import to_datetime
 from claimx.domain.upsert import key_of
 

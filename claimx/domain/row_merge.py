@@ -7,8 +7,8 @@ from collections.abc import Sequence
 from typing import Any
 
 from claimx.domain.changes import Change, Source, Values
+from claimx.domain.columns import Rule, Table
 from claimx.domain.shape import GUARD, shape_of
-from claimx.domain.tables import Rule, Table
 from claimx.domain.times import Micros
 
 PRIMARY = "is_primary_contact"

@@ -5,7 +5,8 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass
 
-from claimx.domain.tables import TABLES, Rule, Table
+from claimx.domain.columns import Rule, Table
+from claimx.domain.tables import TABLES
 
 GUARD = "last_enriched_at"
 

@@ -14,9 +14,10 @@ from dataclasses import dataclass
 from typing import Any, TypeAlias
 
 from claimx.domain.changes import Change, Source, Values
+from claimx.domain.columns import Table
 from claimx.domain.row_merge import RowMerge, order_of
 from claimx.domain.shape import GUARD, shape_of
-from claimx.domain.tables import ATTACHMENTS, CONTACTS, PROJECTS, Table
+from claimx.domain.tables import ATTACHMENTS, CONTACTS, PROJECTS
 from claimx.domain.times import Micros, day_of
 
 Key: TypeAlias = tuple[str, ...]

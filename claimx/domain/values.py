@@ -14,7 +14,7 @@ from datetime import UTC, datetime
 from decimal import Decimal
 from typing import Any, TypeAlias
 
-from claimx.domain.tables import Column, ColumnType
+from claimx.domain.columns import Column, ColumnType
 from claimx.domain.times import MICROS_PER_SECOND, Micros, from_datetime
 
 Converter: TypeAlias = Callable[[Any], Any]

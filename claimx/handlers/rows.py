@@ -5,9 +5,10 @@ from __future__ import annotations
 from typing import Any
 
 from claimx.domain.changes import Change, Source, Values
+from claimx.domain.columns import Table
 from claimx.domain.errors import Unreadable
 from claimx.domain.events import Event
-from claimx.domain.tables import PROJECTS, Table
+from claimx.domain.tables import PROJECTS
 from claimx.domain.times import Micros
 from claimx.domain.upsert import key_of
 

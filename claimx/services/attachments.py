@@ -14,10 +14,11 @@ from typing import Any
 
 from claimx.domain.changes import Change, MediaItem, Source
 from claimx.domain.codec import encode_changes, media_from_json
+from claimx.domain.columns import Rule
 from claimx.domain.errors import Malformed
 from claimx.domain.ports.media import CachedFile
 from claimx.domain.records import Buried, Failure, Outcome, Record
-from claimx.domain.tables import ATTACHMENTS, Rule
+from claimx.domain.tables import ATTACHMENTS
 from claimx.domain.times import Micros, from_seconds
 from claimx.services.settle import Judging, outcome_of
 

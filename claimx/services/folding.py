@@ -8,12 +8,13 @@ from collections.abc import Callable, Iterable
 
 import structlog
 
+from claimx.domain.columns import Table
 from claimx.domain.errors import ClaimXError
 from claimx.domain.folding import delay_seconds, is_due
 from claimx.domain.ports.gates import Gates
 from claimx.domain.ports.lake import Backlog, Folded, LargeTables
 from claimx.domain.ports.telemetry import Metrics
-from claimx.domain.tables import TABLES, Table
+from claimx.domain.tables import TABLES
 from claimx.domain.times import MICROS_PER_SECOND
 
 log = structlog.get_logger(__name__)

@@ -7,8 +7,9 @@ from typing import Protocol, TypeVar
 
 import structlog
 
+from claimx.domain.columns import Table
 from claimx.domain.ports.gates import Gates
-from claimx.domain.tables import TABLES, Table
+from claimx.domain.tables import TABLES
 
 log = structlog.get_logger(__name__)
 

@@ -20,17 +20,9 @@ from claimx.adapters.lake import DeltaLake, Sizes, make_lake
 from claimx.adapters.lake.schema import to_arrow
 from claimx.adapters.memory.lake import MemoryLake
 from claimx.domain.changes import Change, Source
+from claimx.domain.columns import Table
 from claimx.domain.ports.lake import Written
-from claimx.domain.tables import (
-    ATTACHMENTS,
-    CONTACTS,
-    EVENTS,
-    MEDIA,
-    PROJECTS,
-    TABLES,
-    TASKS,
-    Table,
-)
+from claimx.domain.tables import ATTACHMENTS, CONTACTS, EVENTS, MEDIA, PROJECTS, TABLES, TASKS
 from claimx.sandbox.server import Sandbox
 from claimx.sandbox.world import World
 

@@ -70,14 +70,14 @@ class Machine(Mishaps):
     ) -> None:
         os.environ.update(environment)
         clock.go_on(Path(environment["CRASH_CLOCK"]))
-        from claimx import bootstrap
+        from claimx import bootstrap, startup
         from claimx.adapters.ledger import RedisLedger
         from claimx.celery import app
 
         self.clock = clock
         self.app = app
         self.bootstrap = bootstrap
-        self.settings = settings = bootstrap.load_settings()
+        self.settings = settings = startup.load_settings()
         self.client = bootstrap.redis_of(settings)
         ledger = RedisLedger(
             self.client,
@@ -85,7 +85,7 @@ class Machine(Mishaps):
             clock=clock,
             takeover_seconds=takeover_seconds,
         )
-        bootstrap._built[os.getpid(), "ledger"] = ledger  # on the clock of the test
+        startup.keep("ledger", ledger)  # on the clock of the test
         self.runtime = bootstrap.runtime(app)
         self.ledger = self.runtime.ledger
         self.keeper: Any = None  # the last that folded

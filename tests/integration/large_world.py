@@ -11,7 +11,8 @@ from deltalake import DeltaTable, write_deltalake
 from claimx.adapters.lake import DeltaLake, Sizes
 from claimx.adapters.lake.schema import properties, to_arrow
 from claimx.domain.changes import Change, Source
-from claimx.domain.tables import ATTACHMENTS, EVENTS, MEDIA, TABLES, ColumnType, Rule, Table
+from claimx.domain.columns import ColumnType, Rule, Table
+from claimx.domain.tables import ATTACHMENTS, EVENTS, MEDIA, TABLES
 
 T0 = 1_790_000_000_000_000
 MANY = 800

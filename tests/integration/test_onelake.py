@@ -11,9 +11,10 @@ from azure.core.credentials import AccessToken, AzureNamedKeyCredential
 from azure.core.exceptions import ClientAuthenticationError, HttpResponseError
 
 from claimx.adapters.blob_folder import FolderStore
-from claimx.adapters.credentials import Credentials, StaticToken, on_loopback
+from claimx.adapters.credentials import Credentials, StaticToken
 from claimx.adapters.memory.gates import MemoryGates
 from claimx.adapters.onelake import DataLakeStore, make_store, split_root
+from claimx.domain.addresses import on_loopback
 from claimx.domain.errors import (
     CircuitOpen,
     Refused,

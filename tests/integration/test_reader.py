@@ -16,7 +16,8 @@ from deltalake import DeltaTable
 from claimx.adapters.lake import DeltaLake, Sizes, upkeep
 from claimx.adapters.lake.schema import from_arrow
 from claimx.domain.changes import Change, Source
-from claimx.domain.tables import EVENTS, PROJECTS, TABLES, Column, ColumnType, Rule, Table
+from claimx.domain.columns import Column, ColumnType, Rule, Table
+from claimx.domain.tables import EVENTS, PROJECTS, TABLES
 from claimx.domain.times import from_datetime, to_datetime
 
 REPOSITORY = Path(__file__).parents[2]

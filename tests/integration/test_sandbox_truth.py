@@ -21,9 +21,10 @@ from claimx.adapters.memory.gates import MemoryGates
 from claimx.adapters.memory.lake import MemoryLake
 from claimx.domain import times
 from claimx.domain.changes import Enrichment
+from claimx.domain.columns import ColumnType
 from claimx.domain.errors import ErrorCategory, category_of
 from claimx.domain.polling import TIME
-from claimx.domain.tables import ATTACHMENTS, TABLES, ColumnType
+from claimx.domain.tables import ATTACHMENTS, TABLES
 from claimx.handlers.registry import handler_for
 from claimx.sandbox.server import Sandbox
 from claimx.sandbox.truth import compare

@@ -15,8 +15,9 @@ from hypothesis import strategies as st
 from claimx.adapters.lake import DeltaLake, Sizes
 from claimx.adapters.lake.change_log import SUFFIX
 from claimx.domain.changes import Change, Source
+from claimx.domain.columns import Rule, Table
 from claimx.domain.now_view import now_view
-from claimx.domain.tables import ATTACHMENTS, MEDIA, PROJECTS, TABLES, Rule, Table
+from claimx.domain.tables import ATTACHMENTS, MEDIA, PROJECTS, TABLES
 
 T0 = 1_790_000_000_000_000
 moments = st.integers(0, 40)

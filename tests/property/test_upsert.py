@@ -12,7 +12,8 @@ from hypothesis import strategies as st
 from claimx.adapters.lake import DeltaLake
 from claimx.adapters.memory.lake import MemoryLake
 from claimx.domain.changes import Change, Source
-from claimx.domain.tables import ATTACHMENTS, CONTACTS, EVENTS, PROJECTS, TABLES, Rule
+from claimx.domain.columns import Rule
+from claimx.domain.tables import ATTACHMENTS, CONTACTS, EVENTS, PROJECTS, TABLES
 from claimx.domain.upsert import merge
 
 T0 = 1_790_000_000_000_000

@@ -7,9 +7,10 @@ from typing import Any
 
 from claimx.adapters.memory.lake import MemoryLake
 from claimx.domain.changes import Change
+from claimx.domain.columns import Table
 from claimx.domain.errors import Unavailable
 from claimx.domain.ports.lake import Written
-from claimx.domain.tables import ATTACHMENTS, EVENTS, MEDIA, Table
+from claimx.domain.tables import ATTACHMENTS, EVENTS, MEDIA
 
 COMPLETED = "completed"
 

@@ -8,9 +8,10 @@ from ledger_rig import BROKEN, DAY, FAILURE
 
 from claimx.domain.changes import Change
 from claimx.domain.codec import decode_changes
+from claimx.domain.columns import Table
 from claimx.domain.errors import Unavailable
 from claimx.domain.records import Record, Stage, State, Waited
-from claimx.domain.tables import ATTACHMENTS, EVENTS, MEDIA, Table
+from claimx.domain.tables import ATTACHMENTS, EVENTS, MEDIA
 from claimx.domain.times import from_seconds
 from protocol.world import LEASE_SECONDS, World
 

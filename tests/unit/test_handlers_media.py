@@ -17,8 +17,9 @@ from builders import (
 )
 
 from claimx.domain.changes import MediaItem, Source
+from claimx.domain.columns import Rule
 from claimx.domain.errors import NotFound, NotYetThere, Refused, Unreadable
-from claimx.domain.tables import MEDIA, Rule
+from claimx.domain.tables import MEDIA
 
 SIGNED_END = 1_767_229_200_000_000  # of LINK: an hour after 2026-01-01T00:00:00Z
 DECLARED_END = 1_893_456_000_000_000  # 2030-01-01T00:00:00Z

@@ -19,8 +19,9 @@ from builders import (
 )
 
 from claimx.domain.changes import Change, Source
+from claimx.domain.columns import Rule
 from claimx.domain.errors import Malformed, NotFound, Refused, Unreadable
-from claimx.domain.tables import PROJECTS, Rule
+from claimx.domain.tables import PROJECTS
 from claimx.domain.times import to_iso
 from claimx.handlers.project import project_changes
 

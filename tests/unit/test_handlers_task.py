@@ -18,8 +18,9 @@ from builders import (
 )
 
 from claimx.domain.changes import Source
+from claimx.domain.columns import Rule
 from claimx.domain.errors import Malformed, NotFound, NotYetThere, Unreadable
-from claimx.domain.tables import CONTACTS, EXTERNAL_LINKS, TABLES, TASK_TEMPLATES, TASKS, Rule
+from claimx.domain.tables import CONTACTS, EXTERNAL_LINKS, TABLES, TASK_TEMPLATES, TASKS
 from claimx.domain.times import to_iso
 
 EXPECTED = {

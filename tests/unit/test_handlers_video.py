@@ -5,8 +5,9 @@ from __future__ import annotations
 import pytest
 from builders import PROJECT, VendorInMemory, a_video, an_event, enriched, failed, rows_of
 
+from claimx.domain.columns import Rule
 from claimx.domain.errors import NotFound, Unreadable
-from claimx.domain.tables import VIDEO_COLLABORATION, Rule
+from claimx.domain.tables import VIDEO_COLLABORATION
 from claimx.domain.times import to_iso
 
 EXPECTED = {

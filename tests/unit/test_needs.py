@@ -40,7 +40,7 @@ def test_other_libraries_see_what_the_env_file_says(tmp_path):
     lines = ["AZURE_CLIENT_ID=from-file", "CLAIMX_BATCH_ROWS=7", "LOG_LEVEL=ERROR"]
     (tmp_path / ".env").write_text("\n".join(lines))
     program = (
-        "import os; from claimx import bootstrap; s = bootstrap.load_settings();"
+        "import os; from claimx import startup; s = startup.load_settings();"
         "print(os.environ['AZURE_CLIENT_ID'], s.batch_rows, s.log_level)"
     )
     environment = {**os.environ, "PYTHONPATH": str(ROOT), "LOG_LEVEL": "DEBUG"}

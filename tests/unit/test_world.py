@@ -8,7 +8,8 @@ from datetime import UTC, date, datetime, timedelta
 
 import pytest
 
-from claimx.domain.tables import TABLES, ColumnType
+from claimx.domain.columns import ColumnType
+from claimx.domain.tables import TABLES
 from claimx.sandbox.matchers import (
     ANY,
     PRESENT,

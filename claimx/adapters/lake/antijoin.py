@@ -10,7 +10,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from claimx.adapters.lake.scan import Span, text
-from claimx.domain.tables import Table
+from claimx.domain.columns import Table
 
 WINDOW = 2_000_000  # ids compared at once, of some 40 bytes each; larger tables take several rounds
 

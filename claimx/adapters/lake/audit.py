@@ -21,7 +21,8 @@ from claimx.adapters.lake.scan import Span, one_of, scan
 from claimx.adapters.lake.schema import from_arrow
 from claimx.domain.audit import time_column
 from claimx.domain.changes import Values
-from claimx.domain.tables import ATTACHMENTS, EVENTS, MEDIA, Table
+from claimx.domain.columns import Table
+from claimx.domain.tables import ATTACHMENTS, EVENTS, MEDIA
 from claimx.domain.times import Micros
 
 T = TypeVar("T")

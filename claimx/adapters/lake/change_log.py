@@ -23,8 +23,8 @@ from claimx.adapters.lake.scan import Span, scan, values
 from claimx.adapters.lake.schema import from_arrow, to_arrow
 from claimx.adapters.lake.spill import sample_of
 from claimx.domain.changes import Change, Source
+from claimx.domain.columns import Column, ColumnType, Rule, Table
 from claimx.domain.errors import Unavailable
-from claimx.domain.tables import Column, ColumnType, Rule, Table
 from claimx.domain.times import Micros, from_datetime
 from claimx.domain.upsert import Key, Said
 

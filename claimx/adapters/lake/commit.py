@@ -19,8 +19,8 @@ from claimx.adapters.lake.handles import Conflict, Handle, our_errors
 from claimx.adapters.lake.scan import one_of, scan
 from claimx.adapters.lake.schema import from_arrow, to_arrow
 from claimx.domain.changes import Values
+from claimx.domain.columns import Table
 from claimx.domain.errors import Unavailable
-from claimx.domain.tables import Table
 from claimx.domain.upsert import Key
 
 T = TypeVar("T")

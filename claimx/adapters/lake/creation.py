@@ -12,8 +12,8 @@ from deltalake.exceptions import TableNotFoundError
 from claimx.adapters.lake.commit import HOOKS
 from claimx.adapters.lake.handles import NOT_FOUND, Conflict, Handle, our_errors
 from claimx.adapters.lake.schema import arrow_schema, plain_type, properties
+from claimx.domain.columns import Table
 from claimx.domain.errors import NotAllowed, Unavailable
-from claimx.domain.tables import Table
 
 _TRIES = 5
 _DECODED = re.compile(r"%[0-9A-Fa-f]{2}")

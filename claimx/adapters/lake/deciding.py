@@ -7,7 +7,8 @@ from collections.abc import Mapping
 from claimx.adapters.lake.commit import Decide, Plan
 from claimx.adapters.lake.names import Names
 from claimx.domain.changes import Values
-from claimx.domain.tables import PROJECTS, Table
+from claimx.domain.columns import Table
+from claimx.domain.tables import PROJECTS
 from claimx.domain.upsert import Key, NamedBy, Said, merge_all, named_by, renames
 
 

@@ -20,7 +20,7 @@ from claimx.adapters.lake.commit import HOOKS
 from claimx.adapters.lake.handles import folder_of
 from claimx.adapters.lake.scan import filesystem_of
 from claimx.adapters.lake.schema import plain_type, skipping
-from claimx.domain.tables import Table
+from claimx.domain.columns import Table
 
 ROW_GROUP_ROWS = 65_536
 _SAMPLED = 4096

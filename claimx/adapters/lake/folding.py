@@ -29,8 +29,8 @@ from claimx.adapters.lake.layout import Piece, Sizes, files_in, pieces_of
 from claimx.adapters.lake.rewriting import patched, rows_of, written
 from claimx.adapters.lake.scan import text
 from claimx.adapters.lake.spill import bounds_from
+from claimx.domain.columns import Table
 from claimx.domain.ports.lake import Folded
-from claimx.domain.tables import Table
 from claimx.domain.upsert import Key, Said
 
 log = structlog.get_logger(__name__)

@@ -14,8 +14,8 @@ from claimx.adapters.lake.files import actions_of, whole_schema
 from claimx.adapters.lake.handles import Handle, read_newest
 from claimx.adapters.lake.layout import Sizes, pieces_of
 from claimx.adapters.lake.schema import arrow_schema
+from claimx.domain.columns import Table
 from claimx.domain.ports.lake import Backlog
-from claimx.domain.tables import Table
 
 T = TypeVar("T")
 

@@ -18,8 +18,9 @@ from claimx.adapters.lake.layout import Sizes
 from claimx.adapters.lake.scan import Span
 from claimx.adapters.lake.upkeep import Maintained, maintain_table
 from claimx.domain.changes import Change
+from claimx.domain.columns import Table
 from claimx.domain.ports.lake import Backlog, Folded
-from claimx.domain.tables import TABLES, Table
+from claimx.domain.tables import TABLES
 from claimx.domain.times import Micros
 from claimx.domain.upsert import Key, Said
 

@@ -12,7 +12,7 @@ from deltalake.transaction import AddAction
 from claimx.adapters.lake.files import batches_of
 from claimx.adapters.lake.rewriting import written
 from claimx.adapters.lake.spill import Spill, bounds_from, sample_of
-from claimx.domain.tables import Table
+from claimx.domain.columns import Table
 
 
 def laid_out(

@@ -9,7 +9,7 @@ from deltalake.exceptions import TableNotFoundError
 from claimx.adapters.lake.commit import Committer, Plan, read_keys
 from claimx.adapters.lake.handles import Handle, our_errors
 from claimx.domain.changes import Values
-from claimx.domain.tables import Column, ColumnType, Rule, Table
+from claimx.domain.columns import Column, ColumnType, Rule, Table
 from claimx.domain.upsert import Key, NamedBy
 
 NAMES = Table(

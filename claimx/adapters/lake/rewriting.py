@@ -14,7 +14,7 @@ from claimx.adapters.lake.commit import Decide, Plan
 from claimx.adapters.lake.files import batches_of, write_file
 from claimx.adapters.lake.schema import from_arrow, to_arrow
 from claimx.domain.changes import Values
-from claimx.domain.tables import Table
+from claimx.domain.columns import Table
 from claimx.domain.upsert import Key
 
 Paths: TypeAlias = Iterable[str]

@@ -15,7 +15,7 @@ from pyarrow.fs import LocalFileSystem, SubTreeFileSystem
 
 from claimx.adapters.lake.handles import folder_of
 from claimx.adapters.lake.schema import arrow_schema
-from claimx.domain.tables import Table
+from claimx.domain.columns import Table
 from claimx.domain.times import Micros, from_datetime
 from claimx.domain.values import EARLIEST, LATEST
 

@@ -10,8 +10,8 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from claimx.domain.changes import Change, Values
+from claimx.domain.columns import Column, ColumnType, Rule, Table
 from claimx.domain.refusal import refusal
-from claimx.domain.tables import Column, ColumnType, Rule, Table
 
 _TYPES: dict[ColumnType, Any] = {
     ColumnType.TEXT: pa.string(),

@@ -16,8 +16,8 @@ from deltalake.exceptions import TableNotFoundError
 
 from claimx.adapters.lake.commit import HOOKS, WRITER
 from claimx.adapters.lake.handles import Conflict, Handle, our_errors
+from claimx.domain.columns import Table
 from claimx.domain.errors import ClaimXError
-from claimx.domain.tables import Table
 
 log = structlog.get_logger(__name__)
 

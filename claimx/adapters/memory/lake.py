@@ -7,10 +7,11 @@ from collections.abc import Callable, Sequence
 
 from claimx.adapters.memory.lake_audit import MemoryAudit
 from claimx.domain.changes import Change, Values
+from claimx.domain.columns import Table
 from claimx.domain.errors import ClaimXError
 from claimx.domain.ports.lake import Backlog, Folded, Written
 from claimx.domain.refusal import refusal
-from claimx.domain.tables import ATTACHMENTS, EVENTS, MEDIA, Table
+from claimx.domain.tables import ATTACHMENTS, EVENTS, MEDIA
 from claimx.domain.times import Micros, day_of
 from claimx.domain.upsert import COMPLETED, Key, NamedBy, by_key, merge, named_by
 

@@ -7,7 +7,8 @@ from collections.abc import Callable, Iterable, Sequence
 
 from claimx.domain.audit import time_column
 from claimx.domain.changes import Values
-from claimx.domain.tables import ATTACHMENTS, EVENTS, MEDIA, Table
+from claimx.domain.columns import Table
+from claimx.domain.tables import ATTACHMENTS, EVENTS, MEDIA
 from claimx.domain.times import Micros
 
 _OF_EVENTS = (

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from typing import Protocol
 
 from claimx.domain.changes import Change, Values
-from claimx.domain.tables import Table
+from claimx.domain.columns import Table
 from claimx.domain.times import Micros
 
 

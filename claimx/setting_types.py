@@ -1,0 +1,50 @@
+"""How text of the environment becomes a value; each says what it takes when it fails."""
+
+from __future__ import annotations
+
+import re
+from datetime import UTC, datetime
+from typing import Annotated, Any
+
+from pydantic import BeforeValidator, NonNegativeFloat
+
+_DURATION = re.compile(r"(?P<amount>\d+(?:\.\d+)?)\s*(?P<unit>[smhd])")
+_UNIT_SECONDS = {"s": 1.0, "m": 60.0, "h": 3600.0, "d": 86400.0}
+
+
+def _comma_list(value: Any) -> Any:
+    if isinstance(value, str):
+        return tuple(part.strip().lower() for part in value.split(",") if part.strip())
+    return value
+
+
+def _boolean(value: Any) -> Any:
+    if isinstance(value, str):
+        match value.strip().lower():
+            case "true" | "1" | "yes":
+                return True
+            case "false" | "0" | "no":
+                return False
+            case _:
+                msg = "must be true, false, 1, 0, yes or no"
+                raise ValueError(msg)
+    return value
+
+
+def _poll_start(value: Any) -> Any:
+    """Accept an ISO time or a span back from now (``2h``); return ISO text or seconds back."""
+    if not isinstance(value, str):
+        return value
+    if span := _DURATION.fullmatch(value.strip()):
+        return float(span["amount"]) * _UNIT_SECONDS[span["unit"]]
+    try:
+        moment = datetime.fromisoformat(value.strip())
+    except ValueError:
+        msg = "must be a time such as 2026-01-31T08:00:00Z, or a span back such as 2h or 3d"
+        raise ValueError(msg) from None
+    return moment if moment.tzinfo else moment.replace(tzinfo=UTC)
+
+
+Hosts = Annotated[tuple[str, ...], BeforeValidator(_comma_list)]
+Flag = Annotated[bool, BeforeValidator(_boolean)]
+PollStart = Annotated[datetime | NonNegativeFloat, BeforeValidator(_poll_start)]

@@ -1,0 +1,77 @@
+"""
+How a process begins: its settings, and what it builds once.
+
+What is built is kept for the process that built it: a forked child builds its own, because
+connections, event loops and deltalake's threads do not survive a fork.
+"""
+
+from __future__ import annotations
+
+import os
+import sys
+from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
+from typing import Any, NoReturn, TypeVar
+
+from claimx.settings import ConfigurationError, Settings
+
+T = TypeVar("T")
+
+_EXIT_CONFIGURATION = 4
+_built: dict[tuple[int, str], Any] = {}
+
+
+def environment() -> Mapping[str, str]:
+    """Return the process's environment over what a ``.env`` file in the working folder says."""
+    from dotenv import dotenv_values
+
+    path = Path(os.environ.get("ENV_FILE", ".env"))
+    from_file = dotenv_values(path) if path.is_file() else {}
+    return {**{k: v for k, v in from_file.items() if v is not None}, **os.environ}
+
+
+def load_settings() -> Settings:
+    """
+    Return the settings; wrong ones end the process with a line for each error (status 4).
+
+    What a ``.env`` file adds becomes part of the process's environment, because azure-identity and
+    Flower read their own variables there.
+    """
+    try:
+        for name, value in environment().items():
+            os.environ.setdefault(name, value)
+        return once("settings", lambda: Settings.load(os.environ))
+    except ConfigurationError as error:
+        refuse(error.problems)
+
+
+def refuse(problems: Sequence[str]) -> NoReturn:
+    """End the process with a line for each problem of its settings (status 4)."""
+    for line in problems:
+        print(f"claimx: {line}", file=sys.stderr)  # noqa: T201 - before logging is set up
+    sys.stderr.flush()
+    sys.exit(_EXIT_CONFIGURATION)
+
+
+def once(name: str, build: Callable[[], T]) -> T:
+    """Return what this process built under *name*, building it the first time."""
+    key = (os.getpid(), name)
+    if key not in _built:
+        _built[key] = build()
+    found: T = _built[key]
+    return found
+
+
+def keep(name: str, built: object) -> None:
+    """Let *built* be what this process has under *name*."""
+    _built[os.getpid(), name] = built
+
+
+def forget(name: str) -> Any:
+    """Return what this process built under *name*, None when it did not, and build it anew next."""
+    return _built.pop((os.getpid(), name), None)
+
+
+def forget_everything() -> None:
+    """Build all anew: what there is belongs to other settings."""
+    _built.clear()
