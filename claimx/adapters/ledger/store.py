@@ -1,4 +1,4 @@
-"""The ledger's methods, each one script call for a chunk of at most 500 records."""
+"""The ledger in Redis; each method is one script call for a chunk of at most 500 records."""
 
 from __future__ import annotations
 
@@ -11,34 +11,29 @@ from collections.abc import Callable, Iterator, Sequence
 import redis
 
 from claimx.adapters.ledger import wire
+from claimx.adapters.ledger.admission import Admission
 from claimx.adapters.ledger.census import census_from
 from claimx.adapters.ledger.chunks import CHUNK_RECORDS, chunks, groups, steps
 from claimx.adapters.ledger.connection import Connection
-from claimx.adapters.ledger.gaps import GapBook
-from claimx.domain.ports.ledger import Admitted, Checkpoint, DeadOnArrival, Mark
+from claimx.adapters.ledger.rows import WriterDesk
 from claimx.domain.records import (
     Census,
     DeadFilter,
     DeadLetter,
-    Failure,
     Kind,
-    NewRecord,
     Outcome,
     Record,
     Stage,
     State,
     page_record_id,
 )
-from claimx.domain.times import Micros
 
 SCANNED = 2000  # records a stage that the census looks at for the oldest
 TAKEOVER_SECONDS = 10.0
-MAX_BLOCK_SECONDS = 20.0  # below the client's time-out
 MAX_LETTERS_SCANNED = 1_000_000
-_GROUP = "writers"
 
 
-class RedisLedger(GapBook):
+class RedisLedger(Admission, WriterDesk):
     """
     `claimx.domain.ports.ledger.Ledger` in one Redis or Valkey, plain or behind Sentinel.
 
@@ -76,63 +71,6 @@ class RedisLedger(GapBook):
     def now(self) -> float:
         """Return Redis's time."""
         return self._redis.now()
-
-    # polling
-
-    def checkpoint(self, cursor: str) -> Checkpoint | None:
-        """Return the cursor's checkpoint, None before its first move."""
-        time, version = self._redis.fields(f"cursor:{cursor}", "time", "version")
-        return None if time is None else Checkpoint(int(time), int(version or 0))
-
-    def store_page(
-        self,
-        cursor: str,
-        expected: Checkpoint | None,
-        move_to: Micros,
-        pages: Sequence[NewRecord],
-        fence: int = 0,
-        marks: Sequence[Mark] = (),
-    ) -> Checkpoint | None:
-        """Store page records and move the checkpoint, in one step; None when it was moved."""
-        known = (expected.version, expected.source_time) if expected else (0, 0)
-        head = (cursor, *known, move_to, fence, self._dedup_seconds)
-        also = wire.mark_arguments(marks)
-        found = self._redis.run("store_page", *head, *also, *wire.new_arguments(pages))
-        return None if found is None else Checkpoint(int(found[0]), int(found[1]))
-
-    def admit(
-        self,
-        page: Record,
-        events: Sequence[NewRecord],
-        malformed: Sequence[DeadOnArrival],
-        seen_seconds: float,
-    ) -> Admitted | None:
-        """Turn a page into event records and dead letters, in one step however large it is."""
-        arguments: list[wire.Argument] = [page.id, page.lease, seen_seconds, len(events)]
-        for new in events:
-            arguments += (new.id, new.stage.value, wire.encoded(new.id, new.data), new.trace)
-        for dead in malformed:
-            arguments += wire.dead_arguments(dead)
-        found = self._redis.run("admit", *arguments)
-        if found is None:
-            return None
-        ids = tuple(record_id.decode() for record_id in found[2:])
-        return Admitted(ids, duplicates=found[0], malformed=found[1])
-
-    def seen(self, ids: Sequence[str]) -> set[str]:
-        """Return those ids that are remembered."""
-        return {
-            found.decode() for chunk in chunks(ids) for found in self._redis.run("seen", *chunk)
-        }
-
-    def readmit(self, job: str, records: Sequence[NewRecord], fence: int) -> tuple[str, ...] | None:
-        """Admit those of *records* that are not there, in one step however many they are."""
-        arguments: list[wire.Argument] = [job, fence, self._dedup_seconds]
-        for new in records:
-            arguments += (new.id, new.kind.value, new.stage.value)
-            arguments += (wire.encoded(new.id, new.data), new.trace)
-        found = self._redis.run("readmit", *arguments)
-        return None if found is None else tuple(record_id.decode() for record_id in found)
 
     # stages
 
@@ -213,42 +151,6 @@ class RedisLedger(GapBook):
             for record_id, state in groups(self._redis.run("states", *chunk), 2)
         }
 
-    # the lake writer
-
-    def read_rows(self, consumer: str, count: int, block_seconds: float) -> list[tuple[str, str]]:
-        """Hand out entries, silent consumers' first; waits for one when there is none."""
-        if count <= 0:
-            return []
-        found = self._redis.run("read_rows", consumer, count, self._takeover_ms)
-        if not found and block_seconds > 0:
-            found = self._wait_for_rows(consumer, count, block_seconds)
-        return [(entry.decode(), record_id.decode()) for entry, record_id in groups(found, 2)]
-
-    def forget_entries(self, entry_ids: Sequence[str]) -> None:
-        """Acknowledge and delete entries."""
-        for chunk in chunks(entry_ids):
-            self._redis.run("forget_entries", *chunk)
-
-    def finish(self, done: Sequence[tuple[str, Record]], known_seconds: float) -> int:
-        """Settle (entry id, record) pairs whose rows are committed; returns how many."""
-        return sum(
-            self._redis.run("finish", known_seconds, *wire.finish_arguments(chunk))
-            for chunk in chunks(done)
-        )
-
-    def fail_rows(self, done: Sequence[tuple[str, Record]], failure: Failure) -> int:
-        """
-        Bury records whose rows the lake refuses; returns how many.
-
-        The rows are kept for a requeue to the stage WRITE. A record that was dead already loses
-        them, and keeps the failure that it died of.
-        """
-        head = wire.failure_arguments(failure)
-        return sum(
-            self._redis.run("fail_rows", *head, *wire.refused_arguments(chunk))
-            for chunk in chunks(done)
-        )
-
     # dead letters and the operator
 
     def dead_letters(self, match: DeadFilter) -> list[DeadLetter]:
@@ -306,11 +208,6 @@ class RedisLedger(GapBook):
             yield answer
             if not more:
                 return
-
-    def _wait_for_rows(self, consumer: str, count: int, seconds: float) -> list[bytes]:
-        seconds = min(seconds, MAX_BLOCK_SECONDS)
-        entries = self._redis.wait_for_entries("rows", _GROUP, consumer, count, seconds)
-        return [part for entry, fields in entries for part in (entry, fields[b"i"])]
 
 
 def _letters(answer: list[bytes]) -> dict[str, DeadLetter]:
