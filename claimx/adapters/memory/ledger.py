@@ -10,34 +10,31 @@ from dataclasses import replace
 from itertools import count, islice
 from typing import Any
 
+from claimx.adapters.memory.ledger_admission import Admission
 from claimx.adapters.memory.ledger_census import census_of
-from claimx.adapters.memory.ledger_gaps import Cursors, Gaps
 from claimx.adapters.memory.ledger_letters import letters_of, requeue
 from claimx.adapters.memory.ledger_outcomes import carry_out, prepared
-from claimx.adapters.memory.ledger_records import GRACE_SECONDS, Records, coded
+from claimx.adapters.memory.ledger_records import GRACE_SECONDS, Records
 from claimx.adapters.memory.ledger_rows import WriterDesk
 from claimx.adapters.memory.ledger_state import Kept
-from claimx.domain.ports.ledger import Admitted, Checkpoint, DeadOnArrival, Gap, Mark
 from claimx.domain.records import (
     Census,
     DeadFilter,
     DeadLetter,
     Failure,
     Kind,
-    NewRecord,
     Outcome,
     Record,
     Stage,
     State,
     page_record_id,
 )
-from claimx.domain.times import Micros
 
 UNREAD_SECONDS = 60.0
 TAKEOVER_SECONDS = 15.0
 
 
-class MemoryLedger:
+class MemoryLedger(Admission):
     """
     A ledger that ends with its process; safe for several threads.
 
@@ -52,12 +49,10 @@ class MemoryLedger:
         dedup_seconds: float = 86_400.0,
         takeover_seconds: float = TAKEOVER_SECONDS,
     ) -> None:
+        super().__init__()
         self._clock = clock
         self._records = Records(clock, dedup_seconds)
         self._desk = WriterDesk(self._records, takeover_seconds)
-        self._cursors: Cursors = {}
-        self._gaps = Gaps(self._cursors)
-        self._fences: dict[str, int] = {}
         self._numbers = count(1)
         self._lock = threading.RLock()
 
@@ -67,115 +62,6 @@ class MemoryLedger:
     def now(self) -> float:
         """Return the clock's time."""
         return self._clock()
-
-    # polling
-
-    def checkpoint(self, cursor: str) -> Checkpoint | None:
-        """Return the cursor's checkpoint, None before its first move."""
-        found = self._cursors.get(cursor)
-        return found[0] if found else None
-
-    def store_page(
-        self,
-        cursor: str,
-        expected: Checkpoint | None,
-        move_to: Micros,
-        pages: Sequence[NewRecord],
-        fence: int = 0,
-        marks: Sequence[Mark] = (),
-    ) -> Checkpoint | None:
-        """Store page records and move the checkpoint; None when another was faster."""
-        with self._lock:
-            before, stored_fence = self._cursors.get(cursor, (None, 0))
-            if before != expected or fence < stored_fence:
-                return None
-            reached = max(move_to, before.source_time) if before else move_to
-            moved = Checkpoint(reached, before.version + 1 if before else 1)
-            for new, data in coded(pages):
-                if new.kind is Kind.PAGE:
-                    taken = new.id in self._records.by_id
-                    self._records.create(
-                        new, data, f"{new.id}~{next(self._numbers)}" if taken else new.id
-                    )
-                else:
-                    self._records.spawn(new, data)
-            self._cursors[cursor] = moved, fence
-            for mark in marks:
-                self._reach(mark)
-            return moved
-
-    def set_aside(
-        self, cursor: str, expected: Checkpoint | None, gap: Gap, most: int, fence: int = 0
-    ) -> Checkpoint | None:
-        """Move the checkpoint to the gap's end and keep the gap; None when it was moved."""
-        with self._lock:
-            moved = self.store_page(cursor, expected, gap.until, [], fence)
-            if moved is not None:
-                self._gaps.keep(cursor, gap, most)
-            return moved
-
-    def gaps(self, cursor: str) -> list[Gap]:
-        """Return what is set aside, the oldest first."""
-        with self._lock:
-            return self._gaps.of(cursor)
-
-    def recount_gap(self, cursor: str, gap: Gap, rows: int) -> bool:
-        """Note how many rows are left; False when the gap is not there, or was extended."""
-        with self._lock:
-            return self._gaps.change(cursor, gap, rows)
-
-    def close_gap(self, cursor: str, gap: Gap, read: Checkpoint | None) -> bool:
-        """Forget a gap and its reader's checkpoint; False when it is not read to the end."""
-        with self._lock:
-            return self.checkpoint(gap.reader) == read and self._gaps.change(cursor, gap, None)
-
-    def _reach(self, mark: Mark) -> None:
-        reached, fence = self._cursors.get(mark.cursor, (None, 0))
-        if reached is None or reached.source_time < mark.least:
-            version = reached.version + 1 if reached else 1
-            self._cursors[mark.cursor] = Checkpoint(mark.move_to, version), fence
-
-    def admit(
-        self,
-        page: Record,
-        events: Sequence[NewRecord],
-        malformed: Sequence[DeadOnArrival],
-        seen_seconds: float,
-    ) -> Admitted | None:
-        """Turn a claimed page into event records and dead letters, and drop the page."""
-        fresh, broken = coded(events), coded([dead.record for dead in malformed])
-        with self._lock:
-            kept = self._records.held(page)
-            if kept is None:
-                return None
-            ids: list[str] = []
-            buried = 0
-            for new, data in fresh:
-                if self._records.is_new(new.id, seen_seconds):
-                    self._records.create(new, data, new.id)
-                    ids.append(new.id)
-            for (new, data), dead in zip(broken, malformed, strict=True):
-                if self._records.is_new(new.id, seen_seconds):
-                    self._records.bury(self._records.create(new, data, new.id), dead.failure)
-                    buried += 1
-            del self._records.by_id[page.id]
-            self._records.counters[f"{kept.kind}.recorded"] += 1
-            duplicates = len(events) + len(malformed) - len(ids) - buried
-            return Admitted(tuple(ids), duplicates, buried)
-
-    def seen(self, ids: Sequence[str]) -> set[str]:
-        """Return those ids that are remembered."""
-        with self._lock:
-            return {record_id for record_id in ids if record_id in self._records.remembered}
-
-    def readmit(self, job: str, records: Sequence[NewRecord], fence: int) -> tuple[str, ...] | None:
-        """Admit those of *records* that are not there, though their ids be remembered."""
-        made = coded(records)
-        with self._lock:
-            if fence < self._fences.get(job, 0):
-                return None
-            self._fences[job] = fence
-            return tuple(new.id for new, data in made if self._records.readmit(new, data))
 
     # stages
 

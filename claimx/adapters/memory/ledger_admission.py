@@ -1,0 +1,132 @@
+"""How what was read of the source gets into the in-memory ledger."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Iterator, Sequence
+
+from claimx.adapters.memory.ledger_gaps import Cursors, Gaps
+from claimx.adapters.memory.ledger_records import Records, coded
+from claimx.domain.ports.ledger import Admitted, Checkpoint, DeadOnArrival, Gap, Mark
+from claimx.domain.records import Kind, NewRecord, Record
+from claimx.domain.times import Micros
+
+
+class Admission:
+    """The part of `MemoryLedger` that admits pages, then their events, and moves checkpoints."""
+
+    _records: Records
+    _numbers: Iterator[int]
+    _lock: threading.RLock
+
+    def __init__(self) -> None:
+        self._cursors: Cursors = {}
+        self._gaps = Gaps(self._cursors)
+        self._fences: dict[str, int] = {}
+
+    def checkpoint(self, cursor: str) -> Checkpoint | None:
+        """Return the cursor's checkpoint, None before its first move."""
+        found = self._cursors.get(cursor)
+        return found[0] if found else None
+
+    def store_page(
+        self,
+        cursor: str,
+        expected: Checkpoint | None,
+        move_to: Micros,
+        pages: Sequence[NewRecord],
+        fence: int = 0,
+        marks: Sequence[Mark] = (),
+    ) -> Checkpoint | None:
+        """Store page records and move the checkpoint; None when another was faster."""
+        with self._lock:
+            before, stored_fence = self._cursors.get(cursor, (None, 0))
+            if before != expected or fence < stored_fence:
+                return None
+            reached = max(move_to, before.source_time) if before else move_to
+            moved = Checkpoint(reached, before.version + 1 if before else 1)
+            for new, data in coded(pages):
+                if new.kind is Kind.PAGE:
+                    taken = new.id in self._records.by_id
+                    self._records.create(
+                        new, data, f"{new.id}~{next(self._numbers)}" if taken else new.id
+                    )
+                else:
+                    self._records.spawn(new, data)
+            self._cursors[cursor] = moved, fence
+            for mark in marks:
+                self._reach(mark)
+            return moved
+
+    def set_aside(
+        self, cursor: str, expected: Checkpoint | None, gap: Gap, most: int, fence: int = 0
+    ) -> Checkpoint | None:
+        """Move the checkpoint to the gap's end and keep the gap; None when it was moved."""
+        with self._lock:
+            moved = self.store_page(cursor, expected, gap.until, [], fence)
+            if moved is not None:
+                self._gaps.keep(cursor, gap, most)
+            return moved
+
+    def gaps(self, cursor: str) -> list[Gap]:
+        """Return what is set aside, the oldest first."""
+        with self._lock:
+            return self._gaps.of(cursor)
+
+    def recount_gap(self, cursor: str, gap: Gap, rows: int) -> bool:
+        """Note how many rows are left; False when the gap is not there, or was extended."""
+        with self._lock:
+            return self._gaps.change(cursor, gap, rows)
+
+    def close_gap(self, cursor: str, gap: Gap, read: Checkpoint | None) -> bool:
+        """Forget a gap and its reader's checkpoint; False when it is not read to the end."""
+        with self._lock:
+            return self.checkpoint(gap.reader) == read and self._gaps.change(cursor, gap, None)
+
+    def admit(
+        self,
+        page: Record,
+        events: Sequence[NewRecord],
+        malformed: Sequence[DeadOnArrival],
+        seen_seconds: float,
+    ) -> Admitted | None:
+        """Turn a claimed page into event records and dead letters, and drop the page."""
+        fresh, broken = coded(events), coded([dead.record for dead in malformed])
+        with self._lock:
+            kept = self._records.held(page)
+            if kept is None:
+                return None
+            ids: list[str] = []
+            buried = 0
+            for new, data in fresh:
+                if self._records.is_new(new.id, seen_seconds):
+                    self._records.create(new, data, new.id)
+                    ids.append(new.id)
+            for (new, data), dead in zip(broken, malformed, strict=True):
+                if self._records.is_new(new.id, seen_seconds):
+                    self._records.bury(self._records.create(new, data, new.id), dead.failure)
+                    buried += 1
+            del self._records.by_id[page.id]
+            self._records.counters[f"{kept.kind}.recorded"] += 1
+            duplicates = len(events) + len(malformed) - len(ids) - buried
+            return Admitted(tuple(ids), duplicates, buried)
+
+    def seen(self, ids: Sequence[str]) -> set[str]:
+        """Return those ids that are remembered."""
+        with self._lock:
+            return {record_id for record_id in ids if record_id in self._records.remembered}
+
+    def readmit(self, job: str, records: Sequence[NewRecord], fence: int) -> tuple[str, ...] | None:
+        """Admit those of *records* that are not there, though their ids be remembered."""
+        made = coded(records)
+        with self._lock:
+            if fence < self._fences.get(job, 0):
+                return None
+            self._fences[job] = fence
+            return tuple(new.id for new, data in made if self._records.readmit(new, data))
+
+    def _reach(self, mark: Mark) -> None:
+        reached, fence = self._cursors.get(mark.cursor, (None, 0))
+        if reached is None or reached.source_time < mark.least:
+            version = reached.version + 1 if reached else 1
+            self._cursors[mark.cursor] = Checkpoint(mark.move_to, version), fence
