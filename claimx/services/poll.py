@@ -8,14 +8,13 @@ from there, and what had been stored is known by its ids.
 from __future__ import annotations
 
 from collections.abc import Callable
-from datetime import datetime
-
-import structlog
 
 from claimx.domain.errors import ClaimXError
 from claimx.domain.polling import LIVE, READ, TIME, Window, live_window, moved
 from claimx.domain.records import event_record_id
-from claimx.domain.times import MICROS_PER_SECOND, Micros, from_datetime, from_seconds
+from claimx.domain.times import MICROS_PER_SECOND, Micros, from_seconds
+from claimx.services.first_poll import first_poll
+from claimx.services.overlap import Overlap
 from claimx.services.pages import Pressure, pages_wait, sift, store
 from claimx.services.poll_report import PollReport, Stop
 from claimx.services.recover import mark_of_loss, note_forgotten
@@ -23,9 +22,7 @@ from claimx.services.runtime import Runtime
 from claimx.services.set_aside import gap_before, set_aside
 from claimx.services.standstill import Hold
 
-log = structlog.get_logger(__name__)
-
-__all__ = ["LOCK_SECONDS", "PollReport", "Stop", "first_start", "poll_once"]
+__all__ = ["LOCK_SECONDS", "PollReport", "Stop", "poll_once"]
 
 LOCK_SECONDS = 10.0
 """
@@ -36,7 +33,6 @@ it from whoever comes first.
 """
 
 CYCLE_SECONDS = 25.0
-MAX_EXCLUDED = 5000  # ids named in a query; the rest is told apart by the ledger
 MEMORY_SECONDS = 600.0  # rows younger than this were not finished before the ledger's oldest copy
 
 
@@ -81,7 +77,7 @@ class _Cycle:
         self._report = report
         self._fence = fence
         self._budget = budget
-        self._deadline = self._half_time = 0.0  # set when the reading begins
+        self._deadline = 0.0  # set when the reading begins
         self._stored: set[str] = set()
         self._read_on = False  # past what earlier polls have read
         self._hold = Hold(runtime, fence)
@@ -91,7 +87,7 @@ class _Cycle:
         """Read page after page."""
         runtime, report = self._runtime, self._report
         report.checkpoint = runtime.ledger.checkpoint(LIVE)
-        origin, born = self._anchors()
+        origin, born = first_poll(runtime, self._fence, dry_run=report.dry_run)
         window = self._window(origin)
         if not report.dry_run:
             if stopped := self._cannot_begin(window):
@@ -110,9 +106,12 @@ class _Cycle:
         """Read and store pages until there is a reason to stop; returns how far."""
         runtime, report = self._runtime, self._report
         pressure = Pressure(runtime)
-        exclude = self._in_overlap(window, read_before)
+        overlap = Overlap(runtime, window.after, read_before)
+        exclude = overlap.finished()
+        if exclude and not report.dry_run and self._missing(exclude):
+            self._note_loss()
         # look-ups do not count: where they are slow, no time would be left for what is read
-        self._half_time = runtime.now() + self._budget / 2
+        half_time = runtime.now() + self._budget / 2
         self._deadline = runtime.now() + self._budget
         at = window.after
         report.stopped = Stop.DRY
@@ -120,7 +119,7 @@ class _Cycle:
             if stop := self._must_stop(pressure):
                 report.stopped = stop
                 return at
-            at = self._past_overlap(at, read_before)
+            at = overlap.left(at, begun=report.pages > 0, half_time=half_time)
             if at >= window.until:
                 return at
             rows = runtime.source.page(at, window.until, runtime.limits.poll_batch, exclude)
@@ -229,25 +228,6 @@ class _Cycle:
             return Stop.PRESSURE
         return None
 
-    def _anchors(self) -> tuple[Micros, Micros]:
-        """
-        Return where this ledger's first poll began reading, and when that was.
-
-        Kept beside the checkpoint from the very first poll on: else an empty source would let the
-        start slide along with the clock, over rows of a time when nobody polled.
-        """
-        runtime, report = self._runtime, self._report
-        start, born = f"{LIVE}:start", f"{LIVE}:born"
-        kept, since = runtime.ledger.checkpoint(start), runtime.ledger.checkpoint(born)
-        origin = kept.source_time if kept else first_start(runtime)
-        birth = since.source_time if since else from_seconds(runtime.ledger.now())
-        if not report.dry_run:
-            if since is None:
-                runtime.ledger.store_page(born, None, birth, [], self._fence)
-            if kept is None:
-                runtime.ledger.store_page(start, None, origin, [], self._fence)
-        return origin, birth
-
     def _could_be_old(self, born: Micros) -> Callable[[Micros], bool]:
         """
         Return what says of an unseen row that the lake may have it.
@@ -259,22 +239,6 @@ class _Cycle:
         oldest = from_seconds(self._runtime.ledger.now() - memory)
         return lambda source_time: source_time <= born or source_time < oldest
 
-    def _in_overlap(self, window: Window, read_before: Micros) -> list[str]:
-        """Return ids that the lake has in what is read a second time; none when it cannot say."""
-        if read_before <= window.after:
-            return []
-        overlap = from_seconds(self._runtime.limits.poll_overlap)
-        try:  # an event's own time lies somewhat before its ingestion
-            known = self._runtime.lake.recent_events(
-                window.after - overlap, read_before, MAX_EXCLUDED
-            )
-        except ClaimXError as error:
-            log.info("the overlap is read in full", error=str(error), category=error.category.value)
-            return []
-        if known and not self._report.dry_run and self._missing(known):
-            self._note_loss()
-        return known
-
     def _note_loss(self) -> None:
         """Note it now, and with every page of this poll: the store may be put back in between."""
         self._lost = True
@@ -284,26 +248,3 @@ class _Cycle:
         """Say whether the ledger lacks some of these finished events: it is an older copy then."""
         ids = {event_record_id(one) for one in event_ids}
         return len(self._runtime.ledger.seen(list(ids))) < len(ids)
-
-    def _past_overlap(self, at: Micros, read_before: Micros) -> Micros:
-        """
-        Leave an overlap that takes half of the time, or nothing new would ever be read.
-
-        Not before its first page: those are the oldest rows, which no later poll may look at.
-        """
-        if at >= read_before or not self._report.pages or self._runtime.now() < self._half_time:
-            return at
-        log.warning(
-            "the overlap holds more rows than can be read again in time; going on with new ones",
-            skipped_seconds=(read_before - at) / MICROS_PER_SECOND,
-            setting="CLAIMX_POLL_OVERLAP_SECONDS",
-        )
-        return read_before
-
-
-def first_start(runtime: Runtime) -> Micros:
-    """Return where a poller without a checkpoint begins: a fixed time, or a span back from now."""
-    start = runtime.limits.poll_start
-    if isinstance(start, datetime):
-        return from_datetime(start)
-    return from_seconds(runtime.ledger.now() - start)

@@ -29,12 +29,12 @@ from claimx.domain.polling import LIVE
 from claimx.domain.ports.ledger import Checkpoint, Mark
 from claimx.domain.records import Kind, NewRecord, Stage, media_record_id
 from claimx.domain.times import MICROS_PER_SECOND, Micros, from_seconds
+from claimx.services.first_poll import BORN
 from claimx.services.pages import Pressure
 from claimx.services.runtime import Runtime
 
 log = structlog.get_logger(__name__)
 
-BORN = f"{LIVE}:born"  # kept by the poller
 FORGOT = f"{LIVE}:forgot"
 RECOVERED = "recover"
 

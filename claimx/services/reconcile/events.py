@@ -10,11 +10,12 @@ import structlog
 
 from claimx.domain.changes import Values
 from claimx.domain.events import Event, EventType
-from claimx.domain.polling import LIVE, spans
+from claimx.domain.polling import spans
 from claimx.domain.records import Kind, NewRecord, Stage, State, event_record_id
 from claimx.domain.tables import EVENTS, MEDIA
 from claimx.domain.times import Micros
 from claimx.domain.values import EARLIEST, LATEST
+from claimx.services.first_poll import START
 from claimx.services.reconcile.pieces import Piece, Row
 from claimx.services.reconcile.report import Finding, Found, ReconcileReport
 from claimx.services.runtime import Runtime
@@ -54,7 +55,7 @@ class EventCheck:
         self._report = report
         self._sleep = sleep
         self._left_behind = left_behind
-        origin = runtime.ledger.checkpoint(f"{LIVE}:start") if lenient else None
+        origin = runtime.ledger.checkpoint(START) if lenient else None
         self._begin: Micros = origin.source_time if origin else 0
         self._pages_stay = False
 

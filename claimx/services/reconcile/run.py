@@ -13,6 +13,7 @@ from claimx.domain.polling import LIVE, READ
 from claimx.domain.tables import EVENTS
 from claimx.domain.times import Micros, from_seconds, to_iso
 from claimx.services.catch_up import progress_of
+from claimx.services.first_poll import START
 from claimx.services.reconcile.admission import Admission, Stopped
 from claimx.services.reconcile.events import EventCheck, named_media
 from claimx.services.reconcile.media import (
@@ -96,7 +97,7 @@ def _polled(runtime: Runtime, report: ReconcileReport) -> Micros | None:
 
     What is later than that it reads once more. None when nothing of the range has been polled.
     """
-    live, read, start = (runtime.ledger.checkpoint(name) for name in (LIVE, READ, f"{LIVE}:start"))
+    live, read, start = (runtime.ledger.checkpoint(name) for name in (LIVE, READ, START))
     reached = max((one.source_time for one in (live, read) if one is not None), default=0)
     report.until = min(report.until, reached)
     for gap in progress_of(runtime.ledger):  # set aside: what its reader has not come to
