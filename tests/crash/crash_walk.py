@@ -22,7 +22,8 @@ from queue import SimpleQueue
 from typing import Any, Self
 
 HERE = Path(__file__).parent
-sys.path[:0] = [str(HERE), str(HERE.parents[1]), str(HERE.parent / "integration")]
+TESTS = HERE.parent
+sys.path[:0] = [str(HERE), str(TESTS), str(TESTS.parent), str(TESTS / "integration")]
 
 from dying_rig import DyingRig  # noqa: E402 - the path above is for what follows
 from pipeline_rig import PIPELINE, assert_as_it_must_be  # noqa: E402

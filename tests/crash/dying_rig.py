@@ -11,7 +11,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-from mishaps import message
+from celery_message import message
 from pipeline_rig import PIPELINE, ROOT, Rig, Running, procfile
 from sites import code_of, sources
 
@@ -87,7 +87,7 @@ class DyingRig(Rig):
     def push(self, queue: str, task: str, **kwargs: Any) -> None:
         """Send a task that beat sends rarely, or an operator."""
         body = json.dumps([[], kwargs, {}]).encode()
-        self.client.lpush(queue, json.dumps(message(task, body)))
+        self.client.lpush(queue, json.dumps(message(body, task=task)))
 
     def met(self, role: str) -> list[str]:
         """Return the points that processes of *role* have met."""

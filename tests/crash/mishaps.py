@@ -1,8 +1,7 @@
-"""What befalls a machine and what lies around it: faults, interruptions, odd messages."""
+"""What befalls a machine and what lies around it: faults, interruptions."""
 
 from __future__ import annotations
 
-import base64
 import os
 import signal
 import threading
@@ -11,7 +10,6 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
-from uuid import uuid4
 
 import redis
 
@@ -103,32 +101,3 @@ def wait_until(look: Callable[[], Any], seconds: float = 20.0) -> None:
         if time.monotonic() > deadline:
             raise AssertionError("waited in vain")
         time.sleep(0.01)
-
-
-def message(task: Any, body: bytes, **headers: Any) -> dict[str, Any]:
-    """Return an item as kombu writes it; without a *task* it names none."""
-    tag = str(uuid4())
-    return {
-        "body": base64.b64encode(body).decode(),
-        "content-encoding": "utf-8",
-        "content-type": "application/json",
-        "headers": {
-            "lang": "py",
-            **({} if task is None else {"task": task}),
-            "id": tag,
-            "root_id": tag,
-            "parent_id": None,
-            "group": None,
-            "argsrepr": "()",
-            "kwargsrepr": "{}",
-            **headers,
-        },
-        "properties": {
-            "correlation_id": tag,
-            "delivery_mode": 2,
-            "delivery_info": {"exchange": "", "routing_key": "enrich"},
-            "priority": 0,
-            "body_encoding": "base64",
-            "delivery_tag": tag,
-        },
-    }

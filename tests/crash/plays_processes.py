@@ -11,8 +11,9 @@ import urllib.request
 from contextlib import suppress
 from typing import Any
 
+from celery_message import message
 from machine import Machine
-from mishaps import message, wait_until
+from mishaps import wait_until
 
 
 def processes(machine: Machine) -> None:
@@ -48,11 +49,11 @@ def worker(machine: Machine) -> None:
     machine.client.lpush("enrich", b"{no json")
     body = b'[[["x"]], {}, {}]'
     for item in (
-        message("claimx.enrich", b"{"),
-        message({"no": "name"}, body),
-        message("claimx.enrich", body, compression="no such"),
-        message("claimx.gone", body),
-        message(None, b'{"no": "task"}'),
+        message(b"{", task="claimx.enrich"),
+        message(body, task={"no": "name"}),
+        message(body, task="claimx.enrich", compression="no such"),
+        message(body, task="claimx.gone"),
+        message(b'{"no": "task"}'),
     ):
         machine.client.lpush("enrich", json.dumps(item))
     run_worker(machine)

@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-import base64
 import json
 import pickle
-import uuid
 from collections.abc import Iterator
 from typing import Any
 
 import pytest
+from celery_message import message
 from pipeline_rig import Rig, assert_as_it_must_be
 
 pytestmark = [
@@ -22,32 +21,8 @@ UNREADABLE = "{claimx:0}:unreadable"
 
 
 def envelope(body: bytes, **changes: Any) -> dict[str, Any]:
-    """Return an item as kombu writes it, with *changes* in its headers."""
-    tag = str(uuid.uuid4())
-    return {
-        "body": base64.b64encode(body).decode(),
-        "content-encoding": "utf-8",
-        "content-type": changes.pop("content_type", "application/json"),
-        "headers": {
-            "lang": "py",
-            "task": "claimx.enrich",
-            "id": tag,
-            "root_id": tag,
-            "parent_id": None,
-            "group": None,
-            "argsrepr": "()",
-            "kwargsrepr": "{}",
-            **changes,
-        },
-        "properties": {
-            "correlation_id": tag,
-            "delivery_mode": 2,
-            "delivery_info": {"exchange": "", "routing_key": "enrich"},
-            "priority": 0,
-            "body_encoding": "base64",
-            "delivery_tag": tag,
-        },
-    }
+    """Return a message for a task that there is, with *changes*."""
+    return message(body, **{"task": "claimx.enrich", **changes})
 
 
 def body(args: Any, kwargs: Any = None) -> bytes:
