@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import itertools
+import json
 import random
 import signal
 import subprocess
@@ -285,6 +286,45 @@ for number, batch in enumerate(drawn(seed)):
         if number % 3 == seed % 3:
             lake.large.fold(table)
 """
+
+
+def test_what_a_fold_replaced_goes_an_hour_later_and_not_sooner(lake, tmp_path):
+    """Whoever has opened the table reads on for that long; gigabytes do not lie about longer."""
+    for at in (1, 5, 9):
+        lake.upsert(MEDIA, [asked(n, at=at) for n in range(MANY)], T0 + at)
+        assert lake.large.fold(MEDIA).ended
+    folder = tmp_path / MEDIA.name
+    before = {path.name for path in folder.glob("*.parquet")}
+    named = {row["path"] for row in actions(tmp_path)}
+    uncommitted = folder / "part-of-a-writer-that-has-yet-to-commit.parquet"
+    uncommitted.write_bytes(b"")
+    commits = sorted((folder / "_delta_log").glob("*.json"))
+    old = removed(minutes_ago=61, by=commits[: len(commits) // 2])
+    young = removed(minutes_ago=59, by=commits[len(commits) // 2 :])
+    assert old
+    assert young
+    rows = stored(tmp_path)
+
+    lake_in(tmp_path).maintain(MEDIA)
+
+    there = {path.name for path in folder.glob("*.parquet")}
+    assert there == (before - old) | {uncommitted.name}
+    assert there >= named | young
+    assert stored(tmp_path) == rows
+
+
+def removed(minutes_ago: int, by: list[Path]) -> set[str]:
+    """Let these commits have removed their files so many minutes ago; returns the files."""
+    then = int(time.time() - 60 * minutes_ago) * 1000
+    found = set()
+    for commit in by:
+        lines = [json.loads(line) for line in commit.read_text().splitlines()]
+        for line in lines:
+            if "remove" in line:
+                line["remove"]["deletionTimestamp"] = then
+                found.add(line["remove"]["path"])
+        commit.write_text("\n".join(json.dumps(line) for line in lines))
+    return found
 
 
 def test_four_writers_that_fold_and_are_killed_leave_one_row_a_key(tmp_path):
