@@ -14,6 +14,7 @@ _COMMANDS = {
     "up": ("claimx.cli.demo", "up", "Keep the local stack running until Ctrl-C."),
     "sandbox": ("claimx.cli.demo", "sandbox", "Serve the stand-ins alone."),
     "status": ("claimx.cli.status", "status", "Stages, depths, retries, dead letters, invariant."),
+    "doctor": ("claimx.cli.doctor", "doctor", "What is wrong, why it matters, what to do."),
     "dlq": ("claimx.cli.dlq", "dlq", "Dead letters: list, show, requeue."),
     "backfill": ("claimx.cli.source", "backfill", "Read a past range of the source, resumably."),
     "reconcile": (

@@ -52,7 +52,7 @@ vectors, no column mapping.
 | Spark, DuckDB, polars, pyarrow, deltalake | protocol 1/2, zstd | |
 
 V-Order is Fabric's own, and no other writer has it.
-`claimx tables diff` tells a table that asks for more, or whose columns are others than these.
+`claimx doctor --only lake` looks for all of this in the tables as they are, and says what to do.
 DuckDB, polars, pyarrow and deltalake read all nine in the tests; Fabric, Power BI and Spark were
 not at hand.
 

@@ -13,15 +13,17 @@ from deltalake import DeltaTable
 from claimx.adapters.lake.files import actions_of, whole_schema
 from claimx.adapters.lake.handles import Handle, read_newest
 from claimx.adapters.lake.layout import Sizes, pieces_of
+from claimx.adapters.lake.readers import READER, WRITER, diagnoses
 from claimx.adapters.lake.schema import arrow_schema
 from claimx.domain.columns import Table
+from claimx.domain.diagnosis import Diagnosis
+from claimx.domain.folding import delay_seconds
 from claimx.domain.ports.lake import Backlog
+from claimx.domain.times import MICROS_PER_SECOND
 
 T = TypeVar("T")
 
-READER, WRITER = 1, 2
-"""The versions of the Delta protocol that every reader has, the SQL endpoint of Fabric too."""
-
+_OVERDUE = 4  # times the delay after which a fold begins: nobody folds
 _MILLISECONDS = 1000
 
 
@@ -75,6 +77,38 @@ class Inspection:
     def differences(self, table: Table) -> list[str]:
         """Return what a table differs in from its declaration; nothing when it is not there."""
         return self._look(table, lambda snapshot: _differences(snapshot, table)) or []
+
+    def diagnoses(self, table: Table, now: float) -> list[Diagnosis]:
+        """Return what is wrong with a table at *now* (epoch seconds); see `readers.diagnoses`."""
+        rows = self._sizes.direct
+        found = self._look(table, lambda snapshot: diagnoses(snapshot, table, rows)) or []
+        found += [
+            Diagnosis("lake", table.name, line, "the table is not what its readers are told", to_do)
+            for line, to_do in self._strangers(table)
+        ]
+        backlog = Backlog() if table.insert_only else self._backlog(table)
+        if backlog.changes and backlog.oldest is not None:
+            waited = now - backlog.oldest / MICROS_PER_SECOND
+            if waited > _OVERDUE * delay_seconds(backlog.rows):
+                found.append(
+                    Diagnosis(
+                        "lake",
+                        table.name,
+                        f"{backlog.changes:,} changes have waited for {waited:,.0f} s",
+                        "a plain SELECT does not show them",
+                        "see that a writer runs, and its log; claimx tables fold does it now",
+                    )
+                )
+        return found
+
+    def _strangers(self, table: Table) -> list[tuple[str, str]]:
+        """Return columns and partitions that are not as declared, and what to do about each."""
+        apart = "move the table away, or set another path for it"
+        return [
+            (line, apart)
+            for line in self.differences(table)
+            if "in the lake, declared" in line or line.startswith("partitioned")
+        ]
 
     def _state(self, snapshot: DeltaTable, table: Table) -> TableState:
         actions = actions_of(snapshot)
