@@ -10,35 +10,19 @@ from __future__ import annotations
 
 import base64
 import math
-import threading
 import time
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, Protocol
+from typing import Any
 from urllib.parse import urlsplit
 
+from claimx.adapters.tokens import LentCredential, StaticToken, TokenCredential, Tokens
 from claimx.domain.addresses import on_loopback
 from claimx.domain.errors import TokenRejected
 
-if TYPE_CHECKING:
-    from azure.core.credentials import AccessToken
-
 STORAGE_SCOPE = "https://storage.azure.com/.default"
-FRESH_SECONDS = 600.0  # a token handed out lives at least this long, if its identity lets it
-FRESH_SHARE = 0.5  # and of a shorter life at least this much is left
 _ACCOUNT = "onelake"
 _LOCAL_KEY = base64.b64encode(b"claimx-loopback-only").decode()
-_STATIC_SECONDS = 86_400
-
-
-class TokenCredential(Protocol):
-    """What the Azure clients ask tokens of."""
-
-    def get_token(self, *scopes: str, **options: Any) -> AccessToken:
-        """Return a token for *scopes*."""
-
-    def close(self) -> None:
-        """Release its connections."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -46,65 +30,18 @@ class StorageAccess:
     """
     deltalake's *options* for a table, and for how long from now requests may be begun with them.
 
-    A token in them is not renewed, so after those *seconds* the table is opened anew.
+    A token in them is not renewed, so after those *seconds* the table is opened anew. Whoever is
+    refused with 401 calls *refuse* before that.
     """
 
     options: Mapping[str, str]
     seconds: float = math.inf
+    refuse: Callable[[], None] = lambda: None
 
 
 def no_access() -> StorageAccess:
     """Return what folders need: nothing."""
     return StorageAccess({})
-
-
-@dataclass(frozen=True, slots=True)
-class _Held:
-    """A token, and what was left of its life when it came."""
-
-    token: AccessToken
-    life: float
-
-    def left(self, now: float) -> float:
-        return self.token.expires_on - now
-
-    @property
-    def wanted(self) -> float:
-        """How much must be left when it is handed out."""
-        return min(FRESH_SECONDS, FRESH_SHARE * self.life)
-
-
-class StaticToken:
-    """A token credential for stand-ins on loopback: always the same invented token."""
-
-    def __init__(self, token: str = "loopback", now: Callable[[], float] = time.time) -> None:  # noqa: S107 - invented, for stand-ins
-        self._token = token
-        self._now = now
-
-    def get_token(self, *_scopes: str, **_options: Any) -> AccessToken:
-        """Return the token, good for a day."""
-        from azure.core.credentials import AccessToken
-
-        return AccessToken(self._token, int(self._now()) + _STATIC_SECONDS)
-
-    def close(self) -> None:
-        """Nothing to release."""
-
-
-class _Current:
-    """What clients keep: it asks whichever credential the process has at the time."""
-
-    def __init__(self, current: Callable[[], TokenCredential], close: Callable[[], None]) -> None:
-        self._current = current
-        self._close = close
-
-    def get_token(self, *scopes: str, **options: Any) -> AccessToken:
-        """Return the current credential's token."""
-        return self._current().get_token(*scopes, **options)
-
-    def close(self) -> None:
-        """Close the process's credential; it is made anew when it is asked again."""
-        self._close()
 
 
 class Credentials:
@@ -125,23 +62,15 @@ class Credentials:
         set_ones = [url for url in endpoints if url]
         self.all_loopback = bool(set_ones) and all(on_loopback(url) for url in set_ones)
         self._now = now
-        self._make = make or (self._static if self.all_loopback else _default)
-        self._lock = threading.Lock()
-        self._credential: TokenCredential | None = None
-        self._replaced: TokenCredential | None = None
-        self._tokens: dict[str, _Held] = {}
+        self._tokens = Tokens(make or (self._static if self.all_loopback else _default), now)
 
     def token_credential(self) -> TokenCredential:
         """Return a credential for clients to keep; tokens are cached for the whole process."""
-        return _Current(self._made, self.close)
+        return LentCredential(self._tokens.identity)
 
     def token(self, scope: str = STORAGE_SCOPE) -> str:
-        """
-        Return a bearer token with at least ten minutes left, or half its life if that is shorter.
-
-        Raises TokenRejected when the identity gives none.
-        """
-        return self._fresh(scope).token.token
+        """Return a bearer token; see `Tokens.fresh`."""
+        return self._tokens.fresh(scope).text
 
     def storage_credential(self, endpoint: str) -> Any:
         """Return what the DataLake client of *endpoint* takes; http takes no token."""
@@ -169,58 +98,23 @@ class Credentials:
                     **({"allow_http": "true"} if plain else {}),
                 }
             )
-        held = self._fresh(STORAGE_SCOPE)
+        held = self._tokens.fresh(STORAGE_SCOPE)
         host = urlsplit(endpoint).hostname or ""
         options = {
             "azure_storage_account_name": host.partition(".")[0],
-            "bearer_token": held.token.token,
+            "bearer_token": held.text,
         }
         if host.endswith(".fabric.microsoft.com"):
             options["use_fabric_endpoint"] = "true"
-        return StorageAccess(options, held.left(self._now()) / 2)
+        return StorageAccess(
+            options,
+            held.left(self._now()) / 2,
+            lambda: self._tokens.refuse(STORAGE_SCOPE, held.text),
+        )
 
     def close(self) -> None:
-        """Release the credential's connections."""
-        with self._lock:
-            for one in (self._credential, self._replaced):
-                if one is not None:
-                    one.close()
-            self._credential = self._replaced = None
-            self._tokens = {}
-
-    def _made(self) -> TokenCredential:
-        with self._lock:
-            if self._credential is None:
-                self._credential = self._make()
-            return self._credential
-
-    def _replace(self) -> TokenCredential:
-        """Begin with an empty cache; what clients still ask of the old one is answered first."""
-        if self._replaced is not None:
-            self._replaced.close()
-        self._replaced, self._credential = self._credential, self._make()
-        return self._credential
-
-    def _fresh(self, scope: str) -> _Held:
-        with self._lock:
-            held = self._tokens.get(scope)
-            if held is None or held.left(self._now()) < held.wanted:
-                held = self._tokens[scope] = self._asked(scope)
-            return held
-
-    def _asked(self, scope: str) -> _Held:
-        from azure.core.exceptions import AzureError
-
-        try:
-            if self._credential is None:
-                self._credential = self._make()
-            token = self._credential.get_token(scope)
-            if token.expires_on - self._now() < FRESH_SECONDS:
-                # its cache keeps tokens until five minutes before their end: begin without one
-                token = self._replace().get_token(scope)
-        except AzureError as error:
-            raise TokenRejected(f"no token for {scope} ({type(error).__name__})") from error
-        return _Held(token, token.expires_on - self._now())
+        """Release the identity's connections."""
+        self._tokens.close()
 
     def _static(self) -> TokenCredential:
         return StaticToken(now=self._now)

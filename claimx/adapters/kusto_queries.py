@@ -48,24 +48,12 @@ class _CompleteClient(KustoClient):
         return KustoClient._kusto_parse_by_endpoint(endpoint, response_json)  # noqa: SLF001 - the hook the class leaves
 
 
-class _Borrowed:
-    """A credential that a client may close without closing it for the rest of the process."""
-
-    def __init__(self, credential: Any) -> None:
-        self._credential = credential
-
-    def get_token(self, *scopes: str, **options: Any) -> Any:
-        return self._credential.get_token(*scopes, **options)
-
-    def close(self) -> None:
-        """Leave the lender's credential open."""
-
-
 class KustoQueries:
     """
     Queries to one database; *what* names their subject in messages, *timeout* is in seconds.
 
-    *credential* is an azure-identity credential; a plain http cluster on loopback needs none.
+    *credential* is lent (`LentCredential`: the client closes what it has); a plain http cluster on
+    loopback needs none.
     *circuit* is asked before every query and told of its outcome. Safe across a fork; not for
     several threads.
     """
@@ -160,7 +148,7 @@ class KustoQueries:
                 target = KustoConnectionStringBuilder.with_no_authentication(self._url)
             else:
                 target = KustoConnectionStringBuilder.with_azure_token_credential(
-                    self._url, _Borrowed(self._credential)
+                    self._url, self._credential
                 )
             self._client = (os.getpid(), _CompleteClient(target))
         return self._client[1]

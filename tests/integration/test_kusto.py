@@ -21,6 +21,7 @@ from azure.kusto.data.exceptions import KustoAuthenticationError
 from claimx.adapters.kusto import MAX_EXCLUDED, KustoSource
 from claimx.adapters.kusto_errors import retry_after, translated
 from claimx.adapters.memory.gates import MemoryGates
+from claimx.adapters.tokens import LentCredential
 from claimx.domain.circuit import CircuitSettings
 from claimx.domain.errors import (
     CircuitOpen,
@@ -429,7 +430,8 @@ def test_settings_that_cannot_work_are_told_at_once(gates, settings, words):
 
 def test_a_shared_credential_stays_open_when_the_client_is_made_anew(gates):
     credential = Credential()
-    source = KustoSource("https://help.kusto.windows.net", "db", "T", credential, 5.0, gates)
+    lent = LentCredential(lambda: credential)
+    source = KustoSource("https://help.kusto.windows.net", "db", "T", lent, 5.0, gates)
     source._queries._connected()
 
     source.close()

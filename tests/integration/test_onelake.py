@@ -11,9 +11,10 @@ from azure.core.credentials import AccessToken, AzureNamedKeyCredential
 from azure.core.exceptions import ClientAuthenticationError, HttpResponseError
 
 from claimx.adapters.blob_folder import FolderStore
-from claimx.adapters.credentials import Credentials, StaticToken
+from claimx.adapters.credentials import Credentials
 from claimx.adapters.memory.gates import MemoryGates
 from claimx.adapters.onelake import DataLakeStore, make_store, split_root
+from claimx.adapters.tokens import StaticToken
 from claimx.domain.addresses import on_loopback
 from claimx.domain.errors import (
     CircuitOpen,
@@ -289,64 +290,6 @@ def test_static_credentials_are_for_loopback_alone():
 def test_no_endpoint_at_all_is_not_loopback():
     assert not Credentials([]).all_loopback
     assert not Credentials(["", ""]).all_loopback
-
-
-def test_a_token_handed_out_has_ten_minutes_left():
-    now = [1000.0]
-    tokens = [("one", 3600), ("stale", 400), ("two", 3600)]
-    made = []
-
-    def make():
-        made.append(Identity(tokens, lambda: now[0]))
-        return made[-1]
-
-    credentials = Credentials([ONELAKE], now=lambda: now[0], make=make)
-
-    assert credentials.token() == "one"
-    now[0] += 2900
-    assert credentials.token() == "one"
-    now[0] += 200
-    assert credentials.token() == "two"
-    assert len(made) == 2
-
-
-def test_a_client_keeps_its_credential_over_the_change_of_identities():
-    """Media's client was left with a closed one after an hour, and failed for good."""
-    tokens = [(f"t{number}", 400) for number in range(20)]
-    made = []
-
-    def make():
-        made.append(Identity(tokens, time.time))
-        return made[-1]
-
-    credentials = Credentials([ONELAKE], make=make)
-    kept = credentials.storage_credential(ONELAKE)
-
-    for _ in range(3):
-        credentials.token()
-        credentials._tokens.clear()
-        assert kept.get_token().token
-        assert not made[-1].closed
-        assert not made[-2].closed, "somebody may be asking it"
-    assert made[0].closed
-    credentials.close()
-    assert all(one.closed for one in made)
-
-
-def test_a_token_that_lives_less_is_handed_out_in_its_first_half():
-    """One of a minute was asked for anew at each use, and kept in open tables beyond its end."""
-    now = [1000.0]
-    tokens = [("stale", 20), ("one", 60), ("two", 60), ("spare", 60)]
-    credentials = Credentials(
-        [ONELAKE], now=lambda: now[0], make=lambda: Identity(tokens, lambda: now[0])
-    )
-
-    assert credentials.token() == "one"
-    now[0] += 29
-    assert credentials.token() == "one"
-    assert credentials.storage_access(ONELAKE).seconds == 15.5
-    now[0] += 2
-    assert credentials.token() == "spare"
 
 
 def test_an_identity_that_gives_no_token_is_waited_for():

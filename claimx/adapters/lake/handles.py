@@ -34,7 +34,8 @@ _PINNED = {
     "retry_timeout": "20s",
 }
 _STATUS = re.compile(r"\b([45]\d\d) [A-Z][a-z]+")  # as in "401 Unauthorized"
-_REJECTED = {401, 403}
+UNAUTHORIZED = 401
+_REJECTED = {UNAUTHORIZED, 403}
 NOT_FOUND = 404  # of a URI's container: a missing table is told apart by deltalake
 
 
@@ -72,6 +73,7 @@ class Handle:
         self._storage = storage
         self._clock = clock
         self._table: DeltaTable | None = None
+        self._refuse: Callable[[], None] = lambda: None
         self._until = 0.0
         self._commits = 0
 
@@ -96,7 +98,12 @@ class Handle:
         if self.folder:
             return no_access()
         access = self._storage()
+        self._refuse = access.refuse
         return StorageAccess({**_PINNED, **access.options}, access.seconds)
+
+    def refused(self) -> None:
+        """Tell that the credential was not taken, so that the next one is another."""
+        self._refuse()
 
     def committed(self) -> None:
         """Count a commit."""
@@ -147,7 +154,10 @@ def our_errors(what: str, handle: Handle) -> Iterator[None]:
         raise Conflict(what) from error
     except Exception as error:
         handle.drop()
-        raise _unknown(what, error) from error
+        ours = _unknown(what, error)
+        if ours.status == UNAUTHORIZED:
+            handle.refused()
+        raise ours from error
     except BaseException as error:
         handle.drop()
         if type(error).__name__ == "PanicException":  # Rust's panic is no Exception
