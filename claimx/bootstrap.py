@@ -1,9 +1,8 @@
 """
 Settings to Runtime: the only module that constructs real adapters.
 
-Entry points call it when their process starts. What is built is kept for the process that built
-it: a forked child builds its own, because connections, event loops and deltalake's threads do not
-survive a fork.
+Entry points call it when their process starts; each thing is built once a process
+(`claimx.startup.once`).
 """
 
 from __future__ import annotations
@@ -15,7 +14,7 @@ from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
 from claimx.adapters import leaving
-from claimx.adapters.redis_client import complaints, connect, with_tls_checked
+from claimx.adapters.redis_client import connect, diagnoses, with_tls_checked
 from claimx.domain.ports.hints import Hints
 from claimx.domain.records import Stage
 from claimx.domain.retry import RetryPolicy
@@ -53,11 +52,17 @@ def metrics_of() -> PrometheusMetrics:
 
 def redis_of(settings: Settings, *, quick: bool = False) -> Any:
     """Return this process's client of Redis; *quick* is the one for gates."""
-    name = "redis-quick" if quick else "redis"
-    return once(
-        name,
-        lambda: connect(settings.redis_url.get_secret_value(), settings.redis_master, quick=quick),
-    )
+
+    def build() -> Any:
+        try:
+            return connect(
+                settings.redis_url.get_secret_value(), settings.redis_master, quick=quick
+            )
+        except ValueError:  # it may quote a part of the password
+            wrong = "REDIS_URL is no URL: is its password percent-encoded, is its port a number?"
+            raise ConfigurationError([wrong]) from None
+
+    return once("redis-quick" if quick else "redis", build)
 
 
 def ledger_of(settings: Settings) -> RedisLedger:
@@ -167,7 +172,7 @@ def build_runtime(settings: Settings, hints: Hints | None = None) -> Runtime:
         now=time.time,
         jitter=random.random,
         holder=f"{host_name()}:{os.getpid()}",
-        store_complaints=lambda: complaints(redis_of(settings, quick=True)),
+        diagnose_store=lambda: diagnoses(redis_of(settings, quick=True)),
         make_lake=lambda: lake_of(settings),
         make_source=lambda: source_of(settings),
         stopping=leaving.begun,

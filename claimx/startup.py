@@ -1,8 +1,9 @@
 """
-How a process begins: its settings, and what it builds once.
+How a process begins.
 
-What is built is kept for the process that built it: a forked child builds its own, because
-connections, event loops and deltalake's threads do not survive a fork.
+Its settings come from the environment, or from a ``.env`` file beside it. What is built is kept
+for the process that built it: a forked child builds its own, because connections, event loops and
+deltalake's threads do not survive a fork.
 """
 
 from __future__ import annotations

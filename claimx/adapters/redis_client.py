@@ -10,6 +10,7 @@ from redis.backoff import ExponentialBackoff, NoBackoff
 from redis.retry import Retry
 from redis.sentinel import Sentinel
 
+from claimx.domain.diagnosis import Diagnosis
 from claimx.domain.errors import Malformed
 
 SENTINEL_PORT = 26379
@@ -53,9 +54,9 @@ def connect(url: str, master: str, *, quick: bool = False) -> redis.Redis:
             )
 
 
-def complaints(client: redis.Redis) -> list[str]:
+def diagnoses(client: redis.Redis) -> list[Diagnosis] | None:
     """
-    Return what is wrong with how Redis is set up, and what to do; empty when it does not tell.
+    Return what is wrong with how Redis is set up, None when it does not tell.
 
     Managed Redis often forbids CONFIG; then its operator must see to it.
     """
@@ -66,15 +67,15 @@ def complaints(client: redis.Redis) -> list[str]:
             for name, value in client.config_get(wanted).items()
         }
     except redis.RedisError:
-        return []
+        return None
     found = []
     policy = info.get("maxmemory-policy", "noeviction")
     if policy != "noeviction":
-        found.append(
-            f"Redis evicts ({policy}), so records can vanish: set maxmemory-policy noeviction"
-        )
+        remedy = "set maxmemory-policy noeviction"
+        found.append(Diagnosis("Redis", f"evicts ({policy})", "records can vanish", remedy))
     if info.get("appendonly", "yes") != "yes":
-        found.append("Redis keeps no append-only file: set appendonly yes, or a restart loses work")
+        why = "a restart loses work"
+        found.append(Diagnosis("Redis", "keeps no append-only file", why, "set appendonly yes"))
     return found
 
 

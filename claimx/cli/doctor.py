@@ -11,29 +11,29 @@ from typing import Any
 import click
 
 from claimx import bootstrap, startup
-from claimx.cli.output import form_option, note, show
+from claimx.cli.output import clean, form_option, note, show
 from claimx.domain.diagnosis import Diagnosis
 from claimx.domain.errors import ClaimXError
 from claimx.domain.tables import TABLES
+from claimx.settings import ConfigurationError
 
 UNHEALTHY = 7
 
 
 def _redis() -> Iterator[Diagnosis]:
     try:
-        runtime = bootstrap.operator_runtime()
+        found = bootstrap.operator_runtime().diagnose_store()
     except ClaimXError as error:
         yield Diagnosis(
-            "redis",
             "REDIS_URL",
-            f"does not answer ({error})",
-            "nothing moves until it does; nothing is lost either",
+            f"leads nowhere ({error})",
+            "nothing moves until Redis answers; nothing is lost either",
             "see whether it runs, and whether this host reaches it",
         )
         return
-    for line in runtime.store_complaints():
-        wrong, _, remedy = line.partition(": ")
-        yield Diagnosis("redis", "settings", wrong, "records could be lost", remedy)
+    if found is None:
+        note("Redis does not tell how it is set up: see that it never evicts and keeps its file")
+    yield from found or []
 
 
 def _lake() -> Iterator[Diagnosis]:
@@ -43,7 +43,6 @@ def _lake() -> Iterator[Diagnosis]:
             yield from inspection.diagnoses(table, time.time())
         except ClaimXError as error:
             yield Diagnosis(
-                "lake",
                 table.name,
                 f"cannot be opened ({error})",
                 "its rows wait in the ledger, and readers see nothing",
@@ -60,13 +59,13 @@ class Areas(click.ParamType[tuple[str, ...]]):
     name = "area[,area]"
 
     def convert(self, value: Any, param: Any, ctx: Any) -> tuple[str, ...]:
-        """Return the names; one that is none is a usage error."""
+        """Return the names; one that is none is a usage error, and so is no name."""
         if isinstance(value, tuple):
             return value
         names = tuple(part.strip() for part in str(value).split(",") if part.strip())
-        for name in names:
+        for name in names or ("",):
             if name not in AREAS:
-                self.fail(f"{name!r} is none of {', '.join(AREAS)}", param, ctx)
+                self.fail(f"{name!r} is no area; there are {', '.join(AREAS)}", param, ctx)
         return names
 
 
@@ -79,17 +78,29 @@ def doctor(only: tuple[str, ...], form: str) -> None:
     """
     Say what is wrong, why it matters and what to do; exit 7 when anything is.
 
-    redis: whether it answers, evicts, and keeps a file. lake: whether every table can be read, by
-    Fabric's SQL endpoint and Power BI too (docs/tables.md), and whether folds keep up.
+    redis: whether it answers, evicts, and keeps a file. lake: whether the tables are there and can
+    be read, by Fabric's SQL endpoint and Power BI too (docs/tables.md), and whether folds keep up.
     """
-    found = [diagnosis for area in only for diagnosis in AREAS[area]()]
-    rows = [dataclasses.asdict(one) for one in found]
+    rows = []
+    for area in only:
+        for one in _examined(area):
+            rows.append({"area": area, **dataclasses.asdict(one)})
+            if form == "table":
+                click.echo(clean(f"{area}: {one.subject} {one.wrong}"))
+                click.echo(clean(f"  why it matters: {one.why}"))
+                click.echo(clean(f"  what to do: {one.remedy}"))
     if form != "table":
         show("diagnoses", rows, ["area", "subject", "wrong", "why", "remedy"], form)
-    for one in found if form == "table" else []:
-        click.echo(f"{one.area}: {one.subject} {one.wrong}")
-        click.echo(f"  why it matters: {one.why}")
-        click.echo(f"  what to do: {one.remedy}")
-    if found:
+    if rows:
         sys.exit(UNHEALTHY)
     note(f"nothing is wrong ({', '.join(only)})")
+
+
+def _examined(area: str) -> Iterator[Diagnosis]:
+    """Yield what is wrong in an area; one that cannot be looked at is wrong as well."""
+    try:
+        yield from AREAS[area]()
+    except ConfigurationError as error:
+        for problem in error.problems:
+            why = "nothing of this can be looked at"
+            yield Diagnosis("settings", problem, why, "set it, or leave the area out with --only")

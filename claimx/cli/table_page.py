@@ -52,7 +52,8 @@ vectors, no column mapping.
 | Spark, DuckDB, polars, pyarrow, deltalake | protocol 1/2, zstd | |
 
 V-Order is Fabric's own, and no other writer has it.
-`claimx doctor --only lake` looks for all of this in the tables as they are, and says what to do.
+`claimx doctor --only lake` looks for what a table can miss of this: its protocol, the mapping and
+types of its columns, its partitions, and far too many small files.
 DuckDB, polars, pyarrow and deltalake read all nine in the tests; Fabric, Power BI and Spark were
 not at hand.
 

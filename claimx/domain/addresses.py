@@ -1,5 +1,5 @@
 """
-Which URLs and which addresses media may come from (domain page, section 3); what is loopback.
+Which URLs and addresses may be connected to: for media by the domain page, section 3.
 
 Two gates, both needed: the host of every URL, redirects included, must stand in the allow-list,
 and whatever address its name resolves to must be public. Pure: resolving is the adapter's.

@@ -7,10 +7,13 @@ from dataclasses import dataclass
 
 @dataclass(frozen=True, slots=True)
 class Diagnosis:
-    """Of *area* (redis, lake, ...) and *subject*: what is wrong, why it matters, what to do."""
+    """Of *subject*: what is wrong, why it matters, what to do."""
 
-    area: str
     subject: str
     wrong: str
     why: str
     remedy: str
+
+    def __str__(self) -> str:
+        """Return it in one line."""
+        return f"{self.subject} {self.wrong}: {self.why}; {self.remedy}"

@@ -9,7 +9,7 @@ from collections.abc import Iterable, Mapping
 from dataclasses import asdict, dataclass, field
 from typing import Any
 
-SERVICES = frozenset({"api", "media", "kusto", "onelake"})
+SERVICES = frozenset({"api", "media", "kusto", "onelake", "identity"})
 STATUS_KINDS: Mapping[str, int] = {
     "throttle": 429,
     "error": 500,

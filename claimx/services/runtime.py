@@ -7,6 +7,7 @@ from dataclasses import dataclass, field
 from datetime import datetime
 from uuid import uuid4
 
+from claimx.domain.diagnosis import Diagnosis
 from claimx.domain.ports.gates import Gates
 from claimx.domain.ports.hints import Hints
 from claimx.domain.ports.lake import Lake
@@ -64,7 +65,9 @@ class Runtime:
     make_lake: Callable[[], Lake]
     make_source: Callable[[], EventSource]
     new_trace: Callable[[], str] = lambda: uuid4().hex
-    store_complaints: Callable[[], list[str]] = list  # what is wrong with how Redis is set up
+    diagnose_store: Callable[[], list[Diagnosis] | None] = (
+        list  # of how Redis is set up, if it tells
+    )
     stopping: Callable[[], bool] = lambda: False
     _lake: Lake | None = field(default=None, repr=False)
     _source: EventSource | None = field(default=None, repr=False)

@@ -103,7 +103,7 @@ def take_status(runtime: Runtime) -> Status:
         problems=[
             *_problems(missing, processes),
             *_standstill(runtime, census),
-            *runtime.store_complaints(),
+            *(str(one) for one in runtime.diagnose_store() or []),
             *reconcile.problems(runtime),
         ],
     )

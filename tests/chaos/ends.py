@@ -11,6 +11,10 @@ End: TypeAlias = Callable[[], None]
 """Ends a trouble; it may raise while something else is away, and is then called again."""
 
 
+class NoVictim(Exception):
+    """No process lives just now that could be killed; a moment later there is one."""
+
+
 def over() -> None:
     """End what is over already."""
 

@@ -9,7 +9,7 @@ import sys
 from random import Random
 
 import redis
-from ends import End, over
+from ends import End, NoVictim, over
 from fleet import Fleet, Post, children
 from pipeline_rig import ROOT, Rig
 from recovery import Held, Recoveries, leases_gone, ticked_on
@@ -33,7 +33,11 @@ class ProcessTrouble:
         self.kills = 0
 
     def begin(self, kind: str, rng: Random) -> End | None:
-        """Do *kind*; None when no such process lives."""
+        """
+        Do *kind*; None when no such process lives to be stopped or frozen.
+
+        Raises NoVictim when none lives to be killed.
+        """
         if kind in COMMANDS:
             for arguments in COMMANDS[kind]:
                 self._command(*arguments)
@@ -43,6 +47,8 @@ class ProcessTrouble:
             return self._kill_child(rng)
         posts = self._fleet.of_type(victim)
         if not posts:
+            if what == "kill":
+                raise NoVictim
             return None
         post = rng.choice(posts)
         match what:
@@ -67,7 +73,7 @@ class ProcessTrouble:
                 command.wait(5)
 
     def _kill_child(self, rng: Random) -> End | None:
-        busy = self._held.now()
+        busy = self._leases()
         pids = [
             pid
             for post in self._fleet.of_type("worker")
@@ -75,15 +81,23 @@ class ProcessTrouble:
             for pid in children(post.running.pid)
         ]
         if not pids:
-            return None
+            raise NoVictim
         working = [pid for pid in pids if any(f":{pid}:" in lease for lease in busy.values())]
         chosen = [rng.choice(working or pids)]
         return self._kill(chosen, "child", chosen)
 
+    def _leases(self) -> dict[str, str]:
+        try:
+            return self._held.now()
+        except redis.RedisError:
+            return {}
+
     def _kill(self, killed: list[int], type_: str, held_by: list[int]) -> End:
         self._recoveries.taint(type_)
-        moved = ticked_on(self._client) if type_ == "beat" else None
-        leases = self._held.by(held_by)
+        moved, leases = None, {}
+        with contextlib.suppress(redis.RedisError):  # it is away: they are killed all the same
+            moved = ticked_on(self._client) if type_ == "beat" else None
+            leases = self._held.by(held_by)
         self._fleet.kill(killed)
         self.kills += 1
         if moved is not None:

@@ -21,7 +21,7 @@ from pathlib import Path
 from typing import Any
 
 import redis
-from ends import interruptible
+from ends import NoVictim, interruptible
 from fleet import Fleet, posts
 from pipeline_rig import Rig
 from plan import Trouble, plan
@@ -35,6 +35,7 @@ LOAD_SHARE = 0.9  # of the run, in which events come
 HEAD_START = 6  # seconds until the first event
 FEWEST_EVENTS = 400
 STEP_SECONDS = 0.1
+PATIENCE_SECONDS = 30.0  # a process that was killed is there again after ten or so
 
 # Two retries cost as much as in the field; what differs is that a run has minutes and not hours.
 SETTINGS = {
@@ -164,9 +165,7 @@ def _trouble(
         if due and due[0][0] <= elapsed:
             _, _, what = heapq.heappop(due)
             if isinstance(what, Trouble):
-                end = troubles.begin(what)
-                if end is not None:
-                    heapq.heappush(due, (elapsed + what.seconds, next(order), end))
+                _begin(what, troubles, due, elapsed, order)
             else:
                 _end(what, due, elapsed, order)
         recoveries.look()
@@ -174,6 +173,24 @@ def _trouble(
             next_line = elapsed + max(10.0, options.seconds / 30)
             tell(_progress(server.client, troubles, elapsed))
         time.sleep(STEP_SECONDS)
+
+
+def _begin(
+    trouble: Trouble,
+    troubles: Troubles,
+    due: list[tuple[float, int, Trouble | Callable[[], None]]],
+    elapsed: float,
+    order: Any,
+) -> None:
+    """Begin a trouble; one that finds nobody to kill waits for somebody, for a while."""
+    try:
+        end = troubles.begin(trouble)
+    except NoVictim:
+        if elapsed < trouble.at + PATIENCE_SECONDS:
+            heapq.heappush(due, (elapsed + 1.0, next(order), trouble))
+        return
+    if end is not None:
+        heapq.heappush(due, (elapsed + trouble.seconds, next(order), end))
 
 
 def _end(

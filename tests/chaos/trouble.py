@@ -47,7 +47,7 @@ class Troubles:
         """
         Carry out *trouble*; returns what ends it, None when it is over at once.
 
-        One that finds nothing to spoil (no such process lives just now) is not counted.
+        One that finds nothing to spoil is not counted. Raises NoVictim as `ProcessTrouble.begin`.
         """
         try:
             found = self._way(trouble.kind)(trouble.kind, Random(trouble.chance))

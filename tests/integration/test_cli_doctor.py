@@ -4,19 +4,23 @@ from __future__ import annotations
 
 import json
 import os
+import shutil
 import subprocess
 import sys
-import time
 from pathlib import Path
+from typing import NamedTuple
+from uuid import uuid4
 
 import pyarrow as pa
 import pytest
 from deltalake import DeltaTable, Schema
+from deltalake.transaction import AddAction
 from large_world import T0, asked, lake_in
 
 from claimx.adapters.lake import Sizes
 from claimx.adapters.lake.schema import arrow_schema
-from claimx.domain.tables import MEDIA, TABLES, TASKS
+from claimx.domain.columns import Table
+from claimx.domain.tables import EVENTS, MEDIA, TABLES, TASKS
 
 ROOT = Path(__file__).parents[2]
 LARGE = Sizes(direct=-1)
@@ -24,14 +28,23 @@ LARGE = Sizes(direct=-1)
 pytestmark = [pytest.mark.integration, pytest.mark.timeout(120)]
 
 
+class Answer(NamedTuple):
+    """What it found, by subject; a subject of which more is wrong has a line for each."""
+
+    status: int
+    found: dict[str, list[str]]
+    out: str
+    err: str
+
+
 @pytest.fixture
 def doctor(tmp_path, redis_url):
-    """Runs it on the tables of a folder; returns its exit code and what it found, by subject."""
+    """Runs it on the tables of a folder."""
     environment = os.environ | {"CLAIMX_LAKE_PATH": str(tmp_path), "REDIS_URL": redis_url}
 
-    def run(*words: str, **settings: str):
+    def run(*words: str, **settings: str) -> Answer:
         done = subprocess.run(
-            [sys.executable, "-m", "claimx", "doctor", *words, "-o", "json"],
+            [sys.executable, "-m", "claimx", "doctor", *words],
             env=environment | settings,
             cwd=ROOT,
             capture_output=True,
@@ -39,62 +52,169 @@ def doctor(tmp_path, redis_url):
             timeout=60,
             check=False,
         )
-        found = json.loads(done.stdout)["diagnoses"] if done.stdout else []
-        assert all(one["why"] and one["remedy"] for one in found)
-        told = {one["subject"]: "" for one in found}
-        for one in found:
-            told[one["subject"]] += one["wrong"] + "\n"
-        return done.returncode, told
+        found: dict[str, list[str]] = {}
+        if "json" in words and done.stdout:
+            for one in json.loads(done.stdout)["diagnoses"]:
+                assert one["why"]
+                assert one["remedy"]
+                found.setdefault(one["subject"], []).append(one["wrong"])
+        return Answer(done.returncode, found, done.stdout, done.stderr)
 
     return run
 
 
-def create(folder: Path, schema: pa.Schema, **configuration: str) -> None:
-    DeltaTable.create(str(folder), Schema.from_arrow(schema), configuration=configuration)
-
-
-def test_tables_of_our_own_making_are_well(doctor, tmp_path):
+@pytest.fixture
+def lake(tmp_path):
+    """All nine tables, as the writer makes them."""
     lake = lake_in(tmp_path)
     for table in TABLES.values():
         lake.ensure(table)
+    return lake
 
-    assert doctor("--only", "lake") == (0, {})
+
+LAKE = ("--only", "lake", "-o", "json")
 
 
-def test_what_the_sql_endpoint_cannot_read_is_told(doctor, tmp_path):
+def made_otherwise(folder: Path, table: Table, schema: pa.Schema, **properties: str) -> None:
+    """Let somebody else have made a table."""
+    shutil.rmtree(folder / table.name)
+    DeltaTable.create(str(folder / table.name), Schema.from_arrow(schema), configuration=properties)
+
+
+@pytest.mark.usefixtures("lake")
+def test_tables_of_our_own_making_are_well(doctor):
+    answer = doctor(*LAKE)
+
+    assert (answer.status, answer.found) == (0, {})
+    assert "nothing is wrong (lake)" in answer.err
+
+
+@pytest.mark.usefixtures("lake")
+def test_what_the_sql_endpoint_cannot_read_is_told_once(doctor, tmp_path):
     """It leaves such columns and tables out, and says nothing about it."""
     fields = [
         pa.field(one.name, pa.timestamp("us")) if one.name == "date_assigned" else one
         for one in arrow_schema(TASKS)
     ]
     vectors = {"delta.enableDeletionVectors": "true"}
-    create(tmp_path / MEDIA.name, arrow_schema(MEDIA), **vectors)
-    create(tmp_path / TASKS.name, pa.schema(fields))
+    made_otherwise(tmp_path, MEDIA, arrow_schema(MEDIA), **vectors)
+    made_otherwise(tmp_path, TASKS, pa.schema(fields))
 
-    status, found = doctor("--only", "lake")
+    status, found, _, _ = doctor(*LAKE)
 
     assert status == 7
     assert found.keys() == {MEDIA.name, TASKS.name}
-    assert "asks for protocol 3/7" in found[MEDIA.name]
-    assert "deletionVectors" in found[MEDIA.name]
-    assert "date_assigned is a time without a zone" in found[TASKS.name]
+    (media,), (protocol, column) = found[MEDIA.name], sorted(found[TASKS.name])
+    assert "asks for protocol 3/7" in media
+    assert "deletionVectors" in media
+    assert "timestampNtz" in protocol
+    assert "date_assigned" in column
+    assert "without a zone" in column
 
 
-def test_changes_that_nobody_folds_are_told(doctor, tmp_path):
-    """A writer folds after half a minute; these have waited since the year of the test's world."""
-    lake = lake_in(tmp_path, LARGE)
-    lake.upsert(MEDIA, [asked(1, at=1)], T0)
-    assert time.time() * 1e6 > T0
+@pytest.mark.usefixtures("lake")
+def test_a_table_that_only_other_writers_cannot_take_is_well(doctor, tmp_path):
+    """Version 4 for writers, such as of change data feed, keeps no reader away."""
+    feed = {"delta.enableChangeDataFeed": "true"}
+    made_otherwise(tmp_path, MEDIA, arrow_schema(MEDIA), **feed)
 
-    assert "1 changes have waited" in doctor("--only", "lake")[1][MEDIA.name]
+    assert doctor(*LAKE).found == {}
 
 
-def test_a_redis_that_does_not_answer_is_told(doctor):
-    status, found = doctor("--only", "redis", REDIS_URL="redis://127.0.0.1:1/0")
+@pytest.mark.usefixtures("lake")
+def test_columns_and_partitions_that_keep_the_writer_away_are_told(doctor, tmp_path):
+    fields = [
+        pa.field(one.name, pa.int64()) if one.name == "task_name" else one
+        for one in arrow_schema(TASKS)
+    ]
+    made_otherwise(tmp_path, TASKS, pa.schema(fields))
+    made_otherwise(tmp_path, EVENTS, arrow_schema(EVENTS))
+
+    found = doctor(*LAKE).found
+
+    assert found == {
+        TASKS.name: ["task_name: int64 in the lake, declared string"],
+        EVENTS.name: ["partitioned by (), declared ('event_date',)"],
+    }
+
+
+def test_a_path_without_tables_is_told(doctor, tmp_path):
+    """A mistyped path looked well."""
+    status, found, _, _ = doctor(*LAKE, CLAIMX_LAKE_PATH=str(tmp_path / "mistyped"))
 
     assert status == 7
-    assert "does not answer" in found["REDIS_URL"]
+    assert found.keys() == TABLES.keys()
+    assert all("mistyped" in line for (line,) in found.values())
 
 
-def test_an_area_that_is_none_is_refused(doctor):
-    assert doctor("--only", "redis,moon")[0] == 2
+def test_changes_that_nobody_folds_are_told(doctor, lake, tmp_path):
+    """A writer folds after half a minute; these have waited since the year of the test's world."""
+    assert lake.rows(MEDIA) == []
+    lake_in(tmp_path, LARGE).upsert(MEDIA, [asked(1, at=1)], T0)
+
+    ((line,),) = doctor(*LAKE).found.values()
+
+    assert "changes that wait" in line
+
+
+@pytest.mark.usefixtures("lake")
+def test_small_files_are_counted_by_partition(doctor, tmp_path):
+    """Maintenance leaves a day alone that has fewer than a hundred, however many days there are."""
+    handle = DeltaTable(str(tmp_path / MEDIA.name))
+    few, many = 90, 1001
+    add_files(DeltaTable(str(tmp_path / EVENTS.name)), few, days=12)
+    add_files(handle, many)
+
+    assert doctor(*LAKE).found == {MEDIA.name: ["has 1,001 small files"]}
+
+
+def add_files(table: DeltaTable, count: int, days: int = 0) -> None:
+    """Commit so many files of a row each, which nobody reads."""
+    partitions = [{"event_date": f"2026-01-{day + 1:02d}"} for day in range(days)] or [{}]
+    adds = [
+        AddAction(f"f{uuid4()}.parquet", 100, values, 0, True, '{"numRecords": 1}')
+        for values in partitions
+        for _ in range(count)
+    ]
+    table.create_write_transaction(
+        adds, "append", table.schema(), table.metadata().partition_columns
+    )
+
+
+def test_a_redis_that_does_not_answer_is_told_beside_the_rest(doctor, lake):
+    assert lake.rows(MEDIA) == []
+
+    status, found, _, _ = doctor("-o", "json", REDIS_URL="redis://127.0.0.1:1/0")
+
+    assert status == 7
+    assert found.keys() == {"REDIS_URL"}
+    assert "leads nowhere" in found["REDIS_URL"][0]
+
+
+def test_settings_that_are_missing_hide_nothing_else(doctor):
+    """A host of beat or Flower has no paths of tables."""
+    status, found, _, _ = doctor(
+        "-o", "json", REDIS_URL="redis://:se/cret@127.0.0.1:x/0", CLAIMX_LAKE_PATH=""
+    )
+
+    assert status == 7
+    assert ["CLAIMX_LAKE_PATH" in line for line in found["settings"]] == [False, True]
+    assert "cret" not in str(found)
+
+
+def test_people_are_told_in_three_lines(doctor, tmp_path):
+    """What comes from tables that others made may hold escapes of a terminal."""
+    answer = doctor("--only", "lake", CLAIMX_LAKE_PATH=f"{tmp_path}/\x1b[31mred")
+
+    told = answer.out.splitlines()[:3]
+    assert told[0].startswith("lake: claimx_")
+    assert [line.partition(":")[0] for line in told[1:]] == ["  why it matters", "  what to do"]
+    assert "\x1b" not in answer.out
+
+
+@pytest.mark.parametrize("names", ["redis,moon", ",", ""])
+def test_an_area_that_is_none_is_refused(doctor, names):
+    answer = doctor("--only", names)
+
+    assert answer.status == 2
+    assert "there are redis, lake" in answer.err

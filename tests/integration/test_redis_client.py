@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import pytest
 
-from claimx.adapters.redis_client import complaints, connect, with_tls_checked
+from claimx.adapters.redis_client import connect, diagnoses, with_tls_checked
 from claimx.domain.errors import Malformed
 
 
 def test_a_redis_as_it_must_be_gets_no_complaint(redis_client):
-    assert complaints(redis_client) == []
+    assert diagnoses(redis_client) == []
 
 
 def test_eviction_and_a_missing_file_are_complained_about(redis_client):
@@ -19,14 +19,25 @@ def test_eviction_and_a_missing_file_are_complained_about(redis_client):
         redis_client.config_set("maxmemory-policy", "allkeys-lru")
         redis_client.config_set("appendonly", "no")
 
-        found = complaints(redis_client)
+        found = diagnoses(redis_client)
     finally:
         for name, value in before.items():
             redis_client.config_set(name, value)
 
     assert len(found) == 2
-    assert "noeviction" in found[0]
-    assert "appendonly yes" in found[1]
+    assert "noeviction" in found[0].remedy
+    assert "appendonly yes" in found[1].remedy
+
+
+def test_a_redis_that_does_not_tell_is_not_called_well(redis_client):
+    """Managed ones forbid CONFIG."""
+    with redis_client.client() as client:
+        redis_client.acl_setuser("mute", enabled=True, nopass=True, commands=["+@all", "-config"])
+        try:
+            client.auth("", "mute")
+            assert diagnoses(client) is None
+        finally:
+            redis_client.acl_deluser("mute")
 
 
 def test_tls_is_checked_unless_the_url_says_otherwise():

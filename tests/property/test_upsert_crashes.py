@@ -1,9 +1,17 @@
-"""Any interleaving of batches, tables, writers, folds and deaths leaves what was said, once."""
+"""
+Whatever order batches, tables, writers, folds and deaths come in, the lake holds what was said.
+
+A death here is an exception that nothing catches: what the code cleans up on its way out is cleaned
+up. Real kills are in `tests/crash`, and writers that are at it at the same moment in
+`tests/integration/test_large_tables.py`.
+"""
 
 from __future__ import annotations
 
+import itertools
 import shutil
 import tempfile
+from collections import Counter
 from contextlib import ExitStack
 from pathlib import Path
 from typing import Any
@@ -14,7 +22,7 @@ from deltalake.table import TableMerger
 from hypothesis import HealthCheck, settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, invariant, rule
-from upsert_model import expected, wrong
+from upsert_model import by_key, wrong
 
 from claimx.adapters.lake import DeltaLake, Sizes, change_log, commit, files
 from claimx.domain.changes import Change, Source
@@ -29,7 +37,17 @@ LOGGED = Sizes(direct=-1, piece=2, most_of_piece=4, changes=3)
 
 
 class Died(BaseException):
-    """The process ends here; nothing of it is there afterwards."""
+    """The process ends here; another takes its place."""
+
+
+STEPS = (
+    (commit, "write_deltalake"),
+    (change_log, "write_deltalake"),
+    (TableMerger, "execute"),
+    (deltalake.DeltaTable, "create"),
+    (deltalake.DeltaTable, "create_write_transaction"),
+    (files.pq, "write_table"),
+)
 
 
 class Mortality:
@@ -38,27 +56,33 @@ class Mortality:
     def __init__(self) -> None:
         self.left: int | None = None
         self.behind = False
-        self.deaths = 0
+        self.deaths: Counter[str] = Counter()
+        self._stack = ExitStack()
+        for place, name in STEPS:
+            step = self._step(name, getattr(place, name))
+            self._stack.enter_context(patch.object(place, name, step))
 
-    def step(self, function: Any) -> Any:
-        """Return *function* as a step at which one may die."""
+    def close(self) -> None:
+        """Let all live."""
+        self._stack.close()
 
+    def _step(self, name: str, function: Any) -> Any:
         def stepped(*arguments: Any, **options: Any) -> Any:
             dies = self.left == 0
             if self.left is not None:
                 self.left -= 1
             if dies and not self.behind:
-                self._die()
+                self._die(name)
             result = function(*arguments, **options)
             if dies:
-                self._die()
+                self._die(name)
             return result
 
         return stepped
 
-    def _die(self) -> None:
+    def _die(self, name: str) -> None:
         self.left = None
-        self.deaths += 1
+        self.deaths[name] += 1
         raise Died
 
 
@@ -76,17 +100,6 @@ class Upserts(RuleBasedStateMachine):
         super().__init__()
         self.folder = Path(tempfile.mkdtemp(prefix="upserts-"))
         self.mortality = Mortality()
-        self._stack = ExitStack()
-        for place, name in (
-            (commit, "write_deltalake"),
-            (change_log, "write_deltalake"),
-            (TableMerger, "execute"),
-            (deltalake.DeltaTable, "create"),
-            (deltalake.DeltaTable, "create_write_transaction"),
-            (files.pq, "write_table"),
-        ):
-            step = self.mortality.step(getattr(place, name))
-            self._stack.enter_context(patch.object(place, name, step))
         self.lakes = [self._lake() for _ in range(WRITERS)]
         self.batches: list[tuple[Any, list[Change]]] = []
         self.unfinished: list[int] = []
@@ -151,8 +164,9 @@ class Upserts(RuleBasedStateMachine):
         at = T0 + 1000 * (self.number - 37 * late)
         at += self.number  # no two have the same
         if table is EVENTS:
-            values = {"event_id": f"e{row}", "ingested_at": T0 + row * DAY, "handler": word}
-            return Change(table.name, values, Source.RESULT, f"e{row}", T0 + row * DAY)
+            time = T0 + (row + answers) * DAY  # an id may come with two contents
+            values = {"event_id": f"e{row}", "ingested_at": time, "handler": word}
+            return Change(table.name, values, Source.RESULT, f"e{row}", time)
         if table is ATTACHMENTS:
             values = {"media_id": f"m{row}", "bytes": self.number, "error": None}
             values |= {"status": "completed", "uploaded_at": at} if answers else {}
@@ -190,20 +204,20 @@ class Upserts(RuleBasedStateMachine):
             for table in USED:
                 said = [c for one, changes in self.batches if one is table for c in changes]
                 if said:
-                    self._compare(table, expected(table, said))
+                    self._compare(table, by_key(table, said))
         finally:
-            self._stack.close()
+            self.mortality.close()
             shutil.rmtree(self.folder, ignore_errors=True)
 
-    def _compare(self, table, right) -> None:
+    def _compare(self, table, said) -> None:
         for folded in (False, True):
             if folded and not table.insert_only:
                 self.lakes[1].large.fold(table)
             rows = {
                 tuple(row[name] for name in table.key): row for row in self.lakes[0].rows(table)
             }
-            assert rows.keys() == right.keys()
-            found = {key: wrong(row, right[key]) for key, row in rows.items()}
+            assert rows.keys() == said.keys()
+            found = {key: wrong(table, row, said[key]) for key, row in rows.items()}
             assert not any(found.values()), found
 
 
@@ -223,3 +237,20 @@ TestUpserts = Upserts.TestCase
 TestUpserts.settings = KEPT
 TestLoggedUpserts = LoggedUpserts.TestCase
 TestLoggedUpserts.settings = KEPT
+
+
+def test_every_lasting_step_is_one_to_die_at():
+    """A call that goes round the list would never kill anybody, and nothing would show it."""
+    deaths: Counter[str] = Counter()
+    for kind, left, behind in itertools.product((Upserts, LoggedUpserts), range(4), (False, True)):
+        machine = kind()
+        try:
+            for table, word in itertools.product(USED, ("A", "B")):
+                for death in ((left, behind), None, (left, behind)):
+                    machine.flush(table, [(1, word, True), (2, word, True)], 0, 0, death)
+                machine.fold(table, 1, (left, behind))
+        finally:
+            machine.teardown()
+        deaths += machine.mortality.deaths
+
+    assert {name for _, name in STEPS} == deaths.keys()

@@ -8,7 +8,6 @@ import time
 from collections.abc import Callable, Collection, Mapping, Sequence
 from functools import partial
 from pathlib import Path
-from typing import TypeVar
 
 from deltalake import DeltaTable
 from deltalake.exceptions import TableNotFoundError
@@ -40,8 +39,6 @@ from claimx.domain.upsert import (
     Key,
     by_key,
 )
-
-T = TypeVar("T")
 
 
 class DeltaLake:

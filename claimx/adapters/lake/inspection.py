@@ -7,14 +7,13 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Any, TypeVar
 
-import pyarrow as pa
 from deltalake import DeltaTable
 
-from claimx.adapters.lake.files import actions_of, whole_schema
+from claimx.adapters.lake.differences import differences
+from claimx.adapters.lake.files import actions_of
 from claimx.adapters.lake.handles import Handle, read_newest
 from claimx.adapters.lake.layout import Sizes, pieces_of
-from claimx.adapters.lake.readers import READER, WRITER, diagnoses
-from claimx.adapters.lake.schema import arrow_schema
+from claimx.adapters.lake.readers import diagnoses
 from claimx.domain.columns import Table
 from claimx.domain.diagnosis import Diagnosis
 from claimx.domain.folding import delay_seconds
@@ -76,39 +75,34 @@ class Inspection:
 
     def differences(self, table: Table) -> list[str]:
         """Return what a table differs in from its declaration; nothing when it is not there."""
-        return self._look(table, lambda snapshot: _differences(snapshot, table)) or []
+        found = self._look(table, lambda snapshot: differences(snapshot, table)) or []
+        return [one.text for one in found]
 
     def diagnoses(self, table: Table, now: float) -> list[Diagnosis]:
         """Return what is wrong with a table at *now* (epoch seconds); see `readers.diagnoses`."""
-        rows = self._sizes.direct
-        found = self._look(table, lambda snapshot: diagnoses(snapshot, table, rows)) or []
-        found += [
-            Diagnosis("lake", table.name, line, "the table is not what its readers are told", to_do)
-            for line, to_do in self._strangers(table)
-        ]
-        backlog = Backlog() if table.insert_only else self._backlog(table)
-        if backlog.changes and backlog.oldest is not None:
-            waited = now - backlog.oldest / MICROS_PER_SECOND
-            if waited > _OVERDUE * delay_seconds(backlog.rows):
-                found.append(
-                    Diagnosis(
-                        "lake",
-                        table.name,
-                        f"{backlog.changes:,} changes have waited for {waited:,.0f} s",
-                        "a plain SELECT does not show them",
-                        "see that a writer runs, and its log; claimx tables fold does it now",
-                    )
+        most_rows = self._sizes.direct
+        found = self._look(table, lambda snapshot: diagnoses(snapshot, table, most_rows))
+        if found is None:
+            return [
+                Diagnosis(
+                    table.name,
+                    f"is not at {self._handles[table.name].uri}",
+                    "a writer makes it when it starts, so none has, or the path is another",
+                    "see that a writer runs; claimx config show has the paths",
                 )
+            ]
+        backlog = Backlog() if table.insert_only else self._backlog(table)
+        waited = 0.0 if backlog.oldest is None else now - backlog.oldest / MICROS_PER_SECOND
+        if waited > _OVERDUE * delay_seconds(backlog.rows):
+            found.append(
+                Diagnosis(
+                    table.name,
+                    f"has changes that wait beside it for {waited:,.0f} s: {backlog.changes:,}",
+                    "a plain SELECT does not show them",
+                    "see that a writer runs, and its log; claimx tables fold does it now",
+                )
+            )
         return found
-
-    def _strangers(self, table: Table) -> list[tuple[str, str]]:
-        """Return columns and partitions that are not as declared, and what to do about each."""
-        apart = "move the table away, or set another path for it"
-        return [
-            (line, apart)
-            for line in self.differences(table)
-            if "in the lake, declared" in line or line.startswith("partitioned")
-        ]
 
     def _state(self, snapshot: DeltaTable, table: Table) -> TableState:
         actions = actions_of(snapshot)
@@ -140,31 +134,3 @@ def _commit(entry: Mapping[str, Any]) -> dict[str, Any]:
         "operation": entry.get("operation"),
         "metrics": entry.get("operationMetrics") or {},
     }
-
-
-def _differences(snapshot: DeltaTable, table: Table) -> list[str]:
-    stored, declared = whole_schema(snapshot), arrow_schema(table)
-    found = []
-    for field in declared:
-        if field.name not in stored.names:
-            found.append(f"{field.name}: not in the lake; the writer adds it when it starts")
-        elif stored.field(field.name).type != field.type:
-            there = stored.field(field.name).type
-            found.append(f"{field.name}: {there} in the lake, declared {field.type}")
-    found += [f"{name}: not declared; kept as it is" for name in _others(stored, declared)]
-    protocol = snapshot.protocol()
-    if (protocol.min_reader_version, protocol.min_writer_version) > (READER, WRITER):
-        asks = f"{protocol.min_reader_version}/{protocol.min_writer_version}"
-        features = [*(protocol.reader_features or []), *(protocol.writer_features or [])]
-        what = f" ({', '.join(sorted(set(features)))})" if features else ""
-        found.append(
-            f"asks for protocol {asks}{what}, declared {READER}/{WRITER}: not every reader can"
-        )
-    partitions = tuple(snapshot.metadata().partition_columns)
-    if partitions != table.partition_by:
-        found.append(f"partitioned by {partitions}, declared {table.partition_by}")
-    return found
-
-
-def _others(stored: pa.Schema, declared: pa.Schema) -> list[str]:
-    return [name for name in stored.names if name not in declared.names]

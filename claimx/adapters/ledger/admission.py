@@ -13,7 +13,7 @@ from claimx.domain.records import NewRecord, Record
 from claimx.domain.times import Micros
 
 
-class Admission(GapBook):
+class RedisAdmission(GapBook):
     """
     The part of `RedisLedger` that admits pages, then their events, and moves checkpoints.
 

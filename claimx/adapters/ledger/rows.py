@@ -13,7 +13,7 @@ MAX_BLOCK_SECONDS = 20.0  # below the client's time-out
 _GROUP = "writers"
 
 
-class WriterDesk:
+class RedisWriterDesk:
     """
     The part of `RedisLedger` that hands entries of the lake stream out and settles their records.
 

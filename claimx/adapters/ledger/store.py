@@ -1,4 +1,4 @@
-"""The ledger in Redis; each method is one script call for a chunk of at most 500 records."""
+"""The ledger in Redis; what changes records is one script call for a chunk of at most 500."""
 
 from __future__ import annotations
 
@@ -11,11 +11,11 @@ from collections.abc import Callable, Iterator, Sequence
 import redis
 
 from claimx.adapters.ledger import wire
-from claimx.adapters.ledger.admission import Admission
+from claimx.adapters.ledger.admission import RedisAdmission
 from claimx.adapters.ledger.census import census_from
 from claimx.adapters.ledger.chunks import CHUNK_RECORDS, chunks, groups, steps
 from claimx.adapters.ledger.connection import Connection
-from claimx.adapters.ledger.rows import WriterDesk
+from claimx.adapters.ledger.rows import RedisWriterDesk
 from claimx.domain.records import (
     Census,
     DeadFilter,
@@ -33,7 +33,7 @@ TAKEOVER_SECONDS = 10.0
 MAX_LETTERS_SCANNED = 1_000_000
 
 
-class RedisLedger(Admission, WriterDesk):
+class RedisLedger(RedisAdmission, RedisWriterDesk):
     """
     `claimx.domain.ports.ledger.Ledger` in one Redis or Valkey, plain or behind Sentinel.
 

@@ -2,20 +2,19 @@
 
 from __future__ import annotations
 
-import threading
 import time
 from collections import Counter
 from collections.abc import Callable, Sequence
 from dataclasses import replace
-from itertools import count, islice
+from itertools import islice
 from typing import Any
 
-from claimx.adapters.memory.ledger_admission import Admission
+from claimx.adapters.memory.ledger_admission import MemoryAdmission
 from claimx.adapters.memory.ledger_census import census_of
 from claimx.adapters.memory.ledger_letters import letters_of, requeue
 from claimx.adapters.memory.ledger_outcomes import carry_out, prepared
 from claimx.adapters.memory.ledger_records import GRACE_SECONDS, Records
-from claimx.adapters.memory.ledger_rows import WriterDesk
+from claimx.adapters.memory.ledger_rows import MemoryWriterDesk
 from claimx.adapters.memory.ledger_state import Kept
 from claimx.domain.records import (
     Census,
@@ -34,7 +33,7 @@ UNREAD_SECONDS = 60.0
 TAKEOVER_SECONDS = 15.0
 
 
-class MemoryLedger(Admission):
+class MemoryLedger(MemoryAdmission):
     """
     A ledger that ends with its process; safe for several threads.
 
@@ -49,12 +48,9 @@ class MemoryLedger(Admission):
         dedup_seconds: float = 86_400.0,
         takeover_seconds: float = TAKEOVER_SECONDS,
     ) -> None:
-        super().__init__()
+        super().__init__(Records(clock, dedup_seconds))
         self._clock = clock
-        self._records = Records(clock, dedup_seconds)
-        self._desk = WriterDesk(self._records, takeover_seconds)
-        self._numbers = count(1)
-        self._lock = threading.RLock()
+        self._desk = MemoryWriterDesk(self._records, takeover_seconds)
 
     def ping(self) -> None:
         """Answer."""

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Iterator, Sequence
+from itertools import count
 
 from claimx.adapters.memory.ledger_gaps import Cursors, Gaps
 from claimx.adapters.memory.ledger_records import Records, coded
@@ -12,14 +13,13 @@ from claimx.domain.records import Kind, NewRecord, Record
 from claimx.domain.times import Micros
 
 
-class Admission:
+class MemoryAdmission:
     """The part of `MemoryLedger` that admits pages, then their events, and moves checkpoints."""
 
-    _records: Records
-    _numbers: Iterator[int]
-    _lock: threading.RLock
-
-    def __init__(self) -> None:
+    def __init__(self, records: Records) -> None:
+        self._records = records
+        self._numbers: Iterator[int] = count(1)
+        self._lock = threading.RLock()
         self._cursors: Cursors = {}
         self._gaps = Gaps(self._cursors)
         self._fences: dict[str, int] = {}

@@ -9,7 +9,7 @@ from claimx.adapters.memory.ledger_state import Kept
 from claimx.domain.records import Failure, Kind, Record, Stage
 
 
-class WriterDesk:
+class MemoryWriterDesk:
     """Hands entries out and settles their records; a writer is silent after *takeover_seconds*."""
 
     def __init__(self, records: Records, takeover_seconds: float) -> None:
