@@ -14,6 +14,7 @@ from uuid import uuid4
 
 import pytest
 from deltalake import write_deltalake
+from pipeline_rig import free_port
 
 from claimx.adapters.credentials import Credentials, StorageAccess
 from claimx.adapters.lake import DeltaLake, Sizes, make_lake
@@ -46,9 +47,7 @@ def onelake(tmp_path_factory):
 @pytest.fixture(scope="module")
 def azurite(tmp_path_factory):
     """Return the endpoint of Microsoft's emulator, which knows the account that we use locally."""
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        port = probe.getsockname()[1]
+    port = free_port()
     command = [AZURITE, "--blobHost", "127.0.0.1", "--blobPort", str(port), "--silent"]
     command += ["--location", str(tmp_path_factory.mktemp("azurite")), "--skipApiVersionCheck"]
     command += ["--disableTelemetry"]
@@ -56,13 +55,18 @@ def azurite(tmp_path_factory):
     with subprocess.Popen(command, env={**os.environ, "AZURITE_ACCOUNTS": account}) as server:
         try:
             ends = monotonic() + 30
-            while socket.socket().connect_ex(("127.0.0.1", port)):
+            while not listens(port):
                 assert server.poll() is None, "azurite ended"
                 assert monotonic() < ends, "azurite does not listen"
                 sleep(0.1)
             yield f"http://127.0.0.1:{port}/onelake"
         finally:
             server.terminate()
+
+
+def listens(port: int) -> bool:
+    with socket.socket() as probe:
+        return probe.connect_ex(("127.0.0.1", port)) == 0
 
 
 LAKES = ["memory", "delta", "large", "onelake"]
