@@ -66,7 +66,7 @@ test: $(VENV)/.stamp $(READER)/.stamp lint ## everything that CI runs: lint, typ
 	$(BIN)/python -m pytest -n 2 --dist loadgroup -m "not long" $(ARGS)
 
 .PHONY: test-long
-test-long: $(VENV)/.stamp ## the short chaos run and a death at every crash point, some 20 minutes
+test-long: $(VENV)/.stamp ## planted mistakes, deaths of real processes, ten minutes of short tokens
 	$(BIN)/python -m pytest -n 2 --dist loadgroup -m long $(ARGS)
 
 .PHONY: crash-walk

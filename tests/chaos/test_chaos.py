@@ -17,7 +17,6 @@ MINUTES, SEED = 2.5, 7
 
 
 @pytest.mark.integration
-@pytest.mark.long
 @pytest.mark.timeout(900)
 @pytest.mark.xdist_group("chaos")
 def test_nothing_is_lost_or_doubled_while_everything_goes_wrong(tmp_path):

@@ -11,11 +11,7 @@ from sites import all_sites
 from theatre import Theatre
 from walk import Recordings, die_somewhere, moments, own_points, unreached
 
-pytestmark = [
-    pytest.mark.long,
-    pytest.mark.integration,
-    pytest.mark.timeout(900),
-]
+pytestmark = [pytest.mark.integration, pytest.mark.timeout(900)]
 
 # Several parts of about the same length, so that two workers end together.
 PARTS = {"life": 5, "worker": 2, "leaving": 2, "api": 2, "elsewhere": 2}
