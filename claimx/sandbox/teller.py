@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from typing import TYPE_CHECKING, Any
 
 from claimx.domain.tables import TABLES
@@ -44,6 +44,9 @@ class _Teller:
         for number, keys in self.died.items():
             if number in self.asked:  # it may have asked for its project before it died
                 self.touched[number] |= keys
+        # looked up by project and by template: a world of 200,000 events has tens of thousands
+        self.linking = _grouped(self._told_tasks(), lambda task: task.project_id)
+        self.made_from = _grouped(self._told_tasks(), lambda task: id(task.template))
         for number in sorted(self.touched):
             self._project(world.projects[number])
         for number in sorted(self.tasks):
@@ -56,6 +59,9 @@ class _Teller:
             )
         for number in sorted(self.media):
             self._media(world.media[number])
+
+    def _told_tasks(self) -> list[ProjectTask]:
+        return [self.world.tasks[number] for number in sorted(self.tasks)]
 
     def _put(self, table: str, row: Row) -> None:
         declared = TABLES[table]
@@ -206,9 +212,8 @@ class _Teller:
 
     def _links(self, project: Project) -> dict[str, list[ProjectTask]]:
         links: defaultdict[str, list[ProjectTask]] = defaultdict(list)
-        for number in sorted(self.tasks):
-            task = self.world.tasks[number]
-            if task.project_id == project.project_id and task.contact is not None:
+        for task in self.linking.get(project.project_id, ()):
+            if task.contact is not None:
                 links[task.contact["contact_email"].lower()].append(task)
         return links
 
@@ -231,18 +236,11 @@ class _Teller:
         if task.link_row is not None:
             self._put("claimx_external_links", {**task.link_row, **_tail(events)})
         if task.template is not None:
-            everyone = (
-                {
-                    key
-                    for number, keys in self.tasks.items()
-                    if self.world.tasks[number].template is task.template
-                    for key in keys
-                }
-                if (task.template.key,) not in self.truth.tables["claimx_task_templates"]
-                else None
-            )
-            if everyone is not None:
-                self._put("claimx_task_templates", {**task.template.row, **_tail(everyone)})
+            if (task.template.key,) in self.truth.tables["claimx_task_templates"]:
+                return
+            siblings = self.made_from[id(task.template)]
+            everyone = {key for one in siblings for key in self.tasks[one.assignment_id]}
+            self._put("claimx_task_templates", {**task.template.row, **_tail(everyone)})
 
     def _media(self, item: MediaFile) -> None:
         events, tasks = self.media[item.media_id], self.through[item.media_id]
@@ -261,6 +259,15 @@ class _Teller:
             self.truth.stored[item.key] = item
         attachment = {**attachment_row(item), "event_id": one_of(sorted(events))}
         self._put("claimx_attachments", attachment)
+
+
+def _grouped(
+    tasks: Iterable[ProjectTask], by: Callable[[ProjectTask], int]
+) -> dict[int, list[ProjectTask]]:
+    groups: defaultdict[int, list[ProjectTask]] = defaultdict(list)
+    for task in tasks:
+        groups[by(task)].append(task)
+    return groups
 
 
 def _free(event: Planned) -> bool:
