@@ -29,6 +29,7 @@ _NAME = re.compile(r"(?:i(?P<id>[a-v0-9]{1,200})|h[0-9a-f]{40})\.[0-9a-f]{16}")
 _PART = re.compile(r"\.[0-9a-f]{32}\.part")
 _LONGEST_ID = 120  # bytes that still fit into a file name once encoded
 _RECOUNT_SECONDS = 30.0
+_LOOK_SECONDS = 1.0  # a full cache of many files must not be read through for each refusal
 _MEBIBYTE = 1024 * 1024
 
 
@@ -55,7 +56,7 @@ class DiskCache:
         self._now = now
         self._lock = threading.Lock()
         self._used = 0
-        self._recount_at = 0.0
+        self._recount_at = self._look_at = 0.0
         self.root.mkdir(mode=0o700, parents=True, exist_ok=True)
         self.node = _node_of(self.root)
         """The folder's identity: the same for all processes that share it."""
@@ -129,9 +130,10 @@ class DiskCache:
             if count <= 0:
                 self._used = max(0, self._used + count)
                 return
-            if self._now() >= self._recount_at or self._used + count > self._max_bytes:
+            now, full_now = self._now(), self._used + count > self._max_bytes
+            if now >= self._recount_at or (full_now and now >= self._look_at):
                 self._used = sum(length for _, length, _ in self._files())
-                self._recount_at = self._now() + _RECOUNT_SECONDS
+                self._recount_at, self._look_at = now + _RECOUNT_SECONDS, now + _LOOK_SECONDS
             if self._used + count > self._max_bytes:
                 raise DiskFull(
                     f"the cache holds {self._used} of {self._max_bytes} bytes: no room for"

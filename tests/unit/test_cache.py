@@ -149,6 +149,20 @@ def test_another_processs_files_count_once_they_are_recounted(cache, tmp_path, c
         cache.begin(200)
 
 
+def test_a_full_cache_is_read_through_once_a_second_at_most(cache, tmp_path, clock):
+    """With 20,000 files that wait for their upload, each refused download read all their names."""
+    other = DiskCache(tmp_path / "cache", 1000, spare_bytes=0, now=lambda: clock[0])
+    name = put(other, "1", b"x" * 900)
+    with pytest.raises(DiskFull):
+        cache.begin(200)
+    other.remove(name)
+
+    with pytest.raises(DiskFull):
+        cache.begin(200)
+    clock[0] += 1
+    cache.begin(200).discard()
+
+
 def test_a_disk_that_is_nearly_full_is_left_alone(tmp_path):
     cache = DiskCache(tmp_path, 1 << 60, spare_bytes=1 << 60)
 
