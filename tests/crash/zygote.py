@@ -11,6 +11,7 @@ import json
 import os
 import signal
 import sys
+import tempfile
 import time
 import traceback
 from functools import partial
@@ -58,6 +59,7 @@ def prepare(environment: dict[str, str], changed: dict[str, list[str]]) -> None:
     from claimx.telemetry import logs
 
     logs.configure("INFO", "json", process="play")
+    tempfile.gettempdir()  # its first call tries the folder out
     app.loader.import_default_modules()
     app.finalize()
     import finish  # noqa: F401

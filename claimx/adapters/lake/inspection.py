@@ -93,16 +93,15 @@ class Inspection:
             ]
         backlog = Backlog() if table.insert_only else self._backlog(table)
         waited = 0.0 if backlog.oldest is None else now - backlog.oldest / MICROS_PER_SECOND
-        if waited > _OVERDUE * delay_seconds(backlog.rows):
-            found.append(
-                Diagnosis(
-                    table.name,
-                    f"has changes that wait beside it for {waited:,.0f} s: {backlog.changes:,}",
-                    "a plain SELECT does not show them",
-                    "see that a writer runs, and its log; claimx tables fold does it now",
-                )
-            )
-        return found
+        if waited <= _OVERDUE * delay_seconds(backlog.rows):
+            return found
+        late = Diagnosis(
+            table.name,
+            f"has changes that wait beside it for {waited:,.0f} s: {backlog.changes:,}",
+            "a plain SELECT does not show them",
+            "see that a writer runs, and its log; claimx tables fold does it now",
+        )
+        return [*found, late]
 
     def _state(self, snapshot: DeltaTable, table: Table) -> TableState:
         actions = actions_of(snapshot)
