@@ -18,6 +18,7 @@ from typing import Any
 from claimx.sandbox.backlog import Backlog
 from claimx.sandbox.control import parse_faults
 from claimx.sandbox.faults import BadFault
+from claimx.sandbox.mixes import EVEN, ORDINARY
 from claimx.sandbox.server import Sandbox, freeze
 from claimx.sandbox.world import World
 
@@ -41,8 +42,12 @@ def parser() -> argparse.ArgumentParser:
     add("--media-min", type=int, default=1_000, help="smallest media file in bytes")
     add("--media-max", type=int, default=64_000, help="largest media file in bytes")
     add("--latency-ms", type=float, default=0.0, help="API and media answer after 0 to this")
+    add("--api-latency-ms", type=float, help="the API alone answers after exactly this instead")
     add("--link-lifetime", type=float, default=3600.0, help="seconds that signed links live")
     add("--faults", default="", help='"typical", or a JSON list of faults')
+    add(
+        "--mix", choices=(ORDINARY, *EVEN), default=ORDINARY, help="which events (default ordinary)"
+    )
     add("--no-specials", action="store_true", help="leave out what goes wrong by itself")
     add("--exit-with-parent", action="store_true", help="stop when the starting process is gone")
     add("--port-file", type=Path, help="write the line there as well, in one step")
@@ -65,6 +70,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
             "smallest": options.media_min,
             "largest": options.media_max,
             "specials": not options.no_specials,
+            "mix": options.mix,
         }
         world = World(**described)
         backlog = Backlog(options.backlog, world.begins, options.backlog_hours)
@@ -78,6 +84,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         latency=(0.0, options.latency_ms / 1000),
         link_lifetime=options.link_lifetime,
         backlog=backlog,
+        api_seconds=options.api_latency_ms and options.api_latency_ms / 1000,
     )
     freeze()
     ports = {name: getattr(options, f"{name}_port") for name in SERVICES}

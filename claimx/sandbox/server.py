@@ -42,8 +42,9 @@ class Sandbox:
 
     *folder* takes the OneLake files (``folder/onelake/<container>/<path>``). Use it as a context
     manager or call `start` and `stop`; it runs its event loop in a thread of its own.
-    *latency* is the range of the API's and the media host's delay in seconds. With *token_seconds*
-    there is an identity too, and OneLake takes its tokens alone, which live so long.
+    *latency* is the range of the API's and the media host's delay in seconds; with *api_seconds*
+    the API alone has one, exactly that. With *token_seconds* there is an identity too, and OneLake
+    takes its tokens alone, which live so long.
     """
 
     def __init__(
@@ -58,13 +59,17 @@ class Sandbox:
         token: str = TOKEN,
         backlog: Backlog | None = None,
         token_seconds: float | None = None,
+        api_seconds: float | None = None,
     ) -> None:
         self.world = world
         self.folder = folder
         self.plan = FaultPlan(world.seed, faults, time.monotonic())
-        self.media = MediaHost(world, self.plan, latency, link_lifetime)
+        of_api, of_media = latency, latency
+        if api_seconds is not None:
+            of_api, of_media = (api_seconds, api_seconds), (0.0, 0.0)
+        self.media = MediaHost(world, self.plan, of_media, link_lifetime)
         self.api = ClaimXApi(
-            world, self.media, token, self.plan, latency=latency, media_filter=media_filter
+            world, self.media, token, self.plan, latency=of_api, media_filter=media_filter
         )
         self.identity = None if token_seconds is None else Identity(token_seconds, self.plan)
         self.onelake = OneLake(folder / "onelake", self.plan, identity=self.identity)

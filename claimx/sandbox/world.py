@@ -9,8 +9,9 @@ from datetime import UTC, datetime, timedelta
 from random import Random
 from typing import Any
 
-from claimx.sandbox.entities import MediaFile, Project, ProjectTask, Template, Video
+from claimx.sandbox.entities import MediaFile, Project, ProjectTask, Video
 from claimx.sandbox.items import ItemAuthor
+from claimx.sandbox.mixes import EVEN, MIX, ORDINARY, plan_even
 from claimx.sandbox.projects import ProjectAuthor
 from claimx.sandbox.rows import Planned, Schedule, SourceRow
 from claimx.sandbox.specials import add_specials
@@ -18,18 +19,6 @@ from claimx.sandbox.tasks import TaskAuthor
 from claimx.sandbox.teller import tell
 from claimx.sandbox.truth import Difference, Truth, compare
 
-MIX = {
-    "PROJECT_FILE_ADDED": 50,
-    "CUSTOM_TASK_ASSIGNED": 30,
-    "CUSTOM_TASK_COMPLETED": 30,
-    "PROJECT_CREATED": 15,
-    "POLICYHOLDER_INVITED": 15,
-    "POLICYHOLDER_JOINED": 15,
-    "PROJECT_MFN_ADDED": 5,
-    "VIDEO_COLLABORATION_INVITE_SENT": 5,
-    "VIDEO_COLLABORATION_COMPLETED": 5,
-    "PROJECT_AUTO_XA_LINKING_UNSUCCESSFUL": 2,
-}
 FEWEST_EVENTS = 100
 
 
@@ -43,7 +32,8 @@ class World:
 
     *events* counts different events, at least 100; duplicates come on top. *smallest* and
     *largest* bound the media files in bytes; *rate* releases events over time (0: all at once);
-    *specials* adds one of everything that goes wrong. Read-only once made.
+    *specials* adds one of everything that goes wrong; *mix* is the ordinary one or an even one
+    (`claimx.sandbox.mixes`). Read-only once made.
     """
 
     def __init__(
@@ -56,6 +46,7 @@ class World:
         smallest: int = 1_000,
         largest: int = 64_000,
         specials: bool = True,
+        mix: str = ORDINARY,
     ) -> None:
         if events < FEWEST_EVENTS:
             msg = f"events={events}: a world needs at least {FEWEST_EVENTS}"
@@ -63,13 +54,15 @@ class World:
         if not 300 <= smallest <= largest:
             msg = f"smallest={smallest}, largest={largest}: 300 <= smallest <= largest (bytes)"
             raise ValueError(msg)
+        if mix != ORDINARY and mix not in EVEN:
+            msg = f"mix={mix!r}: one of {', '.join((ORDINARY, *EVEN))}"
+            raise ValueError(msg)
         moment = time.time() if at is None else at
         self.seed = seed
         self.at = datetime.fromtimestamp(int(moment), UTC)
         self.rng = Random(seed)
         self.maker = Maker(self.rng, self.at, smallest, largest)
         self.projects: dict[int, Project] = {}
-        self.templates: list[Template] = []
         self.tasks: dict[int, ProjectTask] = {}
         self.media: dict[int, MediaFile] = {}
         self.videos: dict[int, Video] = {}
@@ -78,7 +71,11 @@ class World:
         self._numbers = Counter(
             {"project": 700_000, "task": 300_000, "media": 5_000_000, "video": 40_000, "event": 0}
         )
-        self._populate(events)
+        self.templates = [self.maker.template(4100 + n) for n in range(20)]
+        if mix == ORDINARY:
+            self._populate(events)
+        else:
+            plan_even(self, events, EVEN[mix])
         if specials:
             add_specials(self)
         self._shuffle()
@@ -141,7 +138,6 @@ class World:
 
     def _populate(self, events: int) -> None:
         rng, weight = self.rng, sum(MIX.values())
-        self.templates = [self.maker.template(4100 + n) for n in range(20)]
         for _ in range(max(8, events * 14 // weight)):
             self.add_project()
         projects = list(self.projects.values())

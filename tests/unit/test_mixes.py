@@ -1,0 +1,46 @@
+"""The even mixes that measurements use: what is counted on, exactly."""
+
+from __future__ import annotations
+
+from collections import Counter
+
+import pytest
+
+from claimx.sandbox.world import World
+
+AT = 1_790_000_000
+
+
+@pytest.mark.parametrize(("mix", "files"), [("media", 100), ("no-media", 0), ("nothing", 0)])
+def test_every_event_comes_once_and_every_second_one_has_a_file(mix, files):
+    world = World(1, 201, AT, mix=mix, specials=False, smallest=5000, largest=5000)
+
+    types = Counter(row.values["event_type"] for row in world.rows)
+
+    assert len({row.values["event_id"] for row in world.rows}) == len(world.rows) == 201
+    assert types["PROJECT_FILE_ADDED"] == len(world.media) == files
+    assert {item.size for item in world.media.values()} <= {5000}
+
+
+def test_an_even_mix_without_files_is_shared_out_as_in_the_field():
+    world = World(1, 122 * 3, AT, mix="no-media", specials=False)
+
+    types = Counter(row.values["event_type"] for row in world.rows)
+
+    assert types["CUSTOM_TASK_ASSIGNED"] == 90
+    assert types["PROJECT_AUTO_XA_LINKING_UNSUCCESSFUL"] == 6
+
+
+def test_the_truth_of_an_even_mix_is_known():
+    world = World(1, 200, AT, mix="media", specials=False)
+
+    truth = world.truth
+
+    assert len(truth.tables["claimx_events"]) == 200
+    assert len(truth.stored) == 100
+    assert not truth.dead
+
+
+def test_a_mix_that_is_none_is_named():
+    with pytest.raises(ValueError, match="mix='neither': one of ordinary, media"):
+        World(1, 100, AT, mix="neither")
