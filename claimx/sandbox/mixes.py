@@ -45,6 +45,9 @@ class Even:
 
 
 ORDINARY = "ordinary"
+EVEN_SPAN = 300.0
+"""Seconds that the rows lie in without a rate: however many, a poll is not far behind them."""
+
 EVEN = {
     "media": Even(files=1),  # one file for every second event
     "no-media": Even(files=0),

@@ -11,7 +11,7 @@ from typing import Any
 
 from claimx.sandbox.entities import MediaFile, Project, ProjectTask, Video
 from claimx.sandbox.items import ItemAuthor
-from claimx.sandbox.mixes import EVEN, MIX, ORDINARY, plan_even
+from claimx.sandbox.mixes import EVEN, EVEN_SPAN, MIX, ORDINARY, plan_even
 from claimx.sandbox.projects import ProjectAuthor
 from claimx.sandbox.rows import Planned, Schedule, SourceRow
 from claimx.sandbox.specials import add_specials
@@ -80,6 +80,8 @@ class World:
             add_specials(self)
         self._shuffle()
         self.schedule = Schedule(self.at, rate)
+        if mix != ORDINARY:
+            self.schedule.span = EVEN_SPAN
         self.rows: list[SourceRow] = self.schedule.spread(self.events, self.rng)
         self.by_number: dict[str, Project] = {
             project.row["project_number"]: project

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
+from datetime import timedelta
 
 import pytest
 
@@ -29,6 +30,14 @@ def test_an_even_mix_without_files_is_shared_out_as_in_the_field():
 
     assert types["CUSTOM_TASK_ASSIGNED"] == 90
     assert types["PROJECT_AUTO_XA_LINKING_UNSUCCESSFUL"] == 6
+
+
+def test_an_even_mix_lies_in_five_minutes():
+    """So a poll that begins nine minutes back finds all of it, and is not far behind."""
+    world = World(1, 200, AT, mix="nothing", specials=False)
+
+    assert world.at - world.begins == timedelta(minutes=5)
+    assert min(row.ingestion for row in world.rows) >= world.begins
 
 
 def test_the_truth_of_an_even_mix_is_known():
