@@ -8,6 +8,7 @@ PYTHON ?= $(shell for p in python3.13 python3.12 python3.11 python3 python; do \
 	$$p -c 'import sys; sys.exit(not (3, 11) <= sys.version_info[:2] <= (3, 13))' 2>/dev/null && { echo $$p; break; }; done)
 VENV := .venv
 READER := .venv-reader
+BENCH := .venv-bench
 BIN := $(VENV)/bin
 CODE := claimx tests bench celeryconfig.py
 UV := $(shell command -v uv 2>/dev/null)
@@ -34,6 +35,9 @@ $(VENV)/.stamp: requirements-dev.txt
 $(READER)/.stamp: requirements-reader.txt
 	$(call make_venv,$(READER),requirements-reader.txt)
 
+$(BENCH)/.stamp: requirements-bench.txt
+	$(call make_venv,$(BENCH),requirements-bench.txt)
+
 .PHONY: env
 env: $(VENV)/.stamp ## set up .venv (product, sandbox, tests), pinned with hashes
 
@@ -47,6 +51,14 @@ demo: $(VENV)/.stamp ## run the whole pipeline on local stand-ins, check every t
 .PHONY: up
 up: $(VENV)/.stamp ## keep the local stack running, with Flower, until Ctrl-C
 	@exec $(BIN)/python -m claimx up $(ARGS)
+
+.PHONY: bench
+bench: $(VENV)/.stamp $(BENCH)/.stamp ## claimx beside the floor, naive Celery and dlt, five rounds; under an hour
+	@PYTHONPATH=. exec $(BIN)/python bench/pipeline.py $(ARGS)
+
+.PHONY: bench-short
+bench-short: $(VENV)/.stamp $(BENCH)/.stamp ## the same in one small round, four minutes at most
+	@PYTHONPATH=. exec $(BIN)/python bench/pipeline.py --short $(ARGS)
 
 ROWS ?= 1000000
 .PHONY: bench-lake
@@ -117,7 +129,7 @@ docs: $(VENV)/.stamp ## write the pages that are generated from declarations
 .PHONY: lock
 lock: ## compile requirements*.in to pinned files with hashes (needs uv)
 	@test -n "$(UV)" || { echo "make lock needs uv on the path" >&2; exit 1; }
-	for part in requirements requirements-dev requirements-reader; do \
+	for part in requirements requirements-dev requirements-reader requirements-bench; do \
 		uv pip compile --quiet --universal --python-version 3.11 --generate-hashes \
 			--no-emit-index-url --no-header $$part.in -o $$part.txt || exit 1; done
 
@@ -127,5 +139,5 @@ audit: $(VENV)/.stamp ## look the pinned dependencies up among known vulnerabili
 
 .PHONY: clean
 clean: ## remove environments, caches and what the demo left
-	rm -rf $(VENV) $(READER) .azurite var .mypy_cache .ruff_cache .hypothesis .import_linter_cache
+	rm -rf $(VENV) $(READER) $(BENCH) .azurite var .mypy_cache .ruff_cache .hypothesis .import_linter_cache
 	find . -name __pycache__ -type d -prune -exec rm -rf {} +
