@@ -18,7 +18,6 @@ import signal
 import statistics
 import sys
 import time
-from collections import defaultdict
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -26,6 +25,8 @@ from typing import Any
 import redis
 
 sys.path.insert(0, str(Path(__file__).parents[1]))
+
+from pipelines.processes import Meter
 
 from claimx.cli.stack import Stack
 
@@ -47,7 +48,7 @@ class Seen:
 
     redis_mb: list[float] = field(default_factory=list)
     records: list[int] = field(default_factory=list)
-    rss_mb: dict[str, float] = field(default_factory=lambda: defaultdict(float))
+    rss_mb: dict[str, float] = field(default_factory=dict)
     rates: list[tuple[int, int, float]] = field(default_factory=list)  # second, done, rows/s
     split: float = float("inf")  # what was ingested later is live: the gap ends here
     seconds: float = 0.0
@@ -120,6 +121,7 @@ def started(stack: Stack, options: argparse.Namespace) -> dict[str, Any]:
 def watch(stack: Stack, options: argparse.Namespace, seen: Seen) -> None:
     """Look until the backlog is in the lake or the time is up."""
     client = redis.Redis.from_url(stack.environment["REDIS_URL"])
+    meter = Meter({process.pid: name for name, process in stack.started})
     begun = time.monotonic()
     told, told_done = 0.0, 0
     while seen.seconds < options.minutes * 60 and seen.done < options.rows:
@@ -134,8 +136,8 @@ def watch(stack: Stack, options: argparse.Namespace, seen: Seen) -> None:
         active = {kind: counts.get(f"k:{kind}", 0) for kind in ("page", "event", "media")}
         seen.records.append(sum(active.values()))
         seen.redis_mb.append(client.info("memory")["used_memory"] / 2**20)
-        for name, mb in sizes(stack).items():
-            seen.rss_mb[name] = max(seen.rss_mb[name], mb)
+        meter.look()
+        seen.rss_mb = meter.peaks
         if seen.seconds - told >= LINE_SECONDS:
             rate = (seen.done - told_done) / (seen.seconds - told)
             seen.rates.append((round(seen.seconds), seen.done, round(rate, 1)))
@@ -145,59 +147,6 @@ def watch(stack: Stack, options: argparse.Namespace, seen: Seen) -> None:
                   file=sys.stderr, flush=True)  # fmt: skip
             told, told_done = seen.seconds, seen.done
     client.close()
-
-
-def sizes(stack: Stack) -> dict[str, float]:
-    """Return the peak resident megabytes of each process by what it is; of several the largest."""
-    roots = {process.pid for _, process in stack.started}
-    parents: dict[int, int] = {}
-    for entry in Path("/proc").glob("[0-9]*"):
-        try:
-            fields = (entry / "stat").read_text().rpartition(")")[2].split()
-        except OSError:
-            continue
-        parents[int(entry.name)] = int(fields[1])
-    found: dict[str, float] = {}
-    for pid in parents:
-        above = pid
-        while above in parents and above not in roots:
-            above = parents[above]
-        if above not in roots:
-            continue
-        try:
-            words = Path(f"/proc/{pid}/cmdline").read_bytes().replace(b"\0", b" ").decode()
-            status = Path(f"/proc/{pid}/status").read_text()
-        except OSError:
-            continue
-        name = named(words, is_child=named_worker(parents.get(pid, 0)))
-        peak = [line for line in status.splitlines() if line.startswith("VmHWM")]
-        if name and peak:
-            found[name] = max(found.get(name, 0.0), int(peak[0].split()[1]) / 1024)
-    return found
-
-
-def named_worker(pid: int) -> bool:
-    """Say whether a process is a worker's parent."""
-    try:
-        words = Path(f"/proc/{pid}/cmdline").read_bytes()
-    except OSError:
-        return False
-    return b"celery" in words and b"worker" in words and b"/sh" not in words
-
-
-def named(words: str, *, is_child: bool) -> str:
-    """Return what a command line is, empty for shells and managers."""
-    if "celery" in words and " worker" in words and "/sh" not in words:
-        return "worker child" if is_child else "worker parent"
-    for part, name in (
-        ("claimx.writer", "writer"),
-        ("celery", "beat"),
-        ("claimx.sandbox", "sandbox"),
-        ("valkey-server", "redis"),
-    ):
-        if part in words and "/sh" not in words:
-            return name
-    return ""
 
 
 def verdict(
