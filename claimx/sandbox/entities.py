@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field
+from functools import lru_cache
 from typing import Any
 
 from claimx.sandbox.files import make
@@ -32,7 +33,8 @@ class MediaFile:
 
     *absent* answers do not know it yet, *link* None means that none carries one. *failure* lists
     the categories that its failed attachment row may have, empty when it must be completed; a
-    *plain_name* must be kept as it is in the blob path.
+    *plain_name* must be kept as it is in the blob path. *likeness* names another file whose
+    content this one has too: to make a large one costs more than to serve it.
     """
 
     media_id: int
@@ -46,6 +48,7 @@ class MediaFile:
     absent: int = 0
     failure: tuple[str, ...] = ()
     plain_name: bool = True
+    likeness: str = ""
 
     @property
     def key(self) -> str:
@@ -53,8 +56,13 @@ class MediaFile:
         return str(self.media_id)
 
     def content(self) -> bytes:
-        """Return the file; made anew each time."""
+        """Return the file; made anew each time, unless it is like another."""
+        if self.likeness:
+            return _alike(self.kind, self.likeness, self.size)
         return make(self.kind, self.key, self.size)
+
+
+_alike = lru_cache(maxsize=256)(make)
 
 
 @dataclass(slots=True)

@@ -27,6 +27,7 @@ MIX = {
 """Shares of the ordinary mix, which also has the source's habits (see `World`)."""
 
 FILE_ADDED = "PROJECT_FILE_ADDED"
+LIKENESSES = 8  # different files of a kind in an even mix
 NOTHING = "SANDBOX_NOTHING"
 """A type that no handler knows."""
 
@@ -70,7 +71,9 @@ def _plan(world: World, name: str, project: Project) -> Planned:
     more: dict[str, Any] = {"calls": 1}
     match name:
         case "PROJECT_FILE_ADDED":
-            more["media_id"] = world.add_media(project).media_id
+            item = world.add_media(project)
+            item.likeness = str(item.media_id % LIKENESSES)
+            more["media_id"] = item.media_id
         case "CUSTOM_TASK_ASSIGNED" | "CUSTOM_TASK_COMPLETED":
             more["task"] = world.add_task(project).assignment_id
         case "VIDEO_COLLABORATION_INVITE_SENT" | "VIDEO_COLLABORATION_COMPLETED":

@@ -7,6 +7,7 @@ from datetime import timedelta
 
 import pytest
 
+from claimx.sandbox.files import digest
 from claimx.sandbox.world import World
 
 AT = 1_790_000_000
@@ -48,6 +49,19 @@ def test_the_truth_of_an_even_mix_is_known():
     assert len(truth.tables["claimx_events"]) == 200
     assert len(truth.stored) == 100
     assert not truth.dead
+
+
+def test_the_files_of_an_even_mix_are_alike_and_the_truth_knows_it():
+    """Else the stand-in host would spend more on making files than a pipeline on moving them."""
+    world = World(1, 200, AT, mix="media", specials=False, smallest=5000, largest=5000)
+    rows = world.truth.tables["claimx_attachments"]
+
+    contents = {key: world.media[int(key)].content() for (key,) in rows}
+
+    assert {key: digest(content) for key, content in contents.items()} == {
+        key: row["sha256"] for (key,), row in rows.items()
+    }
+    assert len(set(contents.values())) < len(contents)
 
 
 def test_a_mix_that_is_none_is_named():
