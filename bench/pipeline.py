@@ -185,7 +185,7 @@ def parsed() -> argparse.Namespace:
     add("--short", action="store_true", help="one small round, at most four minutes")
     add("--scale", type=float, default=1.0, help="times the events of the plan; for a smoke run")
     add("--only", default="", help="steps whose name holds one of these words: media,claimx,lag")
-    add("--in-flight", type=int, default=100, help="API calls at a time, of every contender")
+    add("--in-flight", type=int, default=200, help="API calls at a time, of every contender")
     add("--onelake", action="store_true", help="media to the stand-in of OneLake, not to a folder")
     add("--folder", type=Path, default=Path("var/bench-pipeline"))
     add("--write", type=Path, help="docs: leave JSON and plot in its folder performance")

@@ -52,7 +52,7 @@ class Floor:
         self._base = job.environment["CLAIMX_API_URL"]
         self._known: set[str] = set()
         self._events: asyncio.Queue[Event | None] = asyncio.Queue(2 * PAGE_ROWS)
-        self._media: asyncio.Queue[Row | None] = asyncio.Queue()
+        self._media: asyncio.Queue[Row | None] = asyncio.Queue(2 * PAGE_ROWS)
         self._rows: queue.SimpleQueue[Found | None] = queue.SimpleQueue()
         self._folders: set[Path] = set()
         self._threads = ThreadPoolExecutor(FILE_THREADS)
@@ -86,7 +86,7 @@ class Floor:
                 for _ in range(self._job.in_flight):
                     calls.create_task(self._enrich(api))
             for _ in range(DOWNLOADS):
-                self._media.put_nowait(None)
+                await self._media.put(None)
 
     async def _read(self, session: aiohttp.ClientSession) -> None:
         after: str | None = BEGIN
@@ -125,7 +125,7 @@ class Floor:
             if self._job.files:
                 for name, row in found:
                     if name == "claimx_media" and row["link"]:
-                        self._media.put_nowait(row)
+                        await self._media.put(row)
 
     async def _download(self, session: aiohttp.ClientSession) -> None:
         loop = asyncio.get_running_loop()

@@ -28,7 +28,7 @@ class Job:
     folder: Path
     events: int
     files: int
-    in_flight: int = 100
+    in_flight: int = 200
     seconds: float = 120.0
     onelake: bool = False
 
