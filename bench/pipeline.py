@@ -69,11 +69,11 @@ FULL = Plan(
 SHORT = Plan(
     rounds=1,
     events={
-        MEDIA: {"floor": 3000, "claimx": 3000},
-        NO_MEDIA: {"floor": 12_000, "naive": 1000, "dlt": 1200, "claimx": 12_000},
+        MEDIA: {"floor": 2000, "claimx": 2000},
+        NO_MEDIA: {"floor": 8000, "naive": 800, "dlt": 1000, "claimx": 8000},
     },
     framework_rounds=1,
-    framework_events=10_000,
+    framework_events=6000,
     lag_rates=(300,),
     lag_seconds=25,
     seconds=235,

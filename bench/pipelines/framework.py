@@ -24,7 +24,7 @@ from pipelines.processes import Meter, processes
 from pipelines.sandbox import sandbox
 
 WARM_EVENTS = 2000
-WARM_SECONDS = 25  # for processes to start and the first wave to be through
+WARM_SECONDS = 20  # for processes to start and the first wave to be through
 _WARM_HOURS = 60 / 3600  # the first wave lies in the minute before the second
 
 
