@@ -68,8 +68,9 @@ def table(results: Results) -> str:
             runs = [one[mix, name] for one in results.rounds if (mix, name) in one]
             lines.append(f"| {mix} | {name} | {_cells(runs)} |")
     lines += [
-        f"\nframework: {cost.us_per_event:.0f} µs CPU an event (Redis"
-        f" {cost.redis_us_per_event:.0f}), {cost.rate:.0f} events/s, {cost.events} events"
+        f"\nframework: {cost.us_per_event:.0f} µs CPU an event"
+        f" ({cost.gross_us_per_event:.0f} with the {cost.idle_cores:.2f} cores of idle processes),"
+        f" Redis {cost.redis_us_per_event:.0f}, {cost.rate:.0f} events/s, {cost.events} events"
         for cost in results.costs
     ]
     lines += [

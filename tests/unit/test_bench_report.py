@@ -49,7 +49,7 @@ def test_the_lag_is_that_at_300_events_a_second():
 def test_the_table_has_a_line_for_each_mix_and_contender():
     results = Results(
         [a_round(MEDIA, floor=10.0, claimx=9.0), a_round(MEDIA, floor=12.0)],
-        costs=[Cost(10, us_per_event=99.6, redis_us_per_event=50.0, rate=1.0)],
+        costs=[Cost(10, 99.6, 120.0, redis_us_per_event=50.0, idle_cores=0.1, rate=1.0)],
         failures=["round 2: claimx is late"],
     )
 
