@@ -48,6 +48,7 @@ def parser() -> argparse.ArgumentParser:
     add(
         "--mix", choices=(ORDINARY, *EVEN), default=ORDINARY, help="which events (default ordinary)"
     )
+    add("--head", type=int, default=0, help="events more, before others that wait for a release")
     add("--no-specials", action="store_true", help="leave out what goes wrong by itself")
     add("--exit-with-parent", action="store_true", help="stop when the starting process is gone")
     add("--port-file", type=Path, help="write the line there as well, in one step")
@@ -71,6 +72,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
             "largest": options.media_max,
             "specials": not options.no_specials,
             "mix": options.mix,
+            "head": options.head,
         }
         world = World(**described)
         backlog = Backlog(options.backlog, world.begins, options.backlog_hours)

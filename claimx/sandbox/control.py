@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable
 from typing import Any, ClassVar
 
 import orjson
@@ -22,7 +22,8 @@ class Control(Service):
 
     ``GET stats``, ``progress``, ``truth``, ``environment``, ``faults``; ``POST faults`` takes one
     fault, a list, or ``"typical"``, and adds it (``{"replace": true, "faults": [...]}`` drops the
-    others); ``DELETE faults`` drops all; ``POST token`` changes the token that the API accepts.
+    others); ``DELETE faults`` drops all; ``POST token`` changes the token that the API accepts;
+    ``POST release`` shows the rows that a world with a head holds back.
     """
 
     name: ClassVar[str] = "control"
@@ -34,6 +35,7 @@ class Control(Service):
         api: ClaimXApi,
         services: Callable[[], dict[str, Service]],
         environment: Callable[[], dict[str, str]],
+        release: Callable[[], Awaitable[None]],
     ) -> None:
         super().__init__(None)
         self._world = world
@@ -41,6 +43,7 @@ class Control(Service):
         self._api = api
         self._services = services
         self._environment = environment
+        self._release = release
         self._started = time.time()
         self._visible = [row.visible_at for row in world.rows]
 
@@ -65,6 +68,9 @@ class Control(Service):
                 return self._add(exchange)
             case "POST", "token":
                 return self._token(exchange)
+            case "POST", "release":
+                await self._release()
+                return json_answer({"ok": True})
             case _:
                 return json_answer({"error": f"no {exchange.method} {exchange.path} here"}, 404)
 

@@ -15,7 +15,7 @@ from claimx.sandbox.exchange import Answer, Exchange, json_answer
 from claimx.sandbox.faults import Fault, FaultPlan
 from claimx.sandbox.http import Service
 from claimx.sandbox.kql import HIDDEN, exact, parameters_of, rewritten
-from claimx.sandbox.rows import CAMEL, DYNAMIC_COLUMNS, SourceRow
+from claimx.sandbox.rows import CAMEL, DYNAMIC_COLUMNS, HELD, SourceRow
 
 _QUERY_PATHS = frozenset({"/v1/rest/query", "/v2/rest/query"})
 
@@ -81,6 +81,12 @@ class KustoCluster(Service):
             " WHERE _visible_at <= epoch_us(now())"
         )
         return connection
+
+    async def release(self) -> None:
+        """Let the rows be seen that a world with a head holds back."""
+        text = f"UPDATE _rows SET _visible_at = 0 WHERE _visible_at >= {round(HELD * 1e6)}"  # noqa: S608 - a number of ours
+        loop = asyncio.get_running_loop()
+        await loop.run_in_executor(self._executor, self._connection.execute, text)
 
     async def close(self) -> None:
         """Stop, and end the query thread."""

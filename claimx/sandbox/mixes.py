@@ -27,6 +27,7 @@ MIX = {
 """Shares of the ordinary mix, which also has the source's habits (see `World`)."""
 
 FILE_ADDED = "PROJECT_FILE_ADDED"
+HEAD = "head"
 LIKENESSES = 8  # different files of a kind in an even mix
 NOTHING = "SANDBOX_NOTHING"
 """A type that no handler knows."""
@@ -56,8 +57,16 @@ EVEN = {
 }
 
 
-def plan_even(world: World, events: int, mix: Even) -> None:
-    """Plan *events* of an even mix; there are as many projects as in the ordinary one."""
+def plan_even(world: World, events: int, mix: Even, head: int = 0) -> None:
+    """
+    Plan *events* of an even mix; there are as many projects as in the ordinary one.
+
+    A *head* comes before, of the same mix and noted as such.
+    """
+    if head:
+        plan_even(world, head, mix)
+        for event in world.events:
+            event.note = HEAD
     projects = [world.add_project() for _ in range(max(8, events * 14 // sum(MIX.values())))]
     files = events * mix.files // mix.of
     shares = mix.shares or {name: share for name, share in MIX.items() if name != FILE_ADDED}

@@ -23,6 +23,7 @@ CAMEL = {
     "ingested_at": "ingestedAt",
 }
 TEXT_COLUMNS = ("event_id", "event_type", "master_file_name")
+HELD = 7_258_118_400.0  # the year 2200: not to be seen until it is released
 DYNAMIC_COLUMNS = (
     "project_id",
     "media_id",
@@ -123,13 +124,14 @@ class Schedule:
     Without a *rate* all of them lie in the *span* seconds before *at*, but for the late ones,
     which show up some seconds after it with an older ingestion time. With a *rate* (events a
     second) they appear from *at* on. An extent is *extent* rows (or one second) that share one
-    ingestion time.
+    ingestion time. With a *head*, only so many events can be seen before the others are released.
     """
 
     at: datetime
     rate: float = 0.0
     span: float = 600.0
     extent: int = 40
+    head: int = 0
 
     def spread(self, events: list[Planned], rng: Random) -> list[SourceRow]:
         """Give every event its times and return the source rows in the order they appear."""
@@ -150,7 +152,8 @@ class Schedule:
                 else:
                     share = index / count
                     moment = start + timedelta(seconds=share * (self.span - 12)) + jitter
-                    visible = self.at.timestamp()
+                    held = 0 < self.head <= index
+                    visible = HELD if held else self.at.timestamp()
             self._place(event, moment, tick, rng)
             rows.extend(self._rows(event, visible, rng))
         rows.sort(key=lambda row: (row.visible_at, row.ingestion))

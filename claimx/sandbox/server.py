@@ -74,7 +74,9 @@ class Sandbox:
         self.identity = None if token_seconds is None else Identity(token_seconds, self.plan)
         self.onelake = OneLake(folder / "onelake", self.plan, identity=self.identity)
         self.kusto = KustoCluster(world.rows, DATABASE, faults=self.plan, backlog=backlog)
-        self.control = Control(world, self.plan, self.api, self.services, self.environment)
+        self.control = Control(
+            world, self.plan, self.api, self.services, self.environment, self.kusto.release
+        )
         self._loop: asyncio.AbstractEventLoop | None = None
         self._thread: threading.Thread | None = None
         self._stopping: asyncio.Event | None = None

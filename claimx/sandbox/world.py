@@ -11,7 +11,7 @@ from typing import Any
 
 from claimx.sandbox.entities import MediaFile, Project, ProjectTask, Video
 from claimx.sandbox.items import ItemAuthor
-from claimx.sandbox.mixes import EVEN, EVEN_SPAN, MIX, ORDINARY, plan_even
+from claimx.sandbox.mixes import EVEN, EVEN_SPAN, HEAD, MIX, ORDINARY, plan_even
 from claimx.sandbox.projects import ProjectAuthor
 from claimx.sandbox.rows import Planned, Schedule, SourceRow
 from claimx.sandbox.specials import add_specials
@@ -33,7 +33,8 @@ class World:
     *events* counts different events, at least 100; duplicates come on top. *smallest* and
     *largest* bound the media files in bytes; *rate* releases events over time (0: all at once);
     *specials* adds one of everything that goes wrong; *mix* is the ordinary one or an even one
-    (`claimx.sandbox.mixes`). Read-only once made.
+    (`claimx.sandbox.mixes`), which may have a *head* of more events, in projects of their own: the
+    others are seen when the sandbox is told to release them. Read-only once made.
     """
 
     def __init__(
@@ -47,6 +48,7 @@ class World:
         largest: int = 64_000,
         specials: bool = True,
         mix: str = ORDINARY,
+        head: int = 0,
     ) -> None:
         if events < FEWEST_EVENTS:
             msg = f"events={events}: a world needs at least {FEWEST_EVENTS}"
@@ -75,11 +77,12 @@ class World:
         if mix == ORDINARY:
             self._populate(events)
         else:
-            plan_even(self, events, EVEN[mix])
+            plan_even(self, events, EVEN[mix], head)
         if specials:
             add_specials(self)
         self._shuffle()
-        self.schedule = Schedule(self.at, rate)
+        self.events.sort(key=lambda event: event.note != HEAD)
+        self.schedule = Schedule(self.at, rate, head=head)
         if mix != ORDINARY:
             self.schedule.span = EVEN_SPAN
         self.rows: list[SourceRow] = self.schedule.spread(self.events, self.rng)

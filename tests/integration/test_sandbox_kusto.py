@@ -275,3 +275,20 @@ def test_a_backlog_lies_before_the_world_and_has_ids_of_its_own(tmp_path):
 def test_a_backlog_that_makes_no_sense_is_refused(count, hours):
     with pytest.raises(ValueError, match="backlog"):
         Backlog(count, datetime.now(UTC), hours)
+
+
+def test_behind_a_head_rows_wait_until_they_are_released(tmp_path):
+    """So a measurement can warm the processes first, however long that takes."""
+    world = World(
+        3, 100, datetime.now(UTC).timestamp() - 120, mix="nothing", specials=False, head=40
+    )
+
+    with Sandbox(world, tmp_path) as running, KustoClient(running.kusto_url) as client:
+        counts = []
+        for _ in range(2):
+            answer = client.execute_query("claimx", "ClaimXEvents | count").primary_results[0]
+            counts.append(answer[0]["Count"])
+            released = requests.post(f"{running.control_url}/sandbox/release", timeout=5)
+
+    assert counts == [40, 140]
+    assert released.json() == {"ok": True}

@@ -8,6 +8,7 @@ from datetime import timedelta
 import pytest
 
 from claimx.sandbox.files import digest
+from claimx.sandbox.rows import HELD
 from claimx.sandbox.world import World
 
 AT = 1_790_000_000
@@ -39,6 +40,23 @@ def test_an_even_mix_lies_in_five_minutes():
 
     assert world.at - world.begins == timedelta(minutes=5)
     assert min(row.ingestion for row in world.rows) >= world.begins
+
+
+def test_a_head_is_seen_at_once_and_the_others_when_they_are_released():
+    """It warms the processes; its projects are its own, so that nothing else is known by then."""
+    world = World(1, 200, AT, mix="media", specials=False, head=80)
+
+    seen = [row for row in world.rows if row.visible_at == AT]
+    projects = {str(row.values["project_id"]) for row in seen}
+    others = {str(row.values["project_id"]) for row in world.rows if row not in seen}
+
+    assert len(seen) == 80
+    assert len(world.rows) == 280
+    assert min(row.visible_at for row in world.rows if row not in seen) == HELD
+    assert max(row.ingestion for row in seen) <= min(
+        row.ingestion for row in world.rows if row not in seen
+    )
+    assert not projects & others
 
 
 def test_the_truth_of_an_even_mix_is_known():
