@@ -20,6 +20,9 @@ class Job:
     port and *sandbox_pid* its process. At most *in_flight* API calls run at a time, whoever makes
     them. Media go to a folder below *folder*, or with *onelake* to the stand-in of OneLake. After
     *seconds* it has failed.
+
+    With a *head*, so many events and *head_files* more come first, to warm processes that live for
+    days, and the others only when they are released.
     """
 
     environment: Mapping[str, str]
@@ -31,6 +34,8 @@ class Job:
     in_flight: int = 200
     seconds: float = 120.0
     onelake: bool = False
+    head: int = 0
+    head_files: int = 0
 
     @classmethod
     def on(cls, told: Mapping[str, Any], folder: Path, **more: Any) -> Self:

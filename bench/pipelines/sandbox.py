@@ -12,6 +12,7 @@ from claimx.sandbox.server import SandboxProcess
 API_LATENCY_MS = 50
 FILE_BYTES = 200_000
 START_SECONDS = 120.0
+HEAD_EVENTS = 480  # whole extents of the stand-in Kusto; some for each child process
 
 
 @contextmanager
