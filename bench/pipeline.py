@@ -37,7 +37,9 @@ CONTENDERS: Mapping[str, Callable[[Job], Run]] = {
     "claimx": claimx_run.run,
 }
 FEWEST_EVENTS = 100
-LAG_PATIENCE = 40.0
+LAG_PATIENCE = 40.0  # seconds for rows that come late, when there are so many
+LEAST_PATIENCE = 15.0
+STOP_SECONDS = 10.0  # for the processes to end
 PLOT = Path(__file__).parent / "pipelines" / "plot.py"
 
 
@@ -152,7 +154,11 @@ class Bench:
 
     def _lag(self, rate: int) -> str:
         seconds = max(5, round(self._plan.lag_seconds * min(1.0, self._options.scale * 4)))
-        found = lag.run(self._options.folder / "lag", self._scaled(rate, 10), seconds, LAG_PATIENCE)
+        needed = lag.HEAD_SECONDS + lag.SKIPPED_SECONDS + seconds + STOP_SECONDS
+        patience = min(LAG_PATIENCE, self._deadline - time.monotonic() - needed)
+        if patience < LEAST_PATIENCE:
+            raise TimeoutError(f"too little time left of {self._plan.seconds:g} s")
+        found = lag.run(self._options.folder / "lag", self._scaled(rate, 10), seconds, patience)
         self.results.lags.append(found)
         return f"p95 {found.p95:.1f} s"
 

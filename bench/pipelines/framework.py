@@ -42,8 +42,9 @@ class Cost:
 
 
 def run(folder: Path, events: int, seconds: float) -> Cost:
-    """Measure it; raises Unavailable when one of the waves takes longer than *seconds*."""
+    """Measure it; raises Unavailable when it takes longer than *seconds*."""
     emptied(folder)
+    deadline = time.time() + seconds
     more = ("--head", str(HEAD_EVENTS))
     with sandbox(folder / "sandbox", events, "nothing", *more) as told:
         job = Job.on(told, folder, events=events, files=0, seconds=seconds, head=HEAD_EVENTS)
@@ -51,13 +52,13 @@ def run(folder: Path, events: int, seconds: float) -> Cost:
             claimx_run.start(stack, job)
             meter = Meter({process.pid: name for name, process in stack.started})
             log = CommitLog(job.lake / EVENTS)
-            _until(log, HEAD_EVENTS, seconds)
+            _until(log, HEAD_EVENTS, deadline)
             time.sleep(SETTLED_SECONDS)
             start = _look(meter)
             time.sleep(IDLE_SECONDS)
             begun, before, loaded = time.time(), _look(meter), imports.loaded(stack)
             release(job)
-            _until(log, HEAD_EVENTS + events, seconds)
+            _until(log, HEAD_EVENTS + events, deadline)
             ended, after = time.time(), _look(meter)
             late = imports.seconds() * (imports.loaded(stack) - loaded)
     idle = (before[0] - start[0]) / IDLE_SECONDS
@@ -79,9 +80,8 @@ def _look(meter: Meter) -> tuple[float, float]:
     return sum(meter.cpu.values()) - redis, redis
 
 
-def _until(log: CommitLog, rows: int, seconds: float) -> None:
-    deadline = time.time() + seconds
+def _until(log: CommitLog, rows: int, deadline: float) -> None:
     while log.read() < rows:
         if time.time() > deadline:
-            raise Unavailable(f"{log.rows} of {rows} rows after {seconds:g} s; see {log.table}")
+            raise Unavailable(f"{log.rows} of {rows} rows when time was up; see {log.table}")
         time.sleep(LOOK_SECONDS)
