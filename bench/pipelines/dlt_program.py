@@ -9,22 +9,19 @@ into Delta tables in a folder. No media: dlt has nothing for files.
 from __future__ import annotations
 
 import sys
-import threading
 from collections.abc import Iterator
 from datetime import UTC, datetime
 from typing import Any
 
 import dlt
-import orjson
-import requests
 from dlt.destinations import filesystem
 
 from claimx.domain.columns import ColumnType, Table
 from claimx.domain.tables import ATTACHMENTS, TABLES
-from pipelines.calls import enrich
 from pipelines.job import Job
 from pipelines.rows import Found
 from pipelines.source import Event, pages
+from pipelines.threaded import asked
 
 DATASET = "peer"
 _TYPES: dict[ColumnType, Any] = {
@@ -35,7 +32,6 @@ _TYPES: dict[ColumnType, Any] = {
     ColumnType.TIME: "timestamp",
     ColumnType.DAY: "date",
 }
-_here = threading.local()
 
 
 def main(job: Job) -> None:
@@ -59,40 +55,26 @@ def claimx(job: Job) -> Iterator[Any]:
         yield from pages(job.environment, job.events)
 
     @dlt.transformer(data_from=events, name="asked", selected=False)
-    def asked(page: list[Event]) -> Iterator[Any]:
+    def answered(page: list[Event]) -> Iterator[Any]:
         for event in page:
             yield _ask(job, event, known)
 
     for table in TABLES.values():
         if table is not ATTACHMENTS:
-            yield _part(table, asked)
+            yield _part(table, answered)
 
 
 @dlt.defer
 def _ask(job: Job, event: Event, known: set[str]) -> dict[str, Found]:
     """Make an event's calls, in a thread; returns its rows."""
-    base = job.environment["CLAIMX_API_URL"]
-    headers = {"Authorization": f"Basic {job.environment['CLAIMX_API_TOKEN']}"}
-    steps = enrich(event, known)
-    answer = None
-    try:
-        while True:
-            call = steps.send(answer)
-            method = "GET" if call.body is None else "POST"
-            response = _session().request(
-                method, base + call.path, json=call.body, headers=headers, timeout=30
-            )
-            response.raise_for_status()
-            answer = orjson.loads(response.content)
-    except StopIteration as done:
-        return {"rows": done.value}
+    return {"rows": asked(job, event, known)}
 
 
-def _part(table: Table, asked: Any) -> Any:
+def _part(table: Table, answered: Any) -> Any:
     times = [column.name for column in table.columns if column.type is ColumnType.TIME]
 
     @dlt.transformer(
-        data_from=asked,
+        data_from=answered,
         name=table.name,
         primary_key=list(table.key),
         write_disposition={"disposition": "merge", "strategy": "upsert"},
@@ -111,14 +93,6 @@ def _with_times(row: dict[str, Any], times: list[str]) -> dict[str, Any]:
         if (micros := row.get(name)) is not None:
             row[name] = datetime.fromtimestamp(micros / 1e6, UTC)
     return row
-
-
-def _session() -> requests.Session:
-    if not hasattr(_here, "session"):
-        _here.session = requests.Session()
-        _here.session.trust_env = False
-    session: requests.Session = _here.session
-    return session
 
 
 if __name__ == "__main__":

@@ -16,16 +16,16 @@ import time
 from pathlib import Path
 from typing import Any
 
-import requests
 from celery import Celery
 
 from claimx.domain.names import blob_path
 from pipelines import onelake
 from pipelines.appending import Appender
-from pipelines.calls import attachment, enrich
+from pipelines.calls import attachment
 from pipelines.job import Job
 from pipelines.rows import Found, Row
 from pipelines.source import Event, pages
+from pipelines.threaded import asked, session
 
 IDLE_SECONDS = 1.0  # without a new row, what is there is appended: the end of a run
 
@@ -33,7 +33,6 @@ app = Celery("naive", broker=os.environ.get("REDIS_URL"))
 app.conf.task_ignore_result = True
 app.conf.task_routes = {"naive.write": {"queue": "write"}, "naive.*": {"queue": "work"}}
 
-_here = threading.local()
 _known: set[str] = set()
 
 
@@ -50,21 +49,7 @@ def poll() -> None:
 def enrich_event(fields: list[Any]) -> None:
     """Ask the API for what is behind one event."""
     job = _job()
-    base = job.environment["CLAIMX_API_URL"]
-    headers = {"Authorization": f"Basic {job.environment['CLAIMX_API_TOKEN']}"}
-    steps = enrich(Event(*fields), _known)
-    answer = None
-    try:
-        while True:
-            call = steps.send(answer)
-            method = "GET" if call.body is None else "POST"
-            response = _session().request(
-                method, base + call.path, json=call.body, headers=headers, timeout=30
-            )
-            response.raise_for_status()
-            answer = response.json()
-    except StopIteration as done:
-        found: Found = done.value
+    found = asked(job, Event(*fields), _known)
     if job.files:
         for name, row in found:
             if name == "claimx_media" and row["link"]:
@@ -78,7 +63,7 @@ def download(row: Row) -> None:
     cached = _job().cache / row["media_id"]
     digest = hashlib.sha256()
     with (
-        _session().get(row["link"], stream=True, timeout=30) as response,
+        session().get(row["link"], stream=True, timeout=30) as response,
         cached.open("wb") as file,
     ):
         response.raise_for_status()
@@ -98,7 +83,7 @@ def upload(row: Row, stored: Row) -> None:
     stored |= {"blob_path": path, "bytes": cached.stat().st_size}
     if job.onelake:
         for request in onelake.requests_for(job.environment, path, cached.read_bytes()):
-            _session().request(
+            session().request(
                 request.method, request.url, data=request.body, timeout=30
             ).raise_for_status()
     else:
@@ -150,12 +135,3 @@ def _once(name: str, make: Any) -> Any:
 def _job() -> Job:
     found: Job = _once("job", lambda: Job.load(os.environ["BENCH_JOB"]))
     return found
-
-
-def _session() -> requests.Session:
-    """Return this thread's session; requests shares none between threads safely."""
-    if not hasattr(_here, "session"):
-        _here.session = requests.Session()
-        _here.session.trust_env = False  # half a millisecond a request, for proxies that are not
-    session: requests.Session = _here.session
-    return session

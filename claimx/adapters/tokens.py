@@ -88,8 +88,8 @@ class Tokens:
     The tokens of one identity, which *make* builds; threads share them.
 
     An identity's own cache hands out tokens until five minutes before their end. Where it does so,
-    another identity takes its place, with an empty cache; the old one stays open until the next
-    change, because clients may be asking it.
+    another identity takes its place, with an empty cache. The old one stays open until the next
+    change, `AGAIN_SECONDS` later at the earliest, because clients may be asking it.
     """
 
     def __init__(self, make: Callable[[], TokenCredential], now: Callable[[], float]) -> None:
@@ -102,6 +102,7 @@ class Tokens:
         self._held: dict[str, Held] = {}
         self._refused: dict[str, str] = {}
         self._again_at: dict[str, float] = {}
+        self._another_at = 0.0  # when another identity may take over
 
     def identity(self) -> TokenCredential:
         """Return the identity, made on first use."""
@@ -169,7 +170,11 @@ class Tokens:
         return Held(token.token, token.expires_on, token.expires_on - self._now())
 
     def _from_another(self, scope: str) -> AccessToken | None:
-        """Let another identity take over if it gives a token; None when it gives none."""
+        """Let another identity take over if it gives a token; None when it gives none, or now."""
+        now = self._now()
+        if now < self._another_at:
+            return None
+        self._another_at = now + AGAIN_SECONDS
         another = self._make()
         try:
             token = _token_of(another, scope)

@@ -97,7 +97,11 @@ def doctor(only: tuple[str, ...], form: str) -> None:
 def _examined(area: str) -> Iterator[Diagnosis]:
     """Yield what is wrong in an area; one that cannot be looked at is wrong as well."""
     try:
-        yield from _redis() if area == "redis" else _lake()
+        match area:
+            case "redis":
+                yield from _redis()
+            case "lake":
+                yield from _lake()
     except ConfigurationError as error:
         for problem in error.problems:
             why = "nothing of this can be looked at"

@@ -165,7 +165,7 @@ def _trouble(
         if due and due[0][0] <= elapsed:
             _, _, what = heapq.heappop(due)
             if isinstance(what, Trouble):
-                _begin(what, troubles, due, elapsed, order)
+                begin(what, troubles, due, elapsed, order)
             else:
                 _end(what, due, elapsed, order)
         recoveries.look()
@@ -175,7 +175,7 @@ def _trouble(
         time.sleep(STEP_SECONDS)
 
 
-def _begin(
+def begin(
     trouble: Trouble,
     troubles: Troubles,
     due: list[tuple[float, int, Trouble | Callable[[], None]]],

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import heapq
 import itertools
 import json
 import os
@@ -10,7 +11,9 @@ import sys
 from pathlib import Path
 
 import pytest
-from plan import KINDS, fault, plan
+from ends import NoVictim
+from plan import KINDS, Trouble, fault, plan
+from run import PATIENCE_SECONDS, begin
 
 ROOT = Path(__file__).parents[2]
 MINUTES, SEED = 2.5, 7
@@ -59,6 +62,39 @@ def test_heavy_troubles_never_overlap():
 
     for before, after in itertools.pairwise(heavy):
         assert after.at >= before.at + before.seconds
+
+
+def test_a_kill_waits_for_somebody_to_kill():
+    """A quarter of a long run's kills came while their process was starting, and were left out."""
+    trouble = Trouble(10.0, "kill a child")
+    starting = iter([True, True, False])
+
+    class Fleet:
+        def begin(self, _trouble):
+            if next(starting):
+                raise NoVictim
+
+    due = [(10.0, 0, trouble)]
+    moments = []
+    while due:
+        at, _, what = heapq.heappop(due)
+        moments.append(at)
+        begin(what, Fleet(), due, at, itertools.count())
+
+    assert moments == [10.0, 11.0, 12.0]
+
+
+def test_a_kill_waits_no_longer_than_it_is_planned_to():
+    trouble = Trouble(10.0, "kill a child")
+
+    class Nobody:
+        def begin(self, _trouble):
+            raise NoVictim
+
+    due: list = []
+    begin(trouble, Nobody(), due, 10.0 + PATIENCE_SECONDS, itertools.count())
+
+    assert due == []
 
 
 def test_faults_are_of_the_sandboxes_kinds():

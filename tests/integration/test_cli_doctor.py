@@ -113,6 +113,18 @@ def test_what_the_sql_endpoint_cannot_read_is_told_once(doctor, tmp_path):
 
 
 @pytest.mark.usefixtures("lake")
+def test_columns_that_are_mapped_by_id_are_told(doctor, tmp_path):
+    """The SQL endpoint reads them as empty."""
+    mapped = {"delta.columnMapping.mode": "id"}
+    made_otherwise(tmp_path, MEDIA, arrow_schema(MEDIA), **mapped)
+
+    mapping, protocol = sorted(doctor(*LAKE).found[MEDIA.name], reverse=True)
+
+    assert mapping == "has columns that are mapped by id"
+    assert "asks for protocol 2/5" in protocol
+
+
+@pytest.mark.usefixtures("lake")
 def test_a_table_that_only_other_writers_cannot_take_is_well(doctor, tmp_path):
     """Version 4 for writers, such as of change data feed, keeps no reader away."""
     feed = {"delta.enableChangeDataFeed": "true"}

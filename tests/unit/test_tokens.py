@@ -159,6 +159,18 @@ def test_a_token_that_was_refused_is_not_handed_out_again():
     assert tokens.fresh(SCOPE) == second
 
 
+def test_refusals_that_go_on_make_no_identity_each():
+    """A service that refuses everybody would close each identity while clients ask it."""
+    service = Service()
+    tokens = service.tokens()
+
+    for _ in range(100):
+        tokens.refuse(SCOPE, tokens.fresh(SCOPE).text)
+        service.now += 1
+
+    assert len(service.identities) <= 100 / AGAIN_SECONDS + 2
+
+
 def test_an_identity_without_any_token_is_an_error():
     service = Service()
     service.away = True
