@@ -160,7 +160,7 @@ class Bench:
             raise TimeoutError(f"too little time left of {self._plan.seconds:g} s")
         found = lag.run(self._options.folder / "lag", self._scaled(rate, 10), seconds, patience)
         self.results.lags.append(found)
-        return f"p95 {found.p95:.1f} s"
+        return f"p95 {found.p95:.1f} s with {found.rate:g} a second"
 
     def _left(self) -> float:
         return min(self._plan.run_seconds, self._deadline - time.monotonic())

@@ -128,7 +128,8 @@ class FoldKeeper:
         return done
 
     def _back_off(self, table: Table) -> float:
-        seconds = min(_MAX_BACK_OFF_SECONDS, _BACK_OFF_SECONDS * 2.0 ** self._failures[table.name])
+        doublings = min(self._failures[table.name], 16)  # more would be no number after ten days
+        seconds = min(_MAX_BACK_OFF_SECONDS, _BACK_OFF_SECONDS * 2.0**doublings)
         self._failures[table.name] += 1
         self._look_at[table.name] = self._now() + seconds
         return seconds

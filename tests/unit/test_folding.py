@@ -163,6 +163,19 @@ def test_tables_beside_which_nothing_waits_are_seldom_looked_at(gates, wall, met
     assert keeper.look(MEDIA) is not None
 
 
+def test_a_table_that_fails_for_weeks_ends_no_thread(gates, wall, metrics):
+    """The pause after the 1,025th failure was no number any more, and nobody folded from then on."""
+    tables = Tables(waiting(10, 100, 1000))
+    tables.fails = [Unavailable("away") for _ in range(1100)]
+    keeper = keeper_of(tables, gates, wall, metrics)
+
+    for _ in range(1101):
+        keeper.guarded(MEDIA)
+        wall.now += 901
+
+    assert tables.folded == [MEDIA.name]
+
+
 def test_a_table_that_keeps_failing_is_tried_ever_more_seldom(gates, wall, metrics):
     """Each try may leave files behind that go only days later; a success begins anew."""
     tables = Tables(waiting(10, 100, 1000))
