@@ -164,7 +164,7 @@ def test_tables_beside_which_nothing_waits_are_seldom_looked_at(gates, wall, met
 
 
 def test_a_table_that_fails_for_weeks_ends_no_thread(gates, wall, metrics):
-    """The pause after the 1,025th failure was no number any more, and nobody folded from then on."""
+    """The pause after the 1,025th failure was no number any more, and nobody folded after it."""
     tables = Tables(waiting(10, 100, 1000))
     tables.fails = [Unavailable("away") for _ in range(1100)]
     keeper = keeper_of(tables, gates, wall, metrics)
