@@ -172,10 +172,10 @@ def pages_wait(runtime: Runtime, cursor: str) -> bool:
     Say whether pages that *cursor* has stored are not admitted yet.
 
     What they hold is not seen yet, so it would be stored again, and a later row could overtake
-    an earlier one of the same id. Very many pages, or one that lies for long, hold up nobody.
+    an earlier one of the same id. Very many pages, or such as have lain for long, hold up nobody.
     """
     ages = runtime.ledger.waiting_pages(cursor, MOST_PAGES + 1)
-    return 0 < len(ages) <= MOST_PAGES and max(ages) < PATIENCE_SECONDS
+    return 0 < len(ages) <= MOST_PAGES and min(ages) < PATIENCE_SECONDS
 
 
 class Pressure:

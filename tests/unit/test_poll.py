@@ -15,6 +15,7 @@ from claimx.domain.polling import LIVE
 from claimx.domain.records import DeadFilter, Stage
 from claimx.domain.times import from_seconds
 from claimx.services.backfill import backfill
+from claimx.services.pages import PATIENCE_SECONDS
 from claimx.services.poll import LOCK_SECONDS, Stop, poll_once
 
 
@@ -577,6 +578,24 @@ def test_a_poll_waits_for_the_pages_of_the_last_one():
 
     assert waiting.stopped is Stop.INGEST
     assert after.stopped is Stop.DRY
+
+
+def test_a_poll_waits_for_young_pages_though_others_have_lain_for_long():
+    """Old pages come back with an older copy of Redis; a later row must not overtake even then."""
+    world = World()
+    world.happened("e1", seconds_ago=60)
+    poll_once(world.runtime())
+    world.wait(PATIENCE_SECONDS + 1)
+    world.happened("e2", seconds_ago=10)
+
+    beside_an_old_page = poll_once(world.runtime())
+    beside_a_young_page = poll_once(world.runtime())
+    world.wait(PATIENCE_SECONDS)
+    beside_old_pages = poll_once(world.runtime())
+
+    assert beside_an_old_page.stopped is Stop.DRY
+    assert beside_a_young_page.stopped is Stop.INGEST
+    assert beside_old_pages.stopped is Stop.DRY
 
 
 def test_pages_of_another_cursor_hold_up_no_poll():
