@@ -19,7 +19,7 @@ from claimx.domain.records import Advance, Stage, media_record_id
 from claimx.domain.tables import TABLES
 from claimx.domain.times import Micros, from_seconds
 from claimx.services.attachments import COMPLETED, cached_to_json, completed_row, failed
-from claimx.services.enrich import enrich_chunk
+from claimx.services.enrich import EnrichStage
 from claimx.services.poll import poll_once
 from claimx.services.reconcile import Found, ReconcileReport, reconcile
 from claimx.services.write import LakeWriter
@@ -65,7 +65,7 @@ class Pipeline(World):
 
     def enrich(self) -> None:
         self.clock += 6
-        asyncio.run(enrich_chunk(self.due(Stage.ENRICH), self.runtime("worker"), self.api))
+        asyncio.run(EnrichStage(self.runtime("worker"), self.api).run(self.due(Stage.ENRICH)))
 
     def fetch(self, *media_ids: str, dies: bool = False) -> None:
         """Bring media to the stage WRITE, all that are due when none is named."""

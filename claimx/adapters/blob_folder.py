@@ -8,6 +8,7 @@ import shutil
 import time
 from collections.abc import Callable
 from contextlib import suppress
+from io import FileIO
 from pathlib import Path
 from uuid import uuid4
 
@@ -16,6 +17,7 @@ from claimx.domain.errors import Unavailable
 _CHUNK_BYTES = 1024 * 1024
 _PARTS = ".parts"
 _OLD_SECONDS = 24 * 3600.0
+_LOOK_SECONDS = 60.0
 
 
 class FolderStore:
@@ -30,6 +32,7 @@ class FolderStore:
         self._root = Path(root).absolute()
         self._parts = self._root / _PARTS
         self._now = now
+        self._look_at = 0.0
 
     def put(self, path: str, source: str, length: int, sha256: str, content_type: str) -> None:
         """Copy the file, durably, and check what was written; see the port."""
@@ -38,31 +41,34 @@ class FolderStore:
         part = self._parts / uuid4().hex
         with Path(source).open("rb") as file:  # FileNotFoundError: it must be downloaded again
             try:
-                target.parent.mkdir(parents=True, exist_ok=True)
-                self._parts.mkdir(exist_ok=True)
                 self._drop_old_parts()
-                with part.open("xb") as copy:
-                    shutil.copyfileobj(file, copy, _CHUNK_BYTES)
-                    copy.flush()
-                    os.fsync(copy.fileno())
-                _check(part, length, sha256)
-                part.replace(target)
+                with _made(part) as copy:
+                    try:
+                        shutil.copyfileobj(file, copy, _CHUNK_BYTES)
+                        os.fsync(copy.fileno())
+                        _check(copy, length, sha256)
+                        _moved(part, target)
+                    except BaseException:
+                        with suppress(OSError):
+                            part.unlink()
+                        raise
                 _sync_folder(target.parent)
             except FileNotFoundError:
                 raise
             except OSError as error:
                 reason = error.strerror or type(error).__name__
                 raise Unavailable(f"the media folder cannot be written: {reason}") from error
-            finally:
-                with suppress(OSError):
-                    part.unlink()
 
     def _drop_old_parts(self) -> None:
-        """Remove what nobody is at any more: an upload takes minutes."""
+        """Remove what nobody is at any more, an upload takes minutes; looks once a minute."""
+        now = self._now()
+        if now < self._look_at or not self._parts.is_dir():
+            return
+        self._look_at = now + _LOOK_SECONDS
         with os.scandir(self._parts) as parts:
             for part in parts:
                 with suppress(FileNotFoundError):  # its own process was faster
-                    if self._now() - part.stat().st_mtime > _OLD_SECONDS:
+                    if now - part.stat().st_mtime > _OLD_SECONDS:
                         Path(part.path).unlink()
 
     def _inside(self, path: str) -> Path:
@@ -73,12 +79,33 @@ class FolderStore:
         return target
 
 
-def _check(part: Path, length: int, sha256: str) -> None:
+def _made(part: Path) -> FileIO:
+    """Create the file, and the folder that it lies in if it is missing."""
+    try:
+        return part.open("x+b", buffering=0)
+    except FileNotFoundError:
+        part.parent.mkdir(parents=True, exist_ok=True)
+        return part.open("x+b", buffering=0)
+
+
+def _moved(part: Path, target: Path) -> None:
+    """Give the file its place, in a folder that is made if it is missing."""
+    try:
+        part.replace(target)
+    except FileNotFoundError:
+        target.parent.mkdir(parents=True, exist_ok=True)
+        part.replace(target)
+
+
+def _check(copy: FileIO, length: int, sha256: str) -> None:
     """Raise FileNotFoundError when the copy is not the file that was downloaded."""
-    with part.open("rb") as file:
-        found = hashlib.file_digest(file, "sha256").hexdigest()
-    if part.stat().st_size != length or found != sha256:
+    if copy.tell() != length or _hash_of(copy) != sha256:
         raise FileNotFoundError("the cached file is no longer what was downloaded")
+
+
+def _hash_of(file: FileIO) -> str:
+    file.seek(0)
+    return hashlib.file_digest(file, "sha256").hexdigest()
 
 
 def _sync_folder(folder: Path) -> None:

@@ -17,6 +17,7 @@ import re
 import threading
 import time
 from collections.abc import Callable, Iterator
+from io import FileIO
 from pathlib import Path
 from uuid import uuid4
 
@@ -82,11 +83,7 @@ class DiskCache:
         The caller must `Incoming.keep` or `Incoming.discard` it.
         """
         self.reserve(expected)
-        try:
-            return Incoming(self, expected)
-        except OSError as error:
-            self.reserve(-expected)
-            raise full(error) from error
+        return Incoming(self, expected)
 
     def remove(self, name: str) -> None:
         """Remove a cached file; one that is gone already is fine."""
@@ -156,15 +153,19 @@ class DiskCache:
 
 
 class Incoming:
-    """A file on its way into the cache: counted and hashed while it is written."""
+    """
+    A file on its way into the cache: counted and hashed while it is written.
+
+    It is made with the first write, which is a thread's; `reserve` said before that there is room.
+    """
 
     def __init__(self, cache: DiskCache, expected: int) -> None:
         self._cache = cache
         self._reserved = expected
         self._hash = hashlib.sha256()
         self._path = cache.root / f".{uuid4().hex}.part"
-        flags = os.O_WRONLY | os.O_CREAT | os.O_EXCL
-        self._file = os.fdopen(os.open(self._path, flags, 0o600), "wb", buffering=0)
+        self._file: FileIO | None = None
+        self._over = False  # kept, or discarded
         self._turn = threading.Lock()  # a cancelled download discards while a thread still writes
         self.length = 0
 
@@ -182,23 +183,29 @@ class Incoming:
         rest = memoryview(chunk)
         with self._turn:
             try:
+                file = self._opened()
                 while rest:  # a write to a nearly full disk may be a short one
-                    rest = rest[self._file.write(rest) or 0 :]
+                    rest = rest[file.write(rest) or 0 :]
             except OSError as error:
                 raise full(error) from error
             self._hash.update(chunk)
             self.length += len(chunk)
 
     def keep(self, media_id: str) -> str:
-        """Make it a cached file, durably; returns its name. Raises DiskFull."""
+        """
+        Make it a cached file; returns its name. Raises DiskFull.
+
+        It is not forced to the disk: whoever uploads it compares length and hash, so what a crash
+        of the machine takes from it is downloaded again.
+        """
         name = f"{_encoded(media_id)}.{self.sha256[:16]}"
         with self._turn:
             try:
-                os.fsync(self._file.fileno())
-                self._file.close()
+                self._opened().close()
                 self._path.replace(self._cache.path(name))
             except OSError as error:
                 raise full(error) from error
+            self._over = True
             self._cache.reserve(self.length - self._reserved)
             self._reserved = 0
         return name
@@ -206,10 +213,23 @@ class Incoming:
     def discard(self) -> None:
         """Leave nothing half-written behind; safe at any time, a kept file stays."""
         with self._turn:
-            self._file.close()
-            self._path.unlink(missing_ok=True)
+            if self._over:
+                return
+            self._over = True
+            if self._file is not None:
+                self._file.close()
+                self._path.unlink(missing_ok=True)
             self._cache.reserve(-self._reserved)
             self._reserved = 0
+
+    def _opened(self) -> FileIO:
+        """Return the open file; raises OSError, of one that was discarded meanwhile as well."""
+        if self._over:
+            raise OSError(errno.EBADF, os.strerror(errno.EBADF))
+        if self._file is None:
+            flags = os.O_WRONLY | os.O_CREAT | os.O_EXCL
+            self._file = os.fdopen(os.open(self._path, flags, 0o600), "wb", buffering=0)
+        return self._file
 
 
 def full(error: OSError) -> DiskFull:

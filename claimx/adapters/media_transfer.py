@@ -82,13 +82,11 @@ class Transfer:
 
         *protocol* is the connection's, which notices what came beyond the announced length.
         """
-        await asyncio.to_thread(self._file().write, self._buffer)
-        self._buffer = bytearray()
-        self.sha256 = self._file().sha256
+        await asyncio.sleep(0)  # a turn of the loop, in which it would be noticed
         failed = getattr(protocol, "exception", lambda: None)()
         if self._total is not None and isinstance(failed, HttpProcessingError):
             raise Unreadable("the body is longer than its Content-Length")
-        return await asyncio.to_thread(self._file().keep, media_id)
+        return await asyncio.to_thread(self._keep, media_id)
 
     def discard(self) -> None:
         """Leave nothing behind; safe at any time."""
@@ -135,6 +133,14 @@ class Transfer:
         """Check the first bytes, once."""
         if self.content is None:
             self.content = self._rules.check(bytes(self._buffer), self._declared, self._header)
+
+    def _keep(self, media_id: str) -> str:
+        """Write what is left and give the file its name: one turn of a thread for a small one."""
+        file = self._file()
+        file.write(self._buffer)
+        self._buffer = bytearray()
+        self.sha256 = file.sha256
+        return file.keep(media_id)
 
     def _file(self) -> Incoming:
         if self._incoming is None:

@@ -56,6 +56,8 @@ class SlotPool:
         self._until: dict[str, float] = {}  # slot -> local end of its lease
         self._doubtful: set[str] = set()  # could not be renewed: good for the call that has it
         self._calls: dict[str, asyncio.Timeout] = {}
+        self._returned: list[str] = []
+        self._returning: asyncio.Handle | None = None
         self._waiting: deque[asyncio.Future[str]] = deque()
         self._share = limit
         self._filler: asyncio.Task[None] | None = None
@@ -149,10 +151,23 @@ class SlotPool:
         return False
 
     def _give_back(self, tokens: list[str]) -> None:
+        """Return slots: with all others that end in this turn of the loop, if it goes on at all."""
         for token in tokens:
             self._until.pop(token, None)
             self._doubtful.discard(token)
-        self._gates.free_slots(self._name, tokens)
+        self._returned += tokens
+        if not self._busy:
+            self._send_back()
+        elif self._returned and self._returning is None:
+            self._returning = asyncio.get_running_loop().call_soon(self._send_back)
+
+    def _send_back(self) -> None:
+        if self._returning is not None:
+            self._returning.cancel()
+            self._returning = None
+        if self._returned:
+            returned, self._returned = self._returned, []
+            self._gates.free_slots(self._name, returned)
 
     async def _fill(self) -> None:
         """Lease slots for those who wait, asking ever less often while there are none."""

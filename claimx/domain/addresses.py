@@ -8,6 +8,7 @@ and whatever address its name resolves to must be public. Pure: resolving is the
 from __future__ import annotations
 
 import ipaddress
+import re
 from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import TypeAlias
@@ -18,6 +19,7 @@ from claimx.domain.errors import NotAllowed
 Address: TypeAlias = ipaddress.IPv4Address | ipaddress.IPv6Address
 
 _MAX_URL_LENGTH = 16_384
+_FORBIDDEN = re.compile(r"[\x00-\x1f\x7f\\]")
 _PRINTABLE = "".join(map(chr, range(0x21, 0x7F)))  # what a signed link holds stays as it is
 _PORTS = {"https": 443, "http": 80}
 
@@ -71,7 +73,7 @@ class AllowList:
 
     def check_url(self, url: str) -> Target:
         """Return what to connect to; raises NotAllowed, whose message never quotes the URL."""
-        if len(url) > _MAX_URL_LENGTH or any(c < " " or c in "\x7f\\" for c in url):
+        if len(url) > _MAX_URL_LENGTH or _FORBIDDEN.search(url):
             raise NotAllowed("the link holds characters that no link may hold, or is too long")
         try:
             parts = urlsplit(url.strip())

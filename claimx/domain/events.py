@@ -80,8 +80,9 @@ class Event:
 
     def to_json(self) -> dict[str, Any]:
         """Return the event as a JSON object, which `from_json` of this and later releases reads."""
-        plain = {one.name: getattr(self, one.name) for one in dataclasses.fields(self)}
-        return plain | {"media_ids": list(self.media_ids)}
+        plain = {name: getattr(self, name) for name in _FIELDS}
+        plain["media_ids"] = list(self.media_ids)
+        return plain
 
     @classmethod
     def from_json(cls, data: Mapping[str, Any]) -> Self:
@@ -90,8 +91,7 @@ class Event:
 
         Raises Malformed when what makes an event is missing or of another type.
         """
-        names = {one.name for one in dataclasses.fields(cls)}
-        kept = {name: value for name, value in data.items() if name in names}
+        kept = {name: data[name] for name in _FIELDS if name in data}
         ids = kept.pop("media_ids", None) or ()
         try:
             event = cls(media_ids=tuple(ids), **kept)
@@ -104,13 +104,19 @@ class Event:
         return event
 
     def _is_sound(self) -> bool:
-        texts = (self.event_id, self.type, *self.media_ids)
+        needed: tuple[Any, ...] = (self.event_id, self.type, *self.media_ids)
+        for one in needed:
+            if not one or not isinstance(one, str):
+                return False
         ids = (self.project_id, self.media_id, self.task_assignment_id, self.video_collaboration_id)
-        return (
-            all(isinstance(one, str) and one for one in texts)
-            and all(one is None or isinstance(one, str) for one in (*ids, self.master_file_name))
-            and all(isinstance(one, int) for one in (self.time, self.source_time))
-        )
+        texts: tuple[Any, ...] = (*ids, self.master_file_name)
+        for one in texts:
+            if one is not None and not isinstance(one, str):
+                return False
+        return isinstance(self.time, int) and isinstance(self.source_time, int)
+
+
+_FIELDS = tuple(one.name for one in dataclasses.fields(Event))  # asked for each event
 
 
 def parse(row: Mapping[str, Any]) -> Event:

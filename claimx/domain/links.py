@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Mapping
+from functools import lru_cache
 from urllib.parse import parse_qsl, urlsplit
 
 from claimx.domain.times import MICROS_PER_SECOND, Micros
@@ -41,7 +43,8 @@ def is_signed(url: str) -> bool:
     return any(query.get(name) for name in _SIGNATURES)
 
 
-def _query(url: str) -> dict[str, str]:
+@lru_cache(maxsize=64)  # a download asks several times about its link
+def _query(url: str) -> Mapping[str, str]:
     """Return the query's first value for each name, names in lower case."""
     try:
         pairs = parse_qsl(urlsplit(url).query)

@@ -124,6 +124,8 @@ def is_log_in(text: str) -> bool:
 
 
 def _is_web_page(head: bytes, found: Kind, declared: str, announced: Kind | None) -> bool:
+    if found is not HTML and announced is not HTML and declared not in HTML.extensions:
+        return False
     text = as_text(head)
     if text is None:
         return False

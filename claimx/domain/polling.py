@@ -7,12 +7,13 @@ All times are `Micros` of the source's ingestion time. A span of the source is a
 
 from __future__ import annotations
 
-import json
 import math
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from decimal import Decimal
 from typing import Any, TypeAlias
+
+import orjson
 
 from claimx.domain.errors import Malformed
 from claimx.domain.ports.ledger import Checkpoint
@@ -140,7 +141,7 @@ def plain_row(row: Row) -> tuple[dict[str, Any], int]:
     """
     try:
         plain = {_text(str(key)): _plain(value, 1) for key, value in row.items()}
-        return plain, len(json.dumps(plain, ensure_ascii=False).encode())
+        return plain, len(orjson.dumps(plain))
     except (TypeError, ValueError, RecursionError, OverflowError) as error:
         raise Malformed(f"the row is no JSON: {error}") from error
 
@@ -150,12 +151,12 @@ def _plain(value: Any, depth: int) -> Any:
         raise ValueError(f"nested deeper than {MAX_DEPTH}")
     plain: Any
     match value:
+        case str():
+            plain = _text(value)
         case None | bool():
             plain = value
         case int():
             plain = value if -(2**63) <= value < 2**64 else str(value)
-        case str():
-            plain = _text(value)
         case float():
             plain = value if math.isfinite(value) else None
         case Decimal():

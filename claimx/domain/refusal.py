@@ -22,6 +22,8 @@ def ill_formed(table: Table, change: Change) -> str | None:
     if key_of(table, change.values) is None:
         return f"{table.name}: the key ({', '.join(table.key)}) is incomplete"
     shape = shape_of(table)
+    if change.values.keys() <= shape.values.keys():
+        return None
     for name in change.values:
         if name in shape.kept:
             return f"{table.name}.{name}: the lake keeps this column itself"

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Sequence
+from operator import itemgetter
 from typing import Any
 
 from claimx.domain.changes import Change, Source, Values
@@ -32,7 +33,7 @@ class RowMerge:
 
     def __init__(self, table: Table, existing: Values | None, changes: Sequence[Change]) -> None:
         self._existing = existing
-        ordered = sorted(changes, key=_rank) if len(changes) > 1 else changes
+        ordered = _in_order(changes)
         facts = (c for c in ordered if c.source is Source.EVENT)
         self._facts = sorted(facts, key=lambda c: (c.event_time, c.event_id))
         self._links = [c for c in ordered if c.source is Source.LINK]
@@ -40,6 +41,7 @@ class RowMerge:
         shape = shape_of(table)
         self._rules = shape.values
         self._latest = shape.latest
+        self._written = shape.written
         self._winner: Change | None = None
         base = existing if existing is not None else changes[0].values
         self.values: Values = dict.fromkeys(self._rules)
@@ -63,8 +65,11 @@ class RowMerge:
         untouched = self.guard is None
         passing = [change for change in self._answers if self._passes(change)]
         stale = [change for change in self._answers if not self._passes(change)]
+        said: Values | None = None
         for change in passing:
-            self._answer(change)
+            if change.values != said:  # events side by side bring one answer many times
+                said = change.values
+                self._answer(said)
         for change in reversed(stale):  # the newest of the stale fills first
             self._fill(change, only_sticky=True)
         if passing:
@@ -101,11 +106,14 @@ class RowMerge:
     def _passes(self, change: Change) -> bool:
         return self.guard is None or order_of(change)[0] >= self.guard
 
-    def _answer(self, change: Change) -> None:
-        for name, value in change.values.items():
-            match self._rules.get(name):
-                case Rule.ANSWER | Rule.NAMED if value is not None or self._nulls_clear:
+    def _answer(self, said: Values) -> None:
+        written, nulls_clear = self._written, self._nulls_clear
+        for name, value in said.items():
+            if name in written:
+                if nulls_clear or value is not None:
                     self.values[name] = value
+                continue
+            match self._rules.get(name):
                 case Rule.STICKY if value is not None:
                     self.values[name] = value
                 case Rule.LATEST | Rule.EVER:
@@ -163,6 +171,18 @@ class RowMerge:
             and before.get(name) != value
             for name, value in change.values.items()
         )
+
+
+def _in_order(changes: Sequence[Change]) -> Sequence[Change]:
+    """Return them by `order_of`; only those that tie in all of it cost their text as well."""
+    if len(changes) == 1:
+        return changes
+    orders = [order_of(change) for change in changes]
+    if len(set(orders)) == len(orders):
+        return [
+            change for _, change in sorted(zip(orders, changes, strict=True), key=itemgetter(0))
+        ]
+    return sorted(changes, key=_rank)
 
 
 def _rank(change: Change) -> tuple[Any, ...]:

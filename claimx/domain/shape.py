@@ -17,14 +17,15 @@ class Shape:
     A table's columns by how they merge.
 
     *names* are all columns in order, *values* those that changes speak of with their rules,
-    *kept* the bookkeeping, *latest* the facts that are event times; *guarded* tables have the
-    guard column.
+    *kept* the bookkeeping, *latest* the facts that are event times, *written* those that an answer
+    simply replaces; *guarded* tables have the guard column.
     """
 
     names: tuple[str, ...]
     values: Mapping[str, Rule]
     kept: frozenset[str]
     latest: tuple[str, ...]
+    written: frozenset[str]
     guarded: bool
 
 
@@ -35,6 +36,7 @@ def _shape(table: Table) -> Shape:
         values={name: rule for name, rule in rules.items() if rule is not Rule.BOOKKEEPING},
         kept=frozenset(name for name, rule in rules.items() if rule is Rule.BOOKKEEPING),
         latest=tuple(name for name, rule in rules.items() if rule is Rule.LATEST),
+        written=frozenset(n for n, rule in rules.items() if rule in {Rule.ANSWER, Rule.NAMED}),
         guarded=GUARD in rules,
     )
 

@@ -90,10 +90,11 @@ def merge_all(
 
 def key_of(table: Table, values: Mapping[str, Any]) -> Key | None:
     """Return the key, None when a part of it is missing, empty or no text."""
-    parts = tuple(values.get(name) for name in table.key)
-    if all(isinstance(part, str) and part for part in parts):
-        return parts  # type: ignore[return-value]
-    return None
+    parts = tuple(map(values.get, table.key))
+    for part in parts:
+        if not part or not isinstance(part, str):
+            return None
+    return parts  # type: ignore[return-value]
 
 
 def by_key(table: Table, changes: Iterable[Change]) -> dict[Key, list[Change]]:
@@ -206,7 +207,7 @@ def _row(
     """Add the bookkeeping; *existing* itself when neither a value nor the guard moved."""
     shape = shape_of(table)
     changed = existing is None or any(
-        differs(values.get(name), existing.get(name)) for name in shape.values
+        map(differs, map(values.get, shape.values), map(existing.get, shape.values))
     )
     if existing is not None and not changed and guard == existing.get(GUARD):
         return existing

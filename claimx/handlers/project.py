@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from claimx.domain.changes import Change, Enrichment, Values
+from claimx.domain.columns import Table
 from claimx.domain.errors import Malformed, Refused
 from claimx.domain.events import Event, EventType
 from claimx.domain.ports.api import Answer, EventApi
@@ -89,6 +90,18 @@ def project_changes(
     *named* is the name that the event gives the project, where it does. Raises Unreadable when the
     answer holds no project, Refused when it is another one than *project_id*.
     """
+    rows = answer.notes.get(project_id)
+    if rows is None:  # one answer serves many events, and reading it costs more than a call
+        rows = answer.notes[project_id] = _rows(answer, project_id, unconverted)
+    changes: list[Change] = []
+    for table, values in rows:
+        if named and values.get("contact_type") == POLICYHOLDER:
+            values = {**values, "master_file_name": named}  # noqa: PLW2901 - the row's own copy
+        changes += answered(table, values, event, answer.asked_at)
+    return changes
+
+
+def _rows(answer: Answer, project_id: str, unconverted: Unconverted) -> list[tuple[Table, Values]]:
     data = object_of(answer.data, "project")
     inner = data.get("project")
     bare = "projectId" in data and not isinstance(inner, dict)
@@ -107,13 +120,8 @@ def project_changes(
         **_primary(read, "primary_phone", _of(customer, "phones"), _PHONE),
         **read.row(_COMPANY, data),
     }
-    changes = answered(PROJECTS, values, event, answer.asked_at)
-    for contact in (
-        _policyholder(values, named),
-        *_team(data.get("teamMembers"), project_id, unconverted),
-    ):
-        changes += answered(CONTACTS, contact, event, answer.asked_at)
-    return changes
+    team = _team(data.get("teamMembers"), project_id, unconverted)
+    return [(PROJECTS, values), *((CONTACTS, one) for one in (_policyholder(values), *team))]
 
 
 def folded(email: str | None) -> str | None:
@@ -121,7 +129,7 @@ def folded(email: str | None) -> str | None:
     return None if email is None else email.lower()
 
 
-def _policyholder(project: Values, named: str | None) -> Values:
+def _policyholder(project: Values) -> Values:
     return {
         "project_id": project["project_id"],
         "contact_email": folded(project["primary_email"]),
@@ -131,7 +139,7 @@ def _policyholder(project: Values, named: str | None) -> Values:
         "phone_number": project["primary_phone"],
         "phone_country_code": project["primary_phone_country_code"],
         "is_primary_contact": True,
-        "master_file_name": named or project["master_file_name"],
+        "master_file_name": project["master_file_name"],
     }
 
 

@@ -13,6 +13,39 @@ from claimx.domain.times import MICROS_PER_SECOND
 
 _T = TypeVar("_T")
 
+MOST_ANSWERS = 500  # of some 10 kB
+
+
+class ProjectAnswers:
+    """
+    What a process was told of projects, for *fresh_seconds*; the *most* newest are kept.
+
+    Until a project's row is committed every event that needs it brings the row itself, so the
+    answer is of use to the next chunks, too.
+    """
+
+    def __init__(
+        self, now: Callable[[], float], fresh_seconds: float, most: int = MOST_ANSWERS
+    ) -> None:
+        self._now = now
+        self._fresh = fresh_seconds
+        self._most = most
+        self._kept: dict[str, Answer] = {}
+
+    def of(self, project_id: str) -> Answer | None:
+        """Return the newest answer for the project, None when there is none that is fresh."""
+        answer = self._kept.get(project_id)
+        if answer is None or answer.asked_at < (self._now() - self._fresh) * MICROS_PER_SECOND:
+            return None
+        return answer
+
+    def keep(self, project_id: str, answer: Answer) -> None:
+        """Remember an answer."""
+        self._kept.pop(project_id, None)  # the newest goes to the end
+        self._kept[project_id] = answer
+        if len(self._kept) > self._most:
+            del self._kept[next(iter(self._kept))]
+
 
 class ProjectChecks:
     """
@@ -20,19 +53,15 @@ class ProjectChecks:
 
     What is known is asked of the gates once for the whole chunk, and of events that need the same
     project at the same time one asks the API; all of them get the answer, so that each writes the
-    row itself and none depends on another's fate. An answer serves for *fresh_seconds*.
+    row itself and none depends on another's fate. *answers* are those of earlier chunks.
     """
 
-    def __init__(
-        self, api: ClaimXApi, gates: Gates, now: Callable[[], float], fresh_seconds: float
-    ) -> None:
+    def __init__(self, api: ClaimXApi, gates: Gates, answers: ProjectAnswers) -> None:
         self._api = api
         self._gates = gates
-        self._now = now
-        self._fresh = fresh_seconds
+        self._answers = answers
         self._looked_up: dict[str, bool] = {}
         self._flights: dict[str, asyncio.Task[Answer]] = {}
-        self._answers: dict[str, Answer] = {}
 
     def preload(self, project_ids: Iterable[str]) -> None:
         """Look up, in one step, which of *project_ids* are known."""
@@ -47,9 +76,8 @@ class ProjectChecks:
         return self._looked_up[project_id]
 
     async def answer(self, project_id: str, fetch: Callable[[], Awaitable[Answer]]) -> Answer:
-        """Return the chunk's answer for the project; *fetch* runs unless somebody is at it."""
-        answer = self._answers.get(project_id)
-        if answer and answer.asked_at >= (self._now() - self._fresh) * MICROS_PER_SECOND:
+        """Return an answer for the project; *fetch* runs unless somebody is at it."""
+        if (answer := self._answers.of(project_id)) is not None:
             return answer
         flight = self._flights.get(project_id)
         if flight is None:
@@ -60,8 +88,8 @@ class ProjectChecks:
         return await asyncio.shield(flight)
 
     def keep(self, project_id: str, answer: Answer) -> None:
-        """Let an answer that was fetched anyway serve the chunk's other events."""
-        self._answers[project_id] = answer
+        """Let an answer that was fetched anyway serve other events."""
+        self._answers.keep(project_id, answer)
 
     async def close(self) -> None:
         """Stop fetches that nobody waits for any more."""

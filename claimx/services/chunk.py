@@ -8,6 +8,7 @@ are renewed while the chunk runs, and whatever is unfinished when it must end is
 from __future__ import annotations
 
 import asyncio
+import logging
 from collections import defaultdict
 from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass
@@ -93,6 +94,7 @@ class Chunk:
         self._done: list[Outcome] = []
         self._ledger_turn = asyncio.Lock()
         self._hints: set[asyncio.Task[None]] = set()
+        self._tells_each = logging.getLogger(__name__).isEnabledFor(logging.DEBUG)
         self.counts = Counts()
 
     async def run(self, records: Sequence[Record]) -> Counts:
@@ -177,18 +179,9 @@ class Chunk:
         batch = [outcome for outcome in batch if outcome.record.id in self._open]
         if not batch:
             return
-        for attempt in range(1, SETTLE_TRIES + 1):
-            try:
-                async with self._ledger_turn:
-                    taken = await asyncio.to_thread(self._runtime.ledger.settle, batch)
-                break
-            except ClaimXError:
-                if attempt == SETTLE_TRIES:
-                    for outcome in batch:  # their leases end; nobody can say what was stored
-                        self._open.pop(outcome.record.id, None)
-                    raise
-                await asyncio.sleep(0.05 * 2**attempt)
+        taken = await self._carry_out(batch)
         hints: defaultdict[tuple[Stage, str], list[str]] = defaultdict(list)
+        processed = self.counts.processed
         for outcome, ours in zip(batch, taken, strict=True):
             if outcome.record.id not in self._open:  # found lost while the step ran
                 continue
@@ -198,19 +191,37 @@ class Chunk:
                 _hint(outcome, hints)
             else:
                 self.counts.lost += 1
+        if self.counts.processed > processed:
+            done = self.counts.processed - processed
+            self._runtime.metrics.add("processed", done, stage=self._stage.value)
         for (stage, affinity), ids in hints.items():
             sending = asyncio.to_thread(hint, self._runtime, stage, ids, affinity)
             task = asyncio.get_running_loop().create_task(sending)
             self._hints.add(task)
             task.add_done_callback(self._hints.discard)
 
+    async def _carry_out(self, batch: list[Outcome]) -> list[bool]:
+        for attempt in range(1, SETTLE_TRIES + 1):
+            try:
+                async with self._ledger_turn:
+                    return await asyncio.to_thread(self._runtime.ledger.settle, batch)
+            except ClaimXError:
+                if attempt == SETTLE_TRIES:
+                    for outcome in batch:  # their leases end; nobody can say what was stored
+                        self._open.pop(outcome.record.id, None)
+                    raise
+                await asyncio.sleep(0.05 * 2**attempt)
+        raise AssertionError("the last try returns or raises")
+
     def _account(self, outcome: Outcome) -> None:
         """Count and log one settled outcome."""
         metrics, stage, record = self._runtime.metrics, self._stage.value, outcome.record
-        line = log.bind(stage=stage, trace=record.trace, record=record.id, **names_of(record))
         if isinstance(outcome, Advance):
             self.counts.processed += 1
-            metrics.add("processed", stage=stage)
+            if not self._tells_each:
+                return
+        line = log.bind(stage=stage, trace=record.trace, record=record.id, **names_of(record))
+        if isinstance(outcome, Advance):
             line.debug("stage done", to=outcome.stage.value)
             return
         failure = outcome.failure

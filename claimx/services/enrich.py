@@ -33,7 +33,7 @@ from claimx.domain.records import (
 )
 from claimx.domain.tables import EVENTS
 from claimx.handlers.registry import handler_for
-from claimx.services.calls import CountedApi, ProjectChecks
+from claimx.services.calls import CountedApi, ProjectAnswers, ProjectChecks
 from claimx.services.chunk import BOUND_SECONDS, Chunk, Counts, claim
 from claimx.services.runtime import Runtime
 from claimx.services.settle import outcome_of
@@ -52,41 +52,49 @@ _NO_ATTEMPT = frozenset({ErrorCategory.AUTH, ErrorCategory.CIRCUIT_OPEN})
 _OURS = frozenset({_API_CALLS, _TRIES, "status", "event_time"})
 
 
-async def enrich_chunk(
-    ids: Sequence[str],
-    runtime: Runtime,
-    api: ClaimXApi,
-    *,
-    concurrency: int = CONCURRENCY,
-    bound_seconds: float = BOUND_SECONDS,
-) -> Counts:
-    """
-    Enrich those of the events named by *ids* that are due here; safe to repeat, side by side too.
+class EnrichStage:
+    """Enrichment in one process; what it was told of projects serves its next chunks, too."""
 
-    Raises Unavailable when the ledger does not answer; whatever was claimed then comes again when
-    its lease ends. Cancelled, it settles what is done and gives the rest back.
+    def __init__(self, runtime: Runtime, api: ClaimXApi) -> None:
+        self._runtime = runtime
+        self._api = api
+        self._answers = ProjectAnswers(runtime.now, runtime.limits.project_fresh)
 
-    While as many media are in flight as may be at all, none is enriched: an event can lead to
-    hundreds of files, and the poll's bound is on events. The redriver brings them back.
-    """
-    if await asyncio.to_thread(_too_many_media, runtime):
-        return Counts()
-    records = await claim(runtime, Stage.ENRICH, ids)
-    checks = ProjectChecks(api, runtime.gates, runtime.now, runtime.limits.project_fresh)
-    enricher = _Enricher(runtime, api, checks)
-    chunk = Chunk(
-        runtime,
-        Stage.ENRICH,
-        enricher.enrich,
-        concurrency=concurrency,
-        bound_seconds=bound_seconds,
-    )
-    checks.preload(_projects_of(records))
-    try:
-        return await chunk.run(records)
-    finally:
-        enricher.tell()
-        await checks.close()
+    async def run(
+        self,
+        ids: Sequence[str],
+        *,
+        concurrency: int = CONCURRENCY,
+        bound_seconds: float = BOUND_SECONDS,
+    ) -> Counts:
+        """
+        Enrich those of the events named by *ids* that are due here; safe to repeat.
+
+        Raises Unavailable when the ledger does not answer; whatever was claimed then comes again
+        when its lease ends. Cancelled, it settles what is done and gives the rest back.
+
+        While as many media are in flight as may be at all, none is enriched: an event can lead to
+        hundreds of files, and the poll's bound is on events. The redriver brings them back.
+        """
+        runtime = self._runtime
+        if await asyncio.to_thread(_too_many_media, runtime):
+            return Counts()
+        records = await claim(runtime, Stage.ENRICH, ids)
+        checks = ProjectChecks(self._api, runtime.gates, self._answers)
+        enricher = _Enricher(runtime, self._api, checks)
+        chunk = Chunk(
+            runtime,
+            Stage.ENRICH,
+            enricher.enrich,
+            concurrency=concurrency,
+            bound_seconds=bound_seconds,
+        )
+        checks.preload(_projects_of(records))
+        try:
+            return await chunk.run(records)
+        finally:
+            enricher.tell()
+            await checks.close()
 
 
 def _too_many_media(runtime: Runtime) -> bool:
@@ -103,8 +111,9 @@ class _Enricher:
         self._unhandled: Counter[str] = Counter()
 
     def tell(self) -> None:
-        """Log the types that nobody handles, once a chunk: a source may have millions of them."""
+        """Tell the types that nobody handles, once a chunk: a source may have millions of them."""
         for type_, events in self._unhandled.items():
+            self._runtime.metrics.add("unhandled", events, type=type_)
             log.info("no handler", type=type_, events=events, stage=Stage.ENRICH.value)
 
     async def enrich(self, record: Record) -> Outcome:
@@ -143,7 +152,6 @@ class _Enricher:
             spawn=downloads(found, record),
         )
         if handler is None:
-            self._runtime.metrics.add("unhandled", type=event.type)
             self._unhandled[event.type] += 1
         self._count_unconverted(found)
         return outcome
@@ -213,6 +221,8 @@ def event_row(
 
 def downloads(found: Enrichment, record: Record) -> tuple[NewRecord, ...]:
     """Return a record for each media file found; a file that is named twice is fetched once."""
+    if not found.media:
+        return ()
     items = {item.media_id: item for item in found.media}
     return tuple(
         NewRecord(

@@ -28,6 +28,7 @@ class HeldItems:
 
     def __init__(self, ledger: Ledger, now: Callable[[], float], lease_seconds: float) -> None:
         self.items: list[Item] = []
+        self._rows: int | None = 0  # None: to be counted anew
         self._ledger = ledger
         self._now = now
         self._lease_seconds = lease_seconds
@@ -39,16 +40,21 @@ class HeldItems:
     @property
     def rows(self) -> int:
         """Rows to write; a record without any counts as one."""
-        return sum(max(1, len(item.changes)) for item in self.items)
+        if self._rows is None:
+            self._rows = _rows_of(self.items)
+        return self._rows
 
     def add(self, *items: Item) -> None:
         """Hold more."""
         self.items.extend(items)
+        if self._rows is not None:
+            self._rows += _rows_of(items)
 
     def drop(self, items: Sequence[Item]) -> None:
         """Hold these no longer."""
         gone = {id(item) for item in items}
         self.items = [item for item in self.items if id(item) not in gone]
+        self._rows = None
 
     def keep_leases(self) -> None:
         """Renew all leases if it is time; drops what was lost. Raises Unavailable."""
@@ -69,6 +75,7 @@ class HeldItems:
         for part in chunks(self.items):
             self._ledger.release([item.record for item in part])
             self.items = self.items[len(part) :]
+            self._rows = None
 
     def _renew(self) -> None:
         kept: list[Item] = []
@@ -78,7 +85,12 @@ class HeldItems:
         if len(kept) < len(self.items):
             log.warning("leases lost", count=len(self.items) - len(kept))
         self.items = kept
+        self._rows = None
         self._renewed = self._now()
+
+
+def _rows_of(items: Sequence[Item]) -> int:
+    return sum(max(1, len(item.changes)) for item in items)
 
 
 def chunks(items: Sequence[T]) -> Iterator[Sequence[T]]:

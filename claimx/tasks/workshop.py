@@ -9,7 +9,7 @@ from claimx.domain.ports.api import ClaimXApi
 from claimx.domain.ports.media import BlobStore, MediaCache, MediaFetcher
 from claimx.services.chunk import Counts
 from claimx.services.download import DownloadStage
-from claimx.services.enrich import enrich_chunk
+from claimx.services.enrich import EnrichStage
 from claimx.services.record import RecordStage
 from claimx.services.runtime import Runtime
 from claimx.services.upload import UploadStage
@@ -29,16 +29,16 @@ class Workshop:
         store: BlobStore,
     ) -> None:
         self._loop = loop
-        self._runtime = runtime
         self._api = api
         self._fetcher = fetcher
+        self._enrich = EnrichStage(runtime, api)
         self._download = DownloadStage(runtime, api, fetcher, cache.node)
         self._upload = UploadStage(runtime, store, cache)
         self._record = RecordStage(runtime)
 
     def enrich(self, ids: Sequence[str]) -> Counts:
         """Run a chunk of events."""
-        return self._loop.run(enrich_chunk(ids, self._runtime, self._api))
+        return self._loop.run(self._enrich.run(ids))
 
     def download(self, ids: Sequence[str]) -> Counts:
         """Run a chunk of downloads."""

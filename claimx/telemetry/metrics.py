@@ -115,6 +115,7 @@ class PrometheusMetrics:
         self.registry = registry or prometheus_client.CollectorRegistry()
         self._seen: dict[tuple[str, str], set[str]] = {}
         self._instruments: dict[str, Any] = {}
+        self._children: dict[tuple[Any, ...], Any] = {}
         for name, declaration in METRICS.items():
             arguments: dict[str, Any] = {"registry": self.registry}
             match declaration.type:
@@ -143,12 +144,17 @@ class PrometheusMetrics:
         self._labelled(name, labels).set(value)
 
     def _labelled(self, name: Metric, labels: dict[str, str]) -> Any:
-        checked(name, labels)
-        instrument = self._instruments[name]
-        if not labels:
-            return instrument
-        bounded = {key: self._bounded(name, key, value) for key, value in labels.items()}
-        return instrument.labels(**bounded)
+        key = (name, *labels.items())
+        found = self._children.get(key)
+        if found is None:
+            checked(name, labels)
+            found = self._instruments[name]
+            bounded = {key: self._bounded(name, key, value) for key, value in labels.items()}
+            if bounded:
+                found = found.labels(**bounded)
+            if bounded == labels:  # as many as there may be; what is told as "other" has no bound
+                self._children[key] = found
+        return found
 
     def _bounded(self, name: str, label: str, value: str) -> str:
         seen = self._seen.setdefault((name, label), set())

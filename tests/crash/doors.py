@@ -189,8 +189,8 @@ HARMLESS = {
     "signal atexit billiard": "the process's own life",
     "__future__ abc base64 binascii bisect codecs collections contextlib dataclasses datetime"
     " decimal difflib email.utils enum errno functools hashlib importlib importlib.resources"
-    " ipaddress itertools json math random re secrets statistics string struct sys time types"
-    " typing unicodedata urllib.parse uuid zlib": "computes, or names things",
+    " ipaddress itertools json math operator random re secrets statistics string struct sys time"
+    " types typing unicodedata urllib.parse uuid zlib": "computes, or names things",
     "orjson pyarrow pydantic yarl click rich dotenv": "computes, or shows",
     "uvloop": "an event loop",
     "socket": "the name of this host",

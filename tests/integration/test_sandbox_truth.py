@@ -29,7 +29,7 @@ from claimx.handlers.registry import handler_for
 from claimx.sandbox.server import Sandbox
 from claimx.sandbox.truth import compare
 from claimx.sandbox.world import World
-from claimx.services.calls import CountedApi, ProjectChecks
+from claimx.services.calls import CountedApi, ProjectAnswers, ProjectChecks
 from claimx.services.enrich import event_row
 from claimx.services.pages import read_row
 from claimx.telemetry.metrics import RecordedMetrics
@@ -74,7 +74,7 @@ class Run:
             RecordedMetrics(),
             holder="test",
         )
-        checks = ProjectChecks(api, self.gates, time.time, 300)
+        checks = ProjectChecks(api, self.gates, ProjectAnswers(time.time, 300))
         limit = asyncio.Semaphore(20)
 
         async def one(row):

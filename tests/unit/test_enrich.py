@@ -22,6 +22,7 @@ from claimx.domain.errors import (
     Unavailable,
 )
 from claimx.domain.events import Event, EventType
+from claimx.domain.ports.api import Answer
 from claimx.domain.records import (
     Advance,
     Buried,
@@ -35,8 +36,9 @@ from claimx.domain.records import (
     page_record_id,
 )
 from claimx.domain.retry import RetryPolicy
+from claimx.services.calls import ProjectAnswers
 from claimx.services.chunk import Counts
-from claimx.services.enrich import enrich_chunk
+from claimx.services.enrich import EnrichStage
 from claimx.services.runtime import Limits, Runtime
 from claimx.services.settle import failure_of
 from claimx.telemetry.metrics import RecordedMetrics
@@ -93,7 +95,7 @@ class World:
         return list(admitted.ids)
 
     def enrich(self, ids: list[str], **given: Any) -> Counts:
-        return asyncio.run(enrich_chunk(ids, self.runtime, self.api, **given))
+        return asyncio.run(EnrichStage(self.runtime, self.api).run(ids, **given))
 
     def written(self, *ids: str) -> list[Change]:
         records = self.ledger.claim(Stage.WRITE, ids, 30)
@@ -194,6 +196,32 @@ def test_events_of_one_chunk_that_need_the_same_project_ask_once_and_each_write_
     ]
     assert world.api.calls == [("project", "7")]
     assert sorted(set(answers)) == sorted(str(n) for n in range(10))
+
+
+def test_an_answer_serves_later_chunks_of_its_process_while_it_is_fresh(world):
+    """Until the project's row is committed each event brings it; none depends on another's fate."""
+    stage = EnrichStage(world.runtime, world.api)
+    ids = world.admit(*(event(str(n), EventType.POLICYHOLDER_INVITED) for n in range(3)))
+
+    asyncio.run(stage.run(ids[:1]))
+    asyncio.run(stage.run(ids[1:2]))
+    while_fresh = list(world.api.calls)
+    world.time += world.runtime.limits.project_fresh + 1
+    asyncio.run(stage.run(ids[2:]))
+
+    brought = [change.event_id for change in world.written(*ids) if change.enriched_at is not None]
+    assert while_fresh == [("project", "7")]
+    assert world.api.calls == [("project", "7")] * 2
+    assert set(brought) == {"0", "1", "2"}
+
+
+def test_a_process_remembers_the_newest_answers_up_to_a_bound():
+    answers = ProjectAnswers(lambda: 0.0, 300.0, most=2)
+
+    for project_id in ("a", "b", "a", "c"):
+        answers.keep(project_id, Answer({}, 0))
+
+    assert [answers.of(one) is not None for one in "abc"] == [True, False, True]
 
 
 def test_a_known_project_is_not_asked_for_again_except_by_created_and_mfn(world):
@@ -324,7 +352,7 @@ def test_a_slow_event_does_not_hold_the_rest_of_its_chunk(world):
 
     async def run() -> tuple[Stage, Stage]:
         world.api.latency = 5.0
-        chunk = asyncio.ensure_future(enrich_chunk(ids, world.runtime, world.api))
+        chunk = asyncio.ensure_future(EnrichStage(world.runtime, world.api).run(ids))
         await asyncio.sleep(0.3)
         stages = world.state(ids[0])[0], world.state(ids[1])[0]
         chunk.cancel()
@@ -339,7 +367,7 @@ def test_a_cancelled_chunk_settles_what_is_done_and_gives_back_the_rest(world):
 
     async def run() -> None:
         world.api.latency = 5.0
-        chunk = asyncio.ensure_future(enrich_chunk(ids, world.runtime, world.api))
+        chunk = asyncio.ensure_future(EnrichStage(world.runtime, world.api).run(ids))
         await asyncio.sleep(0.03)
         chunk.cancel()
         with pytest.raises(asyncio.CancelledError):
@@ -367,7 +395,7 @@ def test_leases_are_renewed_while_the_chunk_runs(world):
 
     async def run() -> Counts:
         world.api.latency = 0.5
-        chunk = asyncio.ensure_future(enrich_chunk(ids, world.runtime, world.api))
+        chunk = asyncio.ensure_future(EnrichStage(world.runtime, world.api).run(ids))
         while not chunk.done():  # the ledger's clock goes with the real one
             await asyncio.sleep(0.02)
             world.time += 0.02
@@ -382,7 +410,7 @@ def test_records_that_another_worker_has_by_now_are_dropped_in_silence(world):
 
     async def run() -> Counts:
         world.api.latency = 5.0
-        chunk = asyncio.ensure_future(enrich_chunk(ids, world.runtime, world.api))
+        chunk = asyncio.ensure_future(EnrichStage(world.runtime, world.api).run(ids))
         await asyncio.sleep(0.02)
         world.time += 10
         stolen = world.ledger.claim(Stage.ENRICH, ids, 30)

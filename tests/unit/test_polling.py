@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-import json
 from decimal import Decimal
 
+import orjson
 import pytest
 
 from claimx.domain.errors import Malformed
@@ -140,7 +140,7 @@ def test_a_row_becomes_json_that_every_store_takes():
         "exact": "1.50",
         TIME: 5,
     }
-    assert size == len(json.dumps(plain, ensure_ascii=False).encode())
+    assert size == len(orjson.dumps(plain))
 
 
 def nested(depth: int) -> list:

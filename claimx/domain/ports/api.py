@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any, Protocol
 
 from claimx.domain.times import Micros
@@ -11,10 +11,15 @@ from claimx.domain.times import Micros
 
 @dataclass(frozen=True, slots=True)
 class Answer:
-    """A parsed answer of the API and when it was asked for (microseconds UTC)."""
+    """
+    A parsed answer of the API and when it was asked for (microseconds UTC).
+
+    *notes* keep what was made of it, for the next event that it is an answer to.
+    """
 
     data: Any
     asked_at: Micros
+    notes: dict[str, Any] = field(default_factory=dict, compare=False, repr=False)
 
 
 class ClaimXApi(Protocol):
