@@ -84,7 +84,7 @@ class Settings(BaseModel):
     )
     poll_batch: PositiveInt = _knob("CLAIMX_POLL_BATCH_SIZE", 1000, "Rows a page.")
     poll_overlap: NonNegativeFloat = _knob(
-        "CLAIMX_POLL_OVERLAP_SECONDS", 300.0, "Seconds read again for rows that come late."
+        "CLAIMX_POLL_OVERLAP_SECONDS", 300.0, "Seconds looked at again for rows that come late."
     )
     poll_settle: NonNegativeFloat = _knob(
         "CLAIMX_POLL_SETTLE_SECONDS", 5.0, "Seconds a row may need to become visible."

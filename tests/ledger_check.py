@@ -179,5 +179,8 @@ def _counts(raw: Raw) -> Iterator[str]:
 
 def _cursors(raw: Raw) -> Iterator[str]:
     for name, fields in raw.cursors.items():
-        if set(fields) != {"time", "version", "fence"} or int(fields.get("version", 0)) < 1:
+        if (
+            set(fields) - {"note"} != {"time", "version", "fence"}
+            or int(fields.get("version", 0)) < 1
+        ):
             yield f"the cursor {name} holds {fields}"

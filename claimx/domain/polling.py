@@ -17,6 +17,7 @@ import orjson
 
 from claimx.domain.errors import Malformed
 from claimx.domain.ports.ledger import Checkpoint
+from claimx.domain.readings import whole_second
 from claimx.domain.times import MICROS_PER_SECOND, Micros, from_seconds, to_iso
 
 TIME = "_ingestion_time"
@@ -58,15 +59,16 @@ def live_window(
     Return what the next poll reads.
 
     It ends *settle_seconds* before *now* (rows younger than that may still be joined by others of
-    the same time) and begins *overlap_seconds* before the checkpoint for rows that became visible
-    late, but never before *origin*, where the very first poll began (unless the checkpoint itself
-    was put before it).
+    the same time) and begins *overlap_seconds* before the checkpoint, in whole seconds, for rows
+    that became visible late, but never before *origin*, where the very first poll began (unless
+    the checkpoint itself was put before it).
     """
     until = from_seconds(now - settle_seconds)
     if checkpoint is None:
         return Window(origin, until)
     floor = min(origin, checkpoint.source_time)
-    return Window(max(floor, checkpoint.source_time - from_seconds(overlap_seconds)), until)
+    begin = whole_second(checkpoint.source_time - from_seconds(overlap_seconds))
+    return Window(max(floor, begin), until)
 
 
 def whole_times(rows: Sequence[Row], limit: int) -> tuple[list[Row], Micros | None]:

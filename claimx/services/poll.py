@@ -11,6 +11,7 @@ from collections.abc import Callable
 
 from claimx.domain.errors import ClaimXError
 from claimx.domain.polling import LIVE, READ, TIME, Window, live_window, moved
+from claimx.domain.readings import Readings
 from claimx.domain.records import event_record_id
 from claimx.domain.times import MICROS_PER_SECOND, Micros, from_seconds
 from claimx.services.first_poll import first_poll
@@ -79,8 +80,11 @@ class _Cycle:
         self._budget = budget
         self._deadline = 0.0  # set when the reading begins
         self._stored: set[str] = set()
+        self._readings = Readings()
         self._read_on = False  # past what earlier polls have read
         self._hold = Hold(runtime, fence)
+        self._pressure = Pressure(runtime)
+        self._ask_lake: Callable[[Micros], bool] = lambda _: True
         self._lost = False  # this ledger has forgotten events that the lake has
 
     def run(self) -> None:
@@ -95,7 +99,11 @@ class _Cycle:
                 return
             window = self._window(origin)
         read_before = report.checkpoint.source_time if report.checkpoint else window.after
-        at = self._read(window, read_before, born)
+        self._readings = Readings.from_text(runtime.ledger.noted_read(LIVE))
+        try:
+            at = self._read(window, min(read_before, window.until), born)
+        finally:
+            self._note_read(window)
         if not report.dry_run:
             self._note_end(at)
         report.lag_seconds = max(
@@ -105,49 +113,85 @@ class _Cycle:
     def _read(self, window: Window, read_before: Micros, born: Micros) -> Micros:
         """Read and store pages until there is a reason to stop; returns how far."""
         runtime, report = self._runtime, self._report
-        pressure = Pressure(runtime)
         overlap = Overlap(runtime, window.after, read_before)
-        exclude = overlap.finished()
-        if exclude and not report.dry_run and self._missing(exclude):
+        finished = overlap.finished()
+        if finished and not report.dry_run and self._missing(finished):
             self._note_loss()
+        again = overlap.unread(self._readings)
         # look-ups do not count: where they are slow, no time would be left for what is read
         half_time = runtime.now() + self._budget / 2
         self._deadline = runtime.now() + self._budget
-        at = window.after
+        self._ask_lake = self._could_be_old(born)
         report.stopped = Stop.DRY
-        while at < window.until:
-            if stop := self._must_stop(pressure):
+        for part in again:
+            times: list[Micros] = []
+            at = self._read_part(
+                part,
+                times.extend,
+                leave=lambda at: overlap.is_left(at, begun=report.pages > 0, half_time=half_time),
+            )
+            if report.stopped is not Stop.DRY:
+                return at
+            if at < part.until:
+                break
+            self._readings.replace(part.after, part.until, times)
+        new = Window(max(window.after, read_before), window.until)
+        return self._read_part(new, self._readings.add, read_on=True)
+
+    def _read_part(
+        self,
+        part: Window,
+        count: Callable[[list[Micros]], None],
+        *,
+        leave: Callable[[Micros], bool] = lambda _: False,
+        read_on: bool = False,
+    ) -> Micros:
+        """
+        Read and store *part* page after page; returns how far.
+
+        The times of the rows of each page go to *count* once it is stored. *leave* says whether to
+        end there; a reason to end the whole poll goes into the report. *read_on*: these are new.
+        """
+        runtime, report = self._runtime, self._report
+        at = part.after
+        while at < part.until and not leave(at):
+            if stop := self._must_stop():
                 report.stopped = stop
                 return at
-            at = overlap.left(at, begun=report.pages > 0, half_time=half_time)
-            if at >= window.until:
-                return at
-            rows = runtime.source.page(at, window.until, runtime.limits.poll_batch, exclude)
+            rows = runtime.source.page(at, part.until, runtime.limits.poll_batch)
             if not rows:
-                return window.until
+                return part.until
             last = int(rows[-1][TIME])
-            self._read_on = self._read_on or last > read_before
+            self._read_on = self._read_on or read_on
             report.pages += 1
             report.rows += len(rows)
             runtime.metrics.add("poll_rows", len(rows), cursor=LIVE)
             sifted = sift(
-                runtime,
-                rows,
-                ask_lake=self._could_be_old(born),
-                lake_may_fail=True,
-                stored=self._stored,
+                runtime, rows, ask_lake=self._ask_lake, lake_may_fail=True, stored=self._stored
             )
             report.known += sifted.known
             if sifted.in_lake and not report.dry_run:
                 self._note_loss()
             report.fresh += len(sifted.fresh)
             report.malformed += sifted.malformed
-            pressure.stored(len(sifted.fresh))
+            self._pressure.stored(len(sifted.fresh))
             if not self._keep(sifted.fresh, at, last):
                 report.stopped = Stop.SUPERSEDED
                 return at
+            count([int(row[TIME]) for row in rows])
             at = last
         return at
+
+    def _note_read(self, window: Window) -> None:
+        """
+        Note how many rows were read of each second, for the next poll's `Overlap`.
+
+        Without (a crash, another poller's page meanwhile) the next one reads more than it need.
+        """
+        if self._report.checkpoint is not None and not self._report.dry_run:
+            self._readings.forget(window.after)
+            text = self._readings.to_text()
+            self._runtime.ledger.note_read(LIVE, self._report.checkpoint, text)
 
     def _note_end(self, at: Micros) -> None:
         """Note what others must know of how the poll ended."""
@@ -217,14 +261,14 @@ class _Cycle:
         self._fence = max(self._fence, fence)
         return True
 
-    def _must_stop(self, pressure: Pressure) -> Stop | None:
+    def _must_stop(self) -> Stop | None:
         runtime, report = self._runtime, self._report
         # a page of new rows is read in any case: where the lake or the source are slower than a
         # poll's time, there would never be one
         if runtime.stopping() or (self._read_on and runtime.now() >= self._deadline):
             return Stop.TIME
         limit = runtime.limits.max_in_flight if report.pages else self._hold.limit
-        if not report.dry_run and pressure.too_high(limit):
+        if not report.dry_run and self._pressure.too_high(limit):
             return Stop.PRESSURE
         return None
 

@@ -153,6 +153,33 @@ def test_a_checkpoint_never_moves_backwards(rig):
     assert rig.ledger.find("p:a")
 
 
+def test_a_note_stays_with_its_cursor_when_the_checkpoint_goes_on(rig):
+    assert rig.ledger.noted_read("live") is None
+    moved = rig.ledger.store_page("live", None, 10, [])
+
+    assert rig.ledger.note_read("live", moved, '{"é": 1}')
+    rig.ledger.store_page("live", moved, 20, [])
+
+    assert rig.second().noted_read("live") == '{"é": 1}'
+    assert rig.ledger.noted_read("other") is None
+
+
+def test_a_note_that_was_made_at_another_checkpoint_is_not_kept(rig):
+    """
+    Whoever moved it, or put an older copy back, knows nothing of what the note is about.
+
+    The version alone may come round again, and so may the time.
+    """
+    assert not rig.ledger.note_read("live", Checkpoint(10, 1), "early")
+    first = rig.ledger.store_page("live", None, 10, [])
+    second = rig.ledger.store_page("live", first, 10, [])
+    rig.ledger.note_read("live", second, "kept")
+
+    assert not rig.ledger.note_read("live", first, "late")
+    assert not rig.ledger.note_read("live", Checkpoint(11, second.version), "from another life")
+    assert rig.ledger.noted_read("live") == "kept"
+
+
 def test_marks_are_moved_with_the_checkpoint_when_they_lag_behind(rig):
     before = rig.ledger.store_page("noted", None, 70, [])
 

@@ -30,7 +30,8 @@ def _steps() -> frozenset[str]:
 
 PORT_EFFECTS: dict[str, frozenset[str]] = {
     "Ledger": words(
-        "ping store_page set_aside recount_gap close_gap admit readmit claim renew release settle",
+        "ping store_page note_read set_aside recount_gap close_gap admit readmit claim renew",
+        "release settle",
         "due read_rows forget_entries finish fail_rows requeue",
     ),
     "Circuit": words("permit report give_back"),
@@ -50,7 +51,8 @@ PORT_EFFECTS: dict[str, frozenset[str]] = {
 
 PORT_LOOKS: dict[str, frozenset[str]] = {
     "Ledger": words(
-        "now checkpoint gaps seen active_media states active waiting_pages dead_letters find census"
+        "now checkpoint noted_read gaps seen active_media states active waiting_pages",
+        "dead_letters find census",
     ),
     "Gates": words("circuit known_projects notes"),
     # the vendor keeps nothing of a question

@@ -29,7 +29,7 @@ from claimx.domain.records import (
 from claimx.services.pages import read_row
 from protocol.units import Unit, unit_of
 
-_COPIED = "counters finished admitted handed_out first_read _seen _cursors".split()
+_COPIED = "counters finished admitted handed_out first_read _seen _cursors _notes".split()
 
 
 class Book:
@@ -51,6 +51,7 @@ class Book:
         self.first_read: dict[str, tuple[str | None, float]] = {}
         self._seen: dict[str, float] = {}
         self._cursors: dict[str, tuple[Checkpoint, int]] = {}
+        self._notes: dict[str, str] = {}
 
     def copy(self) -> Book:
         """The book as it is now: what is true of a copy of the ledger made at the same moment."""
@@ -94,6 +95,15 @@ class Book:
             else:
                 self._spawn(new)
         return moved
+
+    def note_read(self, cursor: str, at: Checkpoint, text: str) -> bool:
+        if self.checkpoint(cursor) != at:
+            return False
+        self._notes[cursor] = text
+        return True
+
+    def noted_read(self, cursor: str) -> str | None:
+        return self._notes.get(cursor)
 
     def _read(self, rows: Sequence[dict[str, Any]]) -> None:
         for row in rows:

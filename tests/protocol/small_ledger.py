@@ -43,6 +43,7 @@ def copy_of(ledger: MemoryLedger, clock: Clock) -> MemoryLedger:
     new.stream._read_at = dict(records.stream._read_at)
     new.stream._last = records.stream._last
     other._cursors.update(ledger._cursors)
+    other._notes.update(ledger._notes)
     return other
 
 

@@ -19,7 +19,8 @@ from claimx.domain.records import Kind, Stage, State
 from protocol.units import Unit
 
 TAKEOVER_SECONDS = 15.0
-_PARTS = ("_records", "_desk", "_cursors", "_gaps", "_fences")  # all of a `MemoryLedger`'s memory
+# all of a `MemoryLedger`'s memory
+_PARTS = ("_records", "_desk", "_cursors", "_gaps", "_fences", "_notes")
 
 
 @dataclass(frozen=True, slots=True)

@@ -56,6 +56,13 @@ class Witness:
         booked = self.book.store_page(cursor, expected, move_to, pages, fence, marks)
         return same("store_page", told, booked)
 
+    def note_read(self, cursor: str, at: Checkpoint, text: str) -> bool:
+        told = self.ledger.note_read(cursor, at, text)
+        return same("note_read", told, self.book.note_read(cursor, at, text))
+
+    def noted_read(self, cursor: str) -> str | None:
+        return same("noted_read", self.ledger.noted_read(cursor), self.book.noted_read(cursor))
+
     def admit(
         self,
         page: Record,

@@ -44,6 +44,15 @@ class RedisAdmission(GapBook):
         found = self._redis.run("store_page", *head, *also, *wire.new_arguments(pages))
         return None if found is None else Checkpoint(int(found[0]), int(found[1]))
 
+    def note_read(self, cursor: str, at: Checkpoint, text: str) -> bool:
+        """Keep a text with the cursor while its checkpoint is *at*; False when it is no longer."""
+        return bool(self._redis.run("note_read", cursor, at.version, at.source_time, text))
+
+    def noted_read(self, cursor: str) -> str | None:
+        """Return what was noted last with the cursor."""
+        (found,) = self._redis.fields(f"cursor:{cursor}", "note")
+        return None if found is None else found.decode()
+
     def admit(
         self,
         page: Record,

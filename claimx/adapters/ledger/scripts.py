@@ -18,6 +18,7 @@ NAMES = (
     "finish",
     "forget_entries",
     "gaps",
+    "note_read",
     "read_rows",
     "readmit",
     "release",

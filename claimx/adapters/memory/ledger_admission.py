@@ -23,6 +23,7 @@ class MemoryAdmission:
         self._cursors: Cursors = {}
         self._gaps = Gaps(self._cursors)
         self._fences: dict[str, int] = {}
+        self._notes: dict[str, str] = {}
 
     def checkpoint(self, cursor: str) -> Checkpoint | None:
         """Return the cursor's checkpoint, None before its first move."""
@@ -57,6 +58,18 @@ class MemoryAdmission:
             for mark in marks:
                 self._reach(mark)
             return moved
+
+    def note_read(self, cursor: str, at: Checkpoint, text: str) -> bool:
+        """Keep a text with the cursor while its checkpoint is *at*; False when it is no longer."""
+        with self._lock:
+            if self.checkpoint(cursor) != at:
+                return False
+            self._notes[cursor] = text
+            return True
+
+    def noted_read(self, cursor: str) -> str | None:
+        """Return what was noted last with the cursor."""
+        return self._notes.get(cursor)
 
     def set_aside(
         self, cursor: str, expected: Checkpoint | None, gap: Gap, most: int, fence: int = 0

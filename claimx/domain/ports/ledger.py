@@ -122,6 +122,12 @@ class Ledger(Protocol):
         moved to *marks* in the same step: what must be known wherever this checkpoint is.
         """
 
+    def note_read(self, cursor: str, at: Checkpoint, text: str) -> bool:
+        """Keep *text* with the cursor while its checkpoint is *at*; False when it is no longer."""
+
+    def noted_read(self, cursor: str) -> str | None:
+        """Return what was noted last with the cursor, at this checkpoint or an earlier one."""
+
     def set_aside(
         self, cursor: str, expected: Checkpoint | None, gap: Gap, most: int, fence: int = 0
     ) -> Checkpoint | None:

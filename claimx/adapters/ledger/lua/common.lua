@@ -7,7 +7,7 @@
 --   :look:<stage>  ids by the moment when the redriver should look at them
 --   :dead      dead letters by the time they died
 --   :rows      the lake writer's stream, entries name a record
---   :n         counters     :cursor:<name>  a checkpoint     :seen:<id>  when the id is forgotten
+--   :n         counters     :cursor:<name>  a checkpoint, and a note    :seen:<id>  when the id is forgotten
 --   :gaps:<cursor>  what the cursor has set aside: where it begins -> "where it ends, rows left"
 --   :fence:<job>  the greatest fence that has readmitted for a job
 --
