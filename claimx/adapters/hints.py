@@ -17,15 +17,17 @@ from claimx.domain.records import Stage
 
 log = structlog.get_logger(__name__)
 
-# How many records one message names: enough that a message's millisecond disappears, few enough
-# that two workers share a burst and a lost message delays little (design measurements in ADR 0001).
+# How many records one message names at the least and at the most: enough that a message's
+# millisecond disappears (design measurements in ADR 0001), few enough that two workers share a
+# burst and a lost message delays little.
 CHUNK_SIZES = {
-    Stage.INGEST: 1,  # a record is a page of up to 1000 rows already
-    Stage.ENRICH: 100,
-    Stage.DOWNLOAD: 50,
-    Stage.UPLOAD: 50,
-    Stage.RECORD: 500,
+    Stage.INGEST: (1, 1),  # a record is a page of up to 2000 rows already
+    Stage.ENRICH: (50, 200),
+    Stage.DOWNLOAD: (20, 50),
+    Stage.UPLOAD: (20, 50),
+    Stage.RECORD: (100, 500),
 }
+SHARED_BY = 4  # messages that a burst becomes at the least, if they are large enough
 
 NODE_QUEUE_SECONDS = 3600  # after the last hint; what was in it is due again by then
 
@@ -38,6 +40,12 @@ def queue_named(name: str) -> Queue:
 def queue_name(stage: Stage, affinity: str = "") -> str:
     """Return the stage's queue, or the one of the single node that can do this work."""
     return f"{stage.value}.{affinity}" if affinity else stage.value
+
+
+def chunk_size(stage: Stage, records: int) -> int:
+    """Return how many of so many *records*, hinted at once, one message names."""
+    least, most = CHUNK_SIZES[stage]
+    return min(most, max(least, -(-records // SHARED_BY)))
 
 
 def queue_length(client: Any, name: str) -> int:
@@ -63,7 +71,7 @@ class CeleryHints:
 
     def send(self, stage: Stage, ids: Sequence[str], affinity: str = "") -> None:
         """Send *ids* in chunks; a failure is logged and left to the redriver."""
-        size = CHUNK_SIZES[stage]
+        size = chunk_size(stage, len(ids))
         queue = queue_named(queue_name(stage, affinity))
         try:
             with self._app.producer_pool.acquire(block=True, timeout=5) as producer:

@@ -5,12 +5,15 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Callable, Iterable
 
+_REST = 0.8  # of the longest age: at most so many more batches than by age alone
+
 
 class Batch:
     """
     Counts rows by table: due at *max_rows* in any one table, or *max_seconds* after the first.
 
-    *now* is a clock in seconds. An empty batch is never due.
+    *now* is a clock in seconds. An empty batch is never due. One that gets no more rows may go
+    earlier, unless the last one went a moment ago: many small files are dear to read.
     """
 
     def __init__(self, max_rows: int, max_seconds: float, now: Callable[[], float]) -> None:
@@ -22,6 +25,7 @@ class Batch:
         self._now = now
         self._rows: Counter[str] = Counter()
         self._since: float | None = None
+        self._cleared = now()
 
     def add(self, tables: Iterable[str]) -> None:
         """Count one row for each name; adding none still starts the clock (a record waits)."""
@@ -45,6 +49,12 @@ class Batch:
         return self._since is not None and (self.full or self.seconds_left <= 0)
 
     @property
+    def rested(self) -> bool:
+        """Whether there is something, and the last batch is so long ago that it may go early."""
+        rest = _REST * self._max_seconds
+        return self._since is not None and self._now() - self._cleared >= rest
+
+    @property
     def seconds_left(self) -> float:
         """Seconds until it is due by its age, at most *max_seconds*; all of them when empty."""
         if self._since is None:
@@ -57,3 +67,4 @@ class Batch:
         """Begin anew."""
         self._rows.clear()
         self._since = None
+        self._cleared = self._now()

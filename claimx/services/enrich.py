@@ -40,7 +40,7 @@ from claimx.services.settle import outcome_of
 
 log = structlog.get_logger(__name__)
 
-CONCURRENCY = 100  # events worked on at a time; the API's own bound is in its slots
+CONCURRENCY = 200  # events worked on at a time; the API's own bound is in its slots
 
 ENRICHED = "enriched"
 UNHANDLED = "unhandled"

@@ -35,6 +35,7 @@ BUFFERED_BATCHES = 5  # no more is read once so many batches wait
 MAX_FAILURES = 3  # then a record waits in the ledger and makes room
 _READS = 50  # at a step: then leases are looked after again
 _IDLE_SECONDS = 1.0
+_QUIET_SECONDS = 0.25  # without a new row: what a poll brought is here, so waiting gains nothing
 _BACK_OFF_SECONDS = 1.0
 _MAX_BACK_OFF_SECONDS = 30.0
 _CLOSE_LOCK_WAIT_SECONDS = 5.0
@@ -80,6 +81,7 @@ class LakeWriter:
         )
         self._alive = alive  # told in the midst of a long flush, too
         self._held = HeldItems(ledger, now, lease_seconds)
+        self._quiet = False  # nothing more has come for a moment
         self._retry_at: float | None = None  # some items failed and wait here for another try
         self._closed = False
 
@@ -131,17 +133,23 @@ class LakeWriter:
 
     @property
     def _due(self) -> bool:
-        again = self._retry_at is not None and self._now() >= self._retry_at
-        return again or (self._batch.due and self._retry_at is None)
+        if self._retry_at is not None:
+            return self._now() >= self._retry_at
+        return self._batch.due or (self._quiet and self._batch.rested)
 
     def _fill(self) -> None:
         """Read what there is, until the batch is old enough or the buffer full; waits only once."""
+        self._quiet = False
         if self._held.rows >= self._max_rows:
             self._sleep(min(_IDLE_SECONDS, self._wait_seconds()))
             return
-        block = 0.0 if self._due else min(_IDLE_SECONDS, self._wait_seconds())
+        patience = _QUIET_SECONDS if self._batch.rested else _IDLE_SECONDS
+        block = 0.0 if self._due else min(patience, self._wait_seconds())
         for _ in range(_READS):
-            if not self._read(block) or self._held.rows >= self._max_rows:
+            if not self._read(block):
+                self._quiet = block > 0
+                return
+            if self._held.rows >= self._max_rows:
                 return
             if self._batch.seconds_left <= 0:
                 return

@@ -5,7 +5,13 @@ from __future__ import annotations
 import pytest
 from celery import Celery
 
-from claimx.adapters.hints import CHUNK_SIZES, NODE_QUEUE_SECONDS, CeleryHints
+from claimx.adapters.hints import (
+    CHUNK_SIZES,
+    NODE_QUEUE_SECONDS,
+    SHARED_BY,
+    CeleryHints,
+    chunk_size,
+)
 from claimx.adapters.unreadable import UNREADABLE_KEY, keep_unreadable
 from claimx.domain.records import Stage
 
@@ -20,12 +26,22 @@ def hints(redis_client, redis_url):
 
 
 def test_a_backlog_is_the_number_of_messages(hints):
-    ids = [f"e:{n}" for n in range(2 * CHUNK_SIZES[Stage.ENRICH] + 1)]
+    ids = [f"e:{n}" for n in range(SHARED_BY * CHUNK_SIZES[Stage.ENRICH][1] + 1)]
 
     hints.send(Stage.ENRICH, ids)
 
-    assert hints.backlog(Stage.ENRICH) == 3
+    assert hints.backlog(Stage.ENRICH) == SHARED_BY + 1
     assert hints.backlog(Stage.DOWNLOAD) == 0
+
+
+@pytest.mark.parametrize("stage", list(CHUNK_SIZES))
+def test_a_burst_is_shared_by_several_children_once_it_is_worth_a_message_each(stage):
+    least, most = CHUNK_SIZES[stage]
+
+    sizes = {records: chunk_size(stage, records) for records in (1, least, 4 * most, 10**6)}
+
+    assert sizes == {1: least, least: least, 4 * most: most, 10**6: most}
+    assert all(-(-n // chunk_size(stage, n)) >= SHARED_BY for n in range(4 * least, 10 * most, 7))
 
 
 def test_the_queue_of_a_node_that_is_gone_for_good_vanishes(hints, redis_client):

@@ -52,6 +52,21 @@ def test_it_is_due_five_seconds_after_its_first_row(clock):
     assert (batch.due, batch.seconds_left) == (True, 0.0)
 
 
+def test_one_may_go_early_when_the_last_went_long_enough_ago(clock):
+    batch = Batch(2, 5.0, clock)
+    clock.now += 100.0
+    assert not batch.rested, "an empty one never goes"
+    batch.add(["media"])
+    alone = batch.rested
+    batch.clear()
+    batch.add(["media"])
+    clock.now += 3.9
+    too_soon = batch.rested
+    clock.now += 0.1
+
+    assert (alone, too_soon, batch.rested) == (True, False, True)
+
+
 def test_a_record_without_rows_starts_the_clock_all_the_same(clock):
     batch = Batch(2, 5.0, clock)
     batch.add([])

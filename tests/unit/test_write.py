@@ -156,6 +156,20 @@ def test_a_batch_is_written_when_its_time_is_up_and_then_settled(world):
     assert (census.stream_length, census.stream_pending) == (0, 0)
 
 
+def test_a_batch_that_gets_no_more_goes_early_but_not_soon_after_the_last(world):
+    """What a poll brought is written when it is all there; small files stay as few as before."""
+    writer = world.writer()
+    world.clock.now += 60
+    world.enriched("a", event("a"))
+
+    settled = [writer.step(), writer.step()]
+    world.enriched("b", event("b"))
+    settled += [writer.step(), writer.step(), writer.step()]
+
+    assert settled == [0, 1, 0, 0, 0]
+    assert world.run(writer, 4.6) == 1
+
+
 def test_a_table_with_enough_rows_is_written_at_once(world):
     for name in "abc":
         world.enriched(name, event(name))
