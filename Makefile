@@ -60,6 +60,10 @@ bench: $(VENV)/.stamp $(BENCH)/.stamp ## claimx beside the floor, naive Celery a
 bench-short: $(VENV)/.stamp $(BENCH)/.stamp ## the same in one small round, four minutes at most
 	@PYTHONPATH=. exec $(BIN)/python bench/pipeline.py --short $(ARGS)
 
+.PHONY: bench-stages
+bench-stages: $(VENV)/.stamp ## CPU, Redis commands and messages of each stage for an event, without HTTP
+	@PYTHONPATH=. $(BIN)/python bench/stages.py $(ARGS)
+
 ROWS ?= 1000000
 .PHONY: bench-lake
 bench-lake: $(VENV)/.stamp ## flushes into a large table beside a plain MERGE: make bench-lake ROWS=10000000
