@@ -261,6 +261,19 @@ def sweeper() -> CacheSweeper:
     return once("sweeper", lambda: CacheSweeper(cache_of(settings), ledger_of(settings), time.time))
 
 
+def preload() -> None:
+    """
+    Import what a worker's children use, once for all of them: a quarter of a second and 40 MB each.
+
+    Nothing is connected. deltalake stays out: it must not be touched before a fork.
+    """
+    import claimx.adapters.claimx_api
+    import claimx.adapters.kusto
+    import claimx.adapters.media_http
+    import claimx.adapters.onelake
+    import claimx.tasks.workshop  # noqa: F401
+
+
 def close_workshop() -> None:
     """Close what this process opened, before it ends."""
     found = forget("workshop")

@@ -181,6 +181,7 @@ def _take_own_uploads(instance: Any, **_: Any) -> None:
 
 
 def _before_fork(**_: Any) -> None:
+    bootstrap.preload()
     folder = tempfile.mkdtemp(prefix="claimx-metrics-")
     os.environ["PROMETHEUS_MULTIPROC_DIR"] = folder
     leaving.prepare(Path(folder))
