@@ -21,7 +21,8 @@ from claimx.domain.retry import RetryPolicy
 from claimx.domain.tables import TABLES
 from claimx.needs import WORKSHOP_QUEUES, missing_for
 from claimx.services.runtime import Limits, Runtime
-from claimx.settings import ConfigurationError, Settings, host_name
+from claimx.setting_errors import ConfigurationError
+from claimx.settings import Settings, host_name
 from claimx.startup import forget, load_settings, once
 
 if TYPE_CHECKING:

@@ -5,7 +5,8 @@ from __future__ import annotations
 from collections.abc import Collection
 
 from claimx.domain.tables import TABLES
-from claimx.settings import ConfigurationError, Settings
+from claimx.setting_errors import ConfigurationError
+from claimx.settings import Settings
 
 SOURCE_QUEUES = frozenset({"poll", "maintenance"})
 WORKSHOP_QUEUES = frozenset({"enrich", "download", "upload", "record"})

@@ -27,6 +27,7 @@ from pydantic import (
 
 from claimx.domain.addresses import on_loopback
 from claimx.domain.tables import TABLES
+from claimx.setting_errors import ConfigurationError
 from claimx.setting_types import Flag, Hosts, PollStart
 
 DEFAULT_HOSTS = (
@@ -43,14 +44,6 @@ DEFAULT_EXTENSIONS = tuple(
     ).split()
 )
 TABLE_PATHS = {f"CLAIMX_{table.setting}_TABLE_PATH": name for name, table in TABLES.items()}
-
-
-class ConfigurationError(Exception):
-    """The settings are wrong; *problems* has one line for each error, naming variable and value."""
-
-    def __init__(self, problems: list[str]) -> None:
-        super().__init__("\n".join(problems))
-        self.problems = problems
 
 
 def _knob(name: str, default: Any, meaning: str) -> Any:

@@ -14,7 +14,8 @@ from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, NoReturn, TypeVar
 
-from claimx.settings import ConfigurationError, Settings
+from claimx.setting_errors import ConfigurationError
+from claimx.settings import Settings
 
 T = TypeVar("T")
 

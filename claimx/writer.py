@@ -17,7 +17,7 @@ from claimx.domain.tables import TABLES
 from claimx.services.folding import FoldKeeper
 from claimx.services.runtime import Runtime
 from claimx.services.write import LakeWriter
-from claimx.settings import ConfigurationError
+from claimx.setting_errors import ConfigurationError
 
 log = structlog.get_logger(__name__)
 

@@ -15,7 +15,7 @@ from claimx.cli.output import clean, form_option, note, show
 from claimx.domain.diagnosis import Diagnosis
 from claimx.domain.errors import ClaimXError
 from claimx.domain.tables import TABLES
-from claimx.settings import ConfigurationError
+from claimx.setting_errors import ConfigurationError
 
 UNHEALTHY = 7
 

@@ -35,6 +35,9 @@ class _Lazy(click.Group):
     def get_command(self, _context: click.Context, name: str) -> click.Command | None:
         if name not in _COMMANDS:
             return None
+        from claimx.telemetry import logs
+
+        logs.configure("WARNING", "auto", process="cli")  # standard output is for the data alone
         module, attribute, _ = _COMMANDS[name]
         found: click.Command = getattr(importlib.import_module(module), attribute)
         return found
@@ -58,10 +61,8 @@ def cli() -> None:
 def main(arguments: list[str] | None = None) -> Any:
     """Run the command line; expected failures become one line and their exit code."""
     from claimx.domain.errors import ClaimXError, Permanent
-    from claimx.settings import ConfigurationError
-    from claimx.telemetry import logs
+    from claimx.setting_errors import ConfigurationError
 
-    logs.configure("WARNING", "auto", process="cli")  # standard output is for the data alone
     try:
         return cli.main(args=arguments, prog_name="claimx", standalone_mode=False)
     except click.exceptions.Exit as leaving:

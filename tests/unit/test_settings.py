@@ -10,7 +10,8 @@ import pytest
 from claimx.cli.config import settings_page
 from claimx.domain.tables import TABLES
 from claimx.knobs import knobs, unknown_names
-from claimx.settings import ConfigurationError, Settings
+from claimx.setting_errors import ConfigurationError
+from claimx.settings import Settings
 
 ROOT = Path(__file__).parents[2]
 
