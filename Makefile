@@ -60,6 +60,10 @@ bench: $(VENV)/.stamp $(BENCH)/.stamp ## claimx beside the floor, naive Celery a
 bench-short: $(VENV)/.stamp $(BENCH)/.stamp ## the same in one small round, four minutes at most
 	@PYTHONPATH=. exec $(BIN)/python bench/pipeline.py --short $(ARGS)
 
+.PHONY: bench-media
+bench-media: $(VENV)/.stamp ## downloads and uploads beside aiohttp alone; one file of 5 GiB for its memory
+	@PYTHONPATH=. exec $(BIN)/python bench/media.py $(ARGS)
+
 .PHONY: bench-stages
 bench-stages: $(VENV)/.stamp ## CPU, Redis commands and messages of each stage for an event, without HTTP
 	@PYTHONPATH=. $(BIN)/python bench/stages.py $(ARGS)
