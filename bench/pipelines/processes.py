@@ -75,6 +75,11 @@ class Meter:
                 self._names[pid] = name
 
     @property
+    def names(self) -> dict[int, str]:
+        """What the processes seen so far are, by process id."""
+        return dict(self._names)
+
+    @property
     def cpu(self) -> dict[str, float]:
         """Seconds used so far, by name."""
         found: dict[str, float] = defaultdict(float)

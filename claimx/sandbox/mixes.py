@@ -53,6 +53,7 @@ EVEN_SPAN = 300.0
 EVEN = {
     "media": Even(files=1),  # one file for every second event
     "no-media": Even(files=0),
+    "long": Even(files=1, of=20),  # for hours of it: some files, but no disk full of them
     "nothing": Even(files=0, shares={NOTHING: 1}),  # framework alone: no call, no row but its own
 }
 

@@ -14,8 +14,10 @@ from claimx.sandbox.world import World
 AT = 1_790_000_000
 
 
-@pytest.mark.parametrize(("mix", "files"), [("media", 100), ("no-media", 0), ("nothing", 0)])
-def test_every_event_comes_once_and_every_second_one_has_a_file(mix, files):
+@pytest.mark.parametrize(
+    ("mix", "files"), [("media", 100), ("no-media", 0), ("nothing", 0), ("long", 10)]
+)
+def test_every_event_comes_once_and_so_many_have_a_file(mix, files):
     world = World(1, 201, AT, mix=mix, specials=False, smallest=5000, largest=5000)
 
     types = Counter(row.values["event_type"] for row in world.rows)
