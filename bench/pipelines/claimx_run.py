@@ -46,13 +46,18 @@ def run(job: Job) -> Run:
     return found
 
 
-def start(stack: Processes, job: Job, memory: Memory | None = None) -> None:
-    """Start Redis and the pipeline."""
+def start(
+    stack: Processes,
+    job: Job,
+    memory: Memory | None = None,
+    types: tuple[str, ...] = TYPES,
+) -> None:
+    """Start Redis and the pipeline's process *types*."""
     url = stack.start_redis()
     if memory is not None:
         memory.watch(url)
     stack.environment.update(settings(job))
-    stack.start_pipeline(TYPES)
+    stack.start_pipeline(types)
 
 
 def settings(job: Job) -> dict[str, str]:
