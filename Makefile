@@ -68,6 +68,10 @@ bench-media: $(VENV)/.stamp ## downloads and uploads beside aiohttp alone; one f
 bench-scaling: $(VENV)/.stamp ## one to four worker processes
 	@PYTHONPATH=. exec $(BIN)/python bench/scaling.py $(ARGS)
 
+.PHONY: bench-remembered
+bench-remembered: $(VENV)/.stamp ## what it costs Redis to remember an id for a day
+	@PYTHONPATH=. exec $(BIN)/python bench/remembered.py $(ARGS)
+
 .PHONY: bench-soak
 bench-soak: $(VENV)/.stamp ## half a million events, and whether memory, files or threads grow
 	@PYTHONPATH=. exec $(BIN)/python bench/soak.py $(ARGS)

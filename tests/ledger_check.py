@@ -54,7 +54,7 @@ def problems_in(raw: Raw, now: float) -> list[str]:
     if not found:  # nobody can count what cannot be read
         found += _counts(raw)
     found += _cursors(raw)
-    found += [f"seen {name}: never forgotten" for name, (life, _) in raw.seen.items() if life < 0]
+    found += _seen(raw)
     return found
 
 
@@ -175,6 +175,14 @@ def _counts(raw: Raw) -> Iterator[str]:
         if came != went + unhandled + here:
             yield f"{kind}: {came} admitted; {went} recorded, {unhandled} unhandled, {here} here"
     yield from (f"the counter {name} says {n}" for name, n in told.items() if n < 0)
+
+
+def _seen(raw: Raw) -> Iterator[str]:
+    for name, (life, _) in raw.seen.items():
+        if life < 0:
+            yield f"seen {name}: never forgotten"
+        if name.rpartition(":")[0] not in raw.slices:
+            yield f"seen {name}: of no slice"
 
 
 def _cursors(raw: Raw) -> Iterator[str]:

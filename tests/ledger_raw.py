@@ -70,8 +70,10 @@ repeat
         pairs_of(family, name, redis.call('HGETALL', key))
       elseif family == 'rows' then
         stream(key)
+      elseif family == 'seen' and name == '' then
+        pairs_of('slices', name, redis.call('HGETALL', key))
       elseif family == 'seen' then
-        put('seen', name, tostring(redis.call('TTL', key)), redis.call('GET', key))
+        put('seen', name, tostring(redis.call('TTL', key)), tostring(redis.call('HLEN', key)))
       else
         put('other', key, '', '')
       end
@@ -102,7 +104,7 @@ class RawRecord:
 
 @dataclass(slots=True)
 class Raw:
-    """What the keys below a root hold; *seen* is (seconds to live, when it is forgotten)."""
+    """What the keys below a root hold; *seen* are hashes: (seconds to live, how many ids)."""
 
     records: dict[str, RawRecord] = field(default_factory=dict)
     look: dict[str, dict[str, float]] = field(default_factory=dict)
@@ -111,7 +113,8 @@ class Raw:
     pending: dict[str, str] = field(default_factory=dict)
     counters: dict[str, str] = field(default_factory=dict)
     cursors: dict[str, dict[str, str]] = field(default_factory=dict)
-    seen: dict[str, tuple[int, str]] = field(default_factory=dict)
+    slices: dict[str, int] = field(default_factory=dict)
+    seen: dict[str, tuple[int, int]] = field(default_factory=dict)
     other: list[str] = field(default_factory=list)
 
 
@@ -139,8 +142,10 @@ def _put(raw: Raw, family: str, name: str, part: str, value: str) -> None:
             raw.counters[part] = value
         case "cursor":
             raw.cursors.setdefault(name, {})[part] = value
+        case "slices":
+            raw.slices[part] = int(value)
         case "seen":
-            raw.seen[name] = (int(part), value)
+            raw.seen[name] = (int(part), int(value))
         case _:
             raw.other.append(name)
 

@@ -15,7 +15,7 @@ EVENTS = 1000
 
 COMMANDS = {  # of Redis for each event, those inside its scripts, too; every second has a file
     "poll": 0.2,
-    "ingest": 4.5,
+    "ingest": 9.0,
     "enrich": 10.0,
     "download": 4.3,
     "upload": 4.7,

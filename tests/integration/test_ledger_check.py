@@ -143,8 +143,12 @@ SPOILT: dict[str, tuple[Spoil, str]] = {
         "media: 3 admitted; 0 recorded, 0 unhandled, 2 here",
     ),
     "a memory without end": (
-        lambda r: r.persist(f"{ROOT}:seen:e:a"),
-        "seen e:a: never forgotten",
+        lambda r: [r.persist(key) for key in r.scan_iter(f"{ROOT}:seen:*")],
+        "seen 43200:",
+    ),
+    "a memory of no time": (
+        lambda r: r.hset(f"{ROOT}:seen:7:7:7", "e:z", 1) and r.expire(f"{ROOT}:seen:7:7:7", 9),
+        "seen 7:7:7: of no slice",
     ),
     "half a cursor": (
         lambda r: r.hdel(f"{ROOT}:cursor:p1", "version"),

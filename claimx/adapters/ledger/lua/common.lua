@@ -7,7 +7,9 @@
 --   :look:<stage>  ids by the moment when the redriver should look at them
 --   :dead      dead letters by the time they died
 --   :rows      the lake writer's stream, entries name a record
---   :n         counters     :cursor:<name>  a checkpoint, and a note    :seen:<id>  when the id is forgotten
+--   :n         counters     :cursor:<name>  a checkpoint, and a note
+--   :seen      slices of time: "length:number" -> hashes, "n:length:number" -> ids
+--   :seen:<length>:<number>:<n>  hash of ids -> the millisecond of the slice when each is forgotten
 --   :gaps:<cursor>  what the cursor has set aside: where it begins -> "where it ends, rows left"
 --   :fence:<job>  the greatest fence that has readmitted for a job
 --
@@ -30,7 +32,7 @@ local MOST_LOSSES = 10
 local MOST_NOTES = 19 -- the admission is the twentieth
 local GROUP = 'writers'
 
-local tally, moves, gone = {}, {}, {}
+local tally, moves, gone, kept = {}, {}, {}, {}
 
 local function record(id) return root .. ':r:' .. id end
 local function rows() return root .. ':rows' end
@@ -55,6 +57,9 @@ local function in_slices(command, key, list)
 end
 
 local function flush()
+  for slice, by in pairs(kept) do
+    redis.call('HINCRBY', root .. ':seen', string.format('n:%d:%d', slice[1], slice[2]), by)
+  end
   for name, by in pairs(tally) do
     if by ~= 0 then redis.call('HINCRBY', root .. ':n', name, by) end
   end
@@ -136,20 +141,82 @@ local function enter(m, stage, delay)
   free(m)
 end
 
-local function remembered(id)
-  local forgotten_at = redis.call('GET', root .. ':seen:' .. id)
-  return forgotten_at and tonumber(forgotten_at) > now
+-- Ids that are remembered lie in slices of time by when they are forgotten, each half as long as an
+-- id is remembered, so that a slice goes as a whole. In a slice they are shared out over hashes small
+-- enough for Redis to pack: a third of the memory that a key for each would take (ADR 0011).
+local slices -- those that are not over yet: {length, number, hashes, beginning of their keys}
+local IDS_A_HASH = 50
+local FIRST_HASHES = 4096 -- of the first slice; the next are by what the last one held
+
+local function slice(length, number, hashes)
+  return { length, number, hashes, string.format('%s:seen:%d:%d:', root, length, number) }
+end
+
+local function living()
+  if slices then return slices end
+  slices = {}
+  local found = redis.call('HGETALL', root .. ':seen')
+  for n = 1, #found, 2 do
+    local length, number = string.match(found[n], '^(%d+):(%d+)$')
+    if length and (number + 1) * length > now then
+      slices[#slices + 1] = slice(tonumber(length), tonumber(number), tonumber(found[n + 1]))
+    end
+  end
+  return slices
+end
+
+local function spread(id) return tonumber(string.sub(redis.sha1hex(id), 1, 8), 16) end
+
+local function hash_in(one, spreading) return one[4] .. spreading % one[3] end
+
+-- Return a moment as whole milliseconds of a slice: Redis packs such numbers into a few bytes.
+local function within(one, moment) return math.floor((moment - one[1] * one[2]) * 1000 + 0.5) end
+
+local function is_remembered(id, spreading)
+  for _, one in ipairs(living()) do
+    local forgotten_at = redis.call('HGET', hash_in(one, spreading), id)
+    if forgotten_at and tonumber(forgotten_at) > within(one, now) then return true end
+  end
+  return false
+end
+
+local function remembered(id) return is_remembered(id, spread(id)) end
+
+local function forget(id)
+  local spreading = spread(id)
+  for _, one in ipairs(living()) do redis.call('HDEL', hash_in(one, spreading), id) end
+end
+
+local function slice_of(moment, seconds)
+  local length = math.max(1, math.floor(seconds / 2))
+  local number = math.floor(moment / length)
+  for _, one in ipairs(living()) do
+    if one[1] == length and one[2] == number then return one end
+  end
+  local key = root .. ':seen'
+  local last = redis.call('HGET', key, string.format('n:%d:%d', length, number - 1))
+  local hashes = last and math.max(16, math.ceil(last / IDS_A_HASH)) or FIRST_HASHES
+  for _, field in ipairs(redis.call('HKEYS', key)) do
+    local its_length, its_number = string.match(field, '(%d+):(%d+)$')
+    if (its_number + 2) * its_length <= now then redis.call('HDEL', key, field) end
+  end
+  redis.call('HSET', key, string.format('%d:%d', length, number), hashes)
+  slices[#slices + 1] = slice(length, number, hashes)
+  return slices[#slices]
 end
 
 -- Note an id for some seconds; false when it is noted already.
 local function remember(id, seconds)
   if seconds <= 0 then return true end
-  local key = root .. ':seen:' .. id
-  local value = string.format('%.3f', now + seconds)
-  local life = math.ceil(seconds)
-  if redis.call('SET', key, value, 'NX', 'EX', life) then return true end
-  if remembered(id) then return false end
-  redis.call('SET', key, value, 'EX', life)
+  local spreading = spread(id)
+  if is_remembered(id, spreading) then return false end
+  local its = slice_of(now + seconds, seconds)
+  local key = hash_in(its, spreading)
+  redis.call('HSET', key, id, within(its, now + seconds))
+  if redis.call('HLEN', key) == 1 then
+    redis.call('EXPIRE', key, math.ceil((its[2] + 1) * its[1] - now))
+  end
+  kept[its] = (kept[its] or 0) + 1
   return true
 end
 

@@ -11,7 +11,7 @@ for at = 5, #ARGV, 5 do
     count(kind .. '.duplicate', 1)
   else
     -- what is remembered was never finished, or is gone from the lake
-    redis.call('DEL', root .. ':seen:' .. id)
+    forget(id)
     if kind == 'event' then remember(id, tonumber(ARGV[4])) end
     create(id, kind, ARGV[at + 2], ARGV[at + 3], ARGV[at + 4])
     answer[#answer + 1] = id
