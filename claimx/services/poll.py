@@ -10,28 +10,20 @@ from __future__ import annotations
 from collections.abc import Callable
 
 from claimx.domain.errors import ClaimXError
-from claimx.domain.polling import LIVE, READ, TIME, Window, live_window, moved
+from claimx.domain.polling import LIVE, READ, Window, live_window
 from claimx.domain.readings import Readings
 from claimx.domain.records import event_record_id
 from claimx.domain.times import MICROS_PER_SECOND, Micros, from_seconds
 from claimx.services.first_poll import first_poll
 from claimx.services.overlap import Overlap
-from claimx.services.pages import Pressure, pages_wait, sift, store
+from claimx.services.pages import pages_wait
+from claimx.services.poll_pages import LOCK_SECONDS, PageReader
 from claimx.services.poll_report import PollReport, Stop
-from claimx.services.recover import mark_of_loss, note_forgotten
 from claimx.services.runtime import Runtime
 from claimx.services.set_aside import gap_before, set_aside
 from claimx.services.standstill import Hold
 
 __all__ = ["LOCK_SECONDS", "PollReport", "Stop", "poll_once"]
-
-LOCK_SECONDS = 10.0
-"""
-How long a poller that died keeps others waiting.
-
-Shorter than a slow query may take: then a second poller reads the same page, and the ledger takes
-it from whoever comes first.
-"""
 
 CYCLE_SECONDS = 25.0
 MEMORY_SECONDS = 600.0  # rows younger than this were not finished before the ledger's oldest copy
@@ -78,14 +70,9 @@ class _Cycle:
         self._report = report
         self._fence = fence
         self._budget = budget
-        self._deadline = 0.0  # set when the reading begins
-        self._stored: set[str] = set()
-        self._readings = Readings()
-        self._read_on = False  # past what earlier polls have read
         self._hold = Hold(runtime, fence)
-        self._pressure = Pressure(runtime)
-        self._ask_lake: Callable[[Micros], bool] = lambda _: True
-        self._lost = False  # this ledger has forgotten events that the lake has
+        self._readings = Readings()
+        self._pages = PageReader(runtime, report, fence, self._hold)
 
     def run(self) -> None:
         """Read page after page."""
@@ -116,16 +103,16 @@ class _Cycle:
         overlap = Overlap(runtime, window.after, read_before)
         finished = overlap.finished()
         if finished and not report.dry_run and self._missing(finished):
-            self._note_loss()
+            self._pages.note_loss()
         again = overlap.unread(self._readings)
         # look-ups do not count: where they are slow, no time would be left for what is read
         half_time = runtime.now() + self._budget / 2
-        self._deadline = runtime.now() + self._budget
-        self._ask_lake = self._could_be_old(born)
+        pages = self._pages
+        pages.begin(self._could_be_old(born), deadline=runtime.now() + self._budget)
         report.stopped = Stop.DRY
         for part in again:
             times: list[Micros] = []
-            at = self._read_part(
+            at = pages.read(
                 part,
                 times.extend,
                 leave=lambda at: overlap.is_left(at, begun=report.pages > 0, half_time=half_time),
@@ -136,51 +123,7 @@ class _Cycle:
                 break
             self._readings.replace(part.after, part.until, times)
         new = Window(max(window.after, read_before), window.until)
-        return self._read_part(new, self._readings.add, read_on=True)
-
-    def _read_part(
-        self,
-        part: Window,
-        count: Callable[[list[Micros]], None],
-        *,
-        leave: Callable[[Micros], bool] = lambda _: False,
-        read_on: bool = False,
-    ) -> Micros:
-        """
-        Read and store *part* page after page; returns how far.
-
-        The times of the rows of each page go to *count* once it is stored. *leave* says whether to
-        end there; a reason to end the whole poll goes into the report. *read_on*: these are new.
-        """
-        runtime, report = self._runtime, self._report
-        at = part.after
-        while at < part.until and not leave(at):
-            if stop := self._must_stop():
-                report.stopped = stop
-                return at
-            rows = runtime.source.page(at, part.until, runtime.limits.poll_batch)
-            if not rows:
-                return part.until
-            last = int(rows[-1][TIME])
-            self._read_on = self._read_on or read_on
-            report.pages += 1
-            report.rows += len(rows)
-            runtime.metrics.add("poll_rows", len(rows), cursor=LIVE)
-            sifted = sift(
-                runtime, rows, ask_lake=self._ask_lake, lake_may_fail=True, stored=self._stored
-            )
-            report.known += sifted.known
-            if sifted.in_lake and not report.dry_run:
-                self._note_loss()
-            report.fresh += len(sifted.fresh)
-            report.malformed += sifted.malformed
-            self._pressure.stored(len(sifted.fresh))
-            if not self._keep(sifted.fresh, at, last):
-                report.stopped = Stop.SUPERSEDED
-                return at
-            count([int(row[TIME]) for row in rows])
-            at = last
-        return at
+        return pages.read(new, self._readings.add, read_on=True)
 
     def _note_read(self, window: Window) -> None:
         """
@@ -226,52 +169,6 @@ class _Cycle:
         self._report.window = window
         return window
 
-    def _keep(
-        self, fresh: list[tuple[dict[str, object], int]], after: Micros, last: Micros
-    ) -> bool:
-        """Store the page, if it says anything new; False when another poller was faster."""
-        report = self._report
-        current = report.checkpoint
-        if report.dry_run:
-            return True
-        if current and not fresh and moved(current, last) == current.source_time:
-            return True
-        marks = [mark_of_loss(self._runtime)] if self._lost else []
-        checkpoint, records = store(
-            self._runtime,
-            LIVE,
-            current,
-            fresh,
-            after=after,
-            last=last,
-            fence=self._fence,
-            marks=marks,
-        )
-        report.records += records
-        if checkpoint is None:
-            return False
-        report.checkpoint = checkpoint
-        return self._renewed()
-
-    def _renewed(self) -> bool:
-        runtime = self._runtime
-        fence = runtime.gates.lock(f"poll:{LIVE}", runtime.holder, LOCK_SECONDS)
-        if fence is None:
-            return False
-        self._fence = max(self._fence, fence)
-        return True
-
-    def _must_stop(self) -> Stop | None:
-        runtime, report = self._runtime, self._report
-        # a page of new rows is read in any case: where the lake or the source are slower than a
-        # poll's time, there would never be one
-        if runtime.stopping() or (self._read_on and runtime.now() >= self._deadline):
-            return Stop.TIME
-        limit = runtime.limits.max_in_flight if report.pages else self._hold.limit
-        if not report.dry_run and self._pressure.too_high(limit):
-            return Stop.PRESSURE
-        return None
-
     def _could_be_old(self, born: Micros) -> Callable[[Micros], bool]:
         """
         Return what says of an unseen row that the lake may have it.
@@ -282,11 +179,6 @@ class _Cycle:
         memory = max(MEMORY_SECONDS, self._runtime.limits.poll_overlap)
         oldest = from_seconds(self._runtime.ledger.now() - memory)
         return lambda source_time: source_time <= born or source_time < oldest
-
-    def _note_loss(self) -> None:
-        """Note it now, and with every page of this poll: the store may be put back in between."""
-        self._lost = True
-        note_forgotten(self._runtime, self._fence)
 
     def _missing(self, event_ids: list[str]) -> bool:
         """Say whether the ledger lacks some of these finished events: it is an older copy then."""

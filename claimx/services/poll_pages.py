@@ -1,0 +1,141 @@
+"""Pages of one poll: read, sifted and stored, until there is a reason to stop."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+from claimx.domain.polling import LIVE, TIME, Window, moved
+from claimx.domain.times import Micros
+from claimx.services.pages import Pressure, sift, store
+from claimx.services.poll_report import PollReport, Stop
+from claimx.services.recover import mark_of_loss, note_forgotten
+from claimx.services.runtime import Runtime
+from claimx.services.standstill import Hold
+
+LOCK_SECONDS = 10.0
+"""
+How long a poller that died keeps others waiting.
+
+Shorter than a slow query may take: then a second poller reads the same page, and the ledger takes
+it from whoever comes first.
+"""
+
+
+class PageReader:
+    """
+    Reads for one poller that holds its lease with *fence*; what it did goes into *report*.
+
+    *hold* is the mark at which a poll that has not read anything yet must wait.
+    """
+
+    def __init__(self, runtime: Runtime, report: PollReport, fence: int, hold: Hold) -> None:
+        self._runtime = runtime
+        self._report = report
+        self._fence = fence
+        self._hold = hold
+        self._pressure = Pressure(runtime)
+        self._stored: set[str] = set()
+        self._read_on = False  # past what earlier polls have read
+        self._lost = False  # this ledger has forgotten events that the lake has
+        self._ask_lake: Callable[[Micros], bool] = lambda _: True
+        self._deadline = float("inf")
+
+    def begin(self, ask_lake: Callable[[Micros], bool], *, deadline: float) -> None:
+        """Say whom `sift` may ask the lake about, and when (epoch seconds) new rows must wait."""
+        self._ask_lake = ask_lake
+        self._deadline = deadline
+
+    def read(
+        self,
+        part: Window,
+        count: Callable[[list[Micros]], None],
+        *,
+        leave: Callable[[Micros], bool] = lambda _: False,
+        read_on: bool = False,
+    ) -> Micros:
+        """
+        Read and store *part* page after page; returns how far.
+
+        The times of the rows of each page go to *count* once it is stored. *leave* says whether to
+        end there; a reason to end the whole poll goes into the report. *read_on*: these are new.
+        """
+        runtime, report = self._runtime, self._report
+        at = part.after
+        while at < part.until and not leave(at):
+            if stop := self._must_stop():
+                report.stopped = stop
+                return at
+            rows = runtime.source.page(at, part.until, runtime.limits.poll_batch)
+            if not rows:
+                return part.until
+            last = int(rows[-1][TIME])
+            self._read_on = self._read_on or read_on
+            report.pages += 1
+            report.rows += len(rows)
+            runtime.metrics.add("poll_rows", len(rows), cursor=LIVE)
+            sifted = sift(
+                runtime, rows, ask_lake=self._ask_lake, lake_may_fail=True, stored=self._stored
+            )
+            report.known += sifted.known
+            if sifted.in_lake and not report.dry_run:
+                self.note_loss()
+            report.fresh += len(sifted.fresh)
+            report.malformed += sifted.malformed
+            self._pressure.stored(len(sifted.fresh))
+            if not self._keep(sifted.fresh, at, last):
+                report.stopped = Stop.SUPERSEDED
+                return at
+            count([int(row[TIME]) for row in rows])
+            at = last
+        return at
+
+    def note_loss(self) -> None:
+        """Note it now, and with every page of this poll: the store may be put back in between."""
+        self._lost = True
+        note_forgotten(self._runtime, self._fence)
+
+    def _keep(
+        self, fresh: list[tuple[dict[str, object], int]], after: Micros, last: Micros
+    ) -> bool:
+        """Store the page, if it says anything new; False when another poller was faster."""
+        report = self._report
+        current = report.checkpoint
+        if report.dry_run:
+            return True
+        if current and not fresh and moved(current, last) == current.source_time:
+            return True
+        marks = [mark_of_loss(self._runtime)] if self._lost else []
+        checkpoint, records = store(
+            self._runtime,
+            LIVE,
+            current,
+            fresh,
+            after=after,
+            last=last,
+            fence=self._fence,
+            marks=marks,
+        )
+        report.records += records
+        if checkpoint is None:
+            return False
+        report.checkpoint = checkpoint
+        return self._renewed()
+
+    def _renewed(self) -> bool:
+        runtime = self._runtime
+        fence = runtime.gates.lock(f"poll:{LIVE}", runtime.holder, LOCK_SECONDS)
+        if fence is None:
+            return False
+        self._fence = max(self._fence, fence)
+        return True
+
+    def _must_stop(self) -> Stop | None:
+        runtime, report = self._runtime, self._report
+        # a page of new rows is read in any case: where the lake or the source are slower than a
+        # poll's time, there would never be one
+        if runtime.stopping() or (self._read_on and runtime.now() >= self._deadline):
+            return Stop.TIME
+        limit = runtime.limits.max_in_flight if report.pages else self._hold.limit
+        if not report.dry_run and self._pressure.too_high(limit):
+            return Stop.PRESSURE
+        return None
