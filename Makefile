@@ -64,6 +64,10 @@ bench-short: $(VENV)/.stamp $(BENCH)/.stamp ## the same in one small round, four
 bench-media: $(VENV)/.stamp ## downloads and uploads beside aiohttp alone; one file of 5 GiB for its memory
 	@PYTHONPATH=. exec $(BIN)/python bench/media.py $(ARGS)
 
+.PHONY: bench-enrich
+bench-enrich: $(VENV)/.stamp ## calls of the API a second, of one core
+	@PYTHONPATH=. exec $(BIN)/python bench/enrich.py $(ARGS)
+
 .PHONY: bench-scaling
 bench-scaling: $(VENV)/.stamp ## one to four worker processes
 	@PYTHONPATH=. exec $(BIN)/python bench/scaling.py $(ARGS)

@@ -14,7 +14,6 @@ import shutil
 import subprocess
 import sys
 import tempfile
-import time
 from collections.abc import Mapping
 from pathlib import Path
 from statistics import median
@@ -23,10 +22,10 @@ from typing import Any
 from pipelines.processes import processes
 from pipelines.sandbox import sandbox
 from pipelines.transfers import HOW, Transfers
+from pipelines.waiting import port_in
 
 KB, MB, GB = 1000, 1000**2, 2**30
 SIZES = {"200kb": (200 * KB, 1000), "50mb": (50 * MB, 24)}
-START_SECONDS = 30.0
 RUN_SECONDS = 600
 
 
@@ -86,7 +85,7 @@ def main(arguments: list[str] | None = None) -> int:
         ):
             ports = folder / "media.port"
             stack.run("media", [sys.executable, "-m", "pipelines.media_server", str(ports)])
-            bench = Bench(folder, f"http://127.0.0.1:{_port(ports)}", stack.environment)
+            bench = Bench(folder, f"http://127.0.0.1:{port_in(ports)}", stack.environment)
             for what, (size, files) in SIZES.items():
                 few = max(1, round(files * options.scale))
                 rounds = [
@@ -102,15 +101,6 @@ def main(arguments: list[str] | None = None) -> int:
                 line["great_mb"] = round(bench.run("claimx", round(options.great * GB), 1)["mb"])
     print(json.dumps(line))
     return 0
-
-
-def _port(path: Path) -> int:
-    deadline = time.monotonic() + START_SECONDS
-    while time.monotonic() < deadline:
-        if path.exists() and (text := path.read_text()):
-            return int(text)
-        time.sleep(0.05)
-    raise TimeoutError(f"the media host did not start: {path} is missing")
 
 
 if __name__ == "__main__":
