@@ -41,6 +41,7 @@ _BASIC = re.compile(
     rf"{_ZONE})?",
     re.ASCII,
 )
+_USUAL = re.compile(r"\d{4}-\d\d-\d\dT(?:[01]\d|2[0-3]):\d\d:\d\d(?:\.\d{1,9})?Z", re.ASCII)
 _YES = frozenset(("true", "1", "yes"))
 _NO = frozenset(("false", "0", "no"))
 _SECONDS_DIGITS = range(10**9, 10**10)  # ten digits are epoch seconds, the years 2001 to 2286
@@ -54,6 +55,8 @@ class Unconvertible(ValueError):
 
 def clean(raw: str) -> str:
     """Return text without NUL and lone surrogates, trimmed of white space at its ends."""
+    if raw.isascii() and "\x00" not in raw:  # nearly all text
+        return raw.strip()
     return _UNSTORABLE.sub("", raw).strip()
 
 
@@ -235,7 +238,27 @@ def _of_epoch(number: int | Decimal) -> Micros:
     return int(number * (MICROS_PER_SECOND if seconds else 1000))
 
 
+def usual_time(written: str) -> Micros | None:
+    """
+    Return a time as nearly everybody writes it, ``2026-01-31T12:00:00(.123456)Z``, else None.
+
+    What this reads, `any_time` reads the same, at five times the cost.
+    """
+    if _USUAL.fullmatch(written) is None:
+        return None
+    try:
+        return from_datetime(datetime.fromisoformat(written))
+    except ValueError:
+        return None
+
+
 def _of_text(written: str) -> Micros:
+    usual = usual_time(written)
+    return any_time(written) if usual is None else usual
+
+
+def any_time(written: str) -> Micros:
+    """Return a time in any of the forms that are read; raises Unconvertible for what is none."""
     if _EPOCH.fullmatch(written):
         return _of_epoch(Decimal(written))
     found = _EXTENDED.fullmatch(written) or _BASIC.fullmatch(written)

@@ -105,3 +105,16 @@ def test_the_end_of_a_link_never_fails(url, name, value):
 
         assert found is None or to_datetime(found)
         assert is_signed(link) in (True, False)
+
+
+@given(
+    st.from_regex(values._USUAL, fullmatch=True)
+    | st.datetimes().map(lambda moment: f"{moment.isoformat()}Z")
+    | st.from_regex(r"\d{4}-[W\d]\d-\d{1,2}T[\d:]{2,8}[.,]?\d{0,9}(Z|\+00)?", fullmatch=True)
+)
+def test_the_quick_reading_of_a_time_says_what_the_general_one_does(written):
+    """It goes by another parser, which reads many things that are no time here."""
+    usual = values.usual_time(written)
+
+    if usual is not None:
+        assert usual == values.any_time(written)
