@@ -41,35 +41,45 @@ class FolderStore:
         part = self._parts / uuid4().hex
         with Path(source).open("rb") as file:  # FileNotFoundError: it must be downloaded again
             try:
-                self._drop_old_parts()
-                with _made(part) as copy:
-                    try:
-                        shutil.copyfileobj(file, copy, _CHUNK_BYTES)
-                        os.fsync(copy.fileno())
-                        _check(copy, length, sha256)
-                        _moved(part, target)
-                    except BaseException:
-                        with suppress(OSError):
-                            part.unlink()
-                        raise
+                self._look_after_parts()
+                with self._made(part) as copy:
+                    shutil.copyfileobj(file, copy, _CHUNK_BYTES)
+                    os.fsync(copy.fileno())
+                    _check(copy, length, sha256)
+                    _moved(part, target)
                 _sync_folder(target.parent)
             except FileNotFoundError:
                 raise
             except OSError as error:
                 reason = error.strerror or type(error).__name__
                 raise Unavailable(f"the media folder cannot be written: {reason}") from error
+            finally:
+                with suppress(OSError):
+                    part.unlink()
 
-    def _drop_old_parts(self) -> None:
-        """Remove what nobody is at any more, an upload takes minutes; looks once a minute."""
+    def _look_after_parts(self) -> None:
+        """
+        Make the folder of parts, and remove what nobody is at any more; once a minute.
+
+        An upload takes minutes, and what a killed process left is a day old before it goes.
+        """
         now = self._now()
-        if now < self._look_at or not self._parts.is_dir():
+        if now < self._look_at:
             return
-        self._look_at = now + _LOOK_SECONDS
+        self._parts.mkdir(parents=True, exist_ok=True)
         with os.scandir(self._parts) as parts:
             for part in parts:
                 with suppress(FileNotFoundError):  # its own process was faster
                     if now - part.stat().st_mtime > _OLD_SECONDS:
                         Path(part.path).unlink()
+        self._look_at = now + _LOOK_SECONDS
+
+    def _made(self, part: Path) -> FileIO:
+        try:
+            return part.open("x+b", buffering=0)
+        except FileNotFoundError as error:
+            self._look_at = 0.0  # somebody has removed the folder: the next try makes it again
+            raise Unavailable("the media folder is gone") from error
 
     def _inside(self, path: str) -> Path:
         target = (self._root / path).absolute()
@@ -77,15 +87,6 @@ class FolderStore:
             msg = f"{path!r} leaves the media folder"
             raise ValueError(msg)
         return target
-
-
-def _made(part: Path) -> FileIO:
-    """Create the file, and the folder that it lies in if it is missing."""
-    try:
-        return part.open("x+b", buffering=0)
-    except FileNotFoundError:
-        part.parent.mkdir(parents=True, exist_ok=True)
-        return part.open("x+b", buffering=0)
 
 
 def _moved(part: Path, target: Path) -> None:

@@ -213,12 +213,10 @@ class Incoming:
     def discard(self) -> None:
         """Leave nothing half-written behind; safe at any time, a kept file stays."""
         with self._turn:
-            if self._over:
-                return
             self._over = True
             if self._file is not None:
                 self._file.close()
-                self._path.unlink(missing_ok=True)
+                self._path.unlink(missing_ok=True)  # not there any more under this name if kept
             self._cache.reserve(-self._reserved)
             self._reserved = 0
 

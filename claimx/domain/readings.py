@@ -38,7 +38,7 @@ class Readings:
         first, last = _second(after + 1), _second(until)
         return sum(rows for second, rows in self._counts.items() if first <= second <= last)
 
-    def add(self, times: Iterable[Micros]) -> None:
+    def tally(self, times: Iterable[Micros]) -> None:
         """Count rows of these ingestion times in."""
         self._counts.update(map(_second, times))
 
@@ -47,7 +47,7 @@ class Readings:
         first, last = _second(after + 1), _second(until)
         for second in [one for one in self._counts if first <= one <= last]:
             del self._counts[second]
-        self.add(times)
+        self.tally(times)
 
     def forget(self, before: Micros) -> None:
         """Drop the seconds that end before a time."""

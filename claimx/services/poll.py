@@ -123,7 +123,7 @@ class _Cycle:
                 break
             self._readings.replace(part.after, part.until, times)
         new = Window(max(window.after, read_before), window.until)
-        return pages.read(new, self._readings.add, read_on=True)
+        return pages.read(new, self._readings.tally, read_on=True)
 
     def _note_read(self, window: Window) -> None:
         """

@@ -62,9 +62,10 @@ MISTAKES = {
     "half a file lies where only its process knows of it": Mistake(
         "claimx.adapters.blob_folder",
         "part = self._parts / uuid4().hex",
-        'part = target.parent / f".{uuid4().hex}.part"',
+        'part = target.parent / f".{uuid4().hex}.part";'
+        " target.parent.mkdir(parents=True, exist_ok=True)",
         "elsewhere",
-        "adapters.blob_folder:FolderStore.put part.replace #1 before",
+        "adapters.blob_folder:_moved part.replace #1 before",
         "surplus file",
     ),
 }

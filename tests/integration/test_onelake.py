@@ -1,6 +1,7 @@
 """Uploads to OneLake through faults, and the credentials of both worlds."""
 
 import hashlib
+import shutil
 import socket
 import time
 from pathlib import Path
@@ -206,6 +207,20 @@ def test_a_folder_that_cannot_be_written_is_unavailable(tmp_path, source):
 
     with pytest.raises(Unavailable):
         put(FolderStore(tmp_path), source)
+
+
+def test_a_folder_that_somebody_removed_is_made_again_by_the_next_try(tmp_path, source):
+    """A share that was not mounted for a moment; the file in the cache is not to blame."""
+    root = tmp_path / "media"
+    store = FolderStore(root)
+    put(store, source)
+    shutil.rmtree(root)
+
+    with pytest.raises(Unavailable):
+        put(store, source)
+    put(store, source)
+
+    assert (root / "1/media/2_a.jpg").read_bytes() == CONTENT
 
 
 def test_what_a_killed_process_left_in_a_folder_goes_a_day_later(tmp_path, source):

@@ -81,5 +81,5 @@ def test_a_note_that_nobody_can_read_says_that_nothing_was_read(text):
 
 def _noted(read: list[int]) -> str:
     readings = Readings()
-    readings.add(read)
+    readings.tally(read)
     return readings.to_text()
