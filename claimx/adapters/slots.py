@@ -195,10 +195,13 @@ class SlotPool:
         """Renew what is held, return what lies idle, learn how much is a fair share."""
         self._share = self._limit
         renew_at = self._monotonic() + _RENEW_SECONDS
+        balance_at = 0.0
         while self._busy:
             await asyncio.sleep(_BALANCE_SECONDS if not self._idle else _LINGER_SECONDS)
             now = self._monotonic()
-            self._share = max(1, self._gates.fair_share(self._name, self._limit, self._holder))
+            if now >= balance_at:
+                balance_at = now + _BALANCE_SECONDS
+                self._share = max(1, self._gates.fair_share(self._name, self._limit, self._holder))
             spare = max(0, len(self._busy) + len(self._idle) - self._share)
             over: list[str] = []
             while self._idle and (spare > len(over) or now - self._idle[0][1] >= _LINGER_SECONDS):

@@ -1,4 +1,4 @@
-"""One shared circuit, with what this process last saw of it kept for a tenth of a second."""
+"""One shared circuit, with what this process last saw of it kept for a quarter of a second."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ class RedisCircuit:
     `claimx.domain.ports.gates.Circuit` over Redis.
 
     While the circuit is closed a verdict is believed for *fresh_seconds*, so a healthy dependency
-    costs a round trip in a tenth of a second and not one a call; half-open is always asked.
+    costs a round trip in a quarter of a second and not one a call; half-open is always asked.
     A success is reported only when there may be failures to clear.
     """
 

@@ -57,7 +57,7 @@ class RedisGates:
         circuit: CircuitSettings | None = None,
         *,
         circuits: Mapping[str, CircuitSettings] | None = None,
-        fresh_seconds: float = 0.1,
+        fresh_seconds: float = 0.25,
     ) -> None:
         self._client = client
         self._prefix = f"{prefix}gate:"
