@@ -22,7 +22,7 @@ PARTS = (
     ("writer", "services.flush:TableWriter._write_table lake.upsert", "after"),
     ("worker", "services.download:DownloadStage._download fetcher.fetch", "after"),
     ("worker", "adapters.onelake:DataLakeStore._put target.flush_data", "before"),  # upload
-    ("worker", "services.chunk:Chunk._settle ledger.settle", "after"),
+    ("worker", "services.chunk:Chunk._carry_out ledger.settle", "after"),
     ("writer", "services.write:LakeWriter._settle ledger.finish", "before"),
     ("worker", "services.redrive:redrive_once ledger.due", "after"),
     ("worker", "services.maintain:maintain_lake lake.maintain", "after"),
