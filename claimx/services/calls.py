@@ -21,7 +21,8 @@ class ProjectAnswers:
     What a process was told of projects, for *fresh_seconds*; the *most* newest are kept.
 
     Until a project's row is committed every event that needs it brings the row itself, so the
-    answer is of use to the next chunks, too.
+    answer is of use to the next chunks, too. One that nobody could read is not: whoever tries
+    again must get another.
     """
 
     def __init__(
@@ -33,16 +34,17 @@ class ProjectAnswers:
         self._kept: dict[str, Answer] = {}
 
     def of(self, project_id: str) -> Answer | None:
-        """Return the newest answer for the project, None when there is none that is fresh."""
+        """Return the newest answer for the project that was read; None without a fresh one."""
         answer = self._kept.get(project_id)
-        if answer is None or answer.asked_at < (self._now() - self._fresh) * MICROS_PER_SECOND:
+        if answer is None or not answer.notes:
             return None
-        return answer
+        since = (self._now() - self._fresh) * MICROS_PER_SECOND
+        return answer if answer.asked_at >= since else None
 
     def keep(self, project_id: str, answer: Answer) -> None:
-        """Remember an answer."""
-        self._kept.pop(project_id, None)  # the newest goes to the end
-        self._kept[project_id] = answer
+        """Remember an answer, unless a later question was answered before."""
+        before = self._kept.pop(project_id, answer)
+        self._kept[project_id] = answer if answer.asked_at >= before.asked_at else before
         if len(self._kept) > self._most:
             del self._kept[next(iter(self._kept))]
 

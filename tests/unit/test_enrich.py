@@ -215,13 +215,38 @@ def test_an_answer_serves_later_chunks_of_its_process_while_it_is_fresh(world):
     assert set(brought) == {"0", "1", "2"}
 
 
+def test_an_answer_that_could_not_be_read_is_asked_for_again(world):
+    """Kept for the next chunks it would spend an event's attempts without a single call."""
+    stage = EnrichStage(world.runtime, world.api)
+    ids = world.admit(event("1", EventType.POLICYHOLDER_INVITED))
+    world.api.projects["7"] = {"project": {}}
+    unreadable = asyncio.run(stage.run(ids))
+    world.api.projects["7"] = project()
+    world.time += 60
+
+    again = asyncio.run(stage.run(ids))
+
+    assert (unreadable.retried, again.processed) == (1, 1)
+    assert world.api.calls == [("project", "7")] * 2
+
+
 def test_a_process_remembers_the_newest_answers_up_to_a_bound():
     answers = ProjectAnswers(lambda: 0.0, 300.0, most=2)
 
     for project_id in ("a", "b", "a", "c"):
-        answers.keep(project_id, Answer({}, 0))
+        answers.keep(project_id, Answer({}, 0, {"rows": []}))
 
     assert [answers.of(one) is not None for one in "abc"] == [True, False, True]
+
+
+def test_of_two_answers_the_one_that_was_asked_for_later_is_remembered():
+    answers = ProjectAnswers(lambda: 0.0, 300.0)
+    late, early = Answer("late", 9, {"rows": []}), Answer("early", 5, {"rows": []})
+
+    answers.keep("a", late)
+    answers.keep("a", early)
+
+    assert answers.of("a") is late
 
 
 def test_a_known_project_is_not_asked_for_again_except_by_created_and_mfn(world):

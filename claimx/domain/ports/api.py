@@ -14,7 +14,8 @@ class Answer:
     """
     A parsed answer of the API and when it was asked for (microseconds UTC).
 
-    *notes* keep what was made of it, for the next event that it is an answer to.
+    *notes* keep what was read out of it, for the next event that it is an answer to; there are
+    none of one that could not be read.
     """
 
     data: Any
