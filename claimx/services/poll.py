@@ -11,7 +11,7 @@ from collections.abc import Callable
 
 from claimx.domain.errors import ClaimXError
 from claimx.domain.polling import LIVE, READ, Window, live_window
-from claimx.domain.readings import Readings
+from claimx.domain.readings import Readings, whole_second
 from claimx.domain.records import event_record_id
 from claimx.domain.times import MICROS_PER_SECOND, Micros, from_seconds
 from claimx.services.first_poll import first_poll
@@ -19,6 +19,7 @@ from claimx.services.overlap import Overlap
 from claimx.services.pages import pages_wait
 from claimx.services.poll_pages import LOCK_SECONDS, PageReader
 from claimx.services.poll_report import PollReport, Stop
+from claimx.services.recover import note_forgotten
 from claimx.services.runtime import Runtime
 from claimx.services.set_aside import gap_before, set_aside
 from claimx.services.standstill import Hold
@@ -72,7 +73,6 @@ class _Cycle:
         self._budget = budget
         self._hold = Hold(runtime, fence)
         self._readings = Readings()
-        self._pages = PageReader(runtime, report, fence, self._hold)
 
     def run(self) -> None:
         """Read page after page."""
@@ -102,13 +102,21 @@ class _Cycle:
         runtime, report = self._runtime, self._report
         overlap = Overlap(runtime, window.after, read_before)
         finished = overlap.finished()
-        if finished and not report.dry_run and self._missing(finished):
-            self._pages.note_loss()
+        lost = bool(finished) and not report.dry_run and self._missing(finished)
+        if lost:
+            note_forgotten(runtime, self._fence)
         again = overlap.unread(self._readings)
         # look-ups do not count: where they are slow, no time would be left for what is read
         half_time = runtime.now() + self._budget / 2
-        pages = self._pages
-        pages.begin(self._could_be_old(born), deadline=runtime.now() + self._budget)
+        pages = PageReader(
+            runtime,
+            report,
+            self._fence,
+            self._hold,
+            ask_lake=self._could_be_old(born),
+            deadline=runtime.now() + self._budget,
+            lost=lost,
+        )
         report.stopped = Stop.DRY
         for part in again:
             times: list[Micros] = []
@@ -117,13 +125,19 @@ class _Cycle:
                 times.extend,
                 leave=lambda at: overlap.is_left(at, begun=report.pages > 0, half_time=half_time),
             )
+            self._replace(part, at, times)
             if report.stopped is not Stop.DRY:
                 return at
             if at < part.until:
                 break
-            self._readings.replace(part.after, part.until, times)
         new = Window(max(window.after, read_before), window.until)
         return pages.read(new, self._readings.tally, read_on=True)
+
+    def _replace(self, part: Window, at: Micros, times: list[Micros]) -> None:
+        """Count what was read of *part* anew: all of it, or the whole seconds up to *at*."""
+        until = part.until if at >= part.until else whole_second(at)
+        if until > part.after:
+            self._readings.replace(part.after, until, [time for time in times if time <= until])
 
     def _note_read(self, window: Window) -> None:
         """

@@ -25,25 +25,32 @@ class PageReader:
     """
     Reads for one poller that holds its lease with *fence*; what it did goes into *report*.
 
-    *hold* is the mark at which a poll that has not read anything yet must wait.
+    *hold* is the mark at which a poll that has not read anything yet must wait. *ask_lake* says
+    whom `sift` may ask the lake about, *deadline* (epoch seconds) when new rows must wait, *lost*
+    that this ledger has forgotten events that the lake has.
     """
 
-    def __init__(self, runtime: Runtime, report: PollReport, fence: int, hold: Hold) -> None:
+    def __init__(
+        self,
+        runtime: Runtime,
+        report: PollReport,
+        fence: int,
+        hold: Hold,
+        *,
+        ask_lake: Callable[[Micros], bool],
+        deadline: float,
+        lost: bool,
+    ) -> None:
         self._runtime = runtime
         self._report = report
         self._fence = fence
         self._hold = hold
+        self._ask_lake = ask_lake
+        self._deadline = deadline
+        self._lost = lost
         self._pressure = Pressure(runtime)
         self._stored: set[str] = set()
         self._read_on = False  # past what earlier polls have read
-        self._lost = False  # this ledger has forgotten events that the lake has
-        self._ask_lake: Callable[[Micros], bool] = lambda _: True
-        self._deadline = float("inf")
-
-    def begin(self, ask_lake: Callable[[Micros], bool], *, deadline: float) -> None:
-        """Say whom `sift` may ask the lake about, and when (epoch seconds) new rows must wait."""
-        self._ask_lake = ask_lake
-        self._deadline = deadline
 
     def read(
         self,
@@ -78,7 +85,9 @@ class PageReader:
             )
             report.known += sifted.known
             if sifted.in_lake and not report.dry_run:
-                self.note_loss()
+                # now, and with every page from here on: the store may be put back in between
+                self._lost = True
+                note_forgotten(runtime, self._fence)
             report.fresh += len(sifted.fresh)
             report.malformed += sifted.malformed
             self._pressure.stored(len(sifted.fresh))
@@ -88,11 +97,6 @@ class PageReader:
             count([int(row[TIME]) for row in rows])
             at = last
         return at
-
-    def note_loss(self) -> None:
-        """Note it now, and with every page of this poll: the store may be put back in between."""
-        self._lost = True
-        note_forgotten(self._runtime, self._fence)
 
     def _keep(
         self, fresh: list[tuple[dict[str, object], int]], after: Micros, last: Micros

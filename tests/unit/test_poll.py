@@ -393,7 +393,7 @@ def test_an_overlap_that_takes_too_long_is_left_for_new_rows():
     world = World(poll_batch=1, poll_overlap=600.0, poll_start=500.0)
     for n in range(30):
         world.happened(f"old{n}", seconds_ago=400 - n)
-    poll_once(world.runtime())
+    poll_once(world.runtime(ledger=_NotingNothing(world.ledger)))
     world.ingest()
     world.happened("new", seconds_ago=100)
     source = _Slow(world, 5.0)
@@ -401,6 +401,7 @@ def test_an_overlap_that_takes_too_long_is_left_for_new_rows():
     report = poll_once(world.runtime(make_source=lambda: source), seconds=25.0)
 
     assert report.fresh == 1
+    assert 1 < report.rows < 30
 
 
 class _SlowLake(MemoryLake):
@@ -428,6 +429,23 @@ def test_a_poll_reads_new_rows_however_slow_its_look_ups_are():
     report = poll_once(world.runtime(make_lake=lambda: lake), seconds=25.0)
 
     assert report.fresh == 1
+
+
+def test_what_is_left_of_an_overlap_is_read_by_the_next_polls():
+    """After a loss all of it is to be read; each poll goes on where the last one left it."""
+    world = World(poll_batch=1, poll_overlap=600.0, poll_start=500.0)
+    for n in range(12):
+        world.happened(f"old{n}", seconds_ago=400 - n)
+    poll_once(world.runtime(ledger=_NotingNothing(world.ledger)))
+    world.ingest()
+    source = _Slow(world, 5.0)
+
+    read = [
+        poll_once(world.runtime(make_source=lambda: source), seconds=25.0).rows for _ in range(8)
+    ]
+
+    assert 12 <= sum(read) <= 12 + 4, "a second that was not finished is begun again"
+    assert read[-1] == 0
 
 
 def test_a_late_row_in_the_overlap_is_found_however_slow_the_look_ups_are():
