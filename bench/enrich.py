@@ -21,7 +21,7 @@ from typing import Any
 import redis
 from celery import Celery
 from pipelines.processes import Meter, Processes, processes
-from pipelines.waiting import port_in
+from pipelines.serving import port_in
 
 from claimx.adapters.hints import CeleryHints
 from claimx.adapters.ledger import RedisLedger

@@ -21,8 +21,8 @@ from typing import Any
 
 from pipelines.processes import processes
 from pipelines.sandbox import sandbox
+from pipelines.serving import port_in
 from pipelines.transfers import HOW, Transfers
-from pipelines.waiting import port_in
 
 KB, MB, GB = 1000, 1000**2, 2**30
 SIZES = {"200kb": (200 * KB, 1000), "50mb": (50 * MB, 24)}

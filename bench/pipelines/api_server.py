@@ -8,12 +8,11 @@ from __future__ import annotations
 
 import asyncio
 import json
-import socket
 import sys
-from pathlib import Path
 
-import uvloop
 from aiohttp import web
+
+from pipelines.serving import serve
 
 LATENCY_SECONDS = 0.05
 
@@ -28,17 +27,5 @@ async def answer(request: web.Request) -> web.Response:
     return web.Response(text=body, content_type="application/json")
 
 
-async def serve(listening: socket.socket) -> None:
-    """Answer until killed."""
-    application = web.Application()
-    application.router.add_get("/export/project/{project:[0-9]+}", answer)
-    runner = web.AppRunner(application, access_log=None)
-    await runner.setup()
-    await web.SockSite(runner, listening).start()
-    await asyncio.Event().wait()
-
-
 if __name__ == "__main__":
-    server = socket.create_server(("127.0.0.1", 0), backlog=512)
-    Path(sys.argv[1]).write_text(str(server.getsockname()[1]))
-    uvloop.run(serve(server))
+    serve("/export/project/{project:[0-9]+}", answer, sys.argv[1])

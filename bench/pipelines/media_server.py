@@ -7,13 +7,11 @@ A media host on loopback that is as fast as its client lets it be.
 
 from __future__ import annotations
 
-import asyncio
-import socket
 import sys
-from pathlib import Path
 
-import uvloop
 from aiohttp import web
+
+from pipelines.serving import serve
 
 BLOCK = bytes(1024 * 1024)
 HEAD = b"\xff\xd8\xff\xe0"
@@ -35,17 +33,5 @@ async def answer(request: web.Request) -> web.StreamResponse:
     return response
 
 
-async def serve(listening: socket.socket) -> None:
-    """Answer until killed."""
-    application = web.Application()
-    application.router.add_get("/{bytes:[0-9]+}/{name}", answer)
-    runner = web.AppRunner(application, access_log=None)
-    await runner.setup()
-    await web.SockSite(runner, listening).start()
-    await asyncio.Event().wait()
-
-
 if __name__ == "__main__":
-    server = socket.create_server(("127.0.0.1", 0), backlog=128)
-    Path(sys.argv[1]).write_text(str(server.getsockname()[1]))
-    uvloop.run(serve(server))
+    serve("/{bytes:[0-9]+}/{name}", answer, sys.argv[1])
