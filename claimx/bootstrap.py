@@ -264,7 +264,7 @@ def sweeper() -> CacheSweeper:
 
 def preload() -> None:
     """
-    Import what a worker's children use, once for all of them: a quarter of a second and 40 MB each.
+    Import what a worker's children use, once for all of them: a quarter of a second and 29 MB each.
 
     Nothing is connected. deltalake stays out: it must not be touched before a fork.
     """

@@ -65,6 +65,21 @@ def test_hashes_are_small_enough_to_be_packed_from_the_second_slice_on(redis_cli
     assert {redis_client.object("encoding", key) for key in hashes} == {b"listpack"}
 
 
+def test_what_is_remembered_outlives_a_change_of_the_window(redis_client):
+    """An operator makes it longer or shorter; what was remembered before stays so for its time."""
+    rig = redis_rig(redis_client)
+    rig.admit("a")
+    for window in (2 * DAY, DAY / 4):
+        rig.ledger.admit(rig.page(), [event(f"b{window}")], [], window)
+
+    rig.clock.pass_(DAY - 1)
+    before = rig.ledger.seen(["e:a", f"e:b{2 * DAY}", f"e:b{DAY / 4}"])
+    rig.clock.pass_(2)
+
+    assert before == {"e:a", f"e:b{2 * DAY}"}
+    assert rig.ledger.seen(["e:a", f"e:b{2 * DAY}"]) == {f"e:b{2 * DAY}"}
+
+
 def test_slices_that_are_over_are_forgotten(redis_client):
     rig = redis_rig(redis_client)
     for _ in range(6):
