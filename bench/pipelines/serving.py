@@ -16,7 +16,7 @@ _LOOK_SECONDS = 0.05
 
 
 def serve(path: str, answer: Handler, port_file: str) -> None:
-    """Answer GETs of *path* until killed, on a free port of loopback that *port_file* then holds."""
+    """Answer GETs of *path* until killed, on a free port that *port_file* then holds."""
     listening = socket.create_server(("127.0.0.1", 0), backlog=512)
     Path(port_file).write_text(str(listening.getsockname()[1]))
     uvloop.run(_serve(path, answer, listening))
