@@ -17,7 +17,7 @@ from typing import Any
 import structlog
 from celery import signals
 
-from claimx import bootstrap, startup
+from claimx import bootstrap, garbage, startup
 from claimx.adapters import leaving, leaving_step, ticking
 from claimx.adapters.hints import queue_length, queue_name, queue_named
 from claimx.domain.errors import ClaimXError, Unavailable
@@ -186,6 +186,7 @@ def _before_fork(**_: Any) -> None:
     os.environ["PROMETHEUS_MULTIPROC_DIR"] = folder
     leaving.prepare(Path(folder))
     atexit.register(_in_this_process(lambda: shutil.rmtree(folder, ignore_errors=True)))
+    garbage.settle()
 
 
 def _after_fork(**_: Any) -> None:

@@ -11,7 +11,7 @@ from types import FrameType
 
 import structlog
 
-from claimx import bootstrap, processes, startup
+from claimx import bootstrap, garbage, processes, startup
 from claimx.domain.errors import ClaimXError, NotAllowed
 from claimx.domain.tables import TABLES
 from claimx.services.folding import FoldKeeper
@@ -63,6 +63,7 @@ def main() -> int:
         alive=attendance.progress.made,
     )
     _ensure_tables(runtime, stopping, attendance.progress.made)
+    garbage.settle()
     folding = _Folding(runtime)
     log.info("lake writer started", tables=len(paths))
     pause = _PAUSE_SECONDS[0]

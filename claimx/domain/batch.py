@@ -6,6 +6,7 @@ from collections import Counter
 from collections.abc import Callable, Iterable
 
 _REST = 0.8  # of the longest age: at most so many more batches than by age alone
+_WORTH_ROWS = 500  # a batch of so many rows is no small file
 
 
 class Batch:
@@ -13,7 +14,8 @@ class Batch:
     Counts rows by table: due at *max_rows* in any one table, or *max_seconds* after the first.
 
     *now* is a clock in seconds. An empty batch is never due. One that gets no more rows may go
-    earlier, unless the last one went a moment ago: many small files are dear to read.
+    earlier, unless it is small and the last one went a moment ago: many small files are dear to
+    read.
     """
 
     def __init__(self, max_rows: int, max_seconds: float, now: Callable[[], float]) -> None:
@@ -49,10 +51,12 @@ class Batch:
         return self._since is not None and (self.full or self.seconds_left <= 0)
 
     @property
-    def rested(self) -> bool:
-        """Whether there is something, and the last batch is so long ago that it may go early."""
-        rest = _REST * self._max_seconds
-        return self._since is not None and self._now() - self._cleared >= rest
+    def may_go(self) -> bool:
+        """Whether it may go early: it is large enough, or the last batch is long ago."""
+        if self._since is None:
+            return False
+        worth = max(self._rows.values(), default=0) >= _WORTH_ROWS
+        return worth or self._now() - self._cleared >= _REST * self._max_seconds
 
     @property
     def seconds_left(self) -> float:

@@ -8,31 +8,80 @@ and what a reader does not know it leaves out.
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping, MutableMapping, Sequence
+from dataclasses import dataclass
 from typing import Any
 
 import orjson
 
 from claimx.domain.changes import Change, MediaItem, Source
 from claimx.domain.errors import Malformed
+from claimx.domain.shared_rows import SharedRows, apart
+from claimx.domain.shared_rows import decoded as decoded_rows
+from claimx.domain.times import Micros
 
 _SOURCES = {source.value: source for source in Source}  # calling the class costs ten times as much
 _ITEM = tuple(field.name for field in dataclasses.fields(MediaItem))
 
 
+@dataclass(frozen=True, slots=True)
+class StoredChanges:
+    """What a record says: its *own* changes, and rows that it *shared*, said by its event."""
+
+    own: list[Change]
+    shared: tuple[SharedRows, ...] = ()
+    event_id: str = ""
+    event_time: Micros = 0
+
+    def all(self) -> list[Change]:
+        """Return every change, the own ones last."""
+        rows = (rows.changes(self.event_id, self.event_time) for rows in self.shared)
+        return [*(change for part in rows for change in part), *self.own]
+
+
 def encode_changes(changes: Sequence[Change]) -> bytes:
-    """Return changes as JSON."""
-    return orjson.dumps(changes)
+    """
+    Return the changes of one event or file: lines of JSON.
+
+    The first is a list of its own changes. Where rows are shared the next names its event, and
+    each further one is of `SharedRows`.
+    """
+    own, shared = apart(changes)
+    if not shared:
+        return orjson.dumps(own)
+    first = next(change for change in changes if change.values is shared[0].rows[0][1])
+    event = orjson.dumps((first.event_id, first.event_time))
+    return b"\n".join((orjson.dumps(own), event, *(rows.encoded() for rows in shared)))
 
 
 def decode_changes(encoded: bytes) -> list[Change]:
     """Read what `encode_changes` wrote, empty bytes as no changes; raises Malformed."""
+    return decode_stored(encoded, {}).all()
+
+
+def decode_stored(encoded: bytes, known: MutableMapping[bytes, SharedRows]) -> StoredChanges:
+    """
+    Read what `encode_changes` wrote, empty bytes as no changes; raises Malformed.
+
+    Shared rows that are *known* by their bytes are those, others become known.
+    """
     if not encoded:
-        return []
+        return StoredChanges([])
     try:
-        return [_change(one) for one in orjson.loads(encoded)]
+        first, *more = encoded.split(b"\n")
+        own = [_change(one) for one in orjson.loads(first)]
+        if not more:
+            return StoredChanges(own)
+        event_id, event_time = orjson.loads(more[0])
+        shared = []
+        for line in more[1:]:
+            rows = known.get(line)
+            if rows is None:
+                rows = known[line] = decoded_rows(line)
+            shared.append(rows)
     except (TypeError, ValueError, KeyError, AttributeError) as error:
         raise Malformed(f"the stored rows cannot be read ({type(error).__name__})") from None
+    return StoredChanges(own, tuple(shared), event_id, event_time)
 
 
 def media_to_json(item: MediaItem) -> dict[str, Any]:

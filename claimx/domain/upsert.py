@@ -59,6 +59,8 @@ def merge(
         return existing if existing is not None else _first(table, changes, now)
     if table is ATTACHMENTS:
         return _result(table, existing, changes, now)
+    if existing is None and len(changes) == 1 and changes[0].source is Source.ANSWER:
+        return _new(table, changes[0], now, names or {})
     merged = RowMerge(table, existing, changes)
     if table is CONTACTS:
         merged.forget_guard_of_link_rows()
@@ -158,10 +160,19 @@ def _first(table: Table, changes: Sequence[Change], now: Micros) -> Values:
         )
 
     first = min(changes, key=age) if len(changes) > 1 else changes[0]
-    values = {name: first.values.get(name) for name in shape_of(table).values}
+    values = dict.fromkeys(shape_of(table).values) | first.values
     for column in table.partition_by:
         values[column] = partition_day(table, values, first.event_time)
     return _row(table, None, values, now, event_id=values.get("event_id") or first.event_id)
+
+
+def _new(table: Table, change: Change, now: Micros, names: Mapping[str, NamedBy]) -> Values:
+    """Return the row that one answer makes where there was none: what `RowMerge` would, sooner."""
+    values = dict.fromkeys(shape_of(table).values) | change.values
+    if table is PROJECTS and (named := names.get(change.values[table.key[0]])) is not None:
+        values[NAME] = named.name
+    guard = order_of(change)[0]
+    return _row(table, None, values, now, event_id=change.event_id, guard=guard)
 
 
 def _result(
@@ -211,7 +222,7 @@ def _row(
     )
     if existing is not None and not changed and guard == existing.get(GUARD):
         return existing
-    row = {name: values.get(name) for name in shape.names}
+    row = dict.fromkeys(shape.names) | values
     row["event_id"] = event_id
     row["created_at"] = now if existing is None else existing["created_at"]
     row["updated_at"] = now if existing is None or changed else existing["updated_at"]

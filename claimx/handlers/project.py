@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import Any
 
 from claimx.domain.changes import Change, Enrichment, Values
@@ -10,10 +11,11 @@ from claimx.domain.errors import Malformed, Refused
 from claimx.domain.events import Event, EventType
 from claimx.domain.ports.api import Answer, EventApi
 from claimx.domain.reader import Reader, Unconverted, fields
+from claimx.domain.shared_rows import SharedRows
 from claimx.domain.tables import CONTACTS, PROJECTS
 from claimx.domain.values import Unconvertible, boolean, same_id
 from claimx.handlers.registry import registry
-from claimx.handlers.rows import answered, fact, object_of
+from claimx.handlers.rows import fact, object_of, shared_rows
 
 POLICYHOLDER = "POLICYHOLDER"
 CLAIM_REP = "CLAIM_REP"
@@ -90,15 +92,23 @@ def project_changes(
     *named* is the name that the event gives the project, where it does. Raises Unreadable when the
     answer holds no project, Refused when it is another one than *project_id*.
     """
-    rows = answer.notes.get(project_id)
-    if rows is None:  # one answer serves many events, and reading it costs more than a call
-        rows = answer.notes[project_id] = _rows(answer, project_id, unconverted)
-    changes: list[Change] = []
-    for table, values in rows:
-        if named and values.get("contact_type") == POLICYHOLDER:
-            values = {**values, "master_file_name": named}  # noqa: PLW2901 - the row's own copy
-        changes += answered(table, values, event, answer.asked_at)
-    return changes
+    shared: SharedRows | None = answer.notes.get(project_id)
+    if shared is None:  # one answer serves many events, and reading it costs more than a call
+        rows = _rows(answer, project_id, unconverted)
+        shared = answer.notes[project_id] = shared_rows(rows, answer.asked_at)
+    changes = shared.changes(event.event_id, event.time)
+    return _named(changes, named) if named else changes
+
+
+def _named(changes: list[Change], name: str) -> list[Change]:
+    """Give the policyholder the name that this event alone gives; the rows are its own then."""
+    found = []
+    for change in changes:
+        values = dict(change.values)
+        if values.get("contact_type") == POLICYHOLDER:
+            values["master_file_name"] = name
+        found.append(replace(change, values=values))
+    return found
 
 
 def _rows(answer: Answer, project_id: str, unconverted: Unconverted) -> list[tuple[Table, Values]]:

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from typing import Any
 
 from claimx.domain.changes import Change, Source, Values
 from claimx.domain.columns import Table
 from claimx.domain.errors import Unreadable
 from claimx.domain.events import Event
+from claimx.domain.shared_rows import SharedRows
 from claimx.domain.tables import PROJECTS
 from claimx.domain.times import Micros
 from claimx.domain.upsert import key_of
@@ -20,6 +22,12 @@ def answered(
     if key_of(table, values) is None:
         return []
     return [Change(table.name, values, source, event.event_id, event.time, asked_at)]
+
+
+def shared_rows(rows: Iterable[tuple[Table, Values]], asked_at: Micros) -> SharedRows:
+    """Return what an answer says alike for every event; no row of which a part of its key lacks."""
+    whole = ((table.name, values) for table, values in rows if key_of(table, values) is not None)
+    return SharedRows(whole, asked_at)
 
 
 def fact(event: Event, project_id: str, **values: Any) -> Change:

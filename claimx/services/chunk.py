@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections import defaultdict
 from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass
 
@@ -25,7 +24,7 @@ from claimx.domain.records import (
     Stage,
     Waited,
 )
-from claimx.services.hinting import hint
+from claimx.services.hinting import ChunkHints
 from claimx.services.runtime import Runtime
 from claimx.services.settle import outcome_of
 
@@ -93,7 +92,7 @@ class Chunk:
         self._open: dict[str, Record] = {}
         self._done: list[Outcome] = []
         self._ledger_turn = asyncio.Lock()
-        self._hints: set[asyncio.Task[None]] = set()
+        self._hints = ChunkHints(runtime)
         self._tells_each = logging.getLogger(__name__).isEnabledFor(logging.DEBUG)
         self.counts = Counts()
 
@@ -115,6 +114,7 @@ class Chunk:
             while pending and loop.time() < deadline:
                 _, pending = await asyncio.wait(pending, timeout=SETTLE_SECONDS)
                 await self._settle()
+                self._hints.send_in_time()
                 if not winding_up and self._runtime.stopping():
                     winding_up = True
                     deadline = min(deadline, loop.time() + WIND_UP_SECONDS)
@@ -149,7 +149,7 @@ class Chunk:
                 log.info("records given back", stage=self._stage.value, count=len(unfinished))
         finally:
             keeper.cancel()
-            await asyncio.gather(keeper, *self._hints, return_exceptions=True)
+            await asyncio.gather(keeper, self._hints.close(), return_exceptions=True)
 
     async def _keep_leases(self) -> None:
         """Renew every third of the lease; stop the work on records that are no longer ours."""
@@ -180,7 +180,6 @@ class Chunk:
         if not batch:
             return
         taken = await self._carry_out(batch)
-        hints: defaultdict[tuple[Stage, str], list[str]] = defaultdict(list)
         processed = self.counts.processed
         for outcome, ours in zip(batch, taken, strict=True):
             if outcome.record.id not in self._open:  # found lost while the step ran
@@ -188,17 +187,12 @@ class Chunk:
             del self._open[outcome.record.id]
             if ours:
                 self._account(outcome)
-                _hint(outcome, hints)
+                self._hints.note(outcome)
             else:
                 self.counts.lost += 1
         if self.counts.processed > processed:
             done = self.counts.processed - processed
             self._runtime.metrics.add("processed", done, stage=self._stage.value)
-        for (stage, affinity), ids in hints.items():
-            sending = asyncio.to_thread(hint, self._runtime, stage, ids, affinity)
-            task = asyncio.get_running_loop().create_task(sending)
-            self._hints.add(task)
-            task.add_done_callback(self._hints.discard)
 
     async def _carry_out(self, batch: list[Outcome]) -> list[bool]:
         for attempt in range(1, SETTLE_TRIES + 1):
@@ -264,12 +258,3 @@ def names_of(record: Record) -> dict[str, str]:
         if isinstance(value, str) and value:
             found[name] = value
     return found
-
-
-def _hint(outcome: Outcome, hints: defaultdict[tuple[Stage, str], list[str]]) -> None:
-    """Note what can be worked on now because of *outcome*; the lake writer needs no hints."""
-    if isinstance(outcome, Advance) and outcome.stage is not Stage.WRITE and not outcome.delay:
-        hints[outcome.stage, outcome.affinity].append(outcome.record.id)
-    if isinstance(outcome, Advance | Buried):
-        for new in outcome.spawn:
-            hints[new.stage, ""].append(new.id)

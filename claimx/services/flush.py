@@ -22,8 +22,9 @@ from claimx.domain.ports.gates import Gates
 from claimx.domain.ports.lake import Lake, Written
 from claimx.domain.ports.telemetry import Metrics
 from claimx.domain.records import Record
+from claimx.domain.shared_rows import SharedRows
 from claimx.domain.tables import ATTACHMENTS, ENTITY_TABLES, EVENTS, PROJECTS, TABLES
-from claimx.domain.times import MICROS_PER_SECOND, from_seconds
+from claimx.domain.times import MICROS_PER_SECOND, Micros, from_seconds
 
 log = structlog.get_logger(__name__)
 
@@ -38,11 +39,19 @@ _ORDER = (tuple(table.name for table in ENTITY_TABLES), (ATTACHMENTS.name,), (EV
 
 @dataclass(slots=True, eq=False)
 class Item:
-    """A claimed record with its stream entry and what it says about the tables."""
+    """
+    A claimed record with its stream entry and what it says about the tables.
+
+    *shared* are rows that other items bring, too, said by the event *said_by* (time and id);
+    *rows* is how many it adds to the buffer.
+    """
 
     entry: str
     record: Record
     changes: list[Change]
+    shared: Sequence[SharedRows] = ()
+    said_by: tuple[Micros, str] = (0, "")
+    rows: int = 1
     failures: int = 0
 
 
@@ -107,10 +116,12 @@ class TableWriter:
             results = self._write_tables(changes, keep, lock_wait)
             for name, outcome in results.items():
                 if isinstance(outcome, Exception):
-                    failed |= {id(owners[id(change)]): outcome for change in changes[name]}
+                    for change in changes[name]:
+                        failed |= dict.fromkeys(map(id, owners[id(change)]), outcome)
                     continue
                 for change, reason in outcome.refused:
-                    refused.setdefault(id(owners[id(change)]), reason)
+                    for item in owners[id(change)]:
+                        refused.setdefault(id(item), reason)
                 if name == PROJECTS.name:
                     self._mark_known(changes[name], outcome)
         return Flushed(
@@ -191,14 +202,30 @@ class TableWriter:
 
 def _by_table(
     items: Iterable[Item], names: Iterable[str]
-) -> tuple[dict[str, list[Change]], dict[int, Item]]:
-    """Return the changes by table and, by the identity of a change, whose it is."""
+) -> tuple[dict[str, list[Change]], dict[int, list[Item]]]:
+    """
+    Return the changes by table and, by the identity of a change, whose they are.
+
+    What several items share is said once, by the newest of their events.
+    """
     wanted = set(names)
     changes: dict[str, list[Change]] = defaultdict(list)
-    owners: dict[int, Item] = {}
+    owners: dict[int, list[Item]] = {}
+    sharing: dict[int, list[Item]] = {}
+    shared: dict[int, SharedRows] = {}
     for item in items:
+        mine = [item]
         for change in item.changes:
             if change.table in wanted:
                 changes[change.table].append(change)
-                owners[id(change)] = item
+                owners[id(change)] = mine
+        for rows in item.shared:
+            shared[id(rows)] = rows
+            sharing.setdefault(id(rows), []).append(item)
+    for key, rows in shared.items():
+        time, event_id = max(item.said_by for item in sharing[key])
+        for change in rows.changes(event_id, time):
+            if change.table in wanted:
+                changes[change.table].append(change)
+                owners[id(change)] = sharing[key]
     return dict(changes), owners

@@ -90,7 +90,7 @@ class HeldItems:
 
 
 def _rows_of(items: Sequence[Item]) -> int:
-    return sum(max(1, len(item.changes)) for item in items)
+    return sum(item.rows for item in items)
 
 
 def chunks(items: Sequence[T]) -> Iterator[Sequence[T]]:

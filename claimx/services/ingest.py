@@ -97,7 +97,9 @@ def _admit(runtime: Runtime, page: Record, report: IngestReport) -> None:
     report.malformed += admitted.malformed
     _tell(runtime, malformed, admitted.malformed)
     if admitted.ids:
-        hint(runtime, Stage.ENRICH, admitted.ids)
+        # events of a project go into one chunk, which then asks for the project once
+        together = sorted(admitted.ids, key=lambda one: events[one].data.get("project_id") or "")
+        hint(runtime, Stage.ENRICH, together)
 
 
 def _settle_alone(runtime: Runtime, record: Record, report: IngestReport) -> None:

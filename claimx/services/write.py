@@ -13,14 +13,14 @@ from collections.abc import Callable, Sequence
 import structlog
 
 from claimx.domain.batch import Batch
-from claimx.domain.changes import Change
-from claimx.domain.codec import decode_changes
+from claimx.domain.codec import decode_stored
 from claimx.domain.errors import ClaimXError, ErrorCategory
 from claimx.domain.ports.gates import Gates
 from claimx.domain.ports.lake import Lake
 from claimx.domain.ports.ledger import Ledger
 from claimx.domain.ports.telemetry import Metrics
 from claimx.domain.records import Failure, Record, Stage, State, Waited
+from claimx.domain.shared_rows import SharedRows
 from claimx.domain.tables import EVENTS, TABLES
 from claimx.domain.times import MICROS_PER_SECOND
 from claimx.services.flush import Flushed, Item, TableWriter
@@ -81,6 +81,8 @@ class LakeWriter:
         )
         self._alive = alive  # told in the midst of a long flush, too
         self._held = HeldItems(ledger, now, lease_seconds)
+        self._shared: dict[bytes, SharedRows] = {}  # of this batch
+        self._counted: set[int] = set()  # which of them count among its rows already
         self._quiet = False  # nothing more has come for a moment
         self._retry_at: float | None = None  # some items failed and wait here for another try
         self._closed = False
@@ -135,7 +137,7 @@ class LakeWriter:
     def _due(self) -> bool:
         if self._retry_at is not None:
             return self._now() >= self._retry_at
-        return self._batch.due or (self._quiet and self._batch.rested)
+        return self._batch.due or (self._quiet and self._batch.may_go)
 
     def _fill(self) -> None:
         """Read what there is, until the batch is old enough or the buffer full; waits only once."""
@@ -143,7 +145,7 @@ class LakeWriter:
         if self._held.rows >= self._max_rows:
             self._sleep(min(_IDLE_SECONDS, self._wait_seconds()))
             return
-        patience = _QUIET_SECONDS if self._batch.rested else _IDLE_SECONDS
+        patience = _QUIET_SECONDS if self._batch.may_go else _IDLE_SECONDS
         block = 0.0 if self._due else min(patience, self._wait_seconds())
         for _ in range(_READS):
             if not self._read(block):
@@ -180,21 +182,36 @@ class LakeWriter:
 
     def _take(self, entry: str, record: Record) -> None:
         try:
-            changes = _decoded(record)
+            stored = decode_stored(record.rows, self._shared)
         except Exception as error:  # noqa: BLE001 - whatever it is, these rows can never be written
             self._bury([Item(entry, record, [])], f"rows cannot be read ({type(error).__name__})")
             return
-        unknown = {change.table for change in changes} - TABLES.keys()
-        if unknown:
+        tables = [change.table for change in stored.own]
+        new = [rows for rows in stored.shared if id(rows) not in self._counted]
+        for rows in new:
+            tables += [table for table, _ in rows.rows]
+        if unknown := set(tables) - TABLES.keys():
             self._bury([Item(entry, record, [])], f"no table {min(unknown)!r}")
             return
-        self._held.add(Item(entry, record, changes))
-        self._batch.add(change.table for change in changes)
+        self._counted.update(map(id, new))
+        self._held.add(
+            Item(
+                entry,
+                record,
+                stored.own,
+                stored.shared,
+                (stored.event_time, stored.event_id),
+                rows=max(1, len(tables)),
+            )
+        )
+        self._batch.add(tables)
 
     # writing
 
     def _flush(self, lock_wait: float | None = None) -> int:
         items = self._held.items
+        self._shared.clear()
+        self._counted.clear()
         if not items:
             self._batch.clear()
             self._retry_at = None
@@ -276,10 +293,6 @@ class LakeWriter:
                 if change.table == EVENTS.name:
                     lag = now - change.event_time / MICROS_PER_SECOND
                     self._metrics.observe("event_lag_seconds", max(0.0, lag))
-
-
-def _decoded(record: Record) -> list[Change]:
-    return list(decode_changes(record.rows)) if record.rows else []
 
 
 def _back_off(items: Sequence[Item]) -> float:

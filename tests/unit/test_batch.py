@@ -55,16 +55,27 @@ def test_it_is_due_five_seconds_after_its_first_row(clock):
 def test_one_may_go_early_when_the_last_went_long_enough_ago(clock):
     batch = Batch(2, 5.0, clock)
     clock.now += 100.0
-    assert not batch.rested, "an empty one never goes"
+    assert not batch.may_go, "an empty one never goes"
     batch.add(["media"])
-    alone = batch.rested
+    alone = batch.may_go
     batch.clear()
     batch.add(["media"])
     clock.now += 3.9
-    too_soon = batch.rested
+    too_soon = batch.may_go
     clock.now += 0.1
 
-    assert (alone, too_soon, batch.rested) == (True, False, True)
+    assert (alone, too_soon, batch.may_go) == (True, False, True)
+
+
+def test_a_large_one_may_go_early_however_soon(clock):
+    """Five hundred rows are no small file, and waiting would only make them late."""
+    batch = Batch(2000, 5.0, clock)
+    batch.clear()
+    batch.add(["media"] * 499)
+    small = batch.may_go
+    batch.add(["media"])
+
+    assert (small, batch.may_go) == (False, True)
 
 
 def test_a_record_without_rows_starts_the_clock_all_the_same(clock):

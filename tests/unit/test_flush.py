@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import threading
+from dataclasses import replace
 
 import pytest
 
@@ -9,6 +10,7 @@ from claimx.adapters.memory.lake import MemoryLake
 from claimx.domain.changes import Change, Source
 from claimx.domain.errors import Unavailable
 from claimx.domain.records import Kind, Record, Stage
+from claimx.domain.shared_rows import SharedRows
 from claimx.domain.tables import EVENTS, MEDIA, PROJECTS, TABLES
 from claimx.services.flush import Item, TableWriter
 from claimx.telemetry.metrics import RecordedMetrics
@@ -30,17 +32,19 @@ class Clock:
 
 
 class ListeningLake(MemoryLake):
-    """Remembers in which order tables were written; *during* happens within the write of one."""
+    """Remembers what was written, table by table; *during* happens within the write of one."""
 
     def __init__(self) -> None:
         super().__init__()
         self.order: list[str] = []
+        self.said: list[Change] = []
         self.during: dict[str, threading.Event] = {}
 
     def upsert(self, table, changes, now):
         if table.name in self.during:
             assert self.during[table.name].wait(5)
         self.order.append(table.name)
+        self.said += changes
         return super().upsert(table, changes, now)
 
 
@@ -145,6 +149,37 @@ def test_a_refused_row_is_its_own_records_alone_and_leaves_no_event_row(tables, 
     assert refused is bad
     assert reason == "claimx_media.latitude: expected a number, found str"
     assert (keys(lake, EVENTS), keys(lake, MEDIA), keys(lake, PROJECTS)) == (["e2"], ["m2"], ["p1"])
+
+
+def test_rows_that_events_share_are_said_once_by_the_newest_of_them(tables, lake):
+    """However many events bring an answer, it is one change of each of its rows."""
+    rows = SharedRows([(PROJECTS.name, {"project_id": "p"})], T0)
+    items = [
+        replace(item(name, event(name)), shared=(rows,), said_by=(T0 + moment, name))
+        for moment, name in ((1, "e1"), (3, "e3"), (2, "e2"))
+    ]
+
+    flushed = tables.write(items, nothing)
+
+    assert [one for one in lake.said if one.table == PROJECTS.name] == [
+        Change(PROJECTS.name, {"project_id": "p"}, Source.ANSWER, "e3", T0 + 3, T0)
+    ]
+    assert flushed.done == items
+
+
+def test_where_shared_rows_fail_or_are_refused_all_who_share_them_are_held(tables, lake):
+    """None of them may be told as finished: each would have written the rows itself."""
+    bad = SharedRows([(PROJECTS.name, {"project_id": "p", "square_footage": object()})], T0)
+    good = SharedRows([(MEDIA.name, {"media_id": "m", "project_id": "q"})], T0)
+    refused = [replace(item(n, event(n)), shared=(bad,), said_by=(T0, n)) for n in ("a", "b")]
+    failed = [replace(item(n, event(n)), shared=(good,), said_by=(T0, n)) for n in ("c", "d")]
+    lake.fail_next[MEDIA.name] = [Unavailable("away")]
+
+    flushed = tables.write([*refused, *failed], nothing)
+
+    assert [one for one, _ in flushed.refused] == refused
+    assert [one for one, _ in flushed.failed] == failed
+    assert keys(lake, EVENTS) == []
 
 
 def test_a_record_refused_by_one_table_is_not_retried_for_another_that_failed(tables, lake):
