@@ -44,6 +44,8 @@ async def bounded_read(response: aiohttp.ClientResponse, limit: int) -> bytes:
     host = response.url.host
     if (response.content_length or 0) > limit:
         raise Unreadable(_too_long(limit), status=response.status, host=host)
+    if response.content_length is not None and "Content-Encoding" not in response.headers:
+        return await response.read()  # of no more than it announced
     parts: list[bytes] = []
     length = 0
     async for part in response.content.iter_any():

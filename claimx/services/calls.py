@@ -63,7 +63,7 @@ class ProjectChecks:
         self._gates = gates
         self._answers = answers
         self._looked_up: dict[str, bool] = {}
-        self._flights: dict[str, asyncio.Task[Answer]] = {}
+        self._flights: dict[str, asyncio.Future[Answer]] = {}
 
     def preload(self, project_ids: Iterable[str]) -> None:
         """Look up, in one step, which of *project_ids* are known."""
@@ -78,37 +78,44 @@ class ProjectChecks:
         return self._looked_up[project_id]
 
     async def answer(self, project_id: str, fetch: Callable[[], Awaitable[Answer]]) -> Answer:
-        """Return an answer for the project; *fetch* runs unless somebody is at it."""
-        if (answer := self._answers.of(project_id)) is not None:
-            return answer
-        flight = self._flights.get(project_id)
-        if flight is None:
-            flight = asyncio.ensure_future(self._fly(project_id, fetch))
-            self._flights[project_id] = flight
-            flight.add_done_callback(lambda done: self._landed(project_id, done))
-        # shielded: one event that is given up on must not take the others' answer with it
-        return await asyncio.shield(flight)
+        """
+        Return an answer for the project; *fetch* runs unless somebody is at it.
+
+        What one who fetches fails with is everybody's; one who is given up on is followed by the
+        next.
+        """
+        while True:
+            if (answer := self._answers.of(project_id)) is not None:
+                return answer
+            flight = self._flights.get(project_id)
+            if flight is None:
+                return await self._fly(project_id, fetch)
+            await asyncio.wait([flight])
+            if not flight.cancelled():
+                return flight.result()
 
     def keep(self, project_id: str, answer: Answer) -> None:
         """Let an answer that was fetched anyway serve other events."""
         self._answers.keep(project_id, answer)
 
-    async def close(self) -> None:
-        """Stop fetches that nobody waits for any more."""
-        flights = list(self._flights.values())
-        for flight in flights:
-            flight.cancel()
-        await asyncio.gather(*flights, return_exceptions=True)
-
-    def _landed(self, project_id: str, flight: asyncio.Task[Answer]) -> None:
-        del self._flights[project_id]
-        if not flight.cancelled():
-            flight.exception()  # looked at, for when all who waited have gone
-
     async def _fly(self, project_id: str, fetch: Callable[[], Awaitable[Answer]]) -> Answer:
-        answer = await fetch()
-        self.keep(project_id, answer)
-        return answer
+        flight: asyncio.Future[Answer] = asyncio.get_running_loop().create_future()
+        self._flights[project_id] = flight
+        try:
+            answer = await fetch()
+        except asyncio.CancelledError:
+            flight.cancel()
+            raise
+        except BaseException as error:
+            flight.set_exception(error)
+            flight.exception()  # looked at, for when nobody waits
+            raise
+        else:
+            self.keep(project_id, answer)
+            flight.set_result(answer)
+            return answer
+        finally:
+            del self._flights[project_id]
 
 
 class CountedApi:

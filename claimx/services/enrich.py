@@ -94,7 +94,6 @@ class EnrichStage:
             return await chunk.run(records)
         finally:
             enricher.tell()
-            await checks.close()
 
 
 def _too_many_media(runtime: Runtime) -> bool:

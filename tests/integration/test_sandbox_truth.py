@@ -82,7 +82,6 @@ class Run:
                 await self.handle(row, api, checks)
 
         await asyncio.gather(*(one(row) for row in self.rows()))
-        await checks.close()
         await api.close()
 
     async def handle(self, row, api, checks):

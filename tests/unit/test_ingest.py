@@ -42,6 +42,20 @@ def test_a_page_becomes_events_of_stage_enrich():
     assert world.metrics.values["admitted", ("event",)] == 2
 
 
+def test_events_of_a_project_are_hinted_side_by_side():
+    """The chunk that has them asks the API for the project once."""
+    world = World()
+    projects = {"e1": "9", "e2": "7", "e3": "9", "e4": "7", "e5": "8"}
+
+    ingest(
+        world.runtime(),
+        store(world, *(event_row(one, project_id=project) for one, project in projects.items())),
+    )
+
+    [(_, ids, _)] = world.hints.sent
+    assert ids == tuple(event_record_id(one) for one in ("e2", "e4", "e5", "e1", "e3"))
+
+
 def test_each_event_has_a_trace_of_its_own():
     world = World()
 
