@@ -96,7 +96,7 @@ class Bench:
     def run(self) -> None:
         """Measure everything."""
         plan = self._plan
-        for number in range(plan.rounds):
+        for number in range(self._options.rounds or plan.rounds):
             self.results.rounds.append({})
             for mix in MIXES:
                 for name in CONTENDERS:
@@ -196,6 +196,7 @@ def parsed() -> argparse.Namespace:
     add("--short", action="store_true", help="one small round, at most four minutes")
     add("--scale", type=float, default=1.0, help="times the events of the plan; for a smoke run")
     add("--only", default="", help="steps whose name holds one of these words: media,claimx,lag")
+    add("--rounds", type=int, default=0, help="so many rounds instead of the plan's")
     add("--in-flight", type=int, default=200, help="API calls at a time, of every contender")
     add("--onelake", action="store_true", help="media to the stand-in of OneLake, not to a folder")
     add("--folder", type=Path, default=Path("var/bench-pipeline"))

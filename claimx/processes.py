@@ -7,11 +7,9 @@ import os
 import shutil
 import signal
 import sys
-import tempfile
 import threading
 import time
 from collections.abc import Callable, Mapping
-from pathlib import Path
 from typing import Any
 
 import structlog
@@ -25,7 +23,7 @@ from claimx.domain.records import Stage
 from claimx.knobs import unknown_names
 from claimx.needs import missing_for
 from claimx.settings import Settings, host_name
-from claimx.telemetry import cycle, health, logs
+from claimx.telemetry import counts_folder, cycle, health, logs
 from claimx.telemetry.metrics import PrometheusMetrics, exposition, totals
 
 log = structlog.get_logger(__name__)
@@ -182,9 +180,9 @@ def _take_own_uploads(instance: Any, **_: Any) -> None:
 
 def _before_fork(**_: Any) -> None:
     bootstrap.preload()
-    folder = tempfile.mkdtemp(prefix="claimx-metrics-")
-    os.environ["PROMETHEUS_MULTIPROC_DIR"] = folder
-    leaving.prepare(Path(folder))
+    folder = counts_folder.made()
+    os.environ["PROMETHEUS_MULTIPROC_DIR"] = str(folder)
+    leaving.prepare(folder)
     atexit.register(_in_this_process(lambda: shutil.rmtree(folder, ignore_errors=True)))
     garbage.settle()
 

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import hashlib
 import os
-import shutil
 import time
 from collections.abc import Callable
 from contextlib import suppress
@@ -35,17 +34,17 @@ class FolderStore:
         self._look_at = 0.0
 
     def put(self, path: str, source: str, length: int, sha256: str, content_type: str) -> None:
-        """Copy the file, durably, and check what was written; see the port."""
+        """Copy the file, durably, and check what is copied; see the port."""
         del content_type  # a folder has nowhere to keep it
         target = self._inside(path)
         part = self._parts / uuid4().hex
-        with Path(source).open("rb") as file:  # FileNotFoundError: it must be downloaded again
+        # FileNotFoundError: it must be downloaded again
+        with Path(source).open("rb", buffering=0) as file:
             try:
                 self._look_after_parts()
                 with self._made(part) as copy:
-                    shutil.copyfileobj(file, copy, _CHUNK_BYTES)
+                    _copied(file, copy, length, sha256)
                     os.fsync(copy.fileno())
-                    _check(copy, length, sha256)
                     _moved(part, target)
                 _sync_folder(target.parent)
             except FileNotFoundError:
@@ -98,15 +97,16 @@ def _moved(part: Path, target: Path) -> None:
         part.replace(target)
 
 
-def _check(copy: FileIO, length: int, sha256: str) -> None:
-    """Raise FileNotFoundError when the copy is not the file that was downloaded."""
-    if copy.tell() != length or _hash_of(copy) != sha256:
+def _copied(file: FileIO, copy: FileIO, length: int, sha256: str) -> None:
+    """Copy, or raise FileNotFoundError when it is not the file that was downloaded."""
+    digest = hashlib.sha256()
+    while piece := file.read(_CHUNK_BYTES):
+        digest.update(piece)
+        rest = memoryview(piece)
+        while rest:  # a write to a nearly full disk may be a short one
+            rest = rest[copy.write(rest) or 0 :]
+    if copy.tell() != length or digest.hexdigest() != sha256:
         raise FileNotFoundError("the cached file is no longer what was downloaded")
-
-
-def _hash_of(file: FileIO) -> str:
-    file.seek(0)
-    return hashlib.file_digest(file, "sha256").hexdigest()
 
 
 def _sync_folder(folder: Path) -> None:
