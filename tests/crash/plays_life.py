@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import tempfile
 from typing import Any
 
 import points
@@ -29,6 +30,7 @@ def leaving(machine: Machine) -> None:
     from claimx import processes
     from claimx.adapters import leaving as flag
 
+    tempfile.mkdtemp(prefix="claimx-metrics-999999999-")  # of a worker that was killed
     processes._before_fork()
     machine.ensure_tables()
     machine.task("poll")
