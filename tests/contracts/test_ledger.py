@@ -1203,6 +1203,20 @@ def test_requeued_media_are_downloaded_by_a_fresh_link(rig):
     assert record.data == {"cached": 2, "status": "x"}
 
 
+def test_a_new_file_that_a_requeue_asked_for_is_still_to_come_after_another_requeue(rig):
+    """The first asked for a download, which failed; the second must not bring the old file back."""
+    record = media_at(rig, "1")
+    rig.ledger.settle([Advance(record, Stage.UPLOAD, {"cached": {"node": "n"}}, affinity="n")])
+    rig.ledger.settle([Buried(rig.claim(Stage.UPLOAD, "m:1")[0], FAILURE)])
+    rig.ledger.requeue(["m:1"])
+    rig.ledger.settle([Buried(rig.claim(Stage.DOWNLOAD, "m:1")[0], FAILURE)])
+
+    rig.ledger.requeue(["m:1"], Stage.UPLOAD)
+
+    (record,) = rig.claim(Stage.UPLOAD, "m:1")
+    assert record.data == {"refresh": True, "refreshes": 0}
+
+
 def test_requeueing_to_a_stage_sends_only_what_belongs_there(rig):
     rig.ledger.settle([Buried(rig.one("a"), FAILURE)])
     rig.ledger.settle([Buried(media_at(rig, "1"), FAILURE)])

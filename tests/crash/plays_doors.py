@@ -28,8 +28,11 @@ def api(machine: Machine) -> None:
     machine.accept_token(NEXT)
     token.write_text(NEXT)
     machine.task("enrich", others[:1])  # the old one is refused, and the file has another
-    machine.fault(where="api", kind="error", count=2)
-    again(machine, "enrich", 120)  # the circuit opens
+    machine.pass_(120)
+    machine.fault(where="api", kind="error")
+    for one in machine.ids("enrich"):  # not side by side: a success between them would count
+        machine.task("enrich", [one])  # two fail, the circuit opens, and the others meet it
+    machine.no_faults()
     command("status", code=UNHEALTHY)  # no process is announced
     machine.fault(where="api", kind="slow", seconds=0.2, count=1)
     again(machine, "enrich", 120)

@@ -48,7 +48,8 @@ def _send_back(records: Records, kept: Kept, target: Stage) -> None:
         records.enlist(kept)
     else:
         kept.rows = b""
-        if kept.kind is Kind.MEDIA:
+        # who was asked for a new file and got nowhere is still to bring one
+        if kept.kind is Kind.MEDIA and kept.fresh != wire.FRESH_FILE:
             kept.fresh = wire.FRESH_FILE if target is Stage.DOWNLOAD else wire.FRESH_LINK
     records.counters[f"{kept.kind}.requeued"] += 1
 

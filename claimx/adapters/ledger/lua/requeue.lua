@@ -32,7 +32,10 @@ for at = 3, #ARGV do
     local history = noted(m, redis.call('HGET', record(id), 'h'), 'requeued', ',"to":"' .. stage .. '"')
     resurrect(id, m, stage)
     m[REPLAYS] = m[REPLAYS] + 1
-    if m[KIND] == 'media' and stage ~= 'write' then m[FRESH] = stage == 'download' and 1 or 2 end
+    -- who was asked for a new file and got nowhere is still to bring one
+    if m[KIND] == 'media' and stage ~= 'write' and m[FRESH] ~= 1 then
+      m[FRESH] = stage == 'download' and 1 or 2
+    end
     place(m, 1)
     if stage == 'write' then
       enlist(id, m)
