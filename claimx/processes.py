@@ -180,7 +180,7 @@ def _take_own_uploads(instance: Any, **_: Any) -> None:
 
 def _before_fork(**_: Any) -> None:
     bootstrap.preload()
-    folder = counts_folder.made()
+    folder = counts_folder.made(host_name())
     os.environ["PROMETHEUS_MULTIPROC_DIR"] = str(folder)
     leaving.prepare(folder)
     atexit.register(_in_this_process(lambda: shutil.rmtree(folder, ignore_errors=True)))

@@ -44,7 +44,9 @@ async def bounded_read(response: aiohttp.ClientResponse, limit: int) -> bytes:
     host = response.url.host
     if (response.content_length or 0) > limit:
         raise Unreadable(_too_long(limit), status=response.status, host=host)
-    if response.content_length is not None and "Content-Encoding" not in response.headers:
+    headers = response.headers
+    counted = "Content-Encoding" not in headers and "Transfer-Encoding" not in headers
+    if counted and response.content_length is not None:
         return await response.read()  # of no more than it announced
     parts: list[bytes] = []
     length = 0

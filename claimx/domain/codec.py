@@ -2,7 +2,8 @@
 Rows and media items as records carry them.
 
 What is written here is read by workers a release older or newer: names only come, with defaults,
-and what a reader does not know it leaves out.
+and what a reader does not know it leaves out. Shared rows came with ADR 0012; what is older than
+that cannot read them.
 """
 
 from __future__ import annotations
@@ -49,9 +50,9 @@ def encode_changes(changes: Sequence[Change]) -> bytes:
     own, shared = apart(changes)
     if not shared:
         return orjson.dumps(own)
-    first = next(change for change in changes if change.values is shared[0].rows[0][1])
-    event = orjson.dumps((first.event_id, first.event_time))
-    return b"\n".join((orjson.dumps(own), event, *(rows.encoded() for rows in shared)))
+    one = next(iter(shared.values()))
+    event = orjson.dumps((one.event_id, one.event_time))
+    return b"\n".join((orjson.dumps(own), event, *shared))
 
 
 def decode_changes(encoded: bytes) -> list[Change]:
@@ -72,7 +73,7 @@ def decode_stored(encoded: bytes, known: MutableMapping[bytes, SharedRows]) -> S
         own = [_change(one) for one in orjson.loads(first)]
         if not more:
             return StoredChanges(own)
-        event_id, event_time = orjson.loads(more[0])
+        event_id, event_time = _event(more[0])
         shared = []
         for line in more[1:]:
             rows = known.get(line)
@@ -113,3 +114,10 @@ def _change(stored: dict[str, Any]) -> Change:
     if not isinstance(change.table, str) or not isinstance(change.values, dict):
         raise TypeError("a row is an object of a table")
     return change
+
+
+def _event(line: bytes) -> tuple[str, Micros]:
+    event_id, event_time = orjson.loads(line)
+    if not isinstance(event_id, str) or not isinstance(event_time, int):
+        raise TypeError("an event has an id and a time")
+    return event_id, event_time

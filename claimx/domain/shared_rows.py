@@ -23,66 +23,61 @@ Row: TypeAlias = tuple[str, Values]
 
 
 class SharedValues(dict[str, Any]):
-    """The values of one of `SharedRows`, and whose they are."""
+    """The values of one of `SharedRows`, with the *line* that all of those are stored as."""
 
-    __slots__ = ("of",)
+    __slots__ = ("line",)
 
-    of: SharedRows
+    line: bytes
 
 
 class SharedRows:
     """
     What one answer, asked for at *asked_at*, says of *rows*; never changed once it is made.
 
-    *encoded* is what `SharedRows.encoded` gave, where that is known.
+    *line* is its JSON, made here unless it was read; *tables* are those that it has rows of.
     """
 
-    __slots__ = ("_encoded", "asked_at", "rows")
+    # values know their line and not this object: a cycle would stay until a collector comes by
+    __slots__ = ("asked_at", "line", "rows", "tables")
 
-    def __init__(self, rows: Iterable[Row], asked_at: Micros, encoded: bytes = b"") -> None:
+    def __init__(self, rows: Sequence[Row], asked_at: Micros, line: bytes = b"") -> None:
         self.asked_at = asked_at
-        self._encoded = encoded
+        self.line = line or orjson.dumps({"asked_at": asked_at, "rows": rows})
+        self.tables = frozenset(table for table, _ in rows)
         self.rows: list[tuple[str, SharedValues]] = []
         for table, values in rows:
             ours = SharedValues(values)
-            ours.of = self
+            ours.line = self.line
             self.rows.append((table, ours))
 
-    def __len__(self) -> int:
-        return len(self.rows)
-
     def changes(self, event_id: str, event_time: Micros) -> list[Change]:
-        """Return the rows as an event says them."""
+        """Return the rows as an event says them; whoever says one of them says all."""
         asked_at, source = self.asked_at, Source.ANSWER
         return [
             Change(table, values, source, event_id, event_time, asked_at)
             for table, values in self.rows
         ]
 
-    def encoded(self) -> bytes:
-        """Return it as one line of JSON."""
-        if not self._encoded:
-            self._encoded = orjson.dumps({"asked_at": self.asked_at, "rows": self.rows})
-        return self._encoded
-
 
 def decoded(line: bytes) -> SharedRows:
-    """Read what `SharedRows.encoded` gave; raises TypeError, ValueError or KeyError."""
+    """Read the *line* of `SharedRows`; raises TypeError, ValueError or KeyError."""
     stored = orjson.loads(line)
     rows = [(table, values) for table, values in stored["rows"]]
     if not all(isinstance(table, str) and isinstance(values, dict) for table, values in rows):
         raise TypeError("a row is an object of a table")
+    if not isinstance(stored["asked_at"], int):
+        raise TypeError("a time is a whole number")
     return SharedRows(rows, stored["asked_at"], line)
 
 
-def apart(changes: Sequence[Change]) -> tuple[list[Change], list[SharedRows]]:
-    """Return the changes that are an event's own, and the shared rows among the others."""
+def apart(changes: Iterable[Change]) -> tuple[list[Change], dict[bytes, Change]]:
+    """Return the changes that are an event's own, and the lines of the others with one of each."""
     own: list[Change] = []
-    shared: dict[int, SharedRows] = {}
+    shared: dict[bytes, Change] = {}
     for change in changes:
         values = change.values
         if type(values) is SharedValues:
-            shared[id(values.of)] = values.of
+            shared.setdefault(values.line, change)
         else:
             own.append(change)
-    return own, list(shared.values())
+    return own, shared

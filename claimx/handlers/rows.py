@@ -26,7 +26,7 @@ def answered(
 
 def shared_rows(rows: Iterable[tuple[Table, Values]], asked_at: Micros) -> SharedRows:
     """Return what an answer says alike for every event; no row of which a part of its key lacks."""
-    whole = ((table.name, values) for table, values in rows if key_of(table, values) is not None)
+    whole = [(table.name, values) for table, values in rows if key_of(table, values) is not None]
     return SharedRows(whole, asked_at)
 
 

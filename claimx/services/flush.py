@@ -220,8 +220,9 @@ def _by_table(
                 changes[change.table].append(change)
                 owners[id(change)] = mine
         for rows in item.shared:
-            shared[id(rows)] = rows
-            sharing.setdefault(id(rows), []).append(item)
+            if not rows.tables.isdisjoint(wanted):
+                shared[id(rows)] = rows
+                sharing.setdefault(id(rows), []).append(item)
     for key, rows in shared.items():
         time, event_id = max(item.said_by for item in sharing[key])
         for change in rows.changes(event_id, time):

@@ -13,18 +13,17 @@ from collections.abc import Callable, Sequence
 import structlog
 
 from claimx.domain.batch import Batch
-from claimx.domain.codec import decode_stored
-from claimx.domain.errors import ClaimXError, ErrorCategory
+from claimx.domain.errors import ClaimXError, ErrorCategory, Malformed
 from claimx.domain.ports.gates import Gates
 from claimx.domain.ports.lake import Lake
 from claimx.domain.ports.ledger import Ledger
 from claimx.domain.ports.telemetry import Metrics
 from claimx.domain.records import Failure, Record, Stage, State, Waited
-from claimx.domain.shared_rows import SharedRows
-from claimx.domain.tables import EVENTS, TABLES
+from claimx.domain.tables import EVENTS
 from claimx.domain.times import MICROS_PER_SECOND
 from claimx.services.flush import Flushed, Item, TableWriter
 from claimx.services.held import CHUNK, HeldItems, chunks
+from claimx.services.item_reader import ItemReader
 from claimx.services.settle import failure_of
 
 log = structlog.get_logger(__name__)
@@ -81,8 +80,7 @@ class LakeWriter:
         )
         self._alive = alive  # told in the midst of a long flush, too
         self._held = HeldItems(ledger, now, lease_seconds)
-        self._shared: dict[bytes, SharedRows] = {}  # of this batch
-        self._counted: set[int] = set()  # which of them count among its rows already
+        self._reader = ItemReader()
         self._quiet = False  # nothing more has come for a moment
         self._retry_at: float | None = None  # some items failed and wait here for another try
         self._closed = False
@@ -182,36 +180,20 @@ class LakeWriter:
 
     def _take(self, entry: str, record: Record) -> None:
         try:
-            stored = decode_stored(record.rows, self._shared)
+            item, tables = self._reader.read(entry, record)
+        except Malformed as error:
+            self._bury([Item(entry, record, [])], error.message)
         except Exception as error:  # noqa: BLE001 - whatever it is, these rows can never be written
             self._bury([Item(entry, record, [])], f"rows cannot be read ({type(error).__name__})")
-            return
-        tables = [change.table for change in stored.own]
-        new = [rows for rows in stored.shared if id(rows) not in self._counted]
-        for rows in new:
-            tables += [table for table, _ in rows.rows]
-        if unknown := set(tables) - TABLES.keys():
-            self._bury([Item(entry, record, [])], f"no table {min(unknown)!r}")
-            return
-        self._counted.update(map(id, new))
-        self._held.add(
-            Item(
-                entry,
-                record,
-                stored.own,
-                stored.shared,
-                (stored.event_time, stored.event_id),
-                rows=max(1, len(tables)),
-            )
-        )
-        self._batch.add(tables)
+        else:
+            self._held.add(item)
+            self._batch.add(tables)
 
     # writing
 
     def _flush(self, lock_wait: float | None = None) -> int:
         items = self._held.items
-        self._shared.clear()
-        self._counted.clear()
+        self._reader.forget()
         if not items:
             self._batch.clear()
             self._retry_at = None

@@ -6,23 +6,26 @@ import os
 import re
 import shutil
 import tempfile
+import time
+from contextlib import suppress
 from pathlib import Path
 
-_PREFIX = "claimx-metrics-"
-_OWNED = re.compile(rf"{_PREFIX}(\d+)-\w+")
+_OLD_SECONDS = 3600.0  # children whose parent was killed end their chunks first, and count
 
 
-def made() -> Path:
+def made(host: str) -> Path:
     """
-    Make this process's folder; those of processes that are gone are removed.
+    Make this process's folder on *host*, and remove those that its killed workers left.
 
-    A worker removes its own at its end, a killed one cannot.
+    A worker removes its own at its end.
     """
-    for left in Path(tempfile.gettempdir()).glob(f"{_PREFIX}*"):
-        owner = _OWNED.fullmatch(left.name)
-        if owner is not None and not _lives(int(owner[1])):
+    prefix = f"claimx-metrics-{re.sub(r'[^A-Za-z0-9]+', '-', host)}-"
+    owned = re.compile(rf"{prefix}(\d+)-\w+")
+    for left in Path(tempfile.gettempdir()).iterdir():
+        owner = owned.fullmatch(left.name)
+        if owner is not None and not _lives(int(owner[1])) and _is_old(left):
             shutil.rmtree(left, ignore_errors=True)
-    return Path(tempfile.mkdtemp(prefix=f"{_PREFIX}{os.getpid()}-"))
+    return Path(tempfile.mkdtemp(prefix=f"{prefix}{os.getpid()}-"))
 
 
 def _lives(pid: int) -> bool:
@@ -33,3 +36,9 @@ def _lives(pid: int) -> bool:
     except (OSError, OverflowError):  # another user's, or no number of a process
         return True
     return True
+
+
+def _is_old(folder: Path) -> bool:
+    with suppress(FileNotFoundError):  # another worker was faster
+        return time.time() - folder.stat().st_mtime > _OLD_SECONDS
+    return False

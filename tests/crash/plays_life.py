@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
-import tempfile
+import os
 from typing import Any
 
 import points
@@ -29,8 +29,12 @@ def leaving(machine: Machine) -> None:
     """A worker and a writer leave in the middle of their work, and give back what they hold."""
     from claimx import processes
     from claimx.adapters import leaving as flag
+    from claimx.settings import host_name
+    from claimx.telemetry import counts_folder
 
-    tempfile.mkdtemp(prefix="claimx-metrics-999999999-")  # of a worker that was killed
+    left = counts_folder.made(host_name())
+    left = left.rename(left.with_name(left.name.replace(f"-{os.getpid()}-", "-999999999-")))
+    os.utime(left, (0, 0))  # of a worker that was killed long ago
     processes._before_fork()
     machine.ensure_tables()
     machine.task("poll")

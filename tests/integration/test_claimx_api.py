@@ -217,6 +217,25 @@ def test_a_body_beyond_the_bound_is_not_read():
     assert "50000" in found.message
 
 
+def test_a_short_announced_length_of_a_chunked_body_is_no_way_around_the_bound():
+    """Whatever the parser makes of both headers together, no more than the bound is held."""
+
+    async def lying(request: web.Request) -> web.StreamResponse:
+        writer = request.transport
+        writer.write(b"HTTP/1.1 200 OK\r\nContent-Type: application/json\r\n")
+        writer.write(b"Content-Length: 2\r\nTransfer-Encoding: chunked\r\n\r\n")
+        for _ in range(100):
+            writer.write(b"2710\r\n" + b" " * 10_000 + b"\r\n")
+        writer.write(b"2\r\n{}\r\n0\r\n\r\n")
+        await asyncio.sleep(0.2)
+        writer.abort()
+        return web.StreamResponse()
+
+    found = refused(Vendor(lying, max_body_bytes=50_000), lambda a: a.project("7"))
+
+    assert isinstance(found, Unreadable | Unavailable)
+
+
 def test_no_answer_in_time_a_reset_and_nobody_there_are_unavailable():
     async def slow(_: web.Request) -> web.Response:
         await asyncio.sleep(5)

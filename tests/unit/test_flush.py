@@ -169,7 +169,7 @@ def test_rows_that_events_share_are_said_once_by_the_newest_of_them(tables, lake
 
 def test_where_shared_rows_fail_or_are_refused_all_who_share_them_are_held(tables, lake):
     """None of them may be told as finished: each would have written the rows itself."""
-    bad = SharedRows([(PROJECTS.name, {"project_id": "p", "square_footage": object()})], T0)
+    bad = SharedRows([(PROJECTS.name, {"project_id": "p", "square_footage": ["no text"]})], T0)
     good = SharedRows([(MEDIA.name, {"media_id": "m", "project_id": "q"})], T0)
     refused = [replace(item(n, event(n)), shared=(bad,), said_by=(T0, n)) for n in ("a", "b")]
     failed = [replace(item(n, event(n)), shared=(good,), said_by=(T0, n)) for n in ("c", "d")]

@@ -388,13 +388,19 @@ def test_a_poll_ends_when_its_time_is_up_and_the_next_goes_on():
     assert world.counters["event.admitted"] == 5
 
 
-def test_an_overlap_that_takes_too_long_is_left_for_new_rows():
-    """Else a busy source with slow answers would never be read beyond its overlap."""
+def _with_an_overlap_to_read_again(rows: int) -> World:
+    """A source whose overlap is full of rows that were read, and nobody has noted that."""
     world = World(poll_batch=1, poll_overlap=600.0, poll_start=500.0)
-    for n in range(30):
+    for n in range(rows):
         world.happened(f"old{n}", seconds_ago=400 - n)
     poll_once(world.runtime(ledger=_NotingNothing(world.ledger)))
     world.ingest()
+    return world
+
+
+def test_an_overlap_that_takes_too_long_is_left_for_new_rows():
+    """Else a busy source with slow answers would never be read beyond its overlap."""
+    world = _with_an_overlap_to_read_again(30)
     world.happened("new", seconds_ago=100)
     source = _Slow(world, 5.0)
 
@@ -433,11 +439,7 @@ def test_a_poll_reads_new_rows_however_slow_its_look_ups_are():
 
 def test_what_is_left_of_an_overlap_is_read_by_the_next_polls():
     """After a loss all of it is to be read; each poll goes on where the last one left it."""
-    world = World(poll_batch=1, poll_overlap=600.0, poll_start=500.0)
-    for n in range(12):
-        world.happened(f"old{n}", seconds_ago=400 - n)
-    poll_once(world.runtime(ledger=_NotingNothing(world.ledger)))
-    world.ingest()
+    world = _with_an_overlap_to_read_again(12)
     source = _Slow(world, 5.0)
 
     read = [
