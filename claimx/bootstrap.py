@@ -292,7 +292,9 @@ def operator_runtime() -> Runtime:
 class NoHints:
     """Sends nothing: the redriver finds what is due."""
 
-    def send(self, stage: Stage, ids: Sequence[str], affinity: str = "") -> None:
+    def send(
+        self, stage: Stage, ids: Sequence[str], affinity: str = "", *, waiting: int = 0
+    ) -> None:
         """Do nothing."""
 
     def backlog(self, stage: Stage, affinity: str = "") -> int:  # noqa: ARG002 - the port's

@@ -213,9 +213,11 @@ class _Hints(CeleryHints):
         self.sent: list[tuple[Stage, list[str]]] = []
         self.messages = 0
 
-    def send(self, stage: Stage, ids: Sequence[str], affinity: str = "") -> None:
-        super().send(stage, ids, affinity)
-        size = chunk_size(stage, len(ids))
+    def send(
+        self, stage: Stage, ids: Sequence[str], affinity: str = "", *, waiting: int = 0
+    ) -> None:
+        super().send(stage, ids, affinity, waiting=waiting)
+        size = chunk_size(stage, len(ids), waiting)
         chunks = [list(ids[at : at + size]) for at in range(0, len(ids), size)]
         self.sent += [(stage, chunk) for chunk in chunks]
         self.messages += len(chunks)

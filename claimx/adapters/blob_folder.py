@@ -4,16 +4,16 @@ from __future__ import annotations
 
 import hashlib
 import os
+import threading
 import time
-from collections.abc import Callable
-from contextlib import suppress
-from io import FileIO
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from uuid import uuid4
 
 from claimx.domain.errors import Unavailable
 
-_CHUNK_BYTES = 1024 * 1024
+_PIECE_BYTES = 256 * 1024
 _PARTS = ".parts"
 _OLD_SECONDS = 24 * 3600.0
 _LOOK_SECONDS = 60.0
@@ -23,8 +23,10 @@ class FolderStore:
     """
     `claimx.domain.ports.media.BlobStore` below the folder *root*, which is made when it is missing.
 
-    Copies under way lie in its ``.parts``, so a reader of the media never meets one; what a killed
-    process left there goes with an upload of a day later.
+    Beside the cache in one file system, a stored file is a second name of the cached one: its bytes
+    are written once. Elsewhere it is copied. What is not in its place yet lies in ``.parts``, so a
+    reader of the media never meets it; what a killed process left there goes with an upload of a
+    day later. Who may read ``.parts`` may read the files.
     """
 
     def __init__(self, root: str | Path, *, now: Callable[[], float] = time.time) -> None:
@@ -32,29 +34,104 @@ class FolderStore:
         self._parts = self._root / _PARTS
         self._now = now
         self._look_at = 0.0
+        self._mode = 0o600
+        self._device = -1
+        self._of_thread = threading.local()
 
     def put(self, path: str, source: str, length: int, sha256: str, content_type: str) -> None:
-        """Copy the file, durably, and check what is copied; see the port."""
+        """Store the file, durably, and check what is stored; see the port."""
         del content_type  # a folder has nowhere to keep it
         target = self._inside(path)
-        part = self._parts / uuid4().hex
-        # FileNotFoundError: it must be downloaded again
-        with Path(source).open("rb", buffering=0) as file:
+        file = os.open(source, os.O_RDONLY)  # FileNotFoundError: it must be downloaded again
+        try:
+            self._look_after_parts()
+            if os.fstat(file).st_dev == self._device:
+                self._check(file, length, sha256)
+                if self._linked(file, source, target):
+                    return
+                os.lseek(file, 0, os.SEEK_SET)
+            self._copy(file, target, length, sha256)
+        except FileNotFoundError:
+            raise
+        except OSError as error:
+            reason = error.strerror or type(error).__name__
+            raise Unavailable(f"the media folder cannot be written: {reason}") from error
+        finally:
+            os.close(file)
+
+    def _linked(self, file: int, source: str, target: Path) -> bool:
+        """Give the cached file a second name, or say that it must be copied."""
+        try:
+            os.fchmod(file, self._mode)
+            os.fsync(file)
             try:
-                self._look_after_parts()
-                with self._made(part) as copy:
-                    _copied(file, copy, length, sha256)
-                    os.fsync(copy.fileno())
-                    _moved(part, target)
-                _sync_folder(target.parent)
+                os.link(source, target)
+            except FileExistsError:
+                with self._part() as part:
+                    os.link(source, part)
+                    part.replace(target)
             except FileNotFoundError:
-                raise
-            except OSError as error:
-                reason = error.strerror or type(error).__name__
-                raise Unavailable(f"the media folder cannot be written: {reason}") from error
-            finally:
-                with suppress(OSError):
-                    part.unlink()
+                target.parent.mkdir(parents=True, exist_ok=True)
+                os.link(source, target)
+            _sync_folder(target.parent)
+        except OSError:  # no links here; what is worse than that, the copy will tell
+            return False
+        return True
+
+    def _copy(self, file: int, target: Path, length: int, sha256: str) -> None:
+        with self._part() as part:
+            with self._made(part) as copy:
+                self._check(file, length, sha256, copy)
+                os.fsync(copy)
+            try:
+                part.replace(target)
+            except FileNotFoundError:
+                target.parent.mkdir(parents=True, exist_ok=True)
+                part.replace(target)
+        _sync_folder(target.parent)
+
+    def _check(self, file: int, length: int, sha256: str, copy: int | None = None) -> None:
+        """Read it, into *copy* if there is one; FileNotFoundError: not what was downloaded."""
+        digest, read, room = hashlib.sha256(), 0, self._room()
+        while (count := os.readv(file, [room])) > 0:
+            piece = room[:count]
+            digest.update(piece)
+            read += count
+            while copy is not None and piece:  # a write to a nearly full disk may be a short one
+                piece = piece[os.write(copy, piece) :]
+            if read == length and count < len(room):
+                break  # the end, without asking once more
+        if read != length or digest.hexdigest() != sha256:
+            raise FileNotFoundError("the cached file is no longer what was downloaded")
+
+    def _room(self) -> memoryview:
+        """Return the thread's own buffer: a new one for each file is new memory each time."""
+        if not hasattr(self._of_thread, "room"):
+            self._of_thread.room = memoryview(bytearray(_PIECE_BYTES))
+        room: memoryview = self._of_thread.room
+        return room
+
+    @contextmanager
+    def _part(self) -> Iterator[Path]:
+        """Yield a place of our own in ``.parts``; nothing is left there."""
+        part = self._parts / uuid4().hex
+        try:
+            yield part
+        finally:
+            with suppress(OSError):  # it has its place by now
+                part.unlink()
+
+    @contextmanager
+    def _made(self, part: Path) -> Iterator[int]:
+        try:
+            copy = os.open(part, os.O_WRONLY | os.O_CREAT | os.O_EXCL, self._mode)
+        except FileNotFoundError as error:
+            self._look_at = 0.0  # somebody has removed the folder: the next try makes it again
+            raise Unavailable("the media folder is gone") from error
+        try:
+            yield copy
+        finally:
+            os.close(copy)
 
     def _look_after_parts(self) -> None:
         """
@@ -66,6 +143,8 @@ class FolderStore:
         if now < self._look_at:
             return
         self._parts.mkdir(parents=True, exist_ok=True)
+        status = self._parts.stat()
+        self._mode, self._device = status.st_mode & 0o666, status.st_dev
         with os.scandir(self._parts) as parts:
             for part in parts:
                 with suppress(FileNotFoundError):  # its own process was faster
@@ -73,40 +152,12 @@ class FolderStore:
                         Path(part.path).unlink()
         self._look_at = now + _LOOK_SECONDS
 
-    def _made(self, part: Path) -> FileIO:
-        try:
-            return part.open("x+b", buffering=0)
-        except FileNotFoundError as error:
-            self._look_at = 0.0  # somebody has removed the folder: the next try makes it again
-            raise Unavailable("the media folder is gone") from error
-
     def _inside(self, path: str) -> Path:
         target = (self._root / path).absolute()
         if ".." in Path(path).parts or not target.is_relative_to(self._root):
             msg = f"{path!r} leaves the media folder"
             raise ValueError(msg)
         return target
-
-
-def _moved(part: Path, target: Path) -> None:
-    """Give the file its place, in a folder that is made if it is missing."""
-    try:
-        part.replace(target)
-    except FileNotFoundError:
-        target.parent.mkdir(parents=True, exist_ok=True)
-        part.replace(target)
-
-
-def _copied(file: FileIO, copy: FileIO, length: int, sha256: str) -> None:
-    """Copy, or raise FileNotFoundError when it is not the file that was downloaded."""
-    digest = hashlib.sha256()
-    while piece := file.read(_CHUNK_BYTES):
-        digest.update(piece)
-        rest = memoryview(piece)
-        while rest:  # a write to a nearly full disk may be a short one
-            rest = rest[copy.write(rest) or 0 :]
-    if copy.tell() != length or digest.hexdigest() != sha256:
-        raise FileNotFoundError("the cached file is no longer what was downloaded")
 
 
 def _sync_folder(folder: Path) -> None:

@@ -17,7 +17,6 @@ import re
 import threading
 import time
 from collections.abc import Callable, Iterator
-from io import FileIO
 from pathlib import Path
 from uuid import uuid4
 
@@ -68,13 +67,6 @@ class DiskCache:
             msg = f"{name[:80]!r} is not the name of a cached file"
             raise ValueError(msg)
         return self.root / name
-
-    def holds(self, name: str, length: int) -> bool:
-        """Say whether the file is there, in full."""
-        try:
-            return self.path(name).stat().st_size == length
-        except (OSError, ValueError):
-            return False
 
     def begin(self, expected: int = 0) -> Incoming:
         """
@@ -164,7 +156,7 @@ class Incoming:
         self._reserved = expected
         self._hash = hashlib.sha256()
         self._path = cache.root / f".{uuid4().hex}.part"
-        self._file: FileIO | None = None
+        self._file: int | None = None
         self._over = False  # kept, or discarded
         self._turn = threading.Lock()  # a cancelled download discards while a thread still writes
         self.length = 0
@@ -185,7 +177,7 @@ class Incoming:
             try:
                 file = self._opened()
                 while rest:  # a write to a nearly full disk may be a short one
-                    rest = rest[file.write(rest) or 0 :]
+                    rest = rest[os.write(file, rest) :]
             except OSError as error:
                 raise full(error) from error
             self._hash.update(chunk)
@@ -201,7 +193,8 @@ class Incoming:
         name = f"{_encoded(media_id)}.{self.sha256[:16]}"
         with self._turn:
             try:
-                self._opened().close()
+                self._opened()
+                self._close()
                 self._path.replace(self._cache.path(name))
             except OSError as error:
                 raise full(error) from error
@@ -213,21 +206,26 @@ class Incoming:
     def discard(self) -> None:
         """Leave nothing half-written behind; safe at any time, a kept file stays."""
         with self._turn:
+            self._close()
+            if not self._over:
+                self._path.unlink(missing_ok=True)
             self._over = True
-            if self._file is not None:
-                self._file.close()
-                self._path.unlink(missing_ok=True)  # not there any more under this name if kept
             self._cache.reserve(-self._reserved)
             self._reserved = 0
 
-    def _opened(self) -> FileIO:
+    def _opened(self) -> int:
         """Return the open file; raises OSError, of one that was discarded meanwhile as well."""
         if self._over:
             raise OSError(errno.EBADF, os.strerror(errno.EBADF))
         if self._file is None:
             flags = os.O_WRONLY | os.O_CREAT | os.O_EXCL
-            self._file = os.fdopen(os.open(self._path, flags, 0o600), "wb", buffering=0)
+            self._file = os.open(self._path, flags, 0o600)
         return self._file
+
+    def _close(self) -> None:
+        if self._file is not None:
+            file, self._file = self._file, None  # whatever comes of it, never closed twice
+            os.close(file)
 
 
 def full(error: OSError) -> DiskFull:

@@ -27,7 +27,8 @@ CHUNK_SIZES = {
     Stage.UPLOAD: (20, 50),
     Stage.RECORD: (100, 500),
 }
-SHARED_BY = 4  # messages that a burst becomes at the least, if they are large enough
+SHARED_BY = 4  # messages that a burst becomes at the least, if they are large enough, and as many
+# messages that wait already: then nobody is idle, and fewer messages do the same work
 
 NODE_QUEUE_SECONDS = 3600  # after the last hint; what was in it is due again by then
 
@@ -42,10 +43,17 @@ def queue_name(stage: Stage, affinity: str = "") -> str:
     return f"{stage.value}.{affinity}" if affinity else stage.value
 
 
-def chunk_size(stage: Stage, records: int) -> int:
-    """Return how many of so many *records*, hinted at once, one message names."""
+def chunk_size(stage: Stage, records: int, waiting: int = 0) -> int:
+    """
+    Return how many of so many *records*, hinted at once, one message names.
+
+    They are alike in size: a message for the last five costs as much as one for fifty. *waiting*
+    messages lie in the queue already.
+    """
     least, most = CHUNK_SIZES[stage]
-    return min(most, max(least, -(-records // SHARED_BY)))
+    shared = 1 if waiting >= SHARED_BY else min(SHARED_BY, records // least)
+    messages = max(1, shared, -(-records // most))
+    return max(1, -(-records // messages))
 
 
 def queue_length(client: Any, name: str) -> int:
@@ -69,9 +77,11 @@ class CeleryHints:
         self._app = app
         self._client = client
 
-    def send(self, stage: Stage, ids: Sequence[str], affinity: str = "") -> None:
+    def send(
+        self, stage: Stage, ids: Sequence[str], affinity: str = "", *, waiting: int = 0
+    ) -> None:
         """Send *ids* in chunks; a failure is logged and left to the redriver."""
-        size = chunk_size(stage, len(ids))
+        size = chunk_size(stage, len(ids), waiting)
         queue = queue_named(queue_name(stage, affinity))
         try:
             with self._app.producer_pool.acquire(block=True, timeout=5) as producer:

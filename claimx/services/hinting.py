@@ -35,8 +35,9 @@ TOGETHER_SECONDS = 0.5
 
 def hint(runtime: Runtime, stage: Stage, ids: Sequence[str], affinity: str = "") -> None:
     """Send hints for *ids* unless the queue is long; never raises."""
-    if runtime.hints.backlog(stage, affinity) <= LONG_QUEUE:
-        runtime.hints.send(stage, ids[:MOST_AT_ONCE], affinity)
+    waiting = runtime.hints.backlog(stage, affinity)
+    if waiting <= LONG_QUEUE:
+        runtime.hints.send(stage, ids[:MOST_AT_ONCE], affinity, waiting=waiting)
 
 
 class ChunkHints:

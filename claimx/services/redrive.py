@@ -57,11 +57,12 @@ def redrive_once(runtime: Runtime, *, limit: int = RECORDS_A_TICK) -> RedriveRep
         else:
             wanted.setdefault((stage, affinity), []).extend(ids)
     for (stage, affinity), ids in wanted.items():
-        now = ids[: _room(runtime.hints.backlog(stage, affinity))]
+        waiting = runtime.hints.backlog(stage, affinity)
+        now = ids[: _room(waiting)]
         report.later += len(ids) - len(now)
         report.sent += len(now)
         if now:
-            runtime.hints.send(stage, now, affinity)
+            runtime.hints.send(stage, now, affinity, waiting=waiting)
             runtime.metrics.add("redriven", len(now), stage=stage.value)
     if report.orphaned:
         log.warning("uploads of a node that is gone go to the others", records=report.orphaned)

@@ -104,9 +104,10 @@ class UploadStage:
             self._uploaded.add(record.id, cached.name)
 
     def _put(self, path: str, cached: CachedFile) -> None:
-        if not self._cache.holds(cached.name, cached.bytes):
-            raise FileNotFoundError(cached.name)
-        source = str(self._cache.path(cached.name))
+        try:
+            source = str(self._cache.path(cached.name))
+        except ValueError:
+            raise FileNotFoundError(cached.name) from None
         self._store.put(path, source, cached.bytes, cached.sha256, cached.content_type)
 
     def _back(self, record: Record, data: dict[str, Any]) -> Advance:

@@ -58,7 +58,7 @@ PORT_LOOKS: dict[str, frozenset[str]] = {
     # the vendor keeps nothing of a question
     "ClaimXApi": words("project media task_assignment video_report"),
     "EventApi": words("project project_unless_known media task_assignment video_report"),
-    "MediaCache": words("node path holds entries"),
+    "MediaCache": words("node path entries"),
     "LargeTables": words("backlog"),
     "Lake": words("audit large known_events recent_events unattached_media rows"),
     "LakeAudit": words("events other_events repeated media_in attachments_without_media"),

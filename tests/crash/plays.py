@@ -52,6 +52,7 @@ PLAYS = {
             later={"CLAIMX_API_TOKEN_FILE": ""},
         ),
         Play(plays_doors.media),
+        Play(plays_doors.beside, {"ONELAKE_CLAIMX_PATH": "{place}/media"}),
         Play(plays_source.source),
         Play(plays_source.behind),
         Play(plays_source.reconciled, {"CLAIMX_POLL_START": "5m"}, reconciles=True),

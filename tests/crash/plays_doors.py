@@ -42,6 +42,7 @@ def api(machine: Machine) -> None:
 def media(machine: Machine) -> None:
     """Downloads and uploads fail in each way that counts, and in each that does not."""
     machine.fault(where="media", kind="error", count=1)
+    machine.fault(where="media", kind="login", count=1)
     machine.poll_and_work(without="upload")
     again(machine, "download")
     machine.fault(where="onelake", kind="slow", seconds=10.0, count=1, path="/Files/")
@@ -54,6 +55,15 @@ def media(machine: Machine) -> None:
     machine.fault(where="onelake", kind="forbidden", count=1, path="/Files/")
     again(machine, "upload", 120)
     again(machine, "upload", 120)
+    machine.close()
+
+
+def beside(machine: Machine) -> None:
+    """Media get a second name in a folder beside the cache; one had it from an earlier try."""
+    machine.ensure_tables()
+    machine.poll_and_work(without="upload")
+    put_by_hand(machine)
+    machine.deliver()
     machine.close()
 
 

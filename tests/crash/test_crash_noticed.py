@@ -62,10 +62,9 @@ MISTAKES = {
     "half a file lies where only its process knows of it": Mistake(
         "claimx.adapters.blob_folder",
         "part = self._parts / uuid4().hex",
-        'part = target.parent / f".{uuid4().hex}.part";'
-        " target.parent.mkdir(parents=True, exist_ok=True)",
+        'part = self._root / f".{uuid4().hex}.part"',
         "elsewhere",
-        "adapters.blob_folder:_moved part.replace #1 before",
+        "adapters.blob_folder:FolderStore._copy part.replace #1 before",
         "surplus file",
     ),
 }

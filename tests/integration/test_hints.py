@@ -40,8 +40,31 @@ def test_a_burst_is_shared_by_several_children_once_it_is_worth_a_message_each(s
 
     sizes = {records: chunk_size(stage, records) for records in (1, least, 4 * most, 10**6)}
 
-    assert sizes == {1: least, least: least, 4 * most: most, 10**6: most}
+    assert sizes == {1: 1, least: least, 4 * most: most, 10**6: most}
     assert all(-(-n // chunk_size(stage, n)) >= SHARED_BY for n in range(4 * least, 10 * most, 7))
+
+
+@pytest.mark.parametrize("stage", list(CHUNK_SIZES))
+@pytest.mark.parametrize("waiting", [0, SHARED_BY])
+def test_messages_of_a_burst_are_alike_in_size(stage, waiting):
+    """Twenty-five files were a message of twenty and one of five, which cost as much."""
+    least, most = CHUNK_SIZES[stage]
+
+    for records in range(1, 5 * most, 3):
+        size = chunk_size(stage, records, waiting)
+        assert 1 <= size <= most
+        messages = -(-records // size)
+        assert messages <= max(1, records // least, -(-records // most))
+        assert records - (messages - 1) * size > size - messages
+
+
+@pytest.mark.parametrize("stage", list(CHUNK_SIZES))
+def test_behind_a_queue_nobody_is_idle_so_few_messages_are_sent(stage):
+    _, most = CHUNK_SIZES[stage]
+
+    for records in (most, most + 1, 4 * most, 9 * most + 1):
+        size = chunk_size(stage, records, SHARED_BY)
+        assert -(-records // size) == -(-records // most)
 
 
 def test_the_queue_of_a_node_that_is_gone_for_good_vanishes(hints, redis_client):

@@ -1,7 +1,6 @@
 """Uploads to OneLake through faults, and the credentials of both worlds."""
 
 import hashlib
-import shutil
 import socket
 import time
 from pathlib import Path
@@ -11,7 +10,6 @@ from azure.core import MatchConditions
 from azure.core.credentials import AccessToken, AzureNamedKeyCredential
 from azure.core.exceptions import ClientAuthenticationError, HttpResponseError
 
-from claimx.adapters.blob_folder import FolderStore
 from claimx.adapters.credentials import Credentials
 from claimx.adapters.memory.gates import MemoryGates
 from claimx.adapters.onelake import DataLakeStore, make_store, split_root
@@ -200,43 +198,6 @@ def test_the_content_type_and_hash_stand_beside_the_file(sandbox, source):
     found = file.get_file_properties()
     assert found.content_settings.content_type == "image/jpeg"
     assert found.metadata["sha256"] == hashlib.sha256(CONTENT).hexdigest()
-
-
-def test_a_folder_that_cannot_be_written_is_unavailable(tmp_path, source):
-    (tmp_path / "1").write_text("a file where a folder should be")
-
-    with pytest.raises(Unavailable):
-        put(FolderStore(tmp_path), source)
-
-
-def test_a_folder_that_somebody_removed_is_made_again_by_the_next_try(tmp_path, source):
-    """A share that was not mounted for a moment; the file in the cache is not to blame."""
-    root = tmp_path / "media"
-    store = FolderStore(root)
-    put(store, source)
-    shutil.rmtree(root)
-
-    with pytest.raises(Unavailable):
-        put(store, source)
-    put(store, source)
-
-    assert (root / "1/media/2_a.jpg").read_bytes() == CONTENT
-
-
-def test_what_a_killed_process_left_in_a_folder_goes_a_day_later(tmp_path, source):
-    """It lay beside the media for ever, and readers of the folder met half a file."""
-    root = tmp_path / "media"
-    put(FolderStore(root), source)
-    left = root / ".parts" / "left"
-    left.write_bytes(b"half")
-
-    put(FolderStore(root), source)
-    young = left.exists()
-    put(FolderStore(root, now=lambda: time.time() + 25 * 3600), source)
-
-    assert young
-    files = [one.relative_to(root).as_posix() for one in root.rglob("*") if one.is_file()]
-    assert files == ["1/media/2_a.jpg"]
 
 
 @pytest.mark.parametrize(

@@ -62,8 +62,10 @@ class Queues:
 
     waiting: list[tuple[Stage, tuple[str, ...]]] = field(default_factory=list)
 
-    def send(self, stage: Stage, ids: Sequence[str], affinity: str = "") -> None:
-        del affinity  # a worker takes what it is given
+    def send(
+        self, stage: Stage, ids: Sequence[str], affinity: str = "", *, waiting: int = 0
+    ) -> None:
+        del affinity, waiting  # a worker takes what it is given
         if ids:
             self.waiting.append((stage, tuple(ids)))
 

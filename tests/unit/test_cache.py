@@ -72,8 +72,6 @@ def test_a_kept_file_is_there_in_full(cache):
     name = put(cache, "99")
 
     assert cache.path(name).read_bytes() == b"content"
-    assert cache.holds(name, 7)
-    assert not cache.holds(name, 8)
     assert files(cache) == [name]
 
 
@@ -112,7 +110,6 @@ def test_a_hostile_id_stays_inside(cache, media_id):
 def test_a_foreign_name_is_refused(cache, name):
     with pytest.raises(ValueError, match="not the name"):
         cache.path(name)
-    assert not cache.holds(name, 0)
 
 
 def test_the_quota_holds_for_what_is_announced_and_for_what_comes(cache):

@@ -20,8 +20,11 @@ class MemoryHints:
     sent: list[tuple[Stage, tuple[str, ...], str]] = field(default_factory=list)
     backlogs: Counter[tuple[Stage, str]] = field(default_factory=Counter)
 
-    def send(self, stage: Stage, ids: Sequence[str], affinity: str = "") -> None:
-        """Keep one hint."""
+    def send(
+        self, stage: Stage, ids: Sequence[str], affinity: str = "", *, waiting: int = 0
+    ) -> None:
+        """Keep one hint, of any size."""
+        del waiting
         self.sent.append((stage, tuple(ids), affinity))
 
     def backlog(self, stage: Stage, affinity: str = "") -> int:

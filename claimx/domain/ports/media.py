@@ -46,9 +46,6 @@ class MediaCache(Protocol):
     def path(self, name: str) -> Any:
         """Return where a cached file lies (path-like); raises ValueError for a foreign name."""
 
-    def holds(self, name: str, length: int) -> bool:
-        """Say whether the file is there, in full."""
-
     def remove(self, name: str) -> None:
         """Remove a cached file; one that is gone already is fine."""
 
@@ -77,6 +74,9 @@ class BlobStore(Protocol):
     def put(self, path: str, source: str, length: int, sha256: str, content_type: str) -> None:
         """
         Upload the local file *source* to *path* (relative to the media root), replacing it.
+
+        Nobody may write into *source* any more, only remove it or put the same in its place: a
+        store may keep the very file.
 
         Returns only when the stored length and hash are verified. Raises Unavailable, Throttled,
         Refused, TokenRejected, CircuitOpen, or FileNotFoundError when *source* is gone.

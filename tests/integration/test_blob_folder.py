@@ -1,0 +1,124 @@
+"""Media in a folder: as a second name of the cached file, or as a copy of it."""
+
+import errno
+import hashlib
+import os
+import shutil
+import time
+
+import pytest
+
+from claimx.adapters.blob_folder import FolderStore
+from claimx.domain.errors import Unavailable
+
+CONTENT = b"content" * 1000
+
+
+@pytest.fixture
+def source(tmp_path):
+    path = tmp_path / "source"
+    path.write_bytes(CONTENT)
+    return path
+
+
+def put(store, source):
+    content = source.read_bytes()
+    digest = hashlib.sha256(content).hexdigest()
+    store.put("1/media/2_a.jpg", str(source), len(content), digest, "image/jpeg")
+
+
+@pytest.fixture(params=["beside the cache", "without links"])
+def links(request, monkeypatch):
+    """Whether a cached file can get a second name in the folder."""
+    if request.param == "without links":
+
+        def refused(*_, **__):
+            raise OSError(errno.EXDEV, "another file system")
+
+        monkeypatch.setattr(os, "link", refused)
+    return request.param == "beside the cache"
+
+
+def test_a_folder_that_cannot_be_written_is_unavailable(tmp_path, source):
+    (tmp_path / "1").write_text("a file where a folder should be")
+
+    with pytest.raises(Unavailable):
+        put(FolderStore(tmp_path), source)
+
+
+def test_a_folder_that_somebody_removed_is_made_again(tmp_path, source, links):
+    """A share that was not mounted for a moment; the file in the cache is not to blame."""
+    root = tmp_path / "media"
+    store = FolderStore(root)
+    put(store, source)
+    shutil.rmtree(root)
+
+    if not links:
+        with pytest.raises(Unavailable):
+            put(store, source)
+    put(store, source)
+
+    assert (root / "1/media/2_a.jpg").read_bytes() == CONTENT
+
+
+def test_a_file_beside_the_cache_is_not_written_twice(tmp_path, source, links):
+    """Its bytes are; where that cannot be, a copy does, and both are durable and whole."""
+    put(FolderStore(tmp_path / "media"), source)
+
+    stored = tmp_path / "media/1/media/2_a.jpg"
+    assert stored.samefile(source) is links
+    assert stored.read_bytes() == CONTENT
+
+
+@pytest.mark.usefixtures("links")
+def test_a_stored_file_outlives_the_cached_one(tmp_path, source):
+    """The cache forgets it as soon as its row is committed."""
+    put(FolderStore(tmp_path / "media"), source)
+    source.unlink()
+
+    assert (tmp_path / "media/1/media/2_a.jpg").read_bytes() == CONTENT
+
+
+@pytest.mark.usefixtures("links")
+def test_a_folder_holds_what_was_put_last_and_nothing_beside_it(tmp_path, source):
+    """The same file again (a crash before its outcome was stored), then another in its place."""
+    store, other = FolderStore(tmp_path / "media"), tmp_path / "other"
+    other.write_bytes(b"another")
+    stored = tmp_path / "media/1/media/2_a.jpg"
+
+    put(store, source)
+    put(store, source)
+    assert stored.read_bytes() == CONTENT
+    put(store, other)
+
+    assert stored.read_bytes() == b"another"
+    assert source.read_bytes() == CONTENT
+    assert not list((tmp_path / "media/.parts").iterdir())
+
+
+@pytest.mark.usefixtures("links")
+def test_stored_files_are_as_readable_as_the_folder_of_parts(tmp_path, source):
+    """The cache is its user's alone; the media are for whoever may read the folder."""
+    source.chmod(0o600)
+    (tmp_path / "media/.parts").mkdir(parents=True)
+    (tmp_path / "media/.parts").chmod(0o750)
+
+    put(FolderStore(tmp_path / "media"), source)
+
+    assert (tmp_path / "media/1/media/2_a.jpg").stat().st_mode & 0o777 == 0o640
+
+
+def test_what_a_killed_process_left_in_a_folder_goes_a_day_later(tmp_path, source):
+    """It lay beside the media for ever, and readers of the folder met half a file."""
+    root = tmp_path / "media"
+    put(FolderStore(root), source)
+    left = root / ".parts" / "left"
+    left.write_bytes(b"half")
+
+    put(FolderStore(root), source)
+    young = left.exists()
+    put(FolderStore(root, now=lambda: time.time() + 25 * 3600), source)
+
+    assert young
+    files = [one.relative_to(root).as_posix() for one in root.rglob("*") if one.is_file()]
+    assert files == ["1/media/2_a.jpg"]
