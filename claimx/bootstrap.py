@@ -10,16 +10,15 @@ from __future__ import annotations
 import os
 import random
 import time
-from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
 from claimx.adapters import leaving
 from claimx.adapters.redis_client import connect, diagnoses, with_tls_checked
 from claimx.domain.ports.hints import Hints
-from claimx.domain.records import Stage
 from claimx.domain.retry import RetryPolicy
 from claimx.domain.tables import TABLES
 from claimx.needs import WORKSHOP_QUEUES, missing_for
+from claimx.services.hinting import NoHints
 from claimx.services.runtime import Limits, Runtime
 from claimx.setting_errors import ConfigurationError
 from claimx.settings import Settings, host_name
@@ -287,16 +286,3 @@ def operator_runtime() -> Runtime:
     found = runtime()
     found.ledger.ping()
     return found
-
-
-class NoHints:
-    """Sends nothing: the redriver finds what is due."""
-
-    def send(
-        self, stage: Stage, ids: Sequence[str], affinity: str = "", *, waiting: int = 0
-    ) -> None:
-        """Do nothing."""
-
-    def backlog(self, stage: Stage, affinity: str = "") -> int:  # noqa: ARG002 - the port's
-        """Return 0."""
-        return 0

@@ -83,3 +83,16 @@ class ChunkHints:
             task = asyncio.get_running_loop().create_task(sending)
             self._sending.add(task)
             task.add_done_callback(self._sending.discard)
+
+
+class NoHints:
+    """Sends nothing: the redriver finds what is due."""
+
+    def send(
+        self, stage: Stage, ids: Sequence[str], affinity: str = "", *, waiting: int = 0
+    ) -> None:
+        """Do nothing."""
+
+    def backlog(self, stage: Stage, affinity: str = "") -> int:  # noqa: ARG002 - the port's
+        """Return 0."""
+        return 0
