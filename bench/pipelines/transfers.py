@@ -153,25 +153,19 @@ async def by_claimx(job: Transfers) -> dict[str, float]:
         allow_loopback=True,
     )
     store = make_store(job.root, job.endpoint, lambda: None, gates, metrics)
-    threads = ThreadPoolExecutor(SIDE_BY_SIDE)
-    loop = asyncio.get_running_loop()
 
     async def fetch(number: int) -> CachedFile:
         link = f"{job.host}/{_size(job, number)}/{number}.jpg"
         return await fetcher.fetch(MediaItem(str(number), "7", "e", 0, link, f"{number}.jpg"))
 
-    def send(number: int, cached: CachedFile) -> None:
-        source = str(cache.path(cached.name))
-        store.put(
-            f"{job.name}/{number}.jpg", source, cached.bytes, cached.sha256, cached.content_type
-        )
-        cache.remove(cached.name)
-
     async def put(number: int, cached: CachedFile) -> None:
-        await loop.run_in_executor(threads, send, number, cached)
+        source, place = str(cache.path(cached.name)), f"{job.name}/{number}.jpg"
+        await store.put(place, source, cached.bytes, cached.sha256, cached.content_type)
+        await asyncio.to_thread(cache.remove, cached.name)
 
     found = await through(job, fetch, put)
     await fetcher.close()
+    await store.close()
     return found
 
 

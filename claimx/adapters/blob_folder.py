@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import asyncio
 import hashlib
 import os
 import threading
 import time
 from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager, suppress
 from pathlib import Path
 from uuid import uuid4
@@ -26,10 +28,17 @@ class FolderStore:
     Beside the cache in one file system, a stored file is a second name of the cached one: its bytes
     are written once. Elsewhere it is copied. What is not in its place yet lies in ``.parts``, so a
     reader of the media never meets it; what a killed process left there goes with an upload of a
-    day later. Who may read ``.parts`` may read the files.
+    day later. Who may read ``.parts`` may read the files. *side_by_side* bounds its threads, for
+    the calls of a file system block.
     """
 
-    def __init__(self, root: str | Path, *, now: Callable[[], float] = time.time) -> None:
+    def __init__(
+        self,
+        root: str | Path,
+        *,
+        side_by_side: int = 10,
+        now: Callable[[], float] = time.time,
+    ) -> None:
         self._root = Path(root).absolute()
         self._parts = self._root / _PARTS
         self._now = now
@@ -37,10 +46,21 @@ class FolderStore:
         self._mode = 0o600
         self._device = -1
         self._of_thread = threading.local()
+        self._threads = ThreadPoolExecutor(side_by_side, thread_name_prefix="upload")
 
-    def put(self, path: str, source: str, length: int, sha256: str, content_type: str) -> None:
+    async def put(
+        self, path: str, source: str, length: int, sha256: str, content_type: str
+    ) -> None:
         """Store the file, durably, and check what is stored; see the port."""
         del content_type  # a folder has nowhere to keep it
+        loop = asyncio.get_running_loop()
+        await loop.run_in_executor(self._threads, self._put, path, source, length, sha256)
+
+    async def close(self) -> None:
+        """Let the threads end."""
+        self._threads.shutdown(wait=False, cancel_futures=True)
+
+    def _put(self, path: str, source: str, length: int, sha256: str) -> None:
         target = self._inside(path)
         file = os.open(source, os.O_RDONLY)  # FileNotFoundError: it must be downloaded again
         try:

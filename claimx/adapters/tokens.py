@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+import asyncio
 import threading
 import time
 from collections.abc import Callable
 from contextlib import suppress
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, Protocol
+from typing import TYPE_CHECKING, Any, Protocol, Self
 
 import structlog
 
@@ -63,6 +64,27 @@ class LentCredential:
 
     def close(self) -> None:
         """Leave the process's identity to the others that have it."""
+
+
+class AwaitedCredential:
+    """The same for the vendor's asynchronous clients: an identity may take seconds to answer."""
+
+    def __init__(self, credential: TokenCredential) -> None:
+        self._credential = credential
+
+    async def get_token(self, *scopes: str, **options: Any) -> AccessToken:
+        """Return its token."""
+        return await asyncio.to_thread(self._credential.get_token, *scopes, **options)
+
+    async def close(self) -> None:
+        """Leave it to whoever lent it."""
+
+    async def __aenter__(self) -> Self:
+        """Return itself; the clients open and close what they are given."""
+        return self
+
+    async def __aexit__(self, *_: object) -> None:
+        """Leave it open."""
 
 
 @dataclass(frozen=True, slots=True)

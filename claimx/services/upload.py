@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Sequence
-from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
 import structlog
@@ -29,7 +28,7 @@ _LONGEST_DELAY = 300.0
 
 class UploadStage:
     """
-    Uploads of one process, out of *cache*; the store's calls block, so each has a thread.
+    Uploads of one process, out of *cache*.
 
     What can't be found in this cache (another node's, or gone) goes back to DOWNLOAD and is never
     a failure. A file is removed some seconds after its row was committed (`UploadedFiles`); what
@@ -42,9 +41,6 @@ class UploadStage:
         self._cache = cache
         self._sweeper = CacheSweeper(cache, runtime.ledger, runtime.now)
         self._uploaded = UploadedFiles(cache, runtime.ledger, runtime.now)
-        self._threads = ThreadPoolExecutor(
-            runtime.limits.upload_concurrency, thread_name_prefix="upload"
-        )
 
     async def run(self, ids: Sequence[str], *, bound_seconds: float = BOUND_SECONDS) -> Counts:
         """
@@ -75,19 +71,18 @@ class UploadStage:
         self._note(record, outcome)
         return outcome
 
-    def close(self) -> None:
-        """Let the threads end; what they still send is sent again by whoever has the record."""
+    async def close(self) -> None:
+        """Close the store's connections, and end the thread that looks after uploaded files."""
         self._uploaded.close()
-        self._threads.shutdown(wait=False, cancel_futures=True)
+        await self._store.close()
 
     async def _upload(self, record: Record, data: dict[str, Any]) -> Outcome:
         item, cached = item_of(data), cached_of(data)
         if cached is None or cached.node != self._cache.node:
             return self._back(record, data)
         path = blob_path(item.project_id, item.media_id, item.file_name, cached.extension)
-        loop = asyncio.get_running_loop()
         try:
-            await loop.run_in_executor(self._threads, self._put, path, cached)
+            await self._put(path, cached)
         except FileNotFoundError:
             return self._back(record, data)
         data["blob_path"] = path
@@ -103,12 +98,12 @@ class UploadStage:
         if sent or isinstance(outcome, Buried):
             self._uploaded.add(record.id, cached.name)
 
-    def _put(self, path: str, cached: CachedFile) -> None:
+    async def _put(self, path: str, cached: CachedFile) -> None:
         try:
             source = str(self._cache.path(cached.name))
         except ValueError:
             raise FileNotFoundError(cached.name) from None
-        self._store.put(path, source, cached.bytes, cached.sha256, cached.content_type)
+        await self._store.put(path, source, cached.bytes, cached.sha256, cached.content_type)
 
     def _back(self, record: Record, data: dict[str, Any]) -> Advance:
         """Send a record whose file is not here back to be downloaded again."""

@@ -54,7 +54,7 @@ class Workshop:
 
     def close(self) -> None:
         """Close connections and the loop."""
-        self._upload.close()
+        self._loop.run(self._upload.close())
         for part in (self._api, self._fetcher):
             closing: Any = getattr(part, "close", None)
             if closing is not None:

@@ -2,12 +2,12 @@
 
 import hashlib
 import time
-from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import pytest
 from azure.core.credentials import AzureNamedKeyCredential
 from azure.storage.filedatalake import DataLakeServiceClient
+from blobs import Waited
 
 from claimx.adapters.blob_folder import FolderStore
 from claimx.adapters.credentials import Credentials
@@ -33,38 +33,38 @@ def stored(request, tmp_path):
     """A store, and a function that reads back what it holds."""
     match request.param:
         case "memory":
-            store = MemoryBlobStore()
-            yield store, lambda path: store.blobs[path].content
+            memory = MemoryBlobStore()
+            store, read = Waited(memory), lambda path: memory.blobs[path].content
         case "folder":
             folder = tmp_path / "media"
-            yield FolderStore(folder), lambda path: (folder / path).read_bytes()
+            store, read = Waited(FolderStore(folder)), lambda path: (folder / path).read_bytes()
         case _:
-            sandbox = request.getfixturevalue("sandbox")
-            url = sandbox.onelake_url
+            url = request.getfixturevalue("sandbox").onelake_url
             credentials = Credentials([url])
-            store = DataLakeStore(
-                url,
-                ROOT,
-                lambda: credentials.storage_credential(url),
-                MemoryGates(time.monotonic),
-                RecordedMetrics(),
-                chunk_bytes=CHUNK,
+            store = Waited(
+                DataLakeStore(
+                    url,
+                    ROOT,
+                    lambda: credentials.storage_credential(url),
+                    MemoryGates(time.monotonic),
+                    RecordedMetrics(),
+                    chunk_bytes=CHUNK,
+                )
             )
             reader = DataLakeServiceClient(
                 url, AzureNamedKeyCredential("onelake", STORAGE_KEY), retry_total=0
             ).get_file_system_client("media-ws")
-            yield (
-                store,
-                lambda path: (
-                    reader.get_file_client(f"lake house.Lakehouse/Files/claimx/{path}")
-                    .download_file()
-                    .readall()
-                ),
-            )
-            store.close()
+
+            def read(path):
+                file = reader.get_file_client(f"lake house.Lakehouse/Files/claimx/{path}")
+                return file.download_file().readall()
+
+    yield store, read
+    store.close()
 
 
-def put(store, tmp_path, content, path="4711/media/99_a.jpg", **wrong):
+def a_file(tmp_path, content, path="4711/media/99_a.jpg", **wrong):
+    """Return what `BlobStore.put` takes."""
     source = tmp_path / hashlib.sha256(content).hexdigest()
     source.write_bytes(content)
     values = {
@@ -72,8 +72,13 @@ def put(store, tmp_path, content, path="4711/media/99_a.jpg", **wrong):
         "sha256": hashlib.sha256(content).hexdigest(),
         "content_type": "image/jpeg",
     }
-    store.put(path, str(source), **(values | wrong))
-    return source
+    return path, str(source), *(values | wrong).values()
+
+
+def put(store, tmp_path, content, *args, **more):
+    file = a_file(tmp_path, content, *args, **more)
+    store.put(*file)
+    return file[1]
 
 
 @pytest.mark.parametrize("size", [0, 1, CHUNK - 1, CHUNK, CHUNK + 1, 3 * CHUNK + 7])
@@ -138,11 +143,10 @@ def test_the_source_is_left_alone(stored, tmp_path):
     assert Path(source).read_bytes() == b"content"
 
 
-def test_many_threads_store_side_by_side(stored, tmp_path):
+def test_many_files_are_stored_side_by_side(stored, tmp_path):
     store, read = stored
     contents = {f"4711/media/{n}_a.jpg": str(n).encode() * 20_000 for n in range(12)}
 
-    with ThreadPoolExecutor(6) as threads:
-        list(threads.map(lambda one: put(store, tmp_path, one[1], path=one[0]), contents.items()))
+    store.put_all(a_file(tmp_path, content, path) for path, content in contents.items())
 
     assert {path: read(path) for path in contents} == contents

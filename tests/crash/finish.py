@@ -47,9 +47,10 @@ def upload_again(machine: Machine, media: Path) -> None:
     """Send a file once more, as a later event would: what a death left in the folder goes."""
     file = next(one for one in media.rglob("*/media/*") if one.is_file())
     content = file.read_bytes()
-    store = machine.workshop._upload._store
+    shop, digest = machine.workshop, hashlib.sha256(content).hexdigest()
     place = file.relative_to(media).as_posix()
-    store.put(place, str(file), len(content), hashlib.sha256(content).hexdigest(), "text/plain")
+    put = shop._upload._store.put
+    shop._loop.run(put(place, str(file), len(content), digest, "text/plain"))
 
 
 def work(machine: Machine, writer: Any) -> int:

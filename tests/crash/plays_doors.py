@@ -76,8 +76,9 @@ def put_by_hand(machine: Machine) -> None:
     item, cached = item_of(record.data), cached_of(record.data)
     path = blob_path(item.project_id, item.media_id, item.file_name, cached.extension)
     file = str(machine.cache.path(cached.name))
-    store = machine.workshop._upload._store
-    store.put(path, file, cached.bytes, cached.sha256, cached.content_type)
+    shop = machine.workshop
+    put = shop._upload._store.put
+    shop._loop.run(put(path, file, cached.bytes, cached.sha256, cached.content_type))
 
 
 def again(machine: Machine, queue: str, seconds: float = 61.0) -> None:

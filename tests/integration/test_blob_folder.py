@@ -1,5 +1,6 @@
 """Media in a folder: as a second name of the cached file, or as a copy of it."""
 
+import asyncio
 import errno
 import hashlib
 import os
@@ -24,7 +25,7 @@ def source(tmp_path):
 def put(store, source):
     content = source.read_bytes()
     digest = hashlib.sha256(content).hexdigest()
-    store.put("1/media/2_a.jpg", str(source), len(content), digest, "image/jpeg")
+    asyncio.run(store.put("1/media/2_a.jpg", str(source), len(content), digest, "image/jpeg"))
 
 
 @pytest.fixture(params=["beside the cache", "without links"])

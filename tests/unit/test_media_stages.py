@@ -103,7 +103,7 @@ class _InTurn(dict):
 def world(tmp_path):
     made = World(tmp_path)
     yield made
-    made.uploads.close()
+    asyncio.run(made.uploads.close())
 
 
 def a_record(stage=Stage.DOWNLOAD, attempts=0, **data: Any) -> Record:

@@ -69,9 +69,11 @@ class MediaFetcher(Protocol):
 
 
 class BlobStore(Protocol):
-    """Where media end up: OneLake, or a folder."""
+    """Where media end up: OneLake, or a folder; for one event loop at a time."""
 
-    def put(self, path: str, source: str, length: int, sha256: str, content_type: str) -> None:
+    async def put(
+        self, path: str, source: str, length: int, sha256: str, content_type: str
+    ) -> None:
         """
         Upload the local file *source* to *path* (relative to the media root), replacing it.
 
@@ -81,3 +83,6 @@ class BlobStore(Protocol):
         Returns only when the stored length and hash are verified. Raises Unavailable, Throttled,
         Refused, TokenRejected, CircuitOpen, or FileNotFoundError when *source* is gone.
         """
+
+    async def close(self) -> None:
+        """Close the running loop's connections; what is still sent comes again by the ledger."""
