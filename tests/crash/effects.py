@@ -59,6 +59,7 @@ PORT_LOOKS: dict[str, frozenset[str]] = {
     "ClaimXApi": words("project media task_assignment video_report"),
     "EventApi": words("project project_unless_known media task_assignment video_report"),
     "MediaCache": words("node path entries"),
+    "BlobStore": words("close"),
     "LargeTables": words("backlog"),
     "Lake": words("audit large known_events recent_events unattached_media rows"),
     "LakeAudit": words("events other_events repeated media_in attachments_without_media"),

@@ -9,8 +9,10 @@ import ssl
 import time
 from uuid import uuid4
 
+import aiohttp.connector
 import pytest
 import requests.adapters
+from blobs import Waited
 from cryptography import x509
 from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.hazmat.primitives.asymmetric import ec
@@ -80,8 +82,10 @@ def strict(tmp_path, certificate, monkeypatch):
             monkeypatch.setenv(name, value)
         for name in KNOWN_NOT_TO_BE_ASKED:
             monkeypatch.delenv(name, raising=False)
-        # the clients ask no proxy and read no variable on loopback: this is where they look
+        # the clients read no variable for this once they are imported: this is where they look
         monkeypatch.setattr(requests.adapters, "DEFAULT_CA_BUNDLE_PATH", str(certificate))
+        trusting = ssl.create_default_context(cafile=certificate)
+        monkeypatch.setattr(aiohttp.connector, "_SSL_CONTEXT_VERIFIED", trusting)
         return sandbox
 
     yield start
@@ -125,12 +129,14 @@ def test_tables_and_media_outlive_their_tokens(strict, tmp_path, seconds, lastin
     credentials = Credentials([ONELAKE])
     lake = a_lake(sandbox, credentials)
     gates, metrics = MemoryGates(time.monotonic), RecordedMetrics()
-    media = DataLakeStore(
-        sandbox.onelake_url,
-        "abfss://media@onelake.dfs.fabric.microsoft.com/lh/Files",
-        credentials.token_credential,
-        gates,
-        metrics,
+    media = Waited(
+        DataLakeStore(
+            sandbox.onelake_url,
+            "abfss://media@onelake.dfs.fabric.microsoft.com/lh/Files",
+            credentials.token_credential,
+            gates,
+            metrics,
+        )
     )
     source = tmp_path / "source"
     source.write_bytes(b"content")
