@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import hashlib
 import os
-from collections.abc import Callable
+from collections.abc import Callable, Coroutine
 from contextlib import suppress
 from pathlib import Path
 from typing import Any, BinaryIO
@@ -51,6 +51,7 @@ class DataLakeStore:
         chunk_bytes: int = CHUNK_BYTES,
         connect_seconds: float = 10.0,
         read_seconds: float = 60.0,
+        total_seconds: float = 230.0,
         connections: int = 16,
     ) -> None:
         self._file_system, self._folder = split_root(root)
@@ -64,6 +65,7 @@ class DataLakeStore:
             "connection_timeout": connect_seconds,
             "read_timeout": read_seconds,
         }
+        self._total_seconds = total_seconds  # a chunk gives back what takes longer, again and again
         self._connections = connections
         self._loop: asyncio.AbstractEventLoop | None = None
         self._client: Any = None
@@ -85,7 +87,7 @@ class DataLakeStore:
                     "the circuit of OneLake is open", retry_after=wait or 1.0, host=self._host
                 )
             try:
-                await self._put(below, file, length, sha256, content_type)
+                await self._bounded(self._put(below, file, length, sha256, content_type))
             except FileNotFoundError:
                 circuit.give_back(1)
                 raise
@@ -107,6 +109,17 @@ class DataLakeStore:
         if self._loop is asyncio.get_running_loop() and self._session is not None:
             await self._session.close()
         self._abandon()
+
+    async def _bounded(self, upload: Coroutine[Any, Any, None]) -> None:
+        """Give up on an upload in time, so that it counts as a try."""
+        try:
+            async with asyncio.timeout(self._total_seconds) as bound:
+                await upload
+        except TimeoutError:
+            if not bound.expired():
+                raise
+            told = f"the upload took more than {self._total_seconds:g} s"
+            raise Unavailable(told, host=self._host) from None
 
     async def _put(
         self, path: str, file: BinaryIO, length: int, sha256: str, content_type: str

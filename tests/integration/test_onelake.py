@@ -165,6 +165,21 @@ def test_silence_has_an_end(source, a_store):
             put(store, source)
 
 
+def test_an_upload_that_gets_on_too_slowly_is_a_try_that_failed(sandbox, source, a_store):
+    """A chunk gives back what it does not finish, without an attempt: it would never end."""
+    store = a_store(sandbox.onelake_url, total_seconds=0.5)
+    put(store, source, "1/media/1_warm.jpg")
+    slow = {"where": "onelake", "kind": "slow", "seconds": 20.0, "count": 1, "path": "/Files/"}
+    sandbox.plan.add(Fault.parse(slow), time.time())
+
+    with pytest.raises(Unavailable, match=r"more than 0\.5 s") as raised:
+        put(store, source, "1/media/9_a.jpg")
+    put(store, source, "1/media/9_a.jpg")
+
+    assert raised.value.counts_against_circuit
+    assert raised.value.host == "127.0.0.1"
+
+
 def test_failures_open_the_shared_circuit(source, a_store):
     gates = MemoryGates(time.monotonic)
     store = a_store("http://127.0.0.1:1", gates)
