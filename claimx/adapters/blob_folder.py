@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import errno
 import hashlib
 import os
 import threading
@@ -85,14 +86,14 @@ class FolderStore:
             os.fchmod(file, self._mode)
             os.fsync(file)
             try:
-                os.link(source, target)
+                _link(file, source, target)
             except FileExistsError:
                 with self._part() as part:
-                    os.link(source, part)
+                    _link(file, source, part)
                     part.replace(target)
             except FileNotFoundError:
                 target.parent.mkdir(parents=True, exist_ok=True)
-                os.link(source, target)
+                _link(file, source, target)
             _sync_folder(target.parent)
         except OSError:  # no links here; what is worse than that, the copy will tell
             return False
@@ -178,6 +179,13 @@ class FolderStore:
             msg = f"{path!r} leaves the media folder"
             raise ValueError(msg)
         return target
+
+
+def _link(file: int, source: str, name: Path) -> None:
+    """Name the *file* that was checked and synced; OSError when *source* is another by now."""
+    os.link(source, name)
+    if not os.path.samestat(os.fstat(file), name.stat()):
+        raise OSError(errno.ESTALE, os.strerror(errno.ESTALE))
 
 
 def _sync_folder(folder: Path) -> None:

@@ -193,7 +193,7 @@ class Incoming:
         name = f"{_encoded(media_id)}.{self.sha256[:16]}"
         with self._turn:
             try:
-                self._opened()
+                self._opened()  # an empty one was not written to
                 self._close()
                 self._path.replace(self._cache.path(name))
             except OSError as error:
@@ -206,10 +206,10 @@ class Incoming:
     def discard(self) -> None:
         """Leave nothing half-written behind; safe at any time, a kept file stays."""
         with self._turn:
+            over, self._over = self._over, True
             self._close()
-            if not self._over:
+            if not over:
                 self._path.unlink(missing_ok=True)
-            self._over = True
             self._cache.reserve(-self._reserved)
             self._reserved = 0
 

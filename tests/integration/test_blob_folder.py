@@ -71,6 +71,28 @@ def test_a_file_beside_the_cache_is_not_written_twice(tmp_path, source, links):
     assert stored.read_bytes() == CONTENT
 
 
+@pytest.mark.parametrize("there", [False, True], ids=["new", "there already"])
+def test_a_cached_file_that_was_replaced_meanwhile_is_not_what_is_stored(
+    tmp_path, source, monkeypatch, there
+):
+    """Downloaded twice at once: the second was neither checked nor synced by this upload."""
+    link, store = os.link, FolderStore(tmp_path / "media")
+    if there:
+        put(store, source)
+
+    def replaced(old, new):
+        other = tmp_path / "other"
+        other.write_bytes(b"not checked")
+        other.replace(old)
+        link(old, new)
+
+    monkeypatch.setattr(os, "link", replaced)
+    put(store, source)
+
+    assert (tmp_path / "media/1/media/2_a.jpg").read_bytes() == CONTENT
+    assert not list((tmp_path / "media/.parts").iterdir())
+
+
 @pytest.mark.usefixtures("links")
 def test_a_stored_file_outlives_the_cached_one(tmp_path, source):
     """The cache forgets it as soon as its row is committed."""
