@@ -6,6 +6,8 @@ import datetime as dt
 import hashlib
 import ipaddress
 import ssl
+import subprocess
+import sys
 import time
 from uuid import uuid4
 
@@ -160,6 +162,47 @@ def test_tables_and_media_outlive_their_tokens(strict, tmp_path, seconds, lastin
     assert len(list(sandbox.folder.rglob("*.jpg"))) == written // ROWS
     assert sandbox.identity.handed_out >= lasting / seconds
     assert sandbox.onelake.traffic.statuses[401] == 0
+
+
+UPLOAD = """
+import asyncio, hashlib, sys, time
+from claimx.adapters.credentials import Credentials
+from claimx.adapters.memory.gates import MemoryGates
+from claimx.adapters.onelake import DataLakeStore
+from claimx.telemetry.metrics import RecordedMetrics
+url, source = sys.argv[1:]
+store = DataLakeStore(
+    url,
+    "abfss://media@onelake.dfs.fabric.microsoft.com/lh/Files",
+    Credentials(["https://onelake.dfs.fabric.microsoft.com"]).token_credential,
+    MemoryGates(time.monotonic),
+    RecordedMetrics(),
+)
+digest = hashlib.sha256(b"content").hexdigest()
+asyncio.run(store.put("1/media/1.jpg", source, 7, digest, "image/jpeg"))
+"""
+
+
+@pytest.mark.parametrize("named", [True, False], ids=["trusted", "not trusted"])
+def test_an_upload_trusts_the_certificates_that_ssl_cert_file_names(
+    strict, certificate, tmp_path, monkeypatch, named
+):
+    """docs/production.md says so; a process of its own, as the variable is read at its start."""
+    sandbox = strict(3600)
+    monkeypatch.setenv("SSL_CERT_FILE" if named else "REQUESTS_CA_BUNDLE", str(certificate))
+    (tmp_path / "source").write_bytes(b"content")
+
+    done = subprocess.run(
+        [sys.executable, "-c", UPLOAD, sandbox.onelake_url, str(tmp_path / "source")],
+        capture_output=True,
+        text=True,
+        timeout=60,
+        check=False,
+    )
+
+    assert (done.returncode == 0) is named, done.stderr
+    assert len(list(sandbox.folder.rglob("1.jpg"))) == named
+    assert named or "Unavailable" in done.stderr
 
 
 @pytest.mark.timeout(60)
