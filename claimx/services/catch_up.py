@@ -225,7 +225,7 @@ class _Run:
                 runtime,
                 gap.reader,
                 checkpoint,
-                sifted.fresh,
+                sifted,
                 after=at,
                 last=last,
                 fence=self._fence,

@@ -34,18 +34,22 @@ RECORDS_A_STEP = 8  # so that one step of the ledger carries at most 32 MiB
 
 @dataclass(slots=True)
 class Sifted:
-    """A page's rows with their sizes that are new here, and how many were not, by who knew them."""
+    """
+    A page's rows with their sizes that are new here, and those that were not, by who knew them.
+
+    Of those that the ledger has seen, the record ids: it must still have when the page is stored.
+    """
 
     fresh: list[tuple[dict[str, Any], int]] = field(default_factory=list)
+    seen: list[str] = field(default_factory=list)
     malformed: int = 0
     doubled: int = 0
-    seen: int = 0
     in_lake: int = 0
 
     @property
     def known(self) -> int:
         """Return how many rows are duplicates."""
-        return self.doubled + self.seen + self.in_lake
+        return self.doubled + len(self.seen) + self.in_lake
 
 
 def read_row(row: SourceRow) -> tuple[str, Event | Exception]:
@@ -101,7 +105,7 @@ def sift(
     seen: set[str] = set()
     for at in range(0, len(ids), IDS_A_STEP):
         seen |= runtime.ledger.seen(ids[at : at + IDS_A_STEP])
-    found.seen = len(seen & first.keys())
+    found.seen = [record_id for record_id in ids if record_id in seen]
     in_doubt = [
         event
         for record_id, (_, event) in first.items()
@@ -126,7 +130,7 @@ def store(
     runtime: Runtime,
     cursor: str,
     checkpoint: Checkpoint | None,
-    rows: Sequence[tuple[dict[str, Any], int]],
+    page: Sifted,
     *,
     after: Micros,
     last: Micros,
@@ -134,15 +138,16 @@ def store(
     marks: Sequence[Mark] = (),
 ) -> tuple[Checkpoint | None, int]:
     """
-    Store new rows as page records and move the checkpoint to *last*, where the page ended.
+    Store a page's new rows as records and move the checkpoint to *last*, where the page ended.
 
     *marks* are what must be known once it has moved.
 
-    Returns the new checkpoint and the number of records; None when another poller was faster.
+    Returns the new checkpoint and the number of records; None when another poller was faster, or
+    the ledger no longer has seen what was left out for that: the page must be read again.
     A page too large for one step is stored in several, and only the last moves the checkpoint: a
     crash between them reads the page again, and what was stored is seen by then.
     """
-    records = list(bundles(rows, min(runtime.limits.poll_batch, RECORD_ROWS), RECORD_BYTES))
+    records = list(bundles(page.fresh, min(runtime.limits.poll_batch, RECORD_ROWS), RECORD_BYTES))
     steps = [records[at : at + RECORDS_A_STEP] for at in range(0, len(records), RECORDS_A_STEP)]
     ids: list[str] = []
     for number, step in enumerate(steps or [[]], start=1):
@@ -157,8 +162,11 @@ def store(
             )
             for index, bundle in enumerate(step)
         ]
-        target = moved(checkpoint, last if number >= len(steps) else after)
-        checkpoint = runtime.ledger.store_page(cursor, checkpoint, target, pages, fence, marks)
+        whole = number >= len(steps)
+        target = moved(checkpoint, last if whole else after)
+        checkpoint = runtime.ledger.store_page(
+            cursor, checkpoint, target, pages, fence, marks, page.seen if whole else ()
+        )
         ids += [page.id for page in pages] if checkpoint else []
         if checkpoint is None:
             break
@@ -251,6 +259,7 @@ def _in_lake(runtime: Runtime, events: Sequence[Event], *, may_fail: bool) -> se
 
 
 def _count(runtime: Runtime, found: Sifted) -> None:
-    for layer, count in (("page", found.doubled), ("seen", found.seen), ("lake", found.in_lake)):
+    layers = {"page": found.doubled, "seen": len(found.seen), "lake": found.in_lake}
+    for layer, count in layers.items():
         if count:
             runtime.metrics.add("duplicates", count, layer=layer)

@@ -6,7 +6,7 @@ from collections.abc import Callable
 
 from claimx.domain.polling import LIVE, TIME, Window, moved
 from claimx.domain.times import Micros
-from claimx.services.pages import Pressure, sift, store
+from claimx.services.pages import Pressure, Sifted, sift, store
 from claimx.services.poll_report import PollReport, Stop
 from claimx.services.recover import mark_of_loss, note_forgotten
 from claimx.services.runtime import Runtime
@@ -91,29 +91,32 @@ class PageReader:
             report.fresh += len(sifted.fresh)
             report.malformed += sifted.malformed
             self._pressure.stored(len(sifted.fresh))
-            if not self._keep(sifted.fresh, at, last):
+            if not self._keep(sifted, at, last):
                 report.stopped = Stop.SUPERSEDED
                 return at
             count([int(row[TIME]) for row in rows])
             at = last
         return at
 
-    def _keep(
-        self, fresh: list[tuple[dict[str, object], int]], after: Micros, last: Micros
-    ) -> bool:
-        """Store the page, if it says anything new; False when another poller was faster."""
+    def _keep(self, page: Sifted, after: Micros, last: Micros) -> bool:
+        """
+        Store the page, if it says anything; False when another poller was faster.
+
+        One that the ledger has seen says so, too: that it has is held against it once more.
+        """
         report = self._report
         current = report.checkpoint
         if report.dry_run:
             return True
-        if current and not fresh and moved(current, last) == current.source_time:
+        says = page.fresh or page.seen
+        if current and not says and moved(current, last) == current.source_time:
             return True
         marks = [mark_of_loss(self._runtime)] if self._lost else []
         checkpoint, records = store(
             self._runtime,
             LIVE,
             current,
-            fresh,
+            page,
             after=after,
             last=last,
             fence=self._fence,

@@ -136,6 +136,30 @@ def test_a_poller_that_outlived_its_store_does_not_move_what_others_reached_sinc
     assert rig.ledger.find("p:a") is None
 
 
+def test_a_page_is_not_passed_on_the_word_of_a_ledger_that_has_forgotten_since(rig):
+    """
+    A poller leaves out what `seen` names and stands still; an older copy with its checkpoint comes.
+
+    Were the checkpoint to move, the copy would be past rows that it has never seen: a malformed one
+    would be neither in the lake nor a dead letter.
+    """
+    rig.admit("a", "b")
+    ids = ["e:a", "e:b", "e:a"]
+    at = rig.ledger.checkpoint("p1")
+    passed = rig.ledger.store_page("live", None, 10, [], left_out=ids)
+    mark = Mark("other", least=1, move_to=1)
+
+    rest = [page("c")], 0, [mark]
+    assert rig.ledger.store_page("live", passed, 20, *rest, left_out=[*ids, "e:x"]) is None
+    rig.clock.pass_(DAY + 1)
+    assert rig.ledger.store_page("live", passed, 20, *rest, left_out=ids) is None
+
+    assert rig.ledger.checkpoint("live") == passed
+    assert rig.ledger.checkpoint("p1") == at
+    assert rig.ledger.checkpoint("other") is None, "nothing else was moved, or stored"
+    assert rig.ledger.find("p:c") is None
+
+
 def test_a_greater_fence_shuts_out_a_smaller_one(rig):
     moved = rig.ledger.store_page("live", None, 10, [], fence=5)
 

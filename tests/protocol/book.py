@@ -75,9 +75,12 @@ class Book:
         pages: Sequence[NewRecord],
         fence: int,
         marks: Sequence[Mark],
+        left_out: Sequence[str],
     ) -> Checkpoint | None:
         current, stored_fence = self._cursors.get(cursor, (None, 0))
         if current != expected or fence < stored_fence:
+            return None
+        if not all(self.remembers(record_id) for record_id in left_out):
             return None
         time = max(move_to, current.source_time) if current else move_to
         moved = Checkpoint(time, current.version + 1 if current else 1)

@@ -51,9 +51,10 @@ class Witness:
         pages: Sequence[NewRecord],
         fence: int = 0,
         marks: Sequence[Mark] = (),
+        left_out: Sequence[str] = (),
     ) -> Checkpoint | None:
-        told = self.ledger.store_page(cursor, expected, move_to, pages, fence, marks)
-        booked = self.book.store_page(cursor, expected, move_to, pages, fence, marks)
+        told = self.ledger.store_page(cursor, expected, move_to, pages, fence, marks, left_out)
+        booked = self.book.store_page(cursor, expected, move_to, pages, fence, marks, left_out)
         return same("store_page", told, booked)
 
     def note_read(self, cursor: str, at: Checkpoint, text: str) -> bool:

@@ -177,6 +177,20 @@ def test_a_failure_that_may_pass_is_tried_again():
     assert (report.ending, report.fresh) == (Ending.COMPLETE, 3)
 
 
+def test_a_page_is_read_again_when_the_ledger_forgets_what_it_had_seen_of_it():
+    """The time of an id is over, or Redis was put back: the lake is asked instead, nothing ends."""
+    world = world_with(4)
+    remembered = world.ledger.seen
+    words = iter([{"e:e1", "e:e2"}])
+    world.ledger.seen = lambda ids: next(words, None) or remembered(ids)
+
+    report = run(world)
+    world.ingest()
+
+    assert (report.ending, report.rows, report.fresh) == (Ending.COMPLETE, 4, 4)
+    assert world.admitted(["e0", "e1", "e2", "e3"]) == {"e0", "e1", "e2", "e3"}
+
+
 def test_a_failure_that_does_not_pass_ends_it_with_the_reason():
     world = world_with(3)
     world.source.failures += [Unavailable("Kusto is away")] * (RETRIES + 1)

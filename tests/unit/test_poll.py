@@ -166,7 +166,7 @@ def test_known_rows_are_not_stored_again_and_leave_the_checkpoint_alone():
     report = poll_once(world.runtime())
 
     assert (report.rows, report.known, report.records) == (2, 2, 0)
-    assert world.ledger.checkpoint(LIVE) == before
+    assert world.ledger.checkpoint(LIVE).source_time == before.source_time
     assert world.metrics.values["duplicates", ("seen",)] == 1
 
 
@@ -342,6 +342,40 @@ def test_a_poller_that_was_overtaken_stores_nothing():
     assert report.stopped is Stop.SUPERSEDED
     assert report.records == 0
     assert world.counters["event.admitted"] == 1
+
+
+def test_rows_left_out_on_the_word_of_a_ledger_that_was_put_back_are_read_again():
+    """A malformed row is neither in the lake nor a dead letter of the older copy: only here."""
+    world = World()
+    world.happened("before", seconds_ago=200)
+    poll_once(world.runtime())
+    world.ingest()
+    before = world.ledger.checkpoint(LIVE)
+    world.happened("good", seconds_ago=100)
+    world.source.add([event_row("bad") | {"event_type": 7}], from_seconds(NOON - 50))
+
+    standing = poll_once(world.runtime(ledger=_PutBackOnce(world.ledger)))
+    assert (standing.stopped, world.ledger.checkpoint(LIVE)) == (Stop.SUPERSEDED, before)
+    poll_once(world.runtime())
+    world.ingest()
+
+    assert world.admitted(["before", "good"]) == {"before", "good"}
+    assert len(world.ledger.dead_letters(DeadFilter())) == 1
+
+
+def test_a_late_row_left_out_on_such_a_ledgers_word_is_read_again():
+    """The checkpoint has passed it: its second must not count as read."""
+    world = World(poll_overlap=300.0)
+    world.happened("before", seconds_ago=100)
+    poll_once(world.runtime())
+    world.ingest()
+    world.happened("late", seconds_ago=150)
+
+    poll_once(world.runtime(ledger=_PutBackOnce(world.ledger)))
+    poll_once(world.runtime())
+    world.ingest()
+
+    assert world.admitted(["before", "late"]) == {"before", "late"}
 
 
 def test_back_pressure_stops_the_poll_before_it_reads():
@@ -558,6 +592,21 @@ class _FailingAfter:
                 raise Unavailable("Redis is away")
             self._left -= 1
         return self._ledger.store_page(cursor, expected, move_to, pages, *more)
+
+
+class _PutBackOnce:
+    """A ledger that has seen everything, until an older copy with the same checkpoint is there."""
+
+    def __init__(self, ledger: MemoryLedger) -> None:
+        self._ledger = ledger
+        self._later = True
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._ledger, name)
+
+    def seen(self, ids: Any) -> set[str]:
+        later, self._later = self._later, False
+        return set(ids) if later else self._ledger.seen(ids)
 
 
 class _NotingNothing:

@@ -378,10 +378,10 @@ def test_only_one_process_does_it_at_a_time(lost):
 
 def test_a_process_that_was_overtaken_stops(lost):
     class Overtaken(MemoryLedger):
-        def store_page(self, cursor, expected, move_to, pages, fence=0, marks=()):
+        def store_page(self, cursor, expected, move_to, pages, fence=0, *more):
             if pages:
                 super().store_page(cursor, expected, move_to, [], fence + 1)
-            return super().store_page(cursor, expected, move_to, pages, fence, marks)
+            return super().store_page(cursor, expected, move_to, pages, fence, *more)
 
     lost.ledger = Overtaken(lost.now)
     poll_once(lost.runtime())

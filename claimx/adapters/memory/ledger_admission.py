@@ -38,11 +38,14 @@ class MemoryAdmission:
         pages: Sequence[NewRecord],
         fence: int = 0,
         marks: Sequence[Mark] = (),
+        left_out: Sequence[str] = (),
     ) -> Checkpoint | None:
         """Store page records and move the checkpoint; None when another was faster."""
         with self._lock:
             before, stored_fence = self._cursors.get(cursor, (None, 0))
             if before != expected or fence < stored_fence:
+                return None
+            if len(self.seen(left_out)) < len(set(left_out)):
                 return None
             reached = max(move_to, before.source_time) if before else move_to
             moved = Checkpoint(reached, before.version + 1 if before else 1)

@@ -112,6 +112,7 @@ class Ledger(Protocol):
         pages: Sequence[NewRecord],
         fence: int = 0,
         marks: Sequence[Mark] = (),
+        left_out: Sequence[str] = (),
     ) -> Checkpoint | None:
         """
         Store page records (stage INGEST) and move the checkpoint, in one step.
@@ -120,6 +121,10 @@ class Ledger(Protocol):
         None (and stores nothing) when *expected* is no longer current, or when a greater *fence*
         has already stored for this cursor. A checkpoint never moves backwards. Other cursors are
         moved to *marks* in the same step: what must be known wherever this checkpoint is.
+
+        *left_out* are the ids that the caller left out because `seen` named them. None, too, when
+        one of them is not remembered: an older copy, whose checkpoint may be the very same, was put
+        back since, or its time is over. The page must be read again.
         """
 
     def note_read(self, cursor: str, at: Checkpoint, text: str) -> bool:

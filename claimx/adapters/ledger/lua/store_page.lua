@@ -1,20 +1,26 @@
 -- ARGV: time, cursor, expected version (0: none) and time, new time, fence, seconds that an event
--- is remembered, number of marks, {cursor, least time, time to move to} each, then
--- {id, kind, stage, data, trace, revive} a record.
--- Returns {time, version}, or false when another was faster.
+-- is remembered, number of ids that were left out because they are remembered, these, number of
+-- marks, {cursor, least time, time to move to} each, then {id, kind, stage, data, trace, revive} a
+-- record.
+-- Returns {time, version}, or false when another was faster or one of the ids is not remembered.
 local key = root .. ':cursor:' .. ARGV[2]
 local stored = redis.call('HMGET', key, 'time', 'version', 'fence')
 local version, fence = tonumber(stored[2] or '0'), tonumber(stored[3] or '0')
 if version ~= tonumber(ARGV[3]) or tonumber(ARGV[6]) < fence then return false end
 -- after an older copy was put back, other moves may have led to the same version
 if version > 0 and stored[1] ~= ARGV[4] then return false end
+-- or to this very place, and without what the later one knew
+local left_out = tonumber(ARGV[8])
+for at = 9, 8 + left_out do
+  if not remembered(ARGV[at]) then return false end
+end
 
 local time = ARGV[5]
 if stored[1] and tonumber(stored[1]) > tonumber(time) then time = stored[1] end
 redis.call('HSET', key, 'time', time, 'version', version + 1, 'fence', ARGV[6])
 
-local at = 9
-for _ = 1, tonumber(ARGV[8]) do
+local at = 10 + left_out
+for _ = 1, tonumber(ARGV[9 + left_out]) do
   local marked = root .. ':cursor:' .. ARGV[at]
   local reached = tonumber(redis.call('HGET', marked, 'time') or '-1')
   if reached < tonumber(ARGV[at + 1]) then
