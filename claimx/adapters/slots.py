@@ -13,8 +13,9 @@ from __future__ import annotations
 import asyncio
 import time
 from collections import deque
-from collections.abc import AsyncIterator, Callable
-from contextlib import asynccontextmanager
+from collections.abc import Callable
+from dataclasses import dataclass
+from types import TracebackType
 
 from claimx.domain.errors import CircuitOpen
 from claimx.domain.ports.gates import Gates
@@ -24,7 +25,7 @@ _RENEW_SECONDS = 3.0
 _BALANCE_SECONDS = 0.25
 _LINGER_SECONDS = 0.05  # an idle slot waits this long for the chunk's next call
 _FIRST_POLL_SECONDS = 0.004
-_LONGEST_POLL_SECONDS = 0.05
+_LONGEST_POLL_SECONDS = 0.05  # also of who has some: the next one comes from a call that ends here
 
 
 class SlotPool:
@@ -58,7 +59,7 @@ class SlotPool:
         self._calls: dict[str, asyncio.Timeout] = {}
         self._returned: list[str] = []
         self._returning: asyncio.Handle | None = None
-        self._waiting: deque[asyncio.Future[str]] = deque()
+        self._waiting: deque[_Waiter] = deque()
         self._share = limit
         self._filler: asyncio.Task[None] | None = None
         self._keeper: asyncio.Task[None] | None = None
@@ -68,49 +69,40 @@ class SlotPool:
         """Return how many slots are in use here."""
         return len(self._busy)
 
-    @asynccontextmanager
-    async def slot(self) -> AsyncIterator[None]:
+    def slot(self) -> Slot:
         """
-        Hold one slot; raises CircuitOpen when none came free in time.
+        Return what holds one slot; entering raises CircuitOpen when none came free in time.
 
         What runs inside is cut off, with CircuitOpen too, when the slot's lease can't be kept.
         """
-        token = await self._acquire()
-        try:
-            async with asyncio.timeout(None) as call:
-                self._calls[token] = call
-                yield
-        except TimeoutError:
-            if not call.expired():
-                raise
-            raise CircuitOpen("a call slot could not be kept", retry_after=1.0) from None
-        finally:
-            del self._calls[token]
-            self._release(token)
+        return Slot(self)
 
-    async def _acquire(self) -> str:
-        if not self._waiting and (token := self._take_idle()):
-            return token
+    async def acquire(self, call: asyncio.Timeout) -> str:
+        """Return a slot once there is one; *call* is rescheduled when it can't be kept."""
+        token = None if self._waiting else self._take_idle()
+        if token is None:
+            token = await self._wait()
+        self._calls[token] = call
+        return token
+
+    def release(self, token: str) -> None:
+        """Give a slot that was acquired to the next here, or back."""
+        del self._calls[token]
+        self._release(token)
+
+    async def _wait(self) -> str:
         loop = asyncio.get_running_loop()
-        mine: asyncio.Future[str] = loop.create_future()
+        mine = _Waiter(loop.create_future(), self._monotonic() + self._patience)
         self._waiting.append(mine)
         if self._filler is None or self._filler.done() or self._filler.get_loop() is not loop:
             self._filler = loop.create_task(self._fill())
         try:
-            async with asyncio.timeout(self._patience):
-                return await mine
-        except BaseException as error:
-            if mine.done() and not mine.cancelled():
-                self._release(mine.result())  # it was granted while we were being cancelled
-            else:
-                mine.cancel()
-                if mine in self._waiting:  # a slot that came free meanwhile has passed it over
-                    self._waiting.remove(mine)
-            if isinstance(error, TimeoutError):
-                raise CircuitOpen(
-                    f"none of {self._limit} call slots came free in {self._patience:.0f} s",
-                    retry_after=5.0,
-                ) from None
+            return await mine.slot
+        except asyncio.CancelledError:
+            if mine.slot.done() and not mine.slot.cancelled() and not mine.slot.exception():
+                self._release(mine.slot.result())  # it was granted while we were being cancelled
+            elif mine in self._waiting:  # a slot that came free meanwhile has passed it over
+                self._waiting.remove(mine)
             raise
 
     def _take_idle(self) -> str | None:
@@ -144,9 +136,9 @@ class SlotPool:
         """Give the slot to whoever has waited longest, if anybody does."""
         while self._waiting:
             waiter = self._waiting.popleft()
-            if not waiter.done():
+            if not waiter.slot.done():
                 self._busy.add(token)
-                waiter.set_result(token)
+                waiter.slot.set_result(token)
                 return True
         return False
 
@@ -170,9 +162,21 @@ class SlotPool:
             self._gates.free_slots(self._name, returned)
 
     async def _fill(self) -> None:
-        """Lease slots for those who wait, asking ever less often while there are none."""
+        try:
+            await self._fill_up()
+        except Exception as error:  # noqa: BLE001 - a fault of the gates is no reason to wait for ever
+            while self._waiting:
+                if not (waiter := self._waiting.popleft().slot).done():
+                    waiter.set_exception(error)
+
+    async def _fill_up(self) -> None:
+        """
+        Lease slots for those who wait, and end their wait when it takes too long.
+
+        Asks ever less often, and rarely once there are some: those pass from call to call.
+        """
         pause = _FIRST_POLL_SECONDS
-        while wanted := sum(1 for waiter in self._waiting if not waiter.done()):
+        while wanted := self._still_waiting():
             asked = self._monotonic()
             got = self._gates.take_slots(self._name, wanted, self._limit, self._holder)
             for token in got:
@@ -180,11 +184,26 @@ class SlotPool:
                 if not self._hand_over(token):
                     self._give_back([token])
             if got:
-                pause = _FIRST_POLL_SECONDS
                 self._keep()
-            if any(not waiter.done() for waiter in self._waiting):
-                await asyncio.sleep(pause)
+            if self._waiting:
+                pause = _LONGEST_POLL_SECONDS if self._busy else pause
+                left = self._waiting[0].until - self._monotonic()
+                await asyncio.sleep(min(pause, max(0.001, left)))
                 pause = min(pause * 1.5, _LONGEST_POLL_SECONDS)
+
+    def _still_waiting(self) -> int:
+        """Return how many wait; who did for too long hears of it, and is none of them."""
+        now = self._monotonic()
+        while self._waiting and (self._waiting[0].until <= now or self._waiting[0].slot.done()):
+            late = self._waiting.popleft().slot
+            if not late.done():
+                late.set_exception(
+                    CircuitOpen(
+                        f"none of {self._limit} call slots came free in {self._patience:.0f} s",
+                        retry_after=5.0,
+                    )
+                )
+        return sum(not waiter.slot.done() for waiter in self._waiting)
 
     def _keep(self) -> None:
         loop = asyncio.get_running_loop()
@@ -226,3 +245,39 @@ class SlotPool:
             call = self._calls.get(token)
             if call is not None and call.when() is None:
                 call.reschedule(0.0)
+
+
+class Slot:
+    """An asynchronous context that holds one slot of a pool, see `SlotPool.slot`."""
+
+    def __init__(self, pool: SlotPool) -> None:
+        self._pool = pool
+        self._call = asyncio.timeout(None)
+        self._token = ""
+
+    async def __aenter__(self) -> None:
+        """Wait for a slot."""
+        self._token = await self._pool.acquire(self._call)
+        await self._call.__aenter__()
+
+    async def __aexit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        """Give the slot back."""
+        try:
+            await self._call.__aexit__(kind, error, trace)
+        except TimeoutError:
+            raise CircuitOpen("a call slot could not be kept", retry_after=1.0) from None
+        finally:
+            self._pool.release(self._token)
+
+
+@dataclass(slots=True, eq=False)
+class _Waiter:
+    """Somebody who waits for a *slot*, *until* a moment of the monotonic clock."""
+
+    slot: asyncio.Future[str]
+    until: float

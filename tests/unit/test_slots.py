@@ -118,6 +118,38 @@ def test_a_slot_whose_lease_ran_out_unnoticed_is_not_used_again():
     assert len(asyncio.run(run())) == 1
 
 
+def test_a_fault_of_the_gates_ends_the_wait_of_all_who_wait():
+    pool = SlotPool(Broken(Clock()), "api", 1, "a")
+
+    async def run() -> list[BaseException | None]:
+        async def hold() -> None:
+            async with pool.slot():
+                raise AssertionError
+
+        return await asyncio.gather(*(hold() for _ in range(3)), return_exceptions=True)
+
+    assert [type(one) for one in asyncio.run(run())] == [ZeroDivisionError] * 3
+
+
+def test_a_process_that_has_a_slot_asks_for_more_only_now_and_then():
+    """Its calls follow each other in those that it has; each look at the gates holds them up."""
+    gates = Counting(Clock())
+    gates.take_slots("api", 9, 10, "other")
+    gates.asked = 0
+    pool = SlotPool(gates, "api", 10, "a")
+
+    async def run() -> None:
+        async def call() -> None:
+            async with pool.slot():
+                await asyncio.sleep(0.01)
+
+        await asyncio.gather(*(call() for _ in range(20)))
+
+    asyncio.run(run())
+
+    assert 2 <= gates.asked <= 10, "20 calls of 10 ms, one after the other; a look each 50 ms"
+
+
 def test_calls_that_are_cancelled_together_end_as_cancelled_and_nothing_else():
     """One gives its slot back just before the next, which waited for it, hears of its own end."""
     pool = SlotPool(MemoryGates(Clock()), "api", 1, "a")
@@ -158,6 +190,23 @@ def test_a_call_is_cut_off_once_its_slot_may_be_anothers_and_not_before(seconds)
         return
     with pytest.raises(CircuitOpen, match="could not be kept"):
         asyncio.run(run())
+
+
+class Broken(MemoryGates):
+    """Has a fault."""
+
+    def take_slots(self, *_):
+        raise ZeroDivisionError
+
+
+class Counting(MemoryGates):
+    """Counts how often it is asked for slots."""
+
+    asked = 0
+
+    def take_slots(self, name, wanted, limit, holder):
+        self.asked += 1
+        return super().take_slots(name, wanted, limit, holder)
 
 
 class Forgetful(MemoryGates):
