@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import time
 from typing import Any
 
 from celery import Celery
+from kombu.asynchronous import Hub
 
 from claimx.adapters.consumer import Consumer
 
@@ -31,3 +33,53 @@ def test_a_broker_that_was_away_is_asked_every_two_seconds_at_least():
 
     assert broker.options["interval_max"] == 2.0
     assert broker.options["interval_start"] <= broker.options["interval_max"]
+
+
+class Dispatcher:
+    """Counts announcements."""
+
+    def __init__(self) -> None:
+        self.flushed = 0
+
+    def flush(self) -> None:
+        self.flushed += 1
+
+
+def announcing() -> tuple[Consumer, Dispatcher]:
+    consumer = Consumer.__new__(Consumer)
+    consumer.hub = Hub()
+    consumer.event_dispatcher = Dispatcher()
+    return consumer, consumer.event_dispatcher
+
+
+def run_for(consumer: Consumer, seconds: float) -> None:
+    end = time.monotonic() + seconds
+    while time.monotonic() < end:
+        consumer.hub.fire_timers()
+        time.sleep(0.01)
+
+
+def test_what_tasks_did_is_announced_together():
+    """Each announcement is a message of its own, which cost a third of the parent's time."""
+    consumer, dispatcher = announcing()
+
+    for _ in range(3):
+        consumer.on_send_event_buffered()
+    run_for(consumer, 0.4)
+    assert dispatcher.flushed == 1
+
+    consumer.on_send_event_buffered()
+    run_for(consumer, 0.4)
+    assert dispatcher.flushed == 2, "every event is announced, and soon"
+
+
+def test_an_announcement_that_a_lost_connection_took_along_is_made_up_for():
+    consumer, dispatcher = announcing()
+    consumer.on_send_event_buffered()
+    consumer.hub.timer.clear()
+
+    run_for(consumer, 0.6)
+    consumer.on_send_event_buffered()
+    run_for(consumer, 0.4)
+
+    assert dispatcher.flushed == 1

@@ -5,8 +5,9 @@ from __future__ import annotations
 from typing import Any
 
 import pytest
+from kombu import Connection
 
-from claimx.adapters.transport import Channel, SentinelChannel
+from claimx.adapters.transport import Channel, SentinelChannel, Transport
 
 
 class ClosingChannel:
@@ -26,3 +27,31 @@ def test_hints_that_cannot_be_given_back_do_not_end_the_worker(channel):
     qos.restore_unacked_once()
 
     assert qos._delivered.restored
+
+
+def test_a_channel_keeps_one_client_for_its_commands(redis_url):
+    """Making one costs more than most commands do."""
+    with Connection(redis_url, transport=Transport) as connection:
+        channel = connection.channel()
+        with channel.conn_or_acquire() as first, channel.conn_or_acquire() as second:
+            assert first is second
+            assert first.ping()
+            assert first is not channel.client, "which holds a connection that waits for messages"
+
+        channel.connection.close_channel(channel)
+        another = connection.channel()
+        with another.conn_or_acquire() as third:
+            assert third.connection_pool is another.pool
+            assert third.ping()
+
+
+def test_a_channel_whose_pool_was_dropped_makes_a_client_of_the_new_one(redis_url):
+    with Connection(redis_url, transport=Transport) as connection:
+        channel = connection.channel()
+        with channel.conn_or_acquire() as before:
+            assert before.ping()
+        channel._disconnect_pools()
+
+        with channel.conn_or_acquire() as after:
+            assert after is not before
+            assert after.ping()
