@@ -34,16 +34,15 @@ class SharedRows:
     """
     What one answer, asked for at *asked_at*, says of *rows*; never changed once it is made.
 
-    *line* is its JSON, made here unless it was read; *tables* are those that it has rows of.
+    *line* is its JSON, made here unless it was read.
     """
 
     # values know their line and not this object: a cycle would stay until a collector comes by
-    __slots__ = ("asked_at", "line", "rows", "tables")
+    __slots__ = ("asked_at", "line", "rows")
 
     def __init__(self, rows: Sequence[Row], asked_at: Micros, line: bytes = b"") -> None:
         self.asked_at = asked_at
         self.line = line or orjson.dumps({"asked_at": asked_at, "rows": rows})
-        self.tables = frozenset(table for table, _ in rows)
         self.rows: list[tuple[str, SharedValues]] = []
         for table, values in rows:
             ours = SharedValues(values)

@@ -110,9 +110,13 @@ class TableWriter:
         """Write all changes of *items*; never raises for what a table or the lake refuses."""
         refused: dict[int, str] = {}
         failed: dict[int, Exception] = {}
+        open_items = items
+        said, owners = _by_table(items)
         for names in _ORDER:
-            open_items = [i for i in items if id(i) not in refused and id(i) not in failed]
-            changes, owners = _by_table(open_items, names)
+            if refused or failed:  # what these items say waits, or is never written
+                open_items = [i for i in items if id(i) not in refused and id(i) not in failed]
+                said, owners = _by_table(open_items)
+            changes = {name: said[name] for name in names if name in said}
             results = self._write_tables(changes, keep, lock_wait)
             for name, outcome in results.items():
                 if isinstance(outcome, Exception):
@@ -125,7 +129,7 @@ class TableWriter:
                 if name == PROJECTS.name:
                     self._mark_known(changes[name], outcome)
         return Flushed(
-            done=[i for i in items if id(i) not in refused and id(i) not in failed],
+            done=[i for i in open_items if id(i) not in refused and id(i) not in failed],
             # a refused record is settled for good, whatever the other tables did
             refused=[(i, refused[id(i)]) for i in items if id(i) in refused],
             failed=[(i, failed[id(i)]) for i in items if id(i) in failed and id(i) not in refused],
@@ -201,32 +205,26 @@ class TableWriter:
 
 
 def _by_table(
-    items: Iterable[Item], names: Iterable[str]
+    items: Iterable[Item],
 ) -> tuple[dict[str, list[Change]], dict[int, list[Item]]]:
     """
     Return the changes by table and, by the identity of a change, whose they are.
 
     What several items share is said once, by the newest of their events.
     """
-    wanted = set(names)
     changes: dict[str, list[Change]] = defaultdict(list)
     owners: dict[int, list[Item]] = {}
-    sharing: dict[int, list[Item]] = {}
-    shared: dict[int, SharedRows] = {}
+    sharing: dict[int, tuple[SharedRows, list[Item]]] = {}
     for item in items:
         mine = [item]
         for change in item.changes:
-            if change.table in wanted:
-                changes[change.table].append(change)
-                owners[id(change)] = mine
+            changes[change.table].append(change)
+            owners[id(change)] = mine
         for rows in item.shared:
-            if not rows.tables.isdisjoint(wanted):
-                shared[id(rows)] = rows
-                sharing.setdefault(id(rows), []).append(item)
-    for key, rows in shared.items():
-        time, event_id = max(item.said_by for item in sharing[key])
+            sharing.setdefault(id(rows), (rows, []))[1].append(item)
+    for rows, theirs in sharing.values():
+        time, event_id = max(item.said_by for item in theirs)
         for change in rows.changes(event_id, time):
-            if change.table in wanted:
-                changes[change.table].append(change)
-                owners[id(change)] = sharing[key]
+            changes[change.table].append(change)
+            owners[id(change)] = theirs
     return dict(changes), owners
