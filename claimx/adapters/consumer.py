@@ -28,7 +28,7 @@ _EVENTS_SECONDS = 0.25  # between two announcements of what tasks did, for Flowe
 class Consumer(StockConsumer):  # type: ignore[misc]
     """Named by the ``worker_consumer`` setting."""
 
-    _announced_by = 0.0  # when the next announcement is to be out, on the monotonic clock
+    _overdue_at = 0.0  # when an announcement under way must have been made, monotonic
 
     def on_send_event_buffered(self) -> None:
         """
@@ -38,20 +38,31 @@ class Consumer(StockConsumer):  # type: ignore[misc]
         third of what a message costs a worker's parent. Events beyond a few dozen go at once.
         """
         now = time.monotonic()
-        if self.hub and now >= self._announced_by:
-            # a timer that a lost connection took along is made anew once it is overdue
-            self._announced_by = now + 2 * _EVENTS_SECONDS
+        if self.hub and now >= self._overdue_at:  # none is under way, or its timer is lost
+            self._overdue_at = now + 2 * _EVENTS_SECONDS
             self.hub.call_later(_EVENTS_SECONDS, self._flush_events)
 
     def _flush_events(self) -> None:
-        self._announced_by = 0.0
+        self._overdue_at = 0.0
         super()._flush_events()
 
-    def stop(self) -> None:
-        """Announce what is left, then stop."""
+    def on_close(self) -> None:
+        """
+        Announce what is left before the connection is closed, or lost.
+
+        What cannot be sent the dispatcher keeps for the next connection.
+        """
+        self._announce_rest()
+        super().on_close()
+
+    def shutdown(self) -> None:
+        """Announce what the last tasks did: their children are gone by now."""
+        self._announce_rest()
+        super().shutdown()
+
+    def _announce_rest(self) -> None:
         with suppress(Exception):  # the broker may be away; nothing depends on it
             self._flush_events()
-        super().stop()
 
     def create_task_handler(self, *args: Any, **kwargs: Any) -> Any:
         """Return the stock handler inside a guard."""

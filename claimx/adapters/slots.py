@@ -17,15 +17,19 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from types import TracebackType
 
+import structlog
+
 from claimx.domain.errors import CircuitOpen
 from claimx.domain.ports.gates import Gates
+
+log = structlog.get_logger(__name__)
 
 _LEASE_SECONDS = 10.5  # a slot is leased for 12 s; the rest covers the round trip
 _RENEW_SECONDS = 3.0
 _BALANCE_SECONDS = 0.25
 _LINGER_SECONDS = 0.05  # an idle slot waits this long for the chunk's next call
 _FIRST_POLL_SECONDS = 0.004
-_LONGEST_POLL_SECONDS = 0.05  # also of who has some: the next one comes from a call that ends here
+_LONGEST_POLL_SECONDS = 0.05
 
 
 class SlotPool:
@@ -88,7 +92,7 @@ class SlotPool:
     def release(self, token: str) -> None:
         """Give a slot that was acquired to the next here, or back."""
         del self._calls[token]
-        self._release(token)
+        self._pass_on(token)
 
     async def _wait(self) -> str:
         loop = asyncio.get_running_loop()
@@ -100,7 +104,7 @@ class SlotPool:
             return await mine.slot
         except asyncio.CancelledError:
             if mine.slot.done() and not mine.slot.cancelled() and not mine.slot.exception():
-                self._release(mine.slot.result())  # it was granted while we were being cancelled
+                self._pass_on(mine.slot.result())  # it was granted while we were being cancelled
             elif mine in self._waiting:  # a slot that came free meanwhile has passed it over
                 self._waiting.remove(mine)
             raise
@@ -117,7 +121,7 @@ class SlotPool:
     def _good(self, token: str) -> bool:
         return token not in self._doubtful and self._until[token] > self._monotonic()
 
-    def _release(self, token: str) -> None:
+    def _pass_on(self, token: str) -> None:
         self._busy.discard(token)
         held = len(self._busy) + len(self._idle) + 1
         if held > self._share or not self._good(token):
@@ -131,6 +135,9 @@ class SlotPool:
             if self._keeper is not None:
                 self._keeper.cancel()
                 self._keeper = None
+            if self._filler is not None and not self._still_waiting():
+                self._filler.cancel()  # or the next one would wait for it to wake up
+                self._filler = None
 
     def _hand_over(self, token: str) -> bool:
         """Give the slot to whoever has waited longest, if anybody does."""
@@ -165,6 +172,7 @@ class SlotPool:
         try:
             await self._fill_up()
         except Exception as error:  # noqa: BLE001 - a fault of the gates is no reason to wait for ever
+            log.warning("call slots cannot be had", error=type(error).__name__, why=str(error))
             while self._waiting:
                 if not (waiter := self._waiting.popleft().slot).done():
                     waiter.set_exception(error)
@@ -186,7 +194,8 @@ class SlotPool:
             if got:
                 self._keep()
             if self._waiting:
-                pause = _LONGEST_POLL_SECONDS if self._busy else pause
+                if self._busy:  # the next slots come from calls that end here
+                    pause = _LONGEST_POLL_SECONDS
                 left = self._waiting[0].until - self._monotonic()
                 await asyncio.sleep(min(pause, max(0.001, left)))
                 pause = min(pause * 1.5, _LONGEST_POLL_SECONDS)

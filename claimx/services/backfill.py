@@ -9,7 +9,7 @@ from functools import partial
 
 import structlog
 
-from claimx.domain.errors import ClaimXError, ErrorCategory, Transient
+from claimx.domain.errors import ClaimXError, ErrorCategory
 from claimx.domain.polling import TIME, Window, backfill_cursor, share_done
 from claimx.domain.ports.ledger import Checkpoint
 from claimx.domain.times import Micros, from_seconds, to_iso
@@ -183,8 +183,6 @@ class _Run:
         moved, _ = store(
             runtime, cursor, checkpoint, sifted, after=at, last=last, fence=self._fence
         )
-        if moved is None and runtime.ledger.checkpoint(cursor) == checkpoint:
-            raise Transient("the ledger no longer knows events of this page; it is read again")
         self._rows_of_page = len(rows)
         self._pressure.stored(len(sifted.fresh))
         if moved is not None:

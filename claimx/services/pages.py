@@ -6,11 +6,11 @@ import hashlib
 import json
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, TypeVar
 
 import structlog
 
-from claimx.domain.errors import ClaimXError, Malformed
+from claimx.domain.errors import ClaimXError, Malformed, Transient
 from claimx.domain.events import Event, parse
 from claimx.domain.polling import TIME, bundles, moved, plain_row, spans
 from claimx.domain.ports.ledger import Checkpoint, Mark
@@ -21,6 +21,8 @@ from claimx.services.hinting import hint
 from claimx.services.runtime import Runtime
 
 log = structlog.get_logger(__name__)
+
+_T = TypeVar("_T")
 
 RECORD_ROWS = 2000  # a worker is through with these well within its lease
 _UNSTORABLE = "_unstorable"  # why a row could not be kept as it was
@@ -142,15 +144,18 @@ def store(
 
     *marks* are what must be known once it has moved.
 
-    Returns the new checkpoint and the number of records; None when another poller was faster, or
-    the ledger no longer has seen what was left out for that: the page must be read again.
-    A page too large for one step is stored in several, and only the last moves the checkpoint: a
-    crash between them reads the page again, and what was stored is seen by then.
+    Returns the new checkpoint and the number of records; None when another poller was faster.
+    Raises Transient when the ledger no longer has seen what was left out for that: the page must be
+    read again. A page too large for one step is stored in several, and only the last moves the
+    checkpoint: a crash between them reads the page again, and what was stored is seen by then.
     """
     records = list(bundles(page.fresh, min(runtime.limits.poll_batch, RECORD_ROWS), RECORD_BYTES))
-    steps = [records[at : at + RECORDS_A_STEP] for at in range(0, len(records), RECORDS_A_STEP)]
+    checks, steps = _parts(page.seen, IDS_A_STEP), _parts(records, RECORDS_A_STEP)
+    # all is checked by the time that something is stored; each step stands upon the one before
+    checks += [[]] * (len(steps) - 1)
+    steps = [[]] * (len(checks) - len(steps)) + steps
     ids: list[str] = []
-    for number, step in enumerate(steps or [[]], start=1):
+    for number, (step, left_out) in enumerate(zip(steps, checks, strict=True), start=1):
         version = checkpoint.version if checkpoint else 0
         pages = [
             NewRecord(
@@ -162,13 +167,16 @@ def store(
             )
             for index, bundle in enumerate(step)
         ]
-        whole = number >= len(steps)
-        target = moved(checkpoint, last if whole else after)
+        before, target = checkpoint, moved(checkpoint, last if number >= len(steps) else after)
         checkpoint = runtime.ledger.store_page(
-            cursor, checkpoint, target, pages, fence, marks, page.seen if whole else ()
+            cursor, before, target, pages, fence, marks, left_out
         )
         ids += [page.id for page in pages] if checkpoint else []
         if checkpoint is None:
+            if left_out and runtime.ledger.checkpoint(cursor) == before:
+                raise Transient(
+                    "the ledger no longer knows events that it had seen; it is asked anew"
+                )
             break
     if ids:
         hint(runtime, Stage.INGEST, ids)
@@ -215,6 +223,11 @@ class Pressure:
 def rows_in(runtime: Runtime, pages: int) -> int:
     """Return how many rows so many page records hold at the most."""
     return pages * min(runtime.limits.poll_batch, RECORD_ROWS)
+
+
+def _parts(whole: list[_T], most: int) -> list[list[_T]]:
+    """Return *whole* in parts, one of them at least."""
+    return [whole[at : at + most] for at in range(0, len(whole), most)] or [[]]
 
 
 def _parsed(row: SourceRow) -> Event:

@@ -73,6 +73,7 @@ class _Cycle:
         self._budget = budget
         self._hold = Hold(runtime, fence)
         self._readings = Readings()
+        self._pages: PageReader | None = None
 
     def run(self) -> None:
         """Read page after page."""
@@ -108,7 +109,7 @@ class _Cycle:
         again = overlap.unread(self._readings)
         # look-ups do not count: where they are slow, no time would be left for what is read
         half_time = runtime.now() + self._budget / 2
-        pages = PageReader(
+        pages = self._pages = PageReader(
             runtime,
             report,
             self._fence,
@@ -148,7 +149,8 @@ class _Cycle:
         if self._report.checkpoint is not None and not self._report.dry_run:
             self._readings.forget(window.after)
             text = self._readings.to_text()
-            self._runtime.ledger.note_read(LIVE, self._report.checkpoint, text)
+            left_out = self._pages.unchecked if self._pages else []
+            self._runtime.ledger.note_read(LIVE, self._report.checkpoint, text, left_out)
 
     def _note_end(self, at: Micros) -> None:
         """Note what others must know of how the poll ended."""

@@ -6,7 +6,7 @@ from collections.abc import Callable
 
 from claimx.domain.polling import LIVE, TIME, Window, moved
 from claimx.domain.times import Micros
-from claimx.services.pages import Pressure, Sifted, sift, store
+from claimx.services.pages import IDS_A_STEP, Pressure, Sifted, sift, store
 from claimx.services.poll_report import PollReport, Stop
 from claimx.services.recover import mark_of_loss, note_forgotten
 from claimx.services.runtime import Runtime
@@ -20,6 +20,8 @@ Shorter than a slow query may take: then a second poller reads the same page, an
 it from whoever comes first.
 """
 
+MOST_UNCHECKED = 4 * IDS_A_STEP
+
 
 class PageReader:
     """
@@ -28,6 +30,10 @@ class PageReader:
     *hold* is the mark at which a poll that has not read anything yet must wait. *ask_lake* says
     whom `sift` may ask the lake about, *deadline* (epoch seconds) when new rows must wait, *lost*
     that this ledger has forgotten events that the lake has.
+
+    *unchecked* are ids left out because the ledger has seen them, of pages that said nothing else
+    and so were not stored: it must still have when these pages are noted as read. Were they stored,
+    the checkpoint would change under a poller that reads beside this one, and neither get on.
     """
 
     def __init__(
@@ -50,6 +56,7 @@ class PageReader:
         self._lost = lost
         self._pressure = Pressure(runtime)
         self._stored: set[str] = set()
+        self.unchecked: list[str] = []
         self._read_on = False  # past what earlier polls have read
 
     def read(
@@ -68,7 +75,7 @@ class PageReader:
         """
         runtime, report = self._runtime, self._report
         at = part.after
-        while at < part.until and not leave(at):
+        while at < part.until and not leave(at) and (read_on or not self._full):
             if stop := self._must_stop():
                 report.stopped = stop
                 return at
@@ -98,18 +105,19 @@ class PageReader:
             at = last
         return at
 
-    def _keep(self, page: Sifted, after: Micros, last: Micros) -> bool:
-        """
-        Store the page, if it says anything; False when another poller was faster.
+    @property
+    def _full(self) -> bool:
+        """Say whether so much was left out that the rest of an overlap is the next poll's."""
+        return len(self.unchecked) >= MOST_UNCHECKED
 
-        One that the ledger has seen says so, too: that it has is held against it once more.
-        """
+    def _keep(self, page: Sifted, after: Micros, last: Micros) -> bool:
+        """Store the page, if it says anything new; False when another poller was faster."""
         report = self._report
         current = report.checkpoint
         if report.dry_run:
             return True
-        says = page.fresh or page.seen
-        if current and not says and moved(current, last) == current.source_time:
+        if current and not page.fresh and moved(current, last) == current.source_time:
+            self.unchecked += page.seen
             return True
         marks = [mark_of_loss(self._runtime)] if self._lost else []
         checkpoint, records = store(

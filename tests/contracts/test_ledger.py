@@ -197,10 +197,23 @@ def test_a_note_that_was_made_at_another_checkpoint_is_not_kept(rig):
     assert not rig.ledger.note_read("live", Checkpoint(10, 1), "early")
     first = rig.ledger.store_page("live", None, 10, [])
     second = rig.ledger.store_page("live", first, 10, [])
-    rig.ledger.note_read("live", second, "kept")
+    assert rig.ledger.note_read("live", second, "kept")
 
     assert not rig.ledger.note_read("live", first, "late")
     assert not rig.ledger.note_read("live", Checkpoint(11, second.version), "from another life")
+    assert rig.ledger.noted_read("live") == "kept"
+
+
+def test_a_note_of_rows_that_were_left_out_is_kept_while_the_ledger_knows_them(rig):
+    """A copy that has forgotten them would take them for read, and nobody would look again."""
+    rig.admit("a", "b")
+    moved = rig.ledger.store_page("live", None, 10, [])
+
+    assert rig.ledger.note_read("live", moved, "kept", ["e:a", "e:b"])
+    assert not rig.ledger.note_read("live", moved, "strange", ["e:a", "e:x"])
+    rig.clock.pass_(DAY + 1)
+    assert not rig.ledger.note_read("live", moved, "late", ["e:a"])
+
     assert rig.ledger.noted_read("live") == "kept"
 
 

@@ -99,8 +99,8 @@ class Book:
                 self._spawn(new)
         return moved
 
-    def note_read(self, cursor: str, at: Checkpoint, text: str) -> bool:
-        if self.checkpoint(cursor) != at:
+    def note_read(self, cursor: str, at: Checkpoint, text: str, left_out: Sequence[str]) -> bool:
+        if self.checkpoint(cursor) != at or not all(map(self.remembers, left_out)):
             return False
         self._notes[cursor] = text
         return True

@@ -57,9 +57,11 @@ class Witness:
         booked = self.book.store_page(cursor, expected, move_to, pages, fence, marks, left_out)
         return same("store_page", told, booked)
 
-    def note_read(self, cursor: str, at: Checkpoint, text: str) -> bool:
-        told = self.ledger.note_read(cursor, at, text)
-        return same("note_read", told, self.book.note_read(cursor, at, text))
+    def note_read(
+        self, cursor: str, at: Checkpoint, text: str, left_out: Sequence[str] = ()
+    ) -> bool:
+        told = self.ledger.note_read(cursor, at, text, left_out)
+        return same("note_read", told, self.book.note_read(cursor, at, text, left_out))
 
     def noted_read(self, cursor: str) -> str | None:
         return same("noted_read", self.ledger.noted_read(cursor), self.book.noted_read(cursor))

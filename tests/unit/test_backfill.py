@@ -191,6 +191,18 @@ def test_a_page_is_read_again_when_the_ledger_forgets_what_it_had_seen_of_it():
     assert world.admitted(["e0", "e1", "e2", "e3"]) == {"e0", "e1", "e2", "e3"}
 
 
+def test_a_page_of_many_steps_is_read_again_when_the_ledger_has_forgotten_of_it():
+    world = World(poll_batch=1)
+    world.source.add([event_row(f"e{n}") for n in range(12)], SINCE + 1)
+    remembered, words = world.ledger.seen, iter([{"e:e1"}])
+    world.ledger.seen = lambda ids: next(words, None) or remembered(ids)
+
+    report = run(world)
+    world.ingest()
+
+    assert (report.ending, report.fresh) == (Ending.COMPLETE, 12)
+
+
 def test_a_failure_that_does_not_pass_ends_it_with_the_reason():
     world = world_with(3)
     world.source.failures += [Unavailable("Kusto is away")] * (RETRIES + 1)

@@ -5,7 +5,9 @@ from __future__ import annotations
 import time
 from typing import Any
 
+import pytest
 from celery import Celery
+from celery.worker.consumer import Consumer as StockConsumer
 from kombu.asynchronous import Hub
 
 from claimx.adapters.consumer import Consumer
@@ -40,9 +42,13 @@ class Dispatcher:
 
     def __init__(self) -> None:
         self.flushed = 0
+        self.at_the_end = -1
 
     def flush(self) -> None:
         self.flushed += 1
+
+    def announced(self) -> None:
+        self.at_the_end = self.flushed
 
 
 def announcing() -> tuple[Consumer, Dispatcher]:
@@ -71,6 +77,19 @@ def test_what_tasks_did_is_announced_together():
     consumer.on_send_event_buffered()
     run_for(consumer, 0.4)
     assert dispatcher.flushed == 2, "every event is announced, and soon"
+
+
+@pytest.mark.parametrize("end", ["on_close", "shutdown"])
+def test_what_the_last_tasks_did_is_announced_at_the_end(end, monkeypatch):
+    """Else Flower would show what ran at each deployment as running for ever."""
+    consumer, dispatcher = announcing()
+    for stock in ("on_close", "shutdown"):
+        monkeypatch.setattr(StockConsumer, stock, lambda _: dispatcher.announced())
+    consumer.on_send_event_buffered()
+
+    getattr(consumer, end)()
+
+    assert dispatcher.at_the_end == 1, "before the connection goes"
 
 
 def test_an_announcement_that_a_lost_connection_took_along_is_made_up_for():

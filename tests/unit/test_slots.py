@@ -150,6 +150,26 @@ def test_a_process_that_has_a_slot_asks_for_more_only_now_and_then():
     assert 2 <= gates.asked <= 10, "20 calls of 10 ms, one after the other; a look each 50 ms"
 
 
+def test_a_call_that_comes_after_others_need_not_wait_for_a_look_that_was_theirs():
+    pool = SlotPool(MemoryGates(Clock()), "api", 1, "a")
+
+    async def run() -> None:
+        turns = 0
+
+        async def call() -> None:
+            async with pool.slot():
+                await asyncio.sleep(0)
+
+        await asyncio.gather(call(), call())
+        lone = asyncio.ensure_future(call())
+        while not lone.done():
+            turns += 1
+            assert turns < 20, "it sleeps though a slot is free"
+            await asyncio.sleep(0)
+
+    asyncio.run(run())
+
+
 def test_calls_that_are_cancelled_together_end_as_cancelled_and_nothing_else():
     """One gives its slot back just before the next, which waited for it, hears of its own end."""
     pool = SlotPool(MemoryGates(Clock()), "api", 1, "a")

@@ -45,9 +45,12 @@ class RedisAdmission(GapBook):
         found = self._redis.run("store_page", *head, *also, *wire.new_arguments(pages))
         return None if found is None else Checkpoint(int(found[0]), int(found[1]))
 
-    def note_read(self, cursor: str, at: Checkpoint, text: str) -> bool:
+    def note_read(
+        self, cursor: str, at: Checkpoint, text: str, left_out: Sequence[str] = ()
+    ) -> bool:
         """Keep a text with the cursor while its checkpoint is *at*; False when it is no longer."""
-        return bool(self._redis.run("note_read", cursor, at.version, at.source_time, text))
+        place = (cursor, at.version, at.source_time)
+        return bool(self._redis.run("note_read", *place, text, *left_out))
 
     def noted_read(self, cursor: str) -> str | None:
         """Return what was noted last with the cursor."""

@@ -45,7 +45,7 @@ class MemoryAdmission:
             before, stored_fence = self._cursors.get(cursor, (None, 0))
             if before != expected or fence < stored_fence:
                 return None
-            if len(self.seen(left_out)) < len(set(left_out)):
+            if not self._knows(left_out):
                 return None
             reached = max(move_to, before.source_time) if before else move_to
             moved = Checkpoint(reached, before.version + 1 if before else 1)
@@ -62,10 +62,12 @@ class MemoryAdmission:
                 self._reach(mark)
             return moved
 
-    def note_read(self, cursor: str, at: Checkpoint, text: str) -> bool:
+    def note_read(
+        self, cursor: str, at: Checkpoint, text: str, left_out: Sequence[str] = ()
+    ) -> bool:
         """Keep a text with the cursor while its checkpoint is *at*; False when it is no longer."""
         with self._lock:
-            if self.checkpoint(cursor) != at:
+            if self.checkpoint(cursor) != at or not self._knows(left_out):
                 return False
             self._notes[cursor] = text
             return True
@@ -140,6 +142,9 @@ class MemoryAdmission:
                 return None
             self._fences[job] = fence
             return tuple(new.id for new, data in made if self._records.readmit(new, data))
+
+    def _knows(self, ids: Sequence[str]) -> bool:
+        return all(record_id in self._records.remembered for record_id in ids)
 
     def _reach(self, mark: Mark) -> None:
         reached, fence = self._cursors.get(mark.cursor, (None, 0))

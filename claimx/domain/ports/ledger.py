@@ -127,8 +127,14 @@ class Ledger(Protocol):
         back since, or its time is over. The page must be read again.
         """
 
-    def note_read(self, cursor: str, at: Checkpoint, text: str) -> bool:
-        """Keep *text* with the cursor while its checkpoint is *at*; False when it is no longer."""
+    def note_read(
+        self, cursor: str, at: Checkpoint, text: str, left_out: Sequence[str] = ()
+    ) -> bool:
+        """
+        Keep *text* with the cursor while its checkpoint is *at*; False when it is no longer.
+
+        False, too, when one of *left_out* is not remembered; see `store_page`.
+        """
 
     def noted_read(self, cursor: str) -> str | None:
         """Return what was noted last with the cursor, at this checkpoint or an earlier one."""
