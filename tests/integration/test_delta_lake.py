@@ -16,8 +16,8 @@ import pytest
 from deltalake import DeltaTable, Field, Schema, WriterProperties, write_deltalake
 from deltalake.schema import PrimitiveType
 
-from claimx.adapters.credentials import Credentials, StorageAccess
-from claimx.adapters.lake import DeltaLake, commit, handles, make_lake, upkeep
+from claimx.adapters.credentials import StorageAccess
+from claimx.adapters.lake import DeltaLake, commit, handles, upkeep
 from claimx.domain.changes import Change, Source
 from claimx.domain.errors import NotAllowed, TokenRejected, Unavailable
 from claimx.domain.tables import EVENTS, MEDIA, PROJECTS, TABLES
@@ -615,10 +615,3 @@ def test_a_lake_that_refuses_us_leaks_no_token_into_the_error(storage_server):
 
 def test_files_are_compressed_with_zstd():
     assert WriterProperties(compression="ZSTD").compression == commit.WRITER.compression
-
-
-def test_what_a_look_into_a_table_took_goes_back_to_the_system(tmp_path):
-    """Arrow's own allocator keeps it: up to 140 MB in each child of a worker (`docs/bounds.md`)."""
-    make_lake({EVENTS.name: str(tmp_path)}, "https://localhost", Credentials(["https://localhost"]))
-
-    assert pa.default_memory_pool().backend_name == "system"

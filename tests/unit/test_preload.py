@@ -2,8 +2,12 @@
 
 from __future__ import annotations
 
+import os
 import subprocess
 import sys
+from pathlib import Path
+
+import pytest
 
 _PROGRAM = """
 import sys, threading
@@ -24,3 +28,31 @@ def test_what_is_imported_before_the_fork_survives_it():
     assert {"aiohttp", "azure.kusto.data", "claimx.services.enrich"} <= loaded
     assert not {name for name in loaded if name.partition(".")[0] in {"deltalake", "pyarrow"}}
     assert done.stderr.strip() == "1"
+
+
+_ARROW = """
+import sys
+import claimx.celery, claimx.cli, claimx.writer
+early = "pyarrow" in sys.modules
+claimx.writer.startup.load_settings()
+import pyarrow
+print(early, pyarrow.default_memory_pool().backend_name)
+"""
+
+
+@pytest.mark.parametrize(
+    ("chosen", "found"), [({}, "system"), ({"ARROW_DEFAULT_MEMORY_POOL": "mimalloc"}, "mimalloc")]
+)
+def test_what_a_look_into_a_table_took_goes_back_to_the_system(tmp_path, chosen, found):
+    """Arrow's own allocator keeps it, 80 MB in each child; it is chosen when Arrow is imported."""
+    done = subprocess.run(
+        [sys.executable, "-c", _ARROW],
+        capture_output=True,
+        text=True,
+        check=True,
+        timeout=60,
+        cwd=tmp_path,
+        env={"PATH": os.environ["PATH"], "PYTHONPATH": str(Path(__file__).parents[2])} | chosen,
+    )
+
+    assert done.stdout.split() == ["False", found]

@@ -4,8 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
-import pyarrow as pa
-
 from claimx.adapters.credentials import Credentials
 from claimx.adapters.lake.delta import DeltaLake
 from claimx.adapters.lake.layout import Sizes
@@ -26,11 +24,7 @@ def make_lake(
 
     On loopback a missing file system is created (domain page, section 6, *Settings*); in
     production it is the workspace, and must exist.
-
-    From here on the process's Arrow memory is the system's: Arrow's own allocator keeps what a
-    look into a table took, 70 to 140 MB in each process that looks.
     """
-    pa.set_memory_pool(pa.system_memory_pool())
 
     def make_file_system(path: str) -> None:
         from azure.core.exceptions import AzureError, ResourceExistsError
