@@ -36,7 +36,7 @@ class World:
         self.clock = NOON
         self.limits = Limits(**{"poll_batch": 10, "poll_start": 3600.0} | limits)
         self.source = MemorySource(now=self.now)
-        self.ledger = MemoryLedger(self.now)
+        self.ledger = MemoryLedger(lambda: self.clock)
         self.gates = MemoryGates(self.now)
         self.hints = MemoryHints()
         self.lake = MemoryLake()
@@ -103,7 +103,7 @@ class World:
 
     def forget_redis(self) -> None:
         """Lose everything that Redis held."""
-        self.ledger = MemoryLedger(self.now)
+        self.ledger = MemoryLedger(lambda: self.clock)
         self.gates = MemoryGates(self.now)
         self.hints = MemoryHints()
 
@@ -133,6 +133,31 @@ class World:
     def pages(self) -> int:
         """How many page records wait."""
         return self.ledger.census().active.get(Kind.PAGE, 0)
+
+
+class Around:
+    """A ledger to which something happens *before* and *after* it first says what it has seen."""
+
+    def __init__(
+        self,
+        ledger: MemoryLedger,
+        *,
+        before: Callable[[], None] = lambda: None,
+        after: Callable[[], None] = lambda: None,
+    ) -> None:
+        self._ledger = ledger
+        self._before, self._after = before, after
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._ledger, name)
+
+    def seen(self, ids: Any) -> set[str]:
+        before, self._before = self._before, lambda: None
+        after, self._after = self._after, lambda: None
+        before()
+        found = self._ledger.seen(ids)
+        after()
+        return found
 
 
 def iso(seconds: float) -> str:

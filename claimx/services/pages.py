@@ -27,7 +27,6 @@ _T = TypeVar("_T")
 RECORD_ROWS = 2000  # a worker is through with these well within its lease
 _UNSTORABLE = "_unstorable"  # why a row could not be kept as it was
 RECORD_BYTES = 4 * 1024 * 1024
-IDS_A_STEP = 5000  # looked up at once: a few milliseconds of the store
 MOST_REMEMBERED = 500_000  # ids of one poll, some 60 MB at the most
 PATIENCE_SECONDS = 60.0  # for pages of an earlier poll to be admitted
 MOST_PAGES = 64  # more are what workers that stood still have left: new rows cannot wait for them
@@ -105,8 +104,8 @@ def sift(
             first[record_id] = (plain, read if isinstance(read, Event) else None)
     ids = list(first)
     seen: set[str] = set()
-    for at in range(0, len(ids), IDS_A_STEP):
-        seen |= runtime.ledger.seen(ids[at : at + IDS_A_STEP])
+    for part in _parts(ids, runtime.limits.ids_a_step):
+        seen |= runtime.ledger.seen(part)
     found.seen = [record_id for record_id in ids if record_id in seen]
     in_doubt = [
         event
@@ -150,10 +149,10 @@ def store(
     checkpoint: a crash between them reads the page again, and what was stored is seen by then.
     """
     records = list(bundles(page.fresh, min(runtime.limits.poll_batch, RECORD_ROWS), RECORD_BYTES))
-    checks, steps = _parts(page.seen, IDS_A_STEP), _parts(records, RECORDS_A_STEP)
-    # all is checked by the time that something is stored; each step stands upon the one before
-    checks += [[]] * (len(steps) - 1)
-    steps = [[]] * (len(checks) - len(steps)) + steps
+    checks, steps = _parts(page.seen, runtime.limits.ids_a_step), _parts(records, RECORDS_A_STEP)
+    # the last check goes with the first records, so all is checked once something is stored; a copy
+    # that is put back between two steps fails the next one
+    checks, steps = checks + [[]] * (len(steps) - 1), [[]] * (len(checks) - 1) + steps
     ids: list[str] = []
     for number, (step, left_out) in enumerate(zip(steps, checks, strict=True), start=1):
         version = checkpoint.version if checkpoint else 0

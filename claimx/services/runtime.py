@@ -40,6 +40,7 @@ class Limits:
     held_media: int = 200_000  # rows without an attachment that reconcile holds, of some 1.5 kB
     batch_rows: int = 2000
     batch_seconds: float = 5.0
+    ids_a_step: int = 5000  # that one step of the ledger looks up, in some 30 ms
 
 
 @dataclass(slots=True)

@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 import time
+from contextlib import suppress
 from typing import Any
 
 import pytest
 from celery import Celery
+from celery.events import EventDispatcher
 from celery.worker.consumer import Consumer as StockConsumer
+from kombu import Connection
 from kombu.asynchronous import Hub
 
 from claimx.adapters.consumer import Consumer
@@ -58,25 +61,25 @@ def announcing() -> tuple[Consumer, Dispatcher]:
     return consumer, consumer.event_dispatcher
 
 
-def run_for(consumer: Consumer, seconds: float) -> None:
-    end = time.monotonic() + seconds
-    while time.monotonic() < end:
+def announced(consumer: Consumer, times: int) -> bool:
+    """Let the loop's timers run until it was announced so often, for seconds at the most."""
+    end = time.monotonic() + 5.0
+    while consumer.event_dispatcher.flushed < times and time.monotonic() < end:
         consumer.hub.fire_timers()
         time.sleep(0.01)
+    return consumer.event_dispatcher.flushed == times and not len(consumer.hub.timer)
 
 
 def test_what_tasks_did_is_announced_together():
     """Each announcement is a message of its own, which cost a third of the parent's time."""
-    consumer, dispatcher = announcing()
+    consumer, _ = announcing()
 
     for _ in range(3):
         consumer.on_send_event_buffered()
-    run_for(consumer, 0.4)
-    assert dispatcher.flushed == 1
+    assert announced(consumer, 1)
 
     consumer.on_send_event_buffered()
-    run_for(consumer, 0.4)
-    assert dispatcher.flushed == 2, "every event is announced, and soon"
+    assert announced(consumer, 2), "every event is announced, and soon"
 
 
 @pytest.mark.parametrize("end", ["on_close", "shutdown"])
@@ -93,12 +96,37 @@ def test_what_the_last_tasks_did_is_announced_at_the_end(end, monkeypatch):
 
 
 def test_an_announcement_that_a_lost_connection_took_along_is_made_up_for():
-    consumer, dispatcher = announcing()
+    consumer, _ = announcing()
     consumer.on_send_event_buffered()
     consumer.hub.timer.clear()
+    time.sleep(0.6)
 
-    run_for(consumer, 0.6)
     consumer.on_send_event_buffered()
-    run_for(consumer, 0.4)
 
-    assert dispatcher.flushed == 1
+    assert announced(consumer, 1)
+
+
+def test_what_a_lost_connection_could_not_announce_the_next_one_does(redis_url, monkeypatch):
+    monkeypatch.setattr(StockConsumer, "on_close", lambda _: None)
+    app = Celery("test", broker=redis_url, set_as_current=False)
+    lost = EventDispatcher(Connection("redis://127.0.0.1:1"), app=app, buffer_group=["task"])
+    consumer = Consumer.__new__(Consumer)
+    consumer.event_dispatcher = lost
+    lost.send("task-started", uuid="one")
+
+    consumer.on_close()
+
+    told: list[str] = []
+    receiver = app.events.Receiver(
+        app.connection_for_read(), {"task-started": lambda event: told.append(event["uuid"])}
+    )
+    with (
+        receiver.consumer_context(wakeup=False) as (reading, _, _),
+        app.events.default_dispatcher() as following,
+    ):
+        with suppress(TimeoutError):
+            reading.drain_events(timeout=0.1)  # from now on it listens
+        following.extend_buffer(lost)
+        following.flush()
+        reading.drain_events(timeout=10.0)
+    assert told == ["one"]

@@ -6,7 +6,8 @@ from datetime import UTC, datetime
 from typing import Any
 
 import pytest
-from polling_world import NOON, World, event_row
+from polling_world import NOON, Around, World, event_row
+from protocol.stores import MemoryStore
 
 from claimx.adapters.memory.lake import MemoryLake
 from claimx.adapters.memory.ledger import MemoryLedger
@@ -17,6 +18,7 @@ from claimx.domain.times import from_seconds
 from claimx.services.backfill import backfill
 from claimx.services.pages import PATIENCE_SECONDS
 from claimx.services.poll import LOCK_SECONDS, Stop, poll_once
+from claimx.services.poll_pages import UNCHECKED
 
 
 def test_new_rows_become_page_records_and_move_the_checkpoint():
@@ -344,6 +346,25 @@ def test_a_poller_that_was_overtaken_stores_nothing():
     assert world.counters["event.admitted"] == 1
 
 
+def put_back_under(world: World) -> Around:
+    """
+    A ledger for a poller that begins now and stands still.
+
+    Another poller goes on until the first one asks what the ledger has seen; then a copy of now is
+    put back, whose checkpoint is the one that the first has read.
+    """
+    store, saved = MemoryStore(lambda: world.clock), []
+    store.ledger = world.ledger
+
+    def go_on() -> None:
+        saved.append(store.save())
+        world.clock += LOCK_SECONDS + 1
+        poll_once(world.runtime("other"))
+        world.ingest()
+
+    return Around(world.ledger, before=go_on, after=lambda: store.load(saved[0]))
+
+
 def test_rows_left_out_on_the_word_of_a_ledger_that_was_put_back_are_read_again():
     """A malformed row is neither in the lake nor a dead letter of the older copy: only here."""
     world = World()
@@ -354,9 +375,10 @@ def test_rows_left_out_on_the_word_of_a_ledger_that_was_put_back_are_read_again(
     world.happened("good", seconds_ago=100)
     world.source.add([event_row("bad") | {"event_type": 7}], from_seconds(NOON - 50))
 
-    standing = poll_once(world.runtime(ledger=_PutBackOnce(world.ledger)))
-    assert (standing.stopped, world.ledger.checkpoint(LIVE)) == (Stop.FAILED, before)
+    standing = poll_once(world.runtime(ledger=put_back_under(world)))
+    assert (standing.stopped, standing.known) == (Stop.FAILED, 2)
     assert "no longer knows" in standing.error
+    assert world.ledger.checkpoint(LIVE) == before
     poll_once(world.runtime())
     world.ingest()
 
@@ -372,7 +394,9 @@ def test_a_late_row_left_out_on_such_a_ledgers_word_is_read_again():
     world.ingest()
     world.happened("late", seconds_ago=150)
 
-    poll_once(world.runtime(ledger=_PutBackOnce(world.ledger)))
+    standing = poll_once(world.runtime(ledger=put_back_under(world)))
+    assert (standing.stopped, standing.fresh) == (Stop.DRY, 0)
+    assert world.admitted(["late"]) == set()
     poll_once(world.runtime())
     world.ingest()
 
@@ -401,10 +425,9 @@ def test_a_poll_that_reads_an_overlap_again_does_not_stop_one_that_waits_for_its
     assert world.ledger.checkpoint(LIVE).source_time > reached
 
 
-def test_of_an_overlap_so_much_is_read_at_a_time_as_can_be_checked_in_one_step(monkeypatch):
+def test_of_an_overlap_so_much_is_read_at_a_time_as_can_be_checked_in_one_step():
     """What is noted as read was left out because it is known: one step of the ledger says so."""
-    monkeypatch.setattr("claimx.services.poll_pages.MOST_UNCHECKED", 10)
-    world = World(poll_overlap=300.0)
+    world = World(poll_overlap=300.0, poll_batch=3, ids_a_step=3)
     for n in range(40):
         world.happened(f"e{n}", seconds_ago=200 - n)
     poll_once(world.runtime(ledger=_NotingNothing(world.ledger)))
@@ -418,34 +441,26 @@ def test_of_an_overlap_so_much_is_read_at_a_time_as_can_be_checked_in_one_step(m
 
     assert reports[0].fresh == 1, "new rows do not wait for it"
     known = [report.known for report in reports]
-    assert (max(known), known[-1]) == (10, 0)
+    assert (max(known), known[-1]) == (UNCHECKED * 3, 0)
     assert sum(known) >= 40, "all of it is read in the end"
 
 
-def test_a_page_with_many_known_rows_is_checked_in_several_steps(monkeypatch):
+def test_a_page_with_many_known_rows_is_checked_in_several_steps():
     """One step of the ledger is to hold up nobody, and nothing is stored before all is checked."""
-    monkeypatch.setattr("claimx.services.pages.IDS_A_STEP", 4)
-    world = World(poll_batch=1)
+    world = World(poll_batch=1, ids_a_step=4)
     known = [event_row(f"e{n}") for n in range(10)]
     world.source.add(known, from_seconds(NOON - 60))
     poll_once(world.runtime())
     world.ingest()
-    at = world.ledger.checkpoint(LIVE)
-    world.source.add([*known, *(event_row(f"f{n}") for n in range(20))], from_seconds(NOON - 40))
-    store_page, steps = world.ledger.store_page, []
+    at, end = from_seconds(NOON - 60), from_seconds(NOON - 40)
+    world.source.add([*known, *(event_row(f"f{n}") for n in range(20))], end)
+    steps = _Steps(world.ledger)
 
-    def noting(cursor: str, expected: Any, move_to: Any, pages: Any, *more: Any) -> Any:
-        if cursor == LIVE:
-            steps.append((len(more[2]), len(pages), move_to > at.source_time))
-        return store_page(cursor, expected, move_to, pages, *more)
-
-    world.ledger.store_page = noting
-    report = poll_once(world.runtime())
+    report = poll_once(world.runtime(ledger=steps))
     world.ingest()
 
     assert (report.known, report.fresh) == (10, 20)
-    first = [(4, 0, False), (4, 0, False), (2, 8, False)]
-    assert steps == [*first, (0, 8, False), (0, 4, True)]
+    assert steps.told == [(4, 0, at), (4, 0, at), (2, 8, at), (0, 8, at), (0, 4, end)]
     assert world.counters["event.admitted"] == 30
 
 
@@ -665,19 +680,20 @@ class _FailingAfter:
         return self._ledger.store_page(cursor, expected, move_to, pages, *more)
 
 
-class _PutBackOnce:
-    """A ledger that has seen everything, until an older copy with the same checkpoint is there."""
+class _Steps:
+    """A ledger that notes what each step of the live poll brought: ids, pages, and where to."""
 
     def __init__(self, ledger: MemoryLedger) -> None:
         self._ledger = ledger
-        self._later = True
+        self.told: list[tuple[int, int, int]] = []
 
     def __getattr__(self, name: str) -> Any:
         return getattr(self._ledger, name)
 
-    def seen(self, ids: Any) -> set[str]:
-        later, self._later = self._later, False
-        return set(ids) if later else self._ledger.seen(ids)
+    def store_page(self, cursor: str, expected: Any, move_to: Any, pages: Any, *more: Any):
+        if cursor == LIVE:
+            self.told.append((len(more[2]), len(pages), move_to))
+        return self._ledger.store_page(cursor, expected, move_to, pages, *more)
 
 
 class _AtNewRows:

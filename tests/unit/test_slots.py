@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import time
 
 import pytest
 
@@ -145,9 +146,10 @@ def test_a_process_that_has_a_slot_asks_for_more_only_now_and_then():
 
         await asyncio.gather(*(call() for _ in range(20)))
 
+    began = time.monotonic()
     asyncio.run(run())
 
-    assert 2 <= gates.asked <= 10, "20 calls of 10 ms, one after the other; a look each 50 ms"
+    assert 1 < gates.asked <= 2 + (time.monotonic() - began) / 0.05, "a look each 50 ms"
 
 
 def test_a_call_that_comes_after_others_need_not_wait_for_a_look_that_was_theirs():
