@@ -10,7 +10,6 @@ from __future__ import annotations
 import json
 import math
 import re
-from collections.abc import Mapping
 from http import HTTPStatus
 from typing import Any, Self, TypeAlias
 
@@ -53,12 +52,14 @@ class WrittenFloat(float):
 
 
 def refusal(  # noqa: PLR0911 - one return for each row of the contract's table
-    status: int, headers: Mapping[str, str], now: float, host: str
-) -> ClaimXError | None:
-    """Return the error that a status means, None for any 2xx; *now* in epoch seconds."""
-    if HTTPStatus.OK <= status < HTTPStatus.MULTIPLE_CHOICES:
-        return None
-    asked = retry_after(headers.get("Retry-After"), now)
+    status: int, asked_to_wait: str | None, now: float, host: str
+) -> ClaimXError:
+    """
+    Return the error that a status other than 2xx means.
+
+    *asked_to_wait* is the ``Retry-After`` header, *now* in epoch seconds.
+    """
+    asked = retry_after(asked_to_wait, now)
     said = f"the ClaimX API answered {status}"
     match status:
         case HTTPStatus.UNAUTHORIZED:

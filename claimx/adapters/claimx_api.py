@@ -1,4 +1,4 @@
-"""The ClaimX REST API over aiohttp (domain page, section 2)."""
+"""The ClaimX REST API over HTTP (domain page, section 2)."""
 
 from __future__ import annotations
 
@@ -6,17 +6,13 @@ import asyncio
 import json
 import time
 from collections.abc import Callable, Mapping, Sequence
-from contextlib import suppress
 from typing import Any
 from urllib.parse import quote, urlencode, urlsplit
-
-import aiohttp
-from yarl import URL
 
 from claimx.adapters import claimx_answers as answers
 from claimx.adapters.api_gate import APIGate
 from claimx.adapters.api_token import TokenSource
-from claimx.adapters.http import bounded_read, translated
+from claimx.adapters.curl import CurlCalls
 from claimx.adapters.rate import RateLimit
 from claimx.adapters.slots import SlotPool
 from claimx.domain import times
@@ -30,7 +26,6 @@ API = "api"
 
 FILTERED_IDS = 5  # domain page, section 2: more ids than this fetch the whole project
 _LONGEST_ID = 200
-_SMALL_BODY = 64 * 1024
 
 
 class HTTPClaimXApi:
@@ -57,7 +52,6 @@ class HTTPClaimXApi:
         sender_username: str = "",
         max_body_bytes: int = 20 * 1024 * 1024,
         now: Callable[[], float] = time.time,
-        make_session: Callable[[], aiohttp.ClientSession] | None = None,
     ) -> None:
         self._base = base_url.rstrip("/")
         self._host = urlsplit(base_url).hostname or ""
@@ -65,13 +59,13 @@ class HTTPClaimXApi:
         self._metrics = metrics
         self._slots = SlotPool(gates, API, concurrency, holder)
         self._rate = RateLimit(gates, API, rate)
-        self._timeout = aiohttp.ClientTimeout(total=timeout)
+        self._timeout = timeout
         self._media_filter = media_filter
         self._sender = sender_username
         self._max_body = max_body_bytes
         self._now = now
-        self._make_session = make_session or _session
-        self._session: aiohttp.ClientSession | None = None
+        self._connections = concurrency
+        self._calls: CurlCalls | None = None
         self._loop: asyncio.AbstractEventLoop | None = None
 
     # the calls of the pipeline
@@ -102,7 +96,7 @@ class HTTPClaimXApi:
             "projectId": int(project_id) if _is_number(project_id) else project_id,
             "senderUsername": self._sender,
         }
-        return await self._call("video_report", "POST", "/data", answers.videos_of, body=body)
+        return await self._call("video_report", "/data", answers.videos_of, body)
 
     # the calls of the operator's commands
     async def project_id_of_claim(self, number: str) -> Answer:
@@ -127,9 +121,9 @@ class HTTPClaimXApi:
 
     async def close(self) -> None:
         """Close the connections of the running loop."""
-        if self._session is not None and self._loop is asyncio.get_running_loop():
-            await self._session.close()
-        self._session = None
+        if self._calls is not None and self._loop is asyncio.get_running_loop():
+            await self._calls.close()
+        self._calls = None
 
     # inside
     async def _get(
@@ -141,12 +135,11 @@ class HTTPClaimXApi:
     ) -> Answer:
         if query:
             path = f"{path}?{urlencode(query, safe=',', quote_via=quote)}"
-        return await self._call(name, "GET", path, unwrap)
+        return await self._call(name, path, unwrap)
 
     async def _call(
         self,
         name: str,
-        method: str,
         path: str,
         unwrap: Callable[[Any], Any],
         body: Any = None,
@@ -160,7 +153,7 @@ class HTTPClaimXApi:
             try:
                 token = self._gate.token()
                 asked_at = times.from_seconds(self._now())
-                data = unwrap(await self._exchange(method, path, token, body))
+                data = unwrap(await self._exchange(path, token, body))
             except ClaimXError as error:
                 self._gate.failed(error, token)
                 self._metrics.add("api_calls", call=name, outcome=category_of(error).value)
@@ -172,42 +165,34 @@ class HTTPClaimXApi:
             self._metrics.add("api_calls", call=name, outcome="success")
             return Answer(data, asked_at)
 
-    async def _exchange(self, method: str, path: str, token: str, body: Any) -> Any:
+    async def _exchange(self, path: str, token: str, body: Any) -> Any:
         """Send one request and return its parsed JSON, or raise what its answer means."""
-        headers = {
-            "Authorization": f"Basic {token}",
-            "Accept": "application/json",
-            "User-Agent": "claimx",
-        }
+        headers = [
+            f"Authorization: Basic {token}",
+            "Accept: application/json",
+        ]
         data = None
         if body is not None:
-            headers["Content-Type"] = "application/json"
+            headers.append("Content-Type: application/json")
             data = json.dumps(body).encode()
-        try:
-            async with self._connections().request(
-                method,
-                URL(self._base + path, encoded=True),
-                headers=headers,
-                data=data,
-                allow_redirects=False,
-                timeout=self._timeout,
-            ) as response:
-                if error := answers.refusal(
-                    response.status, response.headers, self._now(), self._host
-                ):
-                    await _drop_body(response)
-                    raise error
-                found = await bounded_read(response, self._max_body)
-                return answers.parsed(found, response.content_type, response.charset)
-        except (aiohttp.ClientError, TimeoutError, OSError, ValueError) as error:
-            raise translated(error, self._host) from error
+        reply = await self._client().call(self._base + path, headers, data)
+        if not reply.is_success:
+            asked = reply.header("Retry-After")
+            raise answers.refusal(reply.status, asked, self._now(), self._host)
+        return answers.parsed(reply.body, reply.content_type, reply.charset)
 
-    def _connections(self) -> aiohttp.ClientSession:
-        """Return the running loop's session; connections are kept alive between chunks."""
+    def _client(self) -> CurlCalls:
+        """Return the running loop's client; connections are kept alive between chunks."""
         loop = asyncio.get_running_loop()
-        if self._session is None or self._session.closed or self._loop is not loop:
-            self._session, self._loop = self._make_session(), loop
-        return self._session
+        if self._calls is None or self._loop is not loop:
+            self._loop = loop
+            self._calls = CurlCalls(
+                self._host,
+                timeout=self._timeout,
+                max_body_bytes=self._max_body,
+                connections=self._connections,
+            )
+        return self._calls
 
 
 def segment(text: str) -> str:
@@ -222,17 +207,3 @@ def segment(text: str) -> str:
 
 def _is_number(text: str) -> bool:
     return text.isascii() and text.isdecimal()
-
-
-def _session() -> aiohttp.ClientSession:
-    """Return a session that keeps connections, but no cookies and no limit beside the slots."""
-    connector = aiohttp.TCPConnector(limit=0, keepalive_timeout=15, ttl_dns_cache=60)
-    return aiohttp.ClientSession(connector=connector, cookie_jar=aiohttp.DummyCookieJar())
-
-
-async def _drop_body(response: aiohttp.ClientResponse) -> None:
-    """Read away a short body, so that its connection can be used again."""
-    if (response.content_length or _SMALL_BODY) < _SMALL_BODY:
-        with suppress(aiohttp.ClientError, TimeoutError, OSError):
-            async with asyncio.timeout(1):
-                await response.read()

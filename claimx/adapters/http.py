@@ -1,4 +1,4 @@
-"""What every HTTP client here needs: delays asked for, bounded bodies, errors in words."""
+"""What every HTTP client here needs: delays asked for, and errors in words."""
 
 from __future__ import annotations
 
@@ -35,29 +35,6 @@ def retry_after(header: str | None, now: float) -> float | None:
     return min(seconds, MAX_RETRY_AFTER_SECONDS)
 
 
-async def bounded_read(response: aiohttp.ClientResponse, limit: int) -> bytes:
-    """
-    Return the body, decompressed, while it stays within *limit* bytes.
-
-    Raises Unreadable as soon as it does not, or when its declared length says so already.
-    """
-    host = response.url.host
-    if (response.content_length or 0) > limit:
-        raise Unreadable(_too_long(limit), status=response.status, host=host)
-    headers = response.headers
-    counted = "Content-Encoding" not in headers and "Transfer-Encoding" not in headers
-    if counted and response.content_length is not None:
-        return await response.read()  # of no more than it announced
-    parts: list[bytes] = []
-    length = 0
-    async for part in response.content.iter_any():
-        length += len(part)
-        if length > limit:
-            raise Unreadable(_too_long(limit), status=response.status, host=host)
-        parts.append(part)
-    return b"".join(parts)
-
-
 def translated(  # noqa: PLR0911 - one return for each kind of failure
     error: Exception, host: str | None
 ) -> ClaimXError:
@@ -84,7 +61,3 @@ def translated(  # noqa: PLR0911 - one return for each kind of failure
             return Unavailable("no connection", host=host)
         case _:
             return Unavailable(f"the connection failed ({name})", host=host)
-
-
-def _too_long(limit: int) -> str:
-    return f"the body is longer than {limit} bytes"

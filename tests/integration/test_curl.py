@@ -1,0 +1,271 @@
+"""Short calls over libcurl against real servers on loopback."""
+
+from __future__ import annotations
+
+import asyncio
+import datetime as dt
+import gzip
+import ipaddress
+import ssl
+from collections.abc import AsyncIterator, Awaitable, Callable
+from contextlib import asynccontextmanager
+from pathlib import Path
+
+import pytest
+from conftest import free_port
+from cryptography import x509
+from cryptography.hazmat.primitives import hashes, serialization
+from cryptography.hazmat.primitives.asymmetric import ec
+from cryptography.x509.oid import NameOID
+
+from claimx.adapters.curl import CurlCalls, Reply
+from claimx.domain.errors import Malformed, Unavailable, Unreadable
+
+pytestmark = pytest.mark.integration
+
+Peer = Callable[[asyncio.StreamReader, asyncio.StreamWriter], Awaitable[None]]
+OK = b"HTTP/1.1 200 OK\r\nContent-Type: application/json\r\nContent-Length: 2\r\n\r\n{}"
+
+
+class Host:
+    """A server that sends what it is told for each request, and counts connections."""
+
+    def __init__(self, *answers: bytes, then_close: bool = False) -> None:
+        self.answers = list(answers) or [OK]
+        self.then_close = then_close
+        self.connections = 0
+        self.requests: list[bytes] = []
+
+    async def __call__(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        self.connections += 1
+        while True:
+            try:
+                head = await reader.readuntil(b"\r\n\r\n")
+            except (asyncio.IncompleteReadError, asyncio.CancelledError, ConnectionError):
+                break
+            self.requests.append(head)
+            answer = self.answers.pop(0) if len(self.answers) > 1 else self.answers[0]
+            writer.write(answer)
+            if self.then_close:
+                break
+        writer.close()
+
+
+@asynccontextmanager
+async def serving(peer: Peer, tls: ssl.SSLContext | None = None) -> AsyncIterator[str]:
+    server = await asyncio.start_server(peer, "127.0.0.1", 0, ssl=tls)
+    port = server.sockets[0].getsockname()[1]
+    try:
+        yield f"{'https' if tls else 'http'}://127.0.0.1:{port}"
+    finally:
+        server.close()
+
+
+@asynccontextmanager
+async def client(*, seconds: float = 5.0, most: int = 50_000) -> AsyncIterator[CurlCalls]:
+    calls = CurlCalls("host", timeout=seconds, max_body_bytes=most, connections=8)
+    try:
+        yield calls
+    finally:
+        await calls.close()
+
+
+def ask(peer: Peer, **options: float) -> Reply:
+    """Return what one call of *peer* brings."""
+
+    async def run() -> Reply:
+        async with serving(peer) as url, client(**options) as calls:
+            return await calls.call(url, ["Accept: application/json"])
+
+    return asyncio.run(run())
+
+
+def test_connections_are_kept_between_calls_and_used_again():
+    """A new connection for each call would cost more than the call."""
+    host = Host()
+
+    async def run() -> None:
+        async with serving(host) as url, client() as calls:
+            for _ in range(5):
+                await asyncio.gather(*(calls.call(url, []) for _ in range(4)))
+
+    asyncio.run(run())
+
+    assert len(host.requests) == 20
+    assert host.connections <= 4
+
+
+def test_a_get_after_a_post_is_a_get_again():
+    """Handles are used again; nothing of one call may reach the next."""
+    host = Host()
+
+    async def run() -> None:
+        async with serving(host) as url, client() as calls:
+            await calls.call(url, ["Content-Type: application/json"], b"")
+            await calls.call(url, [])
+
+    asyncio.run(run())
+
+    assert host.requests[0].startswith(b"POST ")
+    assert host.requests[1].startswith(b"GET ")
+    assert b"content-" not in host.requests[1].lower()
+
+
+def test_a_compressed_answer_comes_decompressed_and_bounded():
+    """What counts is what it becomes in memory: a few kilobytes may become gigabytes."""
+
+    def packed(body: bytes) -> bytes:
+        small = gzip.compress(body)
+        head = f"HTTP/1.1 200 OK\r\nContent-Encoding: gzip\r\nContent-Length: {len(small)}\r\n\r\n"
+        return head.encode() + small
+
+    assert ask(Host(packed(b'{"a": 1}'))).body == b'{"a": 1}'
+    with pytest.raises(Unreadable, match="longer than 50000 bytes"):
+        ask(Host(packed(b" " * 10_000_000)))
+
+
+@pytest.mark.parametrize(
+    "rest",
+    [
+        b"Content-Length: 999999999\r\n\r\n",
+        b"Transfer-Encoding: chunked\r\n\r\n" + (b"4000\r\n" + b"x" * 0x4000 + b"\r\n") * 20,
+        b"Content-Length: 100\r\n\r\ncut short",
+    ],
+)
+def test_a_refusal_is_told_whatever_its_body_does(rest):
+    """An error page that never ends must not hide the error, nor hold the call up."""
+    head = b"HTTP/1.1 503 Service Unavailable\r\nRETRY-AFTER: 7\r\n"
+
+    reply = ask(Host(head + rest, then_close=True))
+
+    assert (reply.status, reply.is_success, reply.header("Retry-After")) == (503, False, "7")
+
+
+@pytest.mark.parametrize(
+    ("answer", "error"),
+    [
+        (b"", Unavailable),
+        (b"220 mail.example.com ESMTP\r\n", Unavailable),
+        (b"HTTP/1.1 200 OK\r\nContent-Length: 10\r\n\r\n{}", Unreadable),
+        (b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n2\r\n{}\r\n", Unreadable),
+        (b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\nzz\r\n{}\r\n", Unreadable),
+        (b"HTTP/1.1 200 OK\r\nContent-Encoding: gzip\r\nContent-Length: 2\r\n\r\n{}", Unreadable),
+    ],
+)
+def test_what_is_no_whole_answer_is_an_error_that_names_the_host(answer, error):
+    with pytest.raises(error) as caught:
+        ask(Host(answer, then_close=True))
+
+    assert caught.value.host == "host"
+
+
+def test_an_interim_answer_is_not_the_answer():
+    early = b"HTTP/1.1 103 Early Hints\r\nLink: </x>; rel=preload\r\n\r\n"
+
+    reply = ask(Host(early + OK))
+
+    assert (reply.status, reply.content_type, reply.body) == (200, "application/json", b"{}")
+
+
+def test_the_charset_of_an_answer_is_told():
+    head = b"HTTP/1.1 200 OK\r\nContent-Length: 1\r\nContent-Type: "
+
+    assert ask(Host(head + b'Text/JSON; Charset="ISO-8859-1"\r\n\r\n{')).charset == "ISO-8859-1"
+    assert ask(Host(head + b"\xff\xfe\r\n\r\n{")).charset is None
+
+
+def test_a_call_ends_at_its_time_out_whether_it_waits_for_head_or_body():
+    for answer in (b"", b"HTTP/1.1 200 OK\r\nContent-Length: 9\r\n\r\n{"):
+        with pytest.raises(Unavailable, match="in time"):
+            ask(Host(answer), seconds=0.1)
+
+
+@pytest.mark.parametrize("url", ["http://ü.example.com", "http://[::1", "http://a b/", ""])
+def test_what_is_no_url_is_malformed(url):
+    async def run() -> None:
+        async with client() as calls:
+            await calls.call(url, [])
+
+    with pytest.raises(Malformed):
+        asyncio.run(run())
+
+
+def test_a_cancelled_call_leaves_the_others_and_the_next_alone():
+    """A chunk that must end cancels its calls; the next one has the same client."""
+    slow = Host(b"")
+
+    async def run() -> Reply:
+        async with serving(slow) as silent, serving(Host()) as url, client() as calls:
+            stopped = [asyncio.ensure_future(calls.call(silent, [])) for _ in range(5)]
+            await asyncio.sleep(0.05)
+            for call in stopped:
+                call.cancel()
+            replies = await asyncio.gather(*(calls.call(url, []) for _ in range(20)))
+            assert all(call.cancelled() for call in stopped)
+            return replies[-1]
+
+    assert asyncio.run(run()).body == b"{}"
+
+
+def test_proxies_of_the_environment_are_not_asked(monkeypatch):
+    """The token would go to whoever listens there; the vendor's address is the setting's."""
+    nobody = f"http://127.0.0.1:{free_port()}"
+    for name in ("http_proxy", "HTTP_PROXY", "https_proxy", "all_proxy", "ALL_PROXY"):
+        monkeypatch.setenv(name, nobody)
+
+    assert ask(Host()).status == 200
+
+
+def test_closing_twice_is_closing_once():
+    async def run() -> None:
+        async with client() as calls:
+            await calls.close()
+
+    asyncio.run(run())
+
+
+def test_only_a_certificate_that_python_trusts_here_is_trusted(tmp_path, monkeypatch):
+    """The wheel's own idea of where certificates lie is another system's."""
+    certificate = _certificate(tmp_path / "host.pem")
+    tls = ssl.create_default_context(ssl.Purpose.CLIENT_AUTH)
+    tls.load_cert_chain(certificate)
+
+    async def run() -> Reply:
+        async with serving(Host(), tls) as url, client() as calls:
+            return await calls.call(url, [])
+
+    with pytest.raises(Unavailable, match="no trusted TLS connection"):
+        asyncio.run(run())
+    monkeypatch.setenv("SSL_CERT_FILE", str(certificate))
+    assert asyncio.run(run()).body == b"{}"
+
+
+def _certificate(path: Path) -> Path:
+    """Write a key and a certificate for 127.0.0.1 that vouches for itself."""
+    key = ec.generate_private_key(ec.SECP256R1())
+    name = x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, "claimx tests")])
+    now = dt.datetime.now(dt.UTC)
+    made = (
+        x509.CertificateBuilder()
+        .subject_name(name)
+        .issuer_name(name)
+        .public_key(key.public_key())
+        .serial_number(x509.random_serial_number())
+        .not_valid_before(now - dt.timedelta(days=1))
+        .not_valid_after(now + dt.timedelta(days=2))
+        .add_extension(x509.BasicConstraints(ca=True, path_length=0), critical=True)
+        .add_extension(
+            x509.SubjectAlternativeName([x509.IPAddress(ipaddress.ip_address("127.0.0.1"))]),
+            critical=False,
+        )
+        .sign(key, hashes.SHA256())
+    )
+    path.write_bytes(
+        key.private_bytes(
+            serialization.Encoding.PEM,
+            serialization.PrivateFormat.PKCS8,
+            serialization.NoEncryption(),
+        )
+        + made.public_bytes(serialization.Encoding.PEM)
+    )
+    return path
