@@ -175,7 +175,7 @@ def build_runtime(settings: Settings, hints: Hints | None = None) -> Runtime:
         diagnose_store=lambda: diagnoses(redis_of(settings, quick=True)),
         make_lake=lambda: lake_of(settings),
         make_source=lambda: source_of(settings),
-        stopping=leaving.begun,
+        stopping=leaving.watch(),
     )
 
 

@@ -2,18 +2,17 @@
 
 from __future__ import annotations
 
-import asyncio
 import errno
 import hashlib
 import os
 import threading
 import time
 from collections.abc import Callable, Iterator
-from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager, suppress
 from pathlib import Path
 from uuid import uuid4
 
+from claimx.adapters.file_calls import SMALL_BYTES, FileCalls
 from claimx.domain.errors import Unavailable
 
 _PIECE_BYTES = 256 * 1024
@@ -47,19 +46,19 @@ class FolderStore:
         self._mode = 0o600
         self._device = -1
         self._of_thread = threading.local()
-        self._threads = ThreadPoolExecutor(side_by_side, thread_name_prefix="upload")
+        self._calls = FileCalls(side_by_side)
 
     async def put(
         self, path: str, source: str, length: int, sha256: str, content_type: str
     ) -> None:
         """Store the file, durably, and check what is stored; see the port."""
         del content_type  # a folder has nowhere to keep it
-        loop = asyncio.get_running_loop()
-        await loop.run_in_executor(self._threads, self._put, path, source, length, sha256)
+        make = self._calls.run if length <= SMALL_BYTES else self._calls.run_apart
+        await make(self._put, path, source, length, sha256)
 
     async def close(self) -> None:
         """Let the threads end."""
-        self._threads.shutdown(wait=False, cancel_futures=True)
+        self._calls.close()
 
     def _put(self, path: str, source: str, length: int, sha256: str) -> None:
         target = self._inside(path)

@@ -4,10 +4,13 @@ from __future__ import annotations
 
 import os
 import shutil
+import time
+from collections.abc import Callable
 from pathlib import Path
 
 _FLAG = "_CLAIMX_LEAVING"  # in the environment: children that are spawned see it as well
 _PARENT = "_CLAIMX_WORKER"
+LOOK_SECONDS = 0.05
 
 
 def prepare(folder: Path) -> None:
@@ -38,7 +41,24 @@ def begun() -> bool:
     flag = os.environ.get(_FLAG, "")
     if flag == "":
         return False
-    return _orphaned() or os.path.exists(flag)  # noqa: PTH110 - asked for every record
+    return _orphaned() or os.path.exists(flag)  # noqa: PTH110 - asked often
+
+
+def watch(now: Callable[[], float] = time.monotonic) -> Callable[[], bool]:
+    """
+    Return `begun` for whoever asks for every record: it looks every twentieth of a second.
+
+    Once this process is to end it stays so.
+    """
+    found, look_at = False, now()
+
+    def stopping() -> bool:
+        nonlocal found, look_at
+        if not found and (at := now()) >= look_at:
+            found, look_at = begun(), at + LOOK_SECONDS
+        return found
+
+    return stopping
 
 
 def _orphaned() -> bool:

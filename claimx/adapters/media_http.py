@@ -15,6 +15,7 @@ from aiohttp.resolver import ThreadedResolver
 from yarl import URL
 
 from claimx.adapters.cache import DiskCache
+from claimx.adapters.file_calls import FileCalls
 from claimx.adapters.http import retry_after, translated
 from claimx.adapters.media_sessions import MediaSessions
 from claimx.adapters.media_transfer import Transfer
@@ -80,6 +81,7 @@ class HTTPMediaFetcher:
         make_resolver: Callable[[], AbstractResolver] = ThreadedResolver,
     ) -> None:
         self._cache = cache
+        self._calls = FileCalls()
         self._gates = gates
         self._metrics = metrics
         self._allowed = AllowList.of(allowed_hosts, allow_loopback=allow_loopback)
@@ -101,7 +103,7 @@ class HTTPMediaFetcher:
         target = self._allowed.check_url(item.link)
         if is_ending(item, self._now()):
             raise LinkExpired("the link is over, or about to be", host=target.host)
-        transfer = Transfer(self._cache, self._rules, self._max_bytes, declared)
+        transfer = Transfer(self._cache, self._calls, self._rules, self._max_bytes, declared)
         try:
             async with asyncio.timeout(self._total_seconds):
                 name = await self._follow(item, target, transfer)
@@ -127,6 +129,7 @@ class HTTPMediaFetcher:
     async def close(self) -> None:
         """Close the running loop's connections."""
         await self._sessions.close()
+        self._calls.close()
 
     async def _follow(self, item: MediaItem, target: Target, transfer: Transfer) -> str:
         """Follow redirects, each checked like the first URL; returns the file's cached name."""

@@ -9,10 +9,10 @@ import aiohttp
 from aiohttp.http_exceptions import HttpProcessingError
 
 from claimx.adapters.cache import DiskCache, Incoming
+from claimx.adapters.file_calls import SMALL_BYTES, FileCalls
 from claimx.domain.errors import NotAllowed, Unreadable
 from claimx.domain.media import Content, Rules
 
-PIECE_BYTES = 1024 * 1024  # written and hashed at once, in a thread; small files need one step
 _RANGE = re.compile(r"bytes (\d+)-(\d+)/(\d+|\*)")
 _OK, _PARTIAL = 200, 206
 
@@ -21,11 +21,14 @@ class Transfer:
     """
     A file that is being received; over several responses when a cut one can be resumed.
 
-    *declared* is the extension that name or link declare. Writes run in threads, so a slow disk
-    never holds up the other downloads of the loop.
+    *declared* is the extension that name or link declare. *calls* makes its writes, so a slow
+    disk never holds up the other downloads of the loop.
     """
 
-    def __init__(self, cache: DiskCache, rules: Rules, max_bytes: int, declared: str) -> None:
+    def __init__(
+        self, cache: DiskCache, calls: FileCalls, rules: Rules, max_bytes: int, declared: str
+    ) -> None:
+        self._calls = calls
         self._cache = cache
         self._rules = rules
         self._max_bytes = max_bytes
@@ -64,10 +67,10 @@ class Transfer:
             if self.received > self._max_bytes:
                 raise NotAllowed(f"the file is longer than {self._max_bytes} bytes", host=host)
             self._buffer += chunk
-            if len(self._buffer) >= PIECE_BYTES:
+            if len(self._buffer) >= SMALL_BYTES:
                 self._look()
                 piece, self._buffer = self._buffer, bytearray()
-                await asyncio.to_thread(self._file().write, piece)
+                await self._calls.run_apart(self._file().write, piece)
         if self._total is not None and self.received != self._total:
             raise Unreadable(
                 f"the body has {self.received} bytes, announced were {self._total}",
@@ -86,7 +89,7 @@ class Transfer:
         failed = getattr(protocol, "exception", lambda: None)()
         if self._total is not None and isinstance(failed, HttpProcessingError):
             raise Unreadable("the body is longer than its Content-Length")
-        return await asyncio.to_thread(self._keep, media_id)
+        return await self._calls.run(self._keep, media_id)
 
     def discard(self) -> None:
         """Leave nothing behind; safe at any time."""
@@ -135,7 +138,7 @@ class Transfer:
             self.content = self._rules.check(bytes(self._buffer), self._declared, self._header)
 
     def _keep(self, media_id: str) -> str:
-        """Write what is left and give the file its name: one turn of a thread for a small one."""
+        """Write what is left and give the file its name: one call for a small one."""
         file = self._file()
         file.write(self._buffer)
         self._buffer = bytearray()

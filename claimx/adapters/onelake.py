@@ -15,6 +15,7 @@ import aiohttp
 
 from claimx.adapters.blob_errors import translated
 from claimx.adapters.blob_folder import FolderStore
+from claimx.adapters.file_calls import SMALL_BYTES, FileCalls
 from claimx.adapters.tokens import AwaitedCredential
 from claimx.domain.addresses import on_loopback
 from claimx.domain.errors import CircuitOpen, ClaimXError, Unavailable
@@ -67,6 +68,7 @@ class DataLakeStore:
         }
         self._total_seconds = total_seconds  # a chunk gives back what takes longer, again and again
         self._connections = connections
+        self._calls = FileCalls(connections)
         self._loop: asyncio.AbstractEventLoop | None = None
         self._client: Any = None
         self._session: aiohttp.ClientSession | None = None
@@ -109,6 +111,7 @@ class DataLakeStore:
         if self._loop is asyncio.get_running_loop() and self._session is not None:
             await self._session.close()
         self._abandon()
+        self._calls.close()
 
     async def _bounded(self, upload: Coroutine[Any, Any, None]) -> None:
         """Give up on an upload in time, so that it counts as a try."""
@@ -142,7 +145,8 @@ class DataLakeStore:
             return
         seen = hashlib.sha256()
         offset = 0
-        while chunk := await asyncio.to_thread(_piece, file, self._chunk, seen):
+        read = self._calls.run if length <= SMALL_BYTES else self._calls.run_apart
+        while offset < length and (chunk := await read(_piece, file, self._chunk, seen)):
             # the service compares each chunk with its MD5: what it takes is what was read
             await target.append_data(chunk, offset=offset, length=len(chunk), validate_content=True)
             offset += len(chunk)
@@ -251,7 +255,7 @@ class DataLakeStore:
 
 
 def _piece(file: BinaryIO, length: int, seen: Any) -> bytes:
-    """Read a piece and add it to the hash; in a thread, because a disk may be slow."""
+    """Read a piece and add it to the hash."""
     piece = file.read(length)
     seen.update(piece)
     return piece

@@ -1,0 +1,133 @@
+"""Where blocking calls of a file system are made: in the loop while they are quick."""
+
+from __future__ import annotations
+
+import asyncio
+import threading
+from collections.abc import Callable
+from typing import Any
+
+import pytest
+
+from claimx.adapters.file_calls import QUICK_SECONDS, WARY_SECONDS, FileCalls
+
+
+class Disk:
+    """A disk whose calls take as long as it is told, on a clock of its own."""
+
+    def __init__(self) -> None:
+        self.seconds = QUICK_SECONDS / 10
+        self.now = 100.0
+        self.in_loop: list[bool] = []
+
+    def clock(self) -> float:
+        return self.now
+
+    def call(self) -> str:
+        self.in_loop.append(threading.current_thread() is threading.main_thread())
+        self.now += self.seconds
+        return "done"
+
+
+def run(work: Callable[[FileCalls, Disk], Any]) -> Disk:
+    disk = Disk()
+    calls = FileCalls(2, now=disk.clock)
+    try:
+        asyncio.run(work(calls, disk))
+    finally:
+        calls.close()
+    return disk
+
+
+def test_quick_calls_are_made_in_the_loop():
+    """A thread's turn costs more than they do."""
+
+    async def work(calls: FileCalls, disk: Disk) -> None:
+        assert [await calls.run(disk.call) for _ in range(50)] == ["done"] * 50
+
+    assert run(work).in_loop == [True] * 50
+
+
+def test_one_hiccup_of_the_machine_is_no_slow_disk():
+    async def work(calls: FileCalls, disk: Disk) -> None:
+        for number in range(40):
+            disk.seconds = QUICK_SECONDS * (10 if number == 20 else 0.1)
+            await calls.run(disk.call)
+
+    assert run(work).in_loop == [True] * 40
+
+
+def test_a_slow_disk_is_left_to_threads_and_tried_again_later():
+    """Every call in the loop holds up all else that the process does side by side."""
+
+    async def work(calls: FileCalls, disk: Disk) -> None:
+        disk.seconds = 1.0
+        await calls.run(disk.call)
+        disk.seconds = QUICK_SECONDS / 10
+        for _ in range(5):
+            await calls.run(disk.call)
+        disk.now += WARY_SECONDS
+        await calls.run(disk.call)
+
+    assert run(work).in_loop == [True, *[False] * 5, True]
+
+
+def test_a_disk_that_is_a_little_too_slow_all_the_time_is_left_to_threads_soon():
+    async def work(calls: FileCalls, disk: Disk) -> None:
+        disk.seconds = QUICK_SECONDS * 2
+        for _ in range(40):
+            await calls.run(disk.call)
+
+    assert run(work).in_loop.count(True) < 20
+
+
+def test_a_call_that_fails_says_so_and_counts():
+    """A disk that fails after long is a slow one."""
+
+    async def work(calls: FileCalls, disk: Disk) -> None:
+        def fails() -> None:
+            disk.now += 1.0
+            raise OSError("gone")
+
+        with pytest.raises(OSError, match="gone"):
+            await calls.run(fails)
+        await calls.run(disk.call)
+
+    assert run(work).in_loop == [False]
+
+
+def test_what_takes_long_on_a_quick_disk_is_made_in_a_thread():
+    async def work(calls: FileCalls, disk: Disk) -> None:
+        await calls.run_apart(disk.call)
+
+    assert run(work).in_loop == [False]
+
+
+def test_the_loop_has_a_turn_before_each_call():
+    """Hundreds of files in a row must not keep leases from being renewed."""
+    turns = 0
+
+    async def work(calls: FileCalls, disk: Disk) -> None:
+        async def other() -> None:
+            nonlocal turns
+            for _ in range(20):
+                turns += 1
+                await asyncio.sleep(0)
+
+        beside = asyncio.ensure_future(other())
+        for _ in range(20):
+            await calls.run(disk.call)
+        assert turns >= 19
+        await beside
+
+    run(work)
+
+
+def test_slow_calls_are_made_side_by_side():
+    async def work(calls: FileCalls, disk: Disk) -> None:
+        disk.seconds = 1.0
+        await calls.run(disk.call)
+        both = threading.Barrier(2, timeout=10)
+        await asyncio.gather(calls.run(both.wait), calls.run(both.wait))
+
+    run(work)  # the barrier breaks if one waits for the other
