@@ -20,7 +20,7 @@ _T = TypeVar("_T")
 SMALL_BYTES = 1024 * 1024
 """What is written, read or hashed in one call of `FileCalls.run`, at most."""
 
-QUICK_SECONDS = 0.002
+QUICK_SECONDS = 0.005
 """How long calls may take on average to be made in the loop."""
 
 WARY_SECONDS = 10.0
