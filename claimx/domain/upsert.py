@@ -16,7 +16,7 @@ from typing import Any, TypeAlias
 from claimx.domain.changes import Change, Source, Values
 from claimx.domain.columns import Table
 from claimx.domain.row_merge import RowMerge, order_of
-from claimx.domain.shape import GUARD, shape_of
+from claimx.domain.shape import GUARD, Shape, shape_of
 from claimx.domain.tables import ATTACHMENTS, CONTACTS, PROJECTS
 from claimx.domain.times import Micros, day_of
 
@@ -217,9 +217,7 @@ def _row(
 ) -> Values:
     """Add the bookkeeping; *existing* itself when neither a value nor the guard moved."""
     shape = shape_of(table)
-    changed = existing is None or any(
-        map(differs, map(values.get, shape.values), map(existing.get, shape.values))
-    )
+    changed = existing is None or _is_another(shape, existing, values)
     if existing is not None and not changed and guard == existing.get(GUARD):
         return existing
     row = dict.fromkeys(shape.names) | values
@@ -229,6 +227,16 @@ def _row(
     if shape.guarded:
         row[GUARD] = guard
     return row
+
+
+def _is_another(shape: Shape, existing: Values, values: Values) -> bool:
+    """Say whether a column that changes speak of has another value; most rows have none."""
+    try:
+        if shape.pick(values) == shape.pick(existing):
+            return False
+    except KeyError:
+        pass  # the stored row is older than one of the columns
+    return any(map(differs, map(values.get, shape.values), map(existing.get, shape.values)))
 
 
 def differs(one: Any, other: Any) -> bool:
