@@ -13,7 +13,8 @@ from collections.abc import Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 from functools import lru_cache
-from typing import Any, TypeAlias
+from pathlib import Path
+from typing import TypeAlias
 
 import certifi
 import pycurl
@@ -151,8 +152,7 @@ class CurlCalls:
         curl.setopt(pycurl.TIMEOUT_MS, self._timeout_ms)
         curl.setopt(pycurl.MAXFILESIZE, self._limit)
         curl.setopt(pycurl.MAXAGE_CONN, IDLE_SECONDS)
-        for option, path in _authorities():
-            curl.setopt(option, path)
+        _trust(curl)
         return curl
 
     def _meaning(self, error: pycurl.error, status: int) -> ClaimXError:
@@ -211,14 +211,25 @@ def _kind_of(content_type: bytes) -> tuple[str, str | None]:
     return text.partition(";")[0].strip().lower(), charset[1] if charset else None
 
 
-def _authorities() -> tuple[tuple[Any, str], ...]:
+def _trust(curl: pycurl.Curl) -> None:
     """
-    Return options that say whom to trust: whom Python trusts here, ``SSL_CERT_FILE`` included.
+    Trust whom Python trusts here, ``SSL_CERT_FILE`` and ``SSL_CERT_DIR`` included.
 
     The wheel's libcurl looks where the system keeps it on which the wheel was built
-    (pycurl issue 835). Where Python finds nothing either, it is certifi's list.
+    (pycurl issue 835). Where Python would trust nobody, it is certifi's list.
     """
+    curl.unsetopt(pycurl.CAINFO)
+    curl.unsetopt(pycurl.CAPATH)
     found = ssl.get_default_verify_paths()
-    paths = [(pycurl.CAINFO, found.cafile), (pycurl.CAPATH, found.capath)]
-    named = tuple((option, path) for option, path in paths if path)
-    return named if found.cafile else ((pycurl.CAINFO, certifi.where()), *named)
+    folder = found.capath if _holds_files(found.capath) else None
+    if folder:
+        curl.setopt(pycurl.CAPATH, folder)
+    if found.cafile or not folder:
+        curl.setopt(pycurl.CAINFO, found.cafile or certifi.where())
+
+
+def _holds_files(folder: str | None) -> bool:
+    try:
+        return folder is not None and any(Path(folder).iterdir())
+    except OSError:
+        return False

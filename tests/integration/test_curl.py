@@ -5,12 +5,14 @@ from __future__ import annotations
 import asyncio
 import datetime as dt
 import gzip
+import hashlib
 import ipaddress
 import ssl
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
 from pathlib import Path
 
+import pycurl
 import pytest
 from conftest import free_port
 from cryptography import x509
@@ -236,8 +238,42 @@ def test_only_a_certificate_that_python_trusts_here_is_trusted(tmp_path, monkeyp
 
     with pytest.raises(Unavailable, match="no trusted TLS connection"):
         asyncio.run(run())
-    monkeypatch.setenv("SSL_CERT_FILE", str(certificate))
-    assert asyncio.run(run()).body == b"{}"
+    for file, folder in (
+        (certificate, tmp_path / "none"),
+        (tmp_path / "none", _folder(certificate)),
+    ):
+        monkeypatch.setenv("SSL_CERT_FILE", str(file))
+        monkeypatch.setenv("SSL_CERT_DIR", str(folder))
+        assert asyncio.run(run()).body == b"{}"
+
+
+def test_without_any_list_of_the_systems_it_is_certifis(tmp_path, monkeypatch):
+    """A slim image has none; the vendor must be reachable from it all the same."""
+    certificate = _certificate(tmp_path / "host.pem")
+    tls = ssl.create_default_context(ssl.Purpose.CLIENT_AUTH)
+    tls.load_cert_chain(certificate)
+    (tmp_path / "empty").mkdir()
+    monkeypatch.setenv("SSL_CERT_FILE", str(tmp_path / "none"))
+    monkeypatch.setenv("SSL_CERT_DIR", str(tmp_path / "empty"))
+
+    async def run() -> None:
+        async with serving(Host(), tls) as url, client() as calls:
+            await calls.call(url, [])
+
+    with pytest.raises(Unavailable, match=f"curl {pycurl.E_PEER_FAILED_VERIFICATION}"):
+        asyncio.run(run())  # a list that could not be read is another error
+
+
+def _folder(certificate: Path) -> Path:
+    """Return a folder with the certificate, under the name by which OpenSSL looks for it."""
+    folder = certificate.parent / "trusted"
+    folder.mkdir()
+    made = x509.load_pem_x509_certificate(certificate.read_bytes())
+    # of the subject's canonical form, which a name in lower case is but for its frame
+    digest = hashlib.sha1(made.subject.public_bytes()[2:], usedforsecurity=False).digest()
+    name = f"{int.from_bytes(digest[:4], 'little'):08x}.0"
+    (folder / name).write_bytes(made.public_bytes(serialization.Encoding.PEM))
+    return folder
 
 
 def _certificate(path: Path) -> Path:
