@@ -5,6 +5,7 @@ from __future__ import annotations
 import dataclasses
 import hashlib
 import json
+import re
 import unicodedata
 from collections.abc import Mapping
 from dataclasses import dataclass, field
@@ -32,6 +33,7 @@ _COLUMNS: Mapping[str, str] = {
 }
 _KNOWN = frozenset((*_COLUMNS, *_COLUMNS.values(), TIME))
 _LONGEST_SHOWN = 40
+_PLAIN = re.compile(rf"[!-~]{{1,{MAX_ID_LENGTH}}}").fullmatch  # stays as it is, whatever is checked
 
 
 class EventType(StrEnum):
@@ -178,6 +180,9 @@ def _raw(row: Mapping[str, Any], column: str) -> Any:
 
 
 def _type(row: Mapping[str, Any]) -> str:
+    value = row.get("event_type")
+    if type(value) is str and _PLAIN(value):
+        return value.upper()
     value = _raw(row, "event_type")
     if value is None:
         raise Malformed("event_type is missing")
@@ -190,6 +195,11 @@ def _type(row: Mapping[str, Any]) -> str:
 
 
 def _id(row: Mapping[str, Any], column: str) -> str | None:
+    value = row.get(column)
+    if type(value) is str and _PLAIN(value):  # nearly all that is not null, sooner
+        return value
+    if value is None and row.get(_COLUMNS[column]) is None:
+        return None
     return _as_id(column, _raw(row, column))
 
 
