@@ -48,8 +48,6 @@ UNHANDLED = "unhandled"
 _API_CALLS = "api_calls"
 _TRIES = "tries"  # runs that spent an attempt, of all rounds of the event
 _NO_ATTEMPT = frozenset({ErrorCategory.AUTH, ErrorCategory.CIRCUIT_OPEN})
-# what this stage adds to an event's data
-_OURS = frozenset({_API_CALLS, _TRIES, "status", "event_time"})
 
 
 class EnrichStage:
@@ -182,9 +180,8 @@ class _Enricher:
 
 def event_of(record: Record) -> Event:
     """Return the record's event; raises Malformed when its data is none."""
-    data = {name: value for name, value in record.data.items() if name not in _OURS}
     try:
-        return Event.from_json(data)
+        return Event.from_json(record.data)  # what this stage adds has other names
     except (KeyError, TypeError, ValueError, AttributeError) as error:
         raise Malformed(f"the record holds no event ({type(error).__name__})") from None
 
