@@ -162,6 +162,8 @@ local function living()
       slices[#slices + 1] = slice(tonumber(length), tonumber(number), tonumber(found[n + 1]))
     end
   end
+  -- what is asked for is mostly of late, and found in the first
+  table.sort(slices, function(one, other) return (one[2] + 1) * one[1] > (other[2] + 1) * other[1] end)
   return slices
 end
 
