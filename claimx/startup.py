@@ -8,9 +8,11 @@ deltalake's threads do not survive a fork.
 
 from __future__ import annotations
 
+import ctypes
 import os
 import sys
 from collections.abc import Callable, Mapping, Sequence
+from contextlib import suppress
 from pathlib import Path
 from typing import Any, NoReturn, TypeVar
 
@@ -23,6 +25,8 @@ _EXIT_CONFIGURATION = 4
 _LIBRARIES = {
     "ARROW_DEFAULT_MEMORY_POOL": "system",  # its own keeps what a look into a table took: 80 MB
 }
+_M_ARENA_MAX = -8  # malloc.h
+_ARENAS = 2
 _built: dict[tuple[int, str], Any] = {}
 
 
@@ -45,9 +49,22 @@ def load_settings() -> Settings:
     try:
         for name, value in (_LIBRARIES | dict(environment())).items():
             os.environ.setdefault(name, value)
+        _bound_arenas()
         return once("settings", lambda: Settings.load(os.environ))
     except ConfigurationError as error:
         refuse(error.problems)
+
+
+def _bound_arenas() -> None:
+    """
+    Have few heaps of the C library, unless the environment says how many.
+
+    It makes one for nearly every thread, and each keeps what its threads freed: in half a million
+    events a quarter more memory for a lake writer. Only glibc has them; elsewhere nothing happens.
+    """
+    if "MALLOC_ARENA_MAX" not in os.environ:
+        with suppress(OSError, AttributeError):
+            ctypes.CDLL(None).mallopt(_M_ARENA_MAX, _ARENAS)
 
 
 def refuse(problems: Sequence[str]) -> NoReturn:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ctypes
 import os
 import subprocess
 import sys
@@ -56,3 +57,35 @@ def test_what_a_look_into_a_table_took_goes_back_to_the_system(tmp_path, chosen,
     )
 
     assert done.stdout.split() == ["False", found]
+
+
+_ARENAS = """
+import ctypes, threading
+from claimx import startup
+startup.load_settings()
+def work():
+    held = [bytearray(2000) for _ in range(200)]
+    together.wait()
+together = threading.Barrier(8)
+threads = [threading.Thread(target=work) for _ in range(8)]
+[one.start() for one in threads]
+[one.join() for one in threads]
+ctypes.CDLL(None).malloc_stats()
+"""
+
+
+@pytest.mark.skipif(not hasattr(ctypes.CDLL(None), "malloc_stats"), reason="glibc's alone")
+@pytest.mark.parametrize(("chosen", "most"), [({}, 2), ({"MALLOC_ARENA_MAX": "1"}, 1)])
+def test_threads_share_a_few_heaps(tmp_path, chosen, most):
+    """Of its own, glibc makes eight a core, and what a thread frees stays with its heap."""
+    done = subprocess.run(
+        [sys.executable, "-c", _ARENAS],
+        capture_output=True,
+        text=True,
+        check=True,
+        timeout=60,
+        cwd=tmp_path,
+        env={"PATH": os.environ["PATH"], "PYTHONPATH": str(Path(__file__).parents[2])} | chosen,
+    )
+
+    assert done.stderr.count("Arena ") == most
