@@ -125,15 +125,16 @@ class CurlCalls:
         error = None
         try:
             await self._multi.perform(curl)
-        except pycurl.error as found:
-            error = found
+        except pycurl.error as failed:
+            error = failed
+        found = answer.taken()  # the handle knows its answer until it has another
         # not after a cancellation: then it is still libcurl's for a moment, and left to it
         status = curl.getinfo(pycurl.RESPONSE_CODE)
         media_type, charset = _kind_of(curl.getinfo_raw(pycurl.CONTENT_TYPE) or b"")
         self._idle.append(curl)
         if error is not None and status < 300:  # noqa: PLR2004 - an interim one included
             raise self._meaning(error, status) from None
-        return Reply(status, answer.lines, media_type, charset, answer.taken())
+        return Reply(status, answer.lines, media_type, charset, found)
 
     async def close(self) -> None:
         """End what runs and close the connections; may be called twice."""
@@ -174,7 +175,7 @@ class _Answer:
         self._room = limit
 
     def taken(self) -> bytes:
-        """Return the body and let go of it: the handle knows this answer until its next one."""
+        """Return the body, and let go of it."""
         body = b"".join(self._parts)
         self._parts.clear()
         return body
