@@ -62,9 +62,12 @@ def _bound_arenas() -> None:
     It makes one for nearly every thread, and each keeps what its threads freed: in half a million
     events a quarter more memory for a lake writer. Only glibc has them; elsewhere nothing happens.
     """
-    if "MALLOC_ARENA_MAX" not in os.environ:
-        with suppress(OSError, AttributeError):
-            ctypes.CDLL(None).mallopt(_M_ARENA_MAX, _ARENAS)
+    if "arena_max" in os.environ.get("GLIBC_TUNABLES", ""):
+        return
+    # glibc itself has read the environment before a ``.env`` file was
+    with suppress(OSError, AttributeError, ValueError):
+        arenas = int(os.environ.get("MALLOC_ARENA_MAX", _ARENAS))
+        ctypes.CDLL(None).mallopt(_M_ARENA_MAX, arenas)
 
 
 def refuse(problems: Sequence[str]) -> NoReturn:

@@ -53,12 +53,24 @@ class FolderStore:
     ) -> None:
         """Store the file, durably, and check what is stored; see the port."""
         del content_type  # a folder has nowhere to keep it
-        make = self._calls.run if length <= SMALL_BYTES else self._calls.run_apart
+        quick = length <= SMALL_BYTES and self._is_beside(source)
+        make = self._calls.run if quick else self._calls.run_apart
         await make(self._put, path, source, length, sha256)
 
     async def close(self) -> None:
         """Let the threads end."""
         self._calls.close()
+
+    def _is_beside(self, source: str) -> bool:
+        """
+        Say whether the folder lies on the cache's own disk.
+
+        A share does not: while its server is away, whoever asks it for something hangs.
+        """
+        try:
+            return os.stat(source).st_dev == self._device  # noqa: PTH116 - asked for every file
+        except OSError:
+            return False  # `_put` says what is wrong
 
     def _put(self, path: str, source: str, length: int, sha256: str) -> None:
         target = self._inside(path)

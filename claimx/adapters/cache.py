@@ -148,7 +148,7 @@ class Incoming:
     """
     A file on its way into the cache: counted and hashed while it is written.
 
-    It is made with the first write, which is a thread's; `reserve` said before that there is room.
+    It is made with the first write; `reserve` said before that there is room.
     """
 
     def __init__(self, cache: DiskCache, expected: int) -> None:

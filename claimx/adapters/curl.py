@@ -1,50 +1,49 @@
 """
-Short HTTP calls over libcurl, many side by side in one event loop (ADR 0004).
+Short HTTP calls over libcurl, many side by side in one event loop (ADR 0013).
 
-For answers that fit in memory. libcurl keeps the connections, takes compressed bodies apart and
-has the time-out of a call; pycurl drives it from the loop.
+For answers that fit in memory. libcurl keeps the connections and has the time-out of a call; pycurl
+drives it from the loop.
 """
 
 from __future__ import annotations
 
-import re
+import asyncio
 import ssl
 from collections.abc import Sequence
-from contextlib import suppress
-from dataclasses import dataclass
-from functools import lru_cache
+from functools import partial
 from pathlib import Path
 from typing import TypeAlias
 
 import certifi
 import pycurl
 
-from claimx.domain.errors import ClaimXError, Malformed, Unavailable, Unreadable
+from claimx.adapters.compressed import TooLong, decompressed
+from claimx.adapters.curl_answer import Answer, Reply, header_in, is_wanted, kind_of
+from claimx.domain.errors import ClaimXError, Unavailable, Unreadable
 
 IDLE_SECONDS = 15
-"""How long a connection that nobody uses is kept."""
+"""How long a connection that nobody uses may be used again."""
 
-SMALL_BODY = 64 * 1024
-"""Bytes of a body that is not wanted: shorter ones are read away to keep the connection."""
+DRAIN_SECONDS = 1.0
+"""How long the body of a refusal may take, which nobody wants."""
 
-_AGENT = "User-Agent: claimx"
-_CHARSET = re.compile(r"""charset\s*=\s*["']?([\w.:-]{1,40})""", re.IGNORECASE)
+_GRACE_SECONDS = 1.0  # beyond its time-out a call is past libcurl's help
+_OURS = ("User-Agent: claimx", "Accept-Encoding: gzip, deflate")
 _Meaning: TypeAlias = tuple[type[ClaimXError], str]
 
-_TOO_LONG: _Meaning = (Unreadable, "the body is longer than {limit} bytes")
 _CUT_SHORT: _Meaning = (Unreadable, "the body was cut short or does not decode")
+_NO_URL: _Meaning = (Unavailable, "its address is no URL that can be asked")
+_TOO_LATE: _Meaning = (Unavailable, "no answer in time")
 _NOBODY: _Meaning = (Unavailable, "no connection")
 _NO_ANSWER: _Meaning = (Unavailable, "the connection was closed before the answer")
 _NO_TRUST: _Meaning = (Unavailable, "no trusted TLS connection (curl {code})")
 _OTHERWISE: _Meaning = (Unavailable, "the connection failed (curl {code})")
 _MEANINGS: dict[int, _Meaning] = {
-    pycurl.E_WRITE_ERROR: _TOO_LONG,
-    pycurl.E_FILESIZE_EXCEEDED: _TOO_LONG,
     pycurl.E_PARTIAL_FILE: _CUT_SHORT,
     pycurl.E_BAD_CONTENT_ENCODING: _CUT_SHORT,
-    pycurl.E_URL_MALFORMAT: (Malformed, "not a URL that can be asked"),
+    pycurl.E_URL_MALFORMAT: _NO_URL,
     pycurl.E_UNSUPPORTED_PROTOCOL: (Unavailable, "the host speaks no HTTP"),
-    pycurl.E_OPERATION_TIMEDOUT: (Unavailable, "no answer in time"),
+    pycurl.E_OPERATION_TIMEDOUT: _TOO_LATE,
     pycurl.E_COULDNT_CONNECT: _NOBODY,
     pycurl.E_COULDNT_RESOLVE_HOST: _NOBODY,
     pycurl.E_GOT_NOTHING: _NO_ANSWER,
@@ -54,34 +53,6 @@ _MEANINGS: dict[int, _Meaning] = {
     pycurl.E_SSL_CACERT_BADFILE: _NO_TRUST,
     pycurl.E_PEER_FAILED_VERIFICATION: _NO_TRUST,
 }
-
-
-@dataclass(frozen=True, slots=True)
-class Reply:
-    """
-    What a host answered: *header_lines* as they came, the *body* decompressed.
-
-    Of a status other than 2xx the body may be cut off or missing.
-    """
-
-    status: int
-    header_lines: Sequence[bytes]
-    content_type: str
-    charset: str | None
-    body: bytes
-
-    @property
-    def is_success(self) -> bool:
-        """Whether it is any 2xx."""
-        return _is_wanted(self.status)
-
-    def header(self, name: str) -> str | None:
-        """Return a header of the answer, the last of several; None without one."""
-        wanted = name.lower().encode() + b":"
-        for line in reversed(self.header_lines):
-            if line[: len(wanted)].lower() == wanted:
-                return line[len(wanted) :].strip().decode("latin-1")
-        return None
 
 
 class CurlCalls:
@@ -95,52 +66,109 @@ class CurlCalls:
 
     def __init__(self, host: str, *, timeout: float, max_body_bytes: int, connections: int) -> None:
         self._host = host
-        self._timeout_ms = max(1, round(timeout * 1000))
+        self._timeout = timeout
         self._limit = max_body_bytes
-        self._multi = pycurl.AsyncCurlMulti()
-        self._multi.setopt(pycurl.M_MAXCONNECTS, connections)
+        self._connections = connections
+        self._multi = self._begun()
         self._idle: list[pycurl.Curl] = []  # as many as calls were ever under way
 
     async def call(self, url: str, headers: Sequence[str], body: bytes | None = None) -> Reply:
         """
         Make one call, a GET or with a *body* a POST; *headers* are whole lines.
 
-        Raises Unavailable without an answer, Unreadable when it is too long or cut short, and
-        Malformed for a URL that cannot be asked; none quotes what libcurl says, whose texts may
-        hold the URL.
+        Raises Unavailable without a whole head of an answer, a URL that cannot be asked included,
+        and Unreadable when the body of a 2xx is too long, cut short or does not decode. None quotes
+        what libcurl says, whose texts may hold the URL.
         """
         curl = self._idle.pop() if self._idle else self._new_handle()
-        answer = _Answer(self._limit)
+        answer = Answer(self._limit)
         try:
             curl.setopt(pycurl.URL, url)
         except UnicodeError:
-            raise Malformed("not a URL that can be asked", host=self._host) from None
-        curl.setopt(pycurl.HTTPHEADER, [_AGENT, *headers])  # an empty list would keep the last
-        curl.setopt(pycurl.HEADERFUNCTION, answer.lines.append)
+            raise self._meaning(_NO_URL) from None
+        curl.setopt(pycurl.HTTPHEADER, [*_OURS, *headers])  # an empty list would keep the last
+        curl.setopt(pycurl.HEADERFUNCTION, answer.head)
         curl.setopt(pycurl.WRITEFUNCTION, answer.write)
         if body is None:
             curl.setopt(pycurl.HTTPGET, 1)
         else:
             curl.setopt(pycurl.POSTFIELDS, body)
-        error = None
-        try:
-            await self._multi.perform(curl)
-        except pycurl.error as failed:
-            error = failed
+        error = await self._perform(curl, answer)
         found = answer.taken()  # the handle knows its answer until it has another
-        # not after a cancellation: then it is still libcurl's for a moment, and left to it
-        status = curl.getinfo(pycurl.RESPONSE_CODE)
-        media_type, charset = _kind_of(curl.getinfo_raw(pycurl.CONTENT_TYPE) or b"")
-        self._idle.append(curl)
-        if error is not None and status < 300:  # noqa: PLR2004 - an interim one included
-            raise self._meaning(error, status) from None
-        return Reply(status, answer.lines, media_type, charset, found)
+        if error is None:
+            self._idle.append(curl)  # others are left to libcurl: it may have them still
+        status = answer.status
+        if not status:
+            raise self._meaning(
+                _NO_ANSWER if error is None else _MEANINGS.get(error, _OTHERWISE), error
+            )
+        lines = answer.lines
+        if is_wanted(status):
+            if answer.too_long or error == pycurl.E_FILESIZE_EXCEEDED:
+                raise self._too_long()
+            if error is not None:
+                cut = error == pycurl.E_RECV_ERROR
+                raise self._meaning(_CUT_SHORT if cut else _MEANINGS.get(error, _OTHERWISE), error)
+            found = self._decompressed(found, lines)
+        media_type, charset = kind_of(header_in(lines, "Content-Type") or "")
+        return Reply(status, lines, media_type, charset, found)
 
     async def close(self) -> None:
-        """End what runs and close the connections; may be called twice."""
+        """
+        End what runs and close the connections; may be called twice.
+
+        A look-up of the host's name that is under way is waited for: libcurl cannot end it.
+        """
         await self._multi.aclose()
         while self._idle:
             self._idle.pop().close()
+
+    async def _perform(self, curl: pycurl.Curl, answer: Answer) -> int | None:
+        """Let libcurl make the call; returns its code for what went wrong, None for nothing."""
+        loop = asyncio.get_running_loop()
+        try:
+            done = self._multi.add_handle(curl)
+        except pycurl.error as error:
+            self._multi = self._begun()
+            return int(error.args[0])
+        give_up = partial(_give_up, done, answer)
+        answer.on_refusal = lambda: loop.call_later(DRAIN_SECONDS, give_up)
+        # a signal's exception in one of its callbacks leaves libcurl without word of a socket
+        guard = loop.call_later(self._timeout + _GRACE_SECONDS, give_up)
+        try:
+            await done
+        except pycurl.error as error:
+            return int(error.args[0])
+        except asyncio.CancelledError:
+            task = asyncio.current_task()
+            if not answer.given_up or (task is not None and task.cancelling()):
+                raise
+            if answer.draining is None:
+                self._multi = self._begun()
+                self._idle.clear()
+            return int(pycurl.E_OPERATION_TIMEDOUT)
+        finally:
+            guard.cancel()
+            answer.on_refusal = None  # or the two would keep each other
+            if answer.draining is not None:
+                answer.draining.cancel()
+        return None
+
+    def _begun(self) -> pycurl.AsyncCurlMulti:
+        multi = pycurl.AsyncCurlMulti()
+        multi.setopt(pycurl.M_MAXCONNECTS, self._connections)
+        return multi
+
+    def _decompressed(self, body: bytes, lines: Sequence[bytes]) -> bytes:
+        encoding = header_in(lines, "Content-Encoding")
+        if encoding is None:
+            return body
+        try:
+            return decompressed(body, encoding, self._limit)
+        except TooLong:
+            raise self._too_long() from None
+        except ValueError:
+            raise self._meaning(_CUT_SHORT) from None
 
     def _new_handle(self) -> pycurl.Curl:
         curl = pycurl.Curl()
@@ -149,67 +177,23 @@ class CurlCalls:
         curl.setopt(pycurl.HTTP_VERSION, pycurl.CURL_HTTP_VERSION_1_1)
         curl.setopt(pycurl.PATH_AS_IS, 1)
         curl.setopt(pycurl.PROXY, "")
-        curl.setopt(pycurl.ACCEPT_ENCODING, "gzip, deflate")
-        curl.setopt(pycurl.TIMEOUT_MS, self._timeout_ms)
+        curl.setopt(pycurl.TIMEOUT_MS, max(1, round(self._timeout * 1000)))
         curl.setopt(pycurl.MAXFILESIZE, self._limit)
         curl.setopt(pycurl.MAXAGE_CONN, IDLE_SECONDS)
         _trust(curl)
         return curl
 
-    def _meaning(self, error: pycurl.error, status: int) -> ClaimXError:
-        """Return our error for one of libcurl's, before or after it saw a *status*."""
-        code = error.args[0]
-        begun = status and code == pycurl.E_RECV_ERROR
-        kind, text = _CUT_SHORT if begun else _MEANINGS.get(code, _OTHERWISE)
-        return kind(text.format(code=code, limit=self._limit), host=self._host)
+    def _meaning(self, meaning: _Meaning, code: int | None = None) -> ClaimXError:
+        kind, text = meaning
+        return kind(text.format(code=code), host=self._host)
+
+    def _too_long(self) -> Unreadable:
+        return Unreadable(f"the body is longer than {self._limit} bytes", host=self._host)
 
 
-class _Answer:
-    """What comes of an answer, as far as it is kept."""
-
-    __slots__ = ("_parts", "_room", "lines")
-
-    def __init__(self, limit: int) -> None:
-        self.lines: list[bytes] = []
-        self._parts: list[bytes] = []
-        self._room = limit
-
-    def taken(self) -> bytes:
-        """Return the body, and let go of it."""
-        body = b"".join(self._parts)
-        self._parts.clear()
-        return body
-
-    def write(self, part: bytes) -> int | None:
-        """Keep a part of the body; returns 0, which ends the call, when it is too long."""
-        if not self._parts and not _is_wanted(_status_in(self.lines)):
-            self._room = min(self._room, SMALL_BODY)
-        self._room -= len(part)
-        if self._room < 0:
-            return 0
-        self._parts.append(part)
-        return None
-
-
-def _is_wanted(status: int) -> bool:
-    return 200 <= status < 300  # noqa: PLR2004 - HTTP; its enumeration costs ten times as much
-
-
-def _status_in(lines: Sequence[bytes]) -> int:
-    """Return the last status among header lines, 0 without one: others come before it (100)."""
-    for line in reversed(lines):
-        if line.startswith(b"HTTP/"):
-            with suppress(ValueError, IndexError):
-                return int(line.split(None, 2)[1])
-    return 0
-
-
-@lru_cache(maxsize=64)
-def _kind_of(content_type: bytes) -> tuple[str, str | None]:
-    """Return the type, empty without one, and the charset that a ``Content-Type`` names."""
-    text = content_type.decode("latin-1")
-    charset = _CHARSET.search(text)
-    return text.partition(";")[0].strip().lower(), charset[1] if charset else None
+def _give_up(call: asyncio.Future[pycurl.Curl], answer: Answer) -> None:
+    answer.given_up = True
+    call.cancel()
 
 
 def _trust(curl: pycurl.Curl) -> None:

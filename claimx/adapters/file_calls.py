@@ -48,7 +48,8 @@ class FileCalls:
         """
         Return what *call* returns, or raise what it raises; for calls of `SMALL_BYTES`.
 
-        The loop has a turn before each, so that many in a row hold up nobody for longer than one.
+        The loop has a turn before each, so that many in a row hold up others for one call at most,
+        and those of several tasks for one of each.
         """
         await asyncio.sleep(0)
         begun = self._now()

@@ -48,14 +48,14 @@ def watch(now: Callable[[], float] = time.monotonic) -> Callable[[], bool]:
     """
     Return `begun` for whoever asks for every record: it looks every twentieth of a second.
 
-    Once this process is to end it stays so.
+    Until the flag is up, that is; then each time.
     """
     found, look_at = False, now()
 
     def stopping() -> bool:
         nonlocal found, look_at
-        if not found and (at := now()) >= look_at:
-            found, look_at = begun(), at + LOOK_SECONDS
+        if found or now() >= look_at:
+            found, look_at = begun(), now() + LOOK_SECONDS
         return found
 
     return stopping

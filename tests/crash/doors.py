@@ -186,7 +186,9 @@ DOORS = (
 # among the doors must be put into one of the two.
 HARMLESS = {
     "asyncio concurrent.futures threading queue": "runs what is given to it",
-    "signal atexit billiard gc": "the process's own life",
+    "signal atexit billiard gc ctypes": "the process's own life",
+    "pycurl": "questions to the vendor, who keeps nothing of them",
+    "certifi ssl": "whom to trust",
     "__future__ abc base64 binascii bisect codecs collections contextlib dataclasses datetime"
     " decimal difflib email.utils enum errno functools hashlib importlib importlib.resources"
     " ipaddress itertools json math operator random re secrets statistics string struct sys time"

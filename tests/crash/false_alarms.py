@@ -55,7 +55,6 @@ FALSE_ALARMS: dict[str, str] = {
     "adapters.lake.upkeep: handle.lock": "a lock between threads",
     "adapters.ticking: scheduler.lock": "the lock's object; taking it is a site",
     "adapters.hints: producer_pool.acquire": "a connection, borrowed",
-    "adapters.claimx_api: connections.request": "a question to the vendor, who keeps nothing of it",
     "tasks.base: self.request": "the message that the task runs for",
     "telemetry.health: wfile.write": "the answer to a probe",
     "telemetry.health: server.shutdown": "the probes' server",

@@ -663,3 +663,21 @@ def test_calls_are_counted_by_name_and_outcome():
         ("api_calls", ("project", "success")): 1,
         ("api_calls", ("media", "PERMANENT")): 1,
     }
+
+
+def test_a_client_goes_on_in_another_loop():
+    """A worker has one loop for its life, an operator's command one for each thing that it does."""
+    found = []
+
+    async def one(api: HTTPClaimXApi) -> None:
+        found.append((await api.project("7")).data)
+
+    async def serve() -> None:
+        async with Vendor(json_of(PROJECT)) as api:
+            await one(api)
+            await asyncio.to_thread(lambda: asyncio.run(one(api)))
+            await one(api)
+
+    asyncio.run(serve())
+
+    assert found == [PROJECT] * 3

@@ -14,6 +14,7 @@ from pathlib import Path
 
 import pycurl
 import pytest
+import uvloop
 from conftest import free_port
 from cryptography import x509
 from cryptography.hazmat.primitives import hashes, serialization
@@ -21,7 +22,7 @@ from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.x509.oid import NameOID
 
 from claimx.adapters.curl import CurlCalls, Reply
-from claimx.domain.errors import Malformed, Unavailable, Unreadable
+from claimx.domain.errors import Unavailable, Unreadable
 
 pytestmark = pytest.mark.integration
 
@@ -82,7 +83,8 @@ def ask(peer: Peer, **options: float) -> Reply:
     return asyncio.run(run())
 
 
-def test_connections_are_kept_between_calls_and_used_again():
+@pytest.mark.parametrize("run_in", [asyncio.run, uvloop.run])
+def test_connections_are_kept_between_calls_and_used_again(run_in):
     """A new connection for each call would cost more than the call."""
     host = Host()
 
@@ -91,7 +93,7 @@ def test_connections_are_kept_between_calls_and_used_again():
             for _ in range(5):
                 await asyncio.gather(*(calls.call(url, []) for _ in range(4)))
 
-    asyncio.run(run())
+    run_in(run())
 
     assert len(host.requests) == 20
     assert host.connections <= 4
@@ -122,6 +124,8 @@ def test_a_compressed_answer_comes_decompressed_and_bounded():
         return head.encode() + small
 
     assert ask(Host(packed(b'{"a": 1}'))).body == b'{"a": 1}'
+    named = b"HTTP/1.1 200 OK\r\nContent-Encoding: UTF-8\r\nContent-Length: 2\r\n\r\n{}"
+    assert ask(Host(named)).body == b"{}"
     with pytest.raises(Unreadable, match="longer than 50000 bytes"):
         ask(Host(packed(b" " * 10_000_000)))
 
@@ -161,12 +165,34 @@ def test_what_is_no_whole_answer_is_an_error_that_names_the_host(answer, error):
     assert caught.value.host == "host"
 
 
+def test_a_refusal_whose_body_does_not_come_holds_nobody_up():
+    """The circuit must hear of it, and the slot serve another call, long before the time-out."""
+    head = b"HTTP/1.1 503 Service Unavailable\r\nContent-Length: 100\r\n\r\n"
+
+    async def run() -> Reply:
+        async with serving(Host(head)) as url, client(seconds=600.0) as calls, asyncio.timeout(60):
+            return await calls.call(url, [])
+
+    assert asyncio.run(run()).status == 503
+
+
+@pytest.mark.parametrize("then_close", [True, False])
+@pytest.mark.parametrize("status", [b"200 OK", b"401 Unauthorized", b"404 Not Found"])
+def test_half_a_head_says_nothing(status, then_close):
+    """Believed, a 404 would send an event to the dead letters, and a 401 shut the door."""
+    half = b"HTTP/1.1 " + status + b"\r\nContent-Type: app"
+
+    with pytest.raises(Unavailable):
+        ask(Host(half, then_close=then_close), seconds=0.3)
+
+
 def test_an_interim_answer_is_not_the_answer():
-    early = b"HTTP/1.1 103 Early Hints\r\nLink: </x>; rel=preload\r\n\r\n"
+    early = b"HTTP/1.1 103 Early Hints\r\nRetry-After: 99\r\n\r\n"
 
     reply = ask(Host(early + OK))
 
     assert (reply.status, reply.content_type, reply.body) == (200, "application/json", b"{}")
+    assert reply.header("Retry-After") is None
 
 
 def test_the_charset_of_an_answer_is_told():
@@ -182,17 +208,22 @@ def test_a_call_ends_at_its_time_out_whether_it_waits_for_head_or_body():
             ask(Host(answer), seconds=0.1)
 
 
-@pytest.mark.parametrize("url", ["http://ü.example.com", "http://[::1", "http://a b/", ""])
-def test_what_is_no_url_is_malformed(url):
+@pytest.mark.parametrize(
+    "url", ["http://ü.example.com", "http://[::1", "http://a b/", "http://127.0.0.1:99999/", ""]
+)
+def test_what_is_no_url_is_unavailable(url):
+    """Only the setting can be at fault: no event must go to the dead letters for it."""
+
     async def run() -> None:
         async with client() as calls:
             await calls.call(url, [])
 
-    with pytest.raises(Malformed):
+    with pytest.raises(Unavailable):
         asyncio.run(run())
 
 
-def test_a_cancelled_call_leaves_the_others_and_the_next_alone():
+@pytest.mark.parametrize("run_in", [asyncio.run, uvloop.run])
+def test_a_cancelled_call_leaves_the_others_and_the_next_alone(run_in):
     """A chunk that must end cancels its calls; the next one has the same client."""
     slow = Host(b"")
 
@@ -206,7 +237,7 @@ def test_a_cancelled_call_leaves_the_others_and_the_next_alone():
             assert all(call.cancelled() for call in stopped)
             return replies[-1]
 
-    assert asyncio.run(run()).body == b"{}"
+    assert run_in(run()).body == b"{}"
 
 
 def test_proxies_of_the_environment_are_not_asked(monkeypatch):

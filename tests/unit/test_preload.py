@@ -75,9 +75,13 @@ ctypes.CDLL(None).malloc_stats()
 
 
 @pytest.mark.skipif(not hasattr(ctypes.CDLL(None), "malloc_stats"), reason="glibc's alone")
-@pytest.mark.parametrize(("chosen", "most"), [({}, 2), ({"MALLOC_ARENA_MAX": "1"}, 1)])
+@pytest.mark.parametrize(
+    ("chosen", "most"),
+    [({}, 2), ({"MALLOC_ARENA_MAX": "1"}, 1), ({"ENV_FILE": "of_its_own.env"}, 3)],
+)
 def test_threads_share_a_few_heaps(tmp_path, chosen, most):
     """Of its own, glibc makes eight a core, and what a thread frees stays with its heap."""
+    (tmp_path / "of_its_own.env").write_text("MALLOC_ARENA_MAX=3\n")
     done = subprocess.run(
         [sys.executable, "-c", _ARENAS],
         capture_output=True,
