@@ -13,7 +13,7 @@ from claimx.adapters.lake import DeltaLake
 from claimx.adapters.memory.lake import MemoryLake
 from claimx.domain.changes import Change, Source
 from claimx.domain.columns import Rule
-from claimx.domain.tables import ATTACHMENTS, CONTACTS, EVENTS, PROJECTS, TABLES
+from claimx.domain.tables import ATTACHMENTS, CONTACTS, EVENTS, MEDIA, PROJECTS, TABLES
 from claimx.domain.upsert import merge
 
 T0 = 1_790_000_000_000_000
@@ -104,6 +104,28 @@ def test_applying_a_batch_again_returns_the_very_row(before, changes):
     row = merge(PROJECTS, merge(PROJECTS, None, before, T0), changes, T0 + 1)
 
     assert merge(PROJECTS, row, changes, T0 + 2) is row
+
+
+@given(project_changes(), st.sampled_from(["status", "city", "policyholder_invited_at"]))
+def test_a_row_that_is_older_than_a_column_is_one_where_it_is_null(changes, column):
+    """A release adds columns; what was written before it has none of them."""
+    row = merge(PROJECTS, None, changes, T0)
+    without = {name: value for name, value in row.items() if name != column}
+
+    found = merge(PROJECTS, without, changes, T0 + 1)
+
+    assert {column: None} | found == merge(PROJECTS, without | {column: None}, changes, T0 + 1)
+
+
+def test_a_double_that_is_no_number_is_no_news():
+    """It differs from itself; a row that holds one would be written with every flush."""
+    first, second = (
+        Change(MEDIA.name, {"media_id": "1", "latitude": float("nan")}, Source.ANSWER, "a", T0, T0)
+        for _ in range(2)
+    )
+    row = merge(MEDIA, None, [first], T0)
+
+    assert merge(MEDIA, row, [second], T0 + 1) is row
 
 
 @given(project_changes(), project_changes())
