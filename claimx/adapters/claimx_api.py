@@ -167,10 +167,7 @@ class HTTPClaimXApi:
 
     async def _exchange(self, path: str, token: str, body: Any) -> Any:
         """Send one request and return its parsed JSON, or raise what its answer means."""
-        headers = [
-            f"Authorization: Basic {token}",
-            "Accept: application/json",
-        ]
+        headers = [f"Authorization: Basic {token}", "Accept: application/json"]
         data = None
         if body is not None:
             headers.append("Content-Type: application/json")

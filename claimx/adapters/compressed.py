@@ -8,6 +8,10 @@ _GZIP = 16 + zlib.MAX_WBITS
 _WINDOWS = {"gzip": _GZIP, "x-gzip": _GZIP, "deflate": zlib.MAX_WBITS}
 
 
+MOST_MEMBERS = 100
+"""Of a gzip body: each costs a copy of what follows, and a million empty ones fit into one."""
+
+
 class TooLong(ValueError):
     """What a body becomes is longer than the bound."""
 
@@ -26,7 +30,9 @@ def decompressed(body: bytes, encoding: str | None, limit: int) -> bytes:
         window = -zlib.MAX_WBITS  # raw, as some hosts understand ``deflate``
     parts: list[bytes] = []
     rest, room = body, limit
-    while rest:  # a gzip file may have several members
+    while rest:  # gzip may have several members
+        if len(parts) == MOST_MEMBERS:
+            raise ValueError(f"more than {MOST_MEMBERS} members")
         one = zlib.decompressobj(window)
         try:
             part = one.decompress(rest, room + 1)

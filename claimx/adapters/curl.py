@@ -32,7 +32,7 @@ _OURS = ("User-Agent: claimx", "Accept-Encoding: gzip, deflate")
 _Meaning: TypeAlias = tuple[type[ClaimXError], str]
 
 _CUT_SHORT: _Meaning = (Unreadable, "the body was cut short or does not decode")
-_NO_URL: _Meaning = (Unavailable, "its address is no URL that can be asked")
+_NO_URL: _Meaning = (Unavailable, "its address is no URL: look at CLAIMX_API_URL")
 _TOO_LATE: _Meaning = (Unavailable, "no answer in time")
 _NOBODY: _Meaning = (Unavailable, "no connection")
 _NO_ANSWER: _Meaning = (Unavailable, "the connection was closed before the answer")
@@ -40,7 +40,6 @@ _NO_TRUST: _Meaning = (Unavailable, "no trusted TLS connection (curl {code})")
 _OTHERWISE: _Meaning = (Unavailable, "the connection failed (curl {code})")
 _MEANINGS: dict[int, _Meaning] = {
     pycurl.E_PARTIAL_FILE: _CUT_SHORT,
-    pycurl.E_BAD_CONTENT_ENCODING: _CUT_SHORT,
     pycurl.E_URL_MALFORMAT: _NO_URL,
     pycurl.E_UNSUPPORTED_PROTOCOL: (Unavailable, "the host speaks no HTTP"),
     pycurl.E_OPERATION_TIMEDOUT: _TOO_LATE,
@@ -125,11 +124,11 @@ class CurlCalls:
 
     async def _perform(self, curl: pycurl.Curl, answer: Answer) -> int | None:
         """Let libcurl make the call; returns its code for what went wrong, None for nothing."""
-        loop = asyncio.get_running_loop()
+        loop, multi = asyncio.get_running_loop(), self._multi
         try:
-            done = self._multi.add_handle(curl)
+            done = multi.add_handle(curl)
         except pycurl.error as error:
-            self._multi = self._begun()
+            self._give_up_on(multi)
             return int(error.args[0])
         give_up = partial(_give_up, done, answer)
         answer.on_refusal = lambda: loop.call_later(DRAIN_SECONDS, give_up)
@@ -144,8 +143,7 @@ class CurlCalls:
             if not answer.given_up or (task is not None and task.cancelling()):
                 raise
             if answer.draining is None:
-                self._multi = self._begun()
-                self._idle.clear()
+                self._give_up_on(multi)
             return int(pycurl.E_OPERATION_TIMEDOUT)
         finally:
             guard.cancel()
@@ -153,6 +151,12 @@ class CurlCalls:
             if answer.draining is not None:
                 answer.draining.cancel()
         return None
+
+    def _give_up_on(self, multi: pycurl.AsyncCurlMulti) -> None:
+        """Begin anew, once for all of its calls; those that are well end in it."""
+        if multi is self._multi:
+            self._multi = self._begun()
+            self._idle.clear()
 
     def _begun(self) -> pycurl.AsyncCurlMulti:
         multi = pycurl.AsyncCurlMulti()

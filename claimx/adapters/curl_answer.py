@@ -63,12 +63,13 @@ class Answer:
         return body
 
     def head(self, line: bytes) -> None:
-        """Take a line of a head, its end, or a trailer."""
+        """Take a line of a head, or its end."""
+        if self.status:
+            return  # a trailer
         if line.startswith(b"HTTP/"):
             self.lines = []  # what came before was an interim one (100, 103)
-            self.status = 0
         self.lines.append(line)
-        if not self.status and line in _END_OF_HEAD:
+        if line in _END_OF_HEAD:
             status = _status_of(self.lines[0])
             if status < 200:  # noqa: PLR2004 - an interim one
                 return

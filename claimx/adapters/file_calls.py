@@ -34,12 +34,17 @@ _WEIGHT = 1 / 16  # of the last call in the average: one hiccup of the machine i
 
 
 class FileCalls:
-    """Of one process; at most *side_by_side* are made in threads at a time. Close it."""
+    """
+    Of one process and one loop at a time; at most *side_by_side* are made in threads at once.
+
+    Closed, it goes on with new threads if it must.
+    """
 
     def __init__(
         self, side_by_side: int = 10, *, now: Callable[[], float] = time.monotonic
     ) -> None:
-        self._threads = ThreadPoolExecutor(side_by_side, thread_name_prefix="files")
+        self._side_by_side = side_by_side
+        self._threads: ThreadPoolExecutor | None = None
         self._now = now
         self._mean = 0.0
         self._wary_until = now()
@@ -62,12 +67,16 @@ class FileCalls:
 
     async def run_apart(self, call: Callable[..., _T], *arguments: object) -> _T:
         """Make a call in a thread in any case: one that takes long on a quick disk, too."""
+        if self._threads is None:
+            self._threads = ThreadPoolExecutor(self._side_by_side, thread_name_prefix="files")
         loop = asyncio.get_running_loop()
         return await loop.run_in_executor(self._threads, call, *arguments)
 
     def close(self) -> None:
         """Let the threads end."""
-        self._threads.shutdown(wait=False, cancel_futures=True)
+        if self._threads is not None:
+            self._threads.shutdown(wait=False, cancel_futures=True)
+            self._threads = None
 
     def _learn(self, seconds: float) -> None:
         self._mean += (seconds - self._mean) * _WEIGHT

@@ -11,6 +11,7 @@ from pathlib import Path
 _FLAG = "_CLAIMX_LEAVING"  # in the environment: children that are spawned see it as well
 _PARENT = "_CLAIMX_WORKER"
 LOOK_SECONDS = 0.05
+"""How long a raised flag may go unnoticed by whoever asks for every record."""
 
 
 def prepare(folder: Path) -> None:

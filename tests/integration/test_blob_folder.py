@@ -5,6 +5,7 @@ import errno
 import hashlib
 import os
 import shutil
+import threading
 import time
 
 import pytest
@@ -91,6 +92,32 @@ def test_a_cached_file_that_was_replaced_meanwhile_is_not_what_is_stored(
 
     assert (tmp_path / "media/1/media/2_a.jpg").read_bytes() == CONTENT
     assert not list((tmp_path / "media/.parts").iterdir())
+
+
+@pytest.mark.parametrize("beside", [True, False], ids=["beside the cache", "a share"])
+def test_a_share_is_left_to_threads_and_a_quick_disk_is_not(tmp_path, source, monkeypatch, beside):
+    """While a share's server is away whoever asks it hangs: never the loop, with its leases."""
+    stat, fsync, in_loop = os.stat, os.fsync, []
+
+    def placed(path, *arguments, **options):
+        found = stat(path, *arguments, **options)
+        if path != str(source) or beside:
+            return found
+        fields = list(found)
+        fields[2] += 1  # st_dev
+        return os.stat_result(fields)
+
+    def synced(file):
+        in_loop.append(threading.current_thread() is threading.main_thread())
+        fsync(file)
+
+    store = FolderStore(tmp_path / "media")
+    put(store, source)  # it has not seen yet where it lies
+    monkeypatch.setattr(os, "stat", placed)
+    monkeypatch.setattr(os, "fsync", synced)
+    put(store, source)
+
+    assert set(in_loop) == {beside}
 
 
 @pytest.mark.usefixtures("links")

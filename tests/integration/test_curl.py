@@ -3,23 +3,21 @@
 from __future__ import annotations
 
 import asyncio
-import datetime as dt
 import gzip
 import hashlib
-import ipaddress
 import ssl
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
 from pathlib import Path
 
+import certifi
 import pycurl
 import pytest
 import uvloop
+from certificates import self_signed
 from conftest import free_port
 from cryptography import x509
-from cryptography.hazmat.primitives import hashes, serialization
-from cryptography.hazmat.primitives.asymmetric import ec
-from cryptography.x509.oid import NameOID
+from cryptography.hazmat.primitives import serialization
 
 from claimx.adapters.curl import CurlCalls, Reply
 from claimx.domain.errors import Unavailable, Unreadable
@@ -195,6 +193,44 @@ def test_an_interim_answer_is_not_the_answer():
     assert reply.header("Retry-After") is None
 
 
+def test_what_comes_after_the_body_changes_nothing():
+    """A trailer is no head, whatever it looks like."""
+    head = b"HTTP/1.1 503 Service Unavailable\r\nTransfer-Encoding: chunked\r\n\r\n"
+    trailer = b"HTTP/1.1: 200 OK\r\nRetry-After: 9\r\n\r\n"
+
+    reply = ask(Host(head + b"2\r\n{}\r\n0\r\n" + trailer))
+
+    assert (reply.status, reply.header("Retry-After")) == (503, None)
+
+
+class Deaf(asyncio.SelectorEventLoop):
+    """A loop in which libcurl hears of no time-out while it is *deaf*."""
+
+    deaf = False
+
+    def call_later(self, delay, callback, *args, **options):
+        if self.deaf and "AsyncCurlMulti" in getattr(callback, "__qualname__", ""):
+            callback, args = (lambda: None), ()
+        return super().call_later(delay, callback, *args, **options)
+
+
+def test_a_call_ends_where_libcurl_has_lost_its_time_out_and_the_next_goes_well():
+    """As after an exception that a signal raised in one of libcurl's callbacks."""
+
+    async def run() -> Reply:
+        loop = asyncio.get_running_loop()
+        async with serving(Host(b"")) as silent, serving(Host()) as url, client(seconds=0.3) as one:
+            loop.deaf = True
+            with pytest.raises(Unavailable, match="in time"):
+                async with asyncio.timeout(60):
+                    await one.call(silent, [])
+            loop.deaf = False
+            return await one.call(url, [])
+
+    with asyncio.Runner(loop_factory=Deaf) as runner:
+        assert runner.run(run()).body == b"{}"
+
+
 def test_the_charset_of_an_answer_is_told():
     head = b"HTTP/1.1 200 OK\r\nContent-Length: 1\r\nContent-Type: "
 
@@ -259,7 +295,7 @@ def test_closing_twice_is_closing_once():
 
 def test_only_a_certificate_that_python_trusts_here_is_trusted(tmp_path, monkeypatch):
     """The wheel's own idea of where certificates lie is another system's."""
-    certificate = _certificate(tmp_path / "host.pem")
+    certificate = self_signed(tmp_path / "host.pem")
     tls = ssl.create_default_context(ssl.Purpose.CLIENT_AUTH)
     tls.load_cert_chain(certificate)
 
@@ -271,7 +307,7 @@ def test_only_a_certificate_that_python_trusts_here_is_trusted(tmp_path, monkeyp
         asyncio.run(run())
     for file, folder in (
         (certificate, tmp_path / "none"),
-        (tmp_path / "none", _folder(certificate)),
+        (tmp_path / "none", trusted_folder(certificate)),
     ):
         monkeypatch.setenv("SSL_CERT_FILE", str(file))
         monkeypatch.setenv("SSL_CERT_DIR", str(folder))
@@ -280,22 +316,24 @@ def test_only_a_certificate_that_python_trusts_here_is_trusted(tmp_path, monkeyp
 
 def test_without_any_list_of_the_systems_it_is_certifis(tmp_path, monkeypatch):
     """A slim image has none; the vendor must be reachable from it all the same."""
-    certificate = _certificate(tmp_path / "host.pem")
+    certificate = self_signed(tmp_path / "host.pem")
     tls = ssl.create_default_context(ssl.Purpose.CLIENT_AUTH)
     tls.load_cert_chain(certificate)
     (tmp_path / "empty").mkdir()
     monkeypatch.setenv("SSL_CERT_FILE", str(tmp_path / "none"))
     monkeypatch.setenv("SSL_CERT_DIR", str(tmp_path / "empty"))
 
-    async def run() -> None:
+    async def run() -> Reply:
         async with serving(Host(), tls) as url, client() as calls:
-            await calls.call(url, [])
+            return await calls.call(url, [])
 
     with pytest.raises(Unavailable, match=f"curl {pycurl.E_PEER_FAILED_VERIFICATION}"):
         asyncio.run(run())  # a list that could not be read is another error
+    monkeypatch.setattr(certifi, "where", lambda: str(certificate))
+    assert asyncio.run(run()).body == b"{}"
 
 
-def _folder(certificate: Path) -> Path:
+def trusted_folder(certificate: Path) -> Path:
     """Return a folder with the certificate, under the name by which OpenSSL looks for it."""
     folder = certificate.parent / "trusted"
     folder.mkdir()
@@ -305,34 +343,3 @@ def _folder(certificate: Path) -> Path:
     name = f"{int.from_bytes(digest[:4], 'little'):08x}.0"
     (folder / name).write_bytes(made.public_bytes(serialization.Encoding.PEM))
     return folder
-
-
-def _certificate(path: Path) -> Path:
-    """Write a key and a certificate for 127.0.0.1 that vouches for itself."""
-    key = ec.generate_private_key(ec.SECP256R1())
-    name = x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, "claimx tests")])
-    now = dt.datetime.now(dt.UTC)
-    made = (
-        x509.CertificateBuilder()
-        .subject_name(name)
-        .issuer_name(name)
-        .public_key(key.public_key())
-        .serial_number(x509.random_serial_number())
-        .not_valid_before(now - dt.timedelta(days=1))
-        .not_valid_after(now + dt.timedelta(days=2))
-        .add_extension(x509.BasicConstraints(ca=True, path_length=0), critical=True)
-        .add_extension(
-            x509.SubjectAlternativeName([x509.IPAddress(ipaddress.ip_address("127.0.0.1"))]),
-            critical=False,
-        )
-        .sign(key, hashes.SHA256())
-    )
-    path.write_bytes(
-        key.private_bytes(
-            serialization.Encoding.PEM,
-            serialization.PrivateFormat.PKCS8,
-            serialization.NoEncryption(),
-        )
-        + made.public_bytes(serialization.Encoding.PEM)
-    )
-    return path

@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from claimx.adapters.compressed import TooLong, decompressed
+from claimx.adapters.compressed import MOST_MEMBERS, TooLong, decompressed
 
 
 def raw(body: bytes) -> bytes:
@@ -36,6 +36,15 @@ def test_a_gzip_body_of_several_members_is_all_of_them():
     assert decompressed(body, "gzip", 7) == b"one two"
     with pytest.raises(TooLong):
         decompressed(body, "gzip", 6)
+
+
+def test_a_gzip_body_of_very_many_members_is_no_body():
+    """Twenty megabytes of empty ones would keep the loop for minutes."""
+    one = gzip.compress(b"", mtime=0)
+
+    assert decompressed(one * MOST_MEMBERS, "gzip", 1) == b""
+    with pytest.raises(ValueError, match="members"):
+        decompressed(one * (MOST_MEMBERS + 1), "gzip", 1)
 
 
 @pytest.mark.parametrize("encoding", [None, "", "identity", "UTF-8", "aws-chunked"])

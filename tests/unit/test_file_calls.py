@@ -131,3 +131,14 @@ def test_slow_calls_are_made_side_by_side():
         await asyncio.gather(calls.run(both.wait), calls.run(both.wait))
 
     run(work)  # the barrier breaks if one waits for the other
+
+
+def test_what_was_closed_goes_on():
+    """Stores and fetchers are closed with their loop, and may be used in another one."""
+
+    async def work(calls: FileCalls, disk: Disk) -> None:
+        for _ in range(2):
+            assert await calls.run_apart(disk.call) == "done"
+            calls.close()
+
+    assert run(work).in_loop == [False, False]
