@@ -10,16 +10,24 @@ import signal
 import subprocess
 import sys
 import time
+from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 
 import pyarrow as pa
 import pyarrow.dataset as ds
 import pytest
-from deltalake import DeltaTable
+from deltalake import DeltaTable, write_deltalake
 from large_world import DRAWN, MANY, SIZES, T0, asked, drawn, lake_in, stored, table_of, told_in
 
+from claimx.adapters.credentials import no_access
 from claimx.adapters.lake import Sizes
-from claimx.adapters.lake.change_log import SUFFIX
+from claimx.adapters.lake.change_log import SUFFIX, ChangeLog
+from claimx.adapters.lake.commit import Committer
+from claimx.adapters.lake.creation import ensure_table
+from claimx.adapters.lake.deciding import Deciding
+from claimx.adapters.lake.folding import Fold
+from claimx.adapters.lake.handles import Handle
 from claimx.domain.changes import Change, Source
 from claimx.domain.tables import CONTACTS, EVENTS, MEDIA, PROJECTS, TABLES
 
@@ -270,6 +278,55 @@ def test_maintenance_leaves_the_pieces_and_empties_what_was_folded(lake, tmp_pat
     assert done.problems == ()
     assert {one["path"] for one in actions(tmp_path)} == before
     assert lake.rows(MEDIA)
+
+
+class Overtaken(Handle):
+    """A handle of a process that others are faster than, before one of its looks."""
+
+    def overtake(self, look: int, others: Callable[[], None]) -> None:
+        self._looks, self._others = itertools.count(1), {look: others}
+
+    def fresh(self) -> DeltaTable:
+        self._others.pop(next(self._looks), lambda: None)()
+        return super().fresh()
+
+
+@pytest.mark.parametrize("look", [1, 2, 3, 4])
+def test_a_table_that_others_lay_out_between_looks_of_a_fold_keeps_one_row_a_key(
+    lake, tmp_path, look
+):
+    """A file that lies across pieces of an older version was written once with each of them."""
+    lake.upsert(MEDIA, [asked(n, at=1) for n in range(MANY)], T0)
+    assert lake.large.fold(MEDIA).ended
+    changes = [asked(n, at=5) for n in range(0, MANY, 7)] + [asked(MANY + 1, at=5)]
+    lake.upsert(MEDIA, changes, T0 + 5)
+
+    def in_one_file() -> None:
+        path = str(tmp_path / MEDIA.name)
+        write_deltalake(path, DeltaTable(path).to_pyarrow_table(), mode="overwrite")
+
+    handle = Overtaken(str(tmp_path / MEDIA.name), no_access, time.monotonic)
+    handle.overtake(look, in_one_file)
+    waiting = ChangeLog(
+        MEDIA,
+        Handle(str(tmp_path / f"{MEDIA.name}{SUFFIX}"), no_access, time.monotonic),
+        ensure_table,
+    )
+    fold = Fold(
+        waiting,
+        handle,
+        Committer(time.sleep, random.random),
+        partial(Deciding(None).of, MEDIA),
+        tmp_path / "spill",
+        sizes=SIZES,
+    )
+
+    assert fold.run(waiting.pending()).ended
+
+    ids = DeltaTable(str(tmp_path / MEDIA.name)).to_pyarrow_table().column("media_id").to_pylist()
+    assert sorted(ids) == [f"m{n:06d}" for n in range(MANY)] + [f"m{MANY + 1:06d}"]
+    rows = stored(tmp_path)
+    assert {rows[one.values["media_id"]]["file_name"] for one in changes} == {"asked at 5"}
 
 
 WRITER = """

@@ -111,26 +111,20 @@ class Fold:
         at, tried = 0, -1
         while at < len(keys):
             self._check()
-            group = self._group(keys, at)
-            first = group[0].piece
+            look = partial(self._group, keys=keys, at=at)
+            first = self.committer.read(self.handle, self.table, look)[0].piece
             # very many rows may share the first part of their key: those stay together
             if first.rows > self.sizes.most_of_piece and tried < at:
                 self._commit(partial(self._lay_out, first))
                 self.done.laid_out += 1
                 tried = at
                 continue
-            said = [(one.piece, rows.slice(one.begin, one.end - one.begin)) for one in group]
-            self._rewrite(said)
-            at = group[-1].end
+            at = self._rewrite(rows, keys, at, at_any_size=tried == at)
 
-    def _group(self, keys: _Texts, at: int) -> list[_Part]:
+    def _group(self, snapshot: DeltaTable, keys: _Texts, at: int) -> list[_Part]:
         """Return the next pieces that something is said of, as far as they go into one commit."""
-
-        def look(snapshot: DeltaTable) -> list[Piece]:
-            return pieces_of(actions_of(snapshot), self.table.key[0], self.sizes.piece)
-
         found: list[_Part] = []
-        for piece in self.committer.read(self.handle, self.table, look):
+        for piece in pieces_of(actions_of(snapshot), self.table.key[0], self.sizes.piece):
             end = len(keys) if piece.high is None else bisect_left(keys, piece.high, at)
             if end == at:
                 continue
@@ -142,23 +136,37 @@ class Fold:
                 break
         return found
 
-    def _rewrite(self, said: Sequence[tuple[Piece, pa.Table]]) -> None:
+    def _rewrite(self, rows: pa.Table, keys: _Texts, at: int, *, at_any_size: bool) -> int:
+        """
+        Bring the changes of some pieces in; returns up to where.
+
+        That is *at* itself when others made the first piece too large meanwhile. The pieces are
+        those of the very version that is rewritten: a file may lie across the bounds of two that
+        an older one had, and would be written once with each.
+        """
+        group: list[_Part] = []
         plans: list[Plan] = []
 
         def write(snapshot: DeltaTable, new: list[AddAction]) -> Removed:
+            group[:] = self._group(snapshot, keys, at)
             plans.clear()
             removed: Removed = []
-            for piece, changes in said:
+            if group[0].piece.rows > self.sizes.most_of_piece and not at_any_size:
+                group.clear()
+                return removed
+            for one in group:
                 self._check()
-                old, plan = self._rewrite_piece(snapshot, piece, changes, new)
+                said = rows.slice(one.begin, one.end - one.begin)
+                old, plan = self._rewrite_piece(snapshot, one.piece, said, new)
                 removed += old
                 plans.append(plan)
             return removed
 
         self._commit(write)
-        self.done.pieces += len(said)
+        self.done.pieces += len(group)
         self.done.inserted += sum(len(plan.inserted) for plan in plans)
         self.done.updated += sum(len(plan.updated) for plan in plans)
+        return group[-1].end if group else at
 
     def _rewrite_piece(
         self, snapshot: DeltaTable, piece: Piece, said: pa.Table, new: list[AddAction]
