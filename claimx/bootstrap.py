@@ -28,9 +28,9 @@ if TYPE_CHECKING:
     from claimx.adapters.cache import DiskCache
     from claimx.adapters.credentials import Credentials
     from claimx.adapters.gates import RedisGates
-    from claimx.adapters.kusto import KustoSource
     from claimx.adapters.lake import DeltaLake
     from claimx.adapters.ledger import RedisLedger
+    from claimx.adapters.read_ahead import ReadAhead
     from claimx.services.sweep import CacheSweeper
     from claimx.tasks.workshop import Workshop
     from claimx.telemetry.metrics import PrometheusMetrics
@@ -120,14 +120,15 @@ def lake_of(settings: Settings) -> DeltaLake:
     )
 
 
-def source_of(settings: Settings) -> KustoSource:
+def source_of(settings: Settings) -> ReadAhead:
     """Return the Eventhouse table; raises ConfigurationError when it is not set."""
     from claimx.adapters.kusto import KustoSource
+    from claimx.adapters.read_ahead import ReadAhead
 
-    def build() -> KustoSource:
+    def build() -> ReadAhead:
         plain = settings.kusto_url.startswith("http:")
         try:
-            return KustoSource(
+            source = KustoSource(
                 settings.kusto_url,
                 settings.kusto_database,
                 settings.kusto_table,
@@ -137,6 +138,7 @@ def source_of(settings: Settings) -> KustoSource:
             )
         except ValueError as error:
             raise ConfigurationError([str(error)]) from None
+        return ReadAhead(source)
 
     return once("source", build)
 

@@ -33,6 +33,7 @@ MAX_PARTS = 512  # how finely one ingestion time is split before it is given up 
 COLUMNS_SECONDS = 600.0  # how long the table's columns are taken as they were
 CHECK_SECONDS = 3600.0  # how long the table's policy is
 _SPLIT = 8
+_JSON = ("[", "{", '"')  # what JSON of a dynamic value may begin with, where it comes as text
 _IDENTIFIER = re.compile(r"[A-Za-z_][A-Za-z0-9_ .\-]{0,1023}")
 _SPLIT_COLUMNS = ("project_id", "projectId", *ID_COLUMNS)
 _BOUNDS = "_from:datetime, _to:datetime"
@@ -187,7 +188,7 @@ class KustoSource:
             text += last
         answer = self._ask(text, values)
         try:
-            rows = [_row(answer.columns, row) for row in answer.rows]
+            rows = _rows(answer)
         except (TypeError, ValueError) as error:
             raise Unreadable(
                 f"Kusto's answer for {self.what} cannot be read: an ingestion time is no time"
@@ -232,25 +233,32 @@ def _bounds(start: Micros, end: Micros) -> dict[str, str]:
     return {"_from": f"datetime({to_iso(start)})", "_to": f"datetime({to_iso(end)})"}
 
 
-def _row(columns: Sequence[tuple[str, str]], values: Sequence[Any]) -> SourceRow:
-    """Return one row as JSON values, its ingestion time cut to whole microseconds."""
-    row: SourceRow = {}
-    for (name, kind), value in zip(columns, values, strict=True):
-        if name == _AT:
-            row[TIME] = from_datetime(datetime.fromisoformat(value))
-        elif not name.startswith("$"):
-            row[name] = _parsed(value) if kind == "dynamic" else value
-    return row
+def _rows(answer: Answer) -> list[SourceRow]:
+    """Return the rows as JSON values, ingestion times cut to whole microseconds."""
+    names = [name for name, _ in answer.columns]
+    at = names.index(_AT)
+    dynamic = [name for name, kind in answer.columns if kind == "dynamic"]
+    left_out = [name for name in names if name == _AT or name.startswith("$")]
+    rows: list[SourceRow] = []
+    for values in answer.rows:
+        row: SourceRow = dict(zip(names, values, strict=True))
+        for name in dynamic:
+            value = row[name]
+            if isinstance(value, str) and value[:1] in _JSON:
+                row[name] = _parsed(value)
+        for name in left_out:
+            del row[name]
+        row[TIME] = from_datetime(datetime.fromisoformat(values[at]))
+        rows.append(row)
+    return rows
 
 
-def _parsed(value: Any) -> Any:
+def _parsed(value: str) -> Any:
     """Return a dynamic value as JSON; some answers carry it as text."""
-    if isinstance(value, str) and value[:1] in ("[", "{", '"'):
-        try:
-            return json.loads(value)
-        except ValueError:
-            return value
-    return value
+    try:
+        return json.loads(value)
+    except ValueError:
+        return value
 
 
 def _count(answer: Answer) -> int:

@@ -27,19 +27,25 @@ from claimx.services.standstill import Hold
 __all__ = ["LOCK_SECONDS", "PollReport", "Stop", "poll_once"]
 
 CYCLE_SECONDS = 25.0
+INGEST_LOOKS, INGEST_PAUSE = 20, 0.1  # seconds apart: well below `LOCK_SECONDS` in all
 MEMORY_SECONDS = 600.0  # rows younger than this were not finished before the ledger's oldest copy
 
 
 def poll_once(
-    runtime: Runtime, *, dry_run: bool = False, seconds: float | None = None
+    runtime: Runtime,
+    *,
+    dry_run: bool = False,
+    seconds: float | None = None,
+    sleep: Callable[[float], None] | None = None,
 ) -> PollReport:
     """
     Read the source from the checkpoint on until it is dry, too much is in flight, or time is up.
 
     Takes *seconds*, by default most of the poll interval and at most 25, plus one query, and reads
-    a page of new rows in any case. With
-    *dry_run* nothing is locked, stored or sent. Failures of source, ledger and lake end the poll
-    and stand in the report; the next one tries again.
+    a page of new rows in any case. With *sleep* it first waits a little for pages that the last
+    poll has stored to be admitted, instead of leaving all to the next. With *dry_run* nothing is
+    locked, stored or sent. Failures of source, ledger and lake end the poll and stand in the
+    report; the next one tries again.
     """
     report = PollReport(LIVE, dry_run=dry_run)
     budget = min(CYCLE_SECONDS, runtime.limits.poll_interval * 0.9) if seconds is None else seconds
@@ -50,7 +56,7 @@ def poll_once(
             report.stopped = Stop.BUSY
             return report
         try:
-            _Cycle(runtime, report, fence, budget).run()
+            _Cycle(runtime, report, fence, budget, sleep).run()
         finally:
             if not dry_run:
                 runtime.gates.unlock(lease, runtime.holder)
@@ -66,11 +72,19 @@ def poll_once(
 class _Cycle:
     """One poll under its lease."""
 
-    def __init__(self, runtime: Runtime, report: PollReport, fence: int, budget: float) -> None:
+    def __init__(
+        self,
+        runtime: Runtime,
+        report: PollReport,
+        fence: int,
+        budget: float,
+        sleep: Callable[[float], None] | None,
+    ) -> None:
         self._runtime = runtime
         self._report = report
         self._fence = fence
         self._budget = budget
+        self._sleep = sleep
         self._hold = Hold(runtime, fence)
         self._readings = Readings()
         self._pages: PageReader | None = None
@@ -101,21 +115,24 @@ class _Cycle:
     def _read(self, window: Window, read_before: Micros, born: Micros) -> Micros:
         """Read and store pages until there is a reason to stop; returns how far."""
         runtime, report = self._runtime, self._report
+        begun = runtime.now()
         overlap = Overlap(runtime, window.after, read_before)
         finished = overlap.finished()
         lost = bool(finished) and not report.dry_run and self._missing(finished)
         if lost:
             note_forgotten(runtime, self._fence)
         again = overlap.unread(self._readings)
-        # look-ups do not count: where they are slow, no time would be left for what is read
-        half_time = runtime.now() + self._budget / 2
+        # where look-ups are slow, there must be time for what is read; else the poll ends before
+        # the next one comes, which would find it at work and leave a whole interval unused
+        deadline = max(begun + self._budget, runtime.now() + self._budget / 2)
+        half_time = (runtime.now() + deadline) / 2
         pages = self._pages = PageReader(
             runtime,
             report,
             self._fence,
             self._hold,
             ask_lake=self._could_be_old(born),
-            deadline=runtime.now() + self._budget,
+            deadline=deadline,
             lost=lost,
         )
         report.stopped = Stop.DRY
@@ -166,7 +183,7 @@ class _Cycle:
     def _cannot_begin(self, window: Window) -> Stop | None:
         """Set aside what lies far back; say why the poll cannot go on, if it cannot."""
         runtime, report = self._runtime, self._report
-        if pages_wait(runtime, LIVE):
+        if self._pages_wait():
             return Stop.INGEST
         if gap := gap_before(runtime, report.checkpoint, window):
             moved = set_aside(runtime, report.checkpoint, gap, self._fence)
@@ -174,6 +191,16 @@ class _Cycle:
                 return Stop.SUPERSEDED
             report.checkpoint, report.set_aside = moved, gap
         return None
+
+    def _pages_wait(self) -> bool:
+        """Say whether earlier pages are still not admitted, after a little patience."""
+        looks = 0
+        while pages_wait(self._runtime, LIVE):
+            if self._sleep is None or looks >= INGEST_LOOKS or self._runtime.stopping():
+                return True
+            self._sleep(INGEST_PAUSE)
+            looks += 1
+        return False
 
     def _window(self, origin: Micros) -> Window:
         """Return what is to be read; nothing that is set aside, or a later row could overtake."""

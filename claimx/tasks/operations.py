@@ -29,7 +29,7 @@ _MOST_REQUEUED = 100_000
 @shared_task(base=ClaimXTask, bind=True, name="claimx.poll")
 def poll(self: ClaimXTask, **_: Any) -> None:
     """Read the source once; two at a time are harmless (a lease with a fence)."""
-    self.run_stage("poll", poll_once)
+    self.run_stage("poll", lambda runtime: poll_once(runtime, sleep=time.sleep))
 
 
 @shared_task(base=ClaimXTask, bind=True, name="claimx.catch_up")

@@ -1,4 +1,8 @@
-"""What every `EventSource` promises: the one in memory, and Eventhouse over the sandbox."""
+"""
+What every `EventSource` promises: the one in memory, and Eventhouse over the sandbox.
+
+That one also with its next page read ahead, as processes have it.
+"""
 
 from __future__ import annotations
 
@@ -14,6 +18,7 @@ import pytest
 from claimx.adapters.kusto import KustoSource
 from claimx.adapters.memory.gates import MemoryGates
 from claimx.adapters.memory.source import MemorySource
+from claimx.adapters.read_ahead import ClosableSource, ReadAhead
 from claimx.domain.ports.source import EventSource
 from claimx.domain.times import from_datetime
 from claimx.sandbox.kusto import KustoCluster
@@ -40,7 +45,7 @@ class Table:
 Serve = Callable[[Table], EventSource]
 
 
-@pytest.fixture(params=["memory", "kusto"])
+@pytest.fixture(params=["memory", "kusto", "kusto, read ahead"])
 def serve(request) -> Iterator[Serve]:
     """What makes a source of a table."""
     if request.param == "memory":
@@ -50,7 +55,7 @@ def serve(request) -> Iterator[Serve]:
     thread = threading.Thread(target=loop.run_forever)
     thread.start()
     clusters: list[KustoCluster] = []
-    sources: list[KustoSource] = []
+    sources: list[ClosableSource] = []
 
     def behind_http(table: Table) -> EventSource:
         rows = [
@@ -65,7 +70,8 @@ def serve(request) -> Iterator[Serve]:
 
         asyncio.run_coroutine_threadsafe(listen(), loop).result(10)
         gates = MemoryGates(lambda: 0.0)
-        sources.append(KustoSource(cluster.url, "db", "ClaimXEvents", None, 20.0, gates))
+        source = KustoSource(cluster.url, "db", "ClaimXEvents", None, 20.0, gates)
+        sources.append(source if request.param == "kusto" else ReadAhead(source))
         return sources[-1]
 
     yield behind_http

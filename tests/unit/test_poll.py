@@ -531,14 +531,15 @@ def test_an_overlap_that_takes_too_long_is_left_for_new_rows():
 
 
 class _SlowLake(MemoryLake):
-    """A lake whose look-ups take longer than a poll may."""
+    """A lake whose look-ups take *seconds*, by default longer than a poll may."""
 
-    def __init__(self, world: World) -> None:
+    def __init__(self, world: World, seconds: float = 30.0) -> None:
         super().__init__()
         self._world = world
+        self._seconds = seconds
 
     def recent_events(self, since, until, limit):
-        self._world.clock += 30.0
+        self._world.clock += self._seconds
         return super().recent_events(since, until, limit)
 
 
@@ -555,6 +556,26 @@ def test_a_poll_reads_new_rows_however_slow_its_look_ups_are():
     report = poll_once(world.runtime(make_lake=lambda: lake), seconds=25.0)
 
     assert report.fresh == 1
+
+
+def test_what_look_ups_take_is_of_a_polls_time_unless_they_leave_too_little():
+    """A poll that outlasts its interval meets the next one, which ends at once: half the time."""
+    world = World(poll_batch=1, poll_overlap=600.0, poll_start=500.0)
+    world.happened("old", seconds_ago=400)
+    poll_once(world.runtime())
+    world.ingest()
+    world.wait(400)
+    for n in range(100):  # younger than the ledger, so the lake is not asked about them
+        world.happened(f"new{n}", seconds_ago=300 - n)
+    lake, source = _SlowLake(world, seconds=10.0), _Slow(world, 1.0)
+    begun = world.clock
+
+    report = poll_once(
+        world.runtime(make_lake=lambda: lake, make_source=lambda: source), seconds=25.0
+    )
+
+    assert report.stopped is Stop.TIME
+    assert 25.0 <= world.clock - begun <= 27.0
 
 
 def test_what_is_left_of_an_overlap_is_read_by_the_next_polls():
@@ -805,6 +826,37 @@ def test_a_poll_waits_for_the_pages_of_the_last_one():
 
     assert waiting.stopped is Stop.INGEST
     assert after.stopped is Stop.DRY
+
+
+def test_a_poll_with_patience_goes_on_once_the_pages_are_admitted():
+    """Pages stored just before a tick would cost all of the time until the next one."""
+    world = World()
+    world.source.add([event_row("e1")], from_seconds(NOON - 60))
+    poll_once(world.runtime())
+    world.source.add([event_row("e2")], from_seconds(NOON - 50))
+    pauses: list[float] = []
+
+    def sleep(seconds: float) -> None:
+        pauses.append(seconds)
+        if len(pauses) == 3:
+            world.ingest()
+
+    report = poll_once(world.runtime(), sleep=sleep)
+
+    assert (report.stopped, report.fresh, len(pauses)) == (Stop.DRY, 1, 3)
+
+
+def test_the_patience_of_a_poll_ends_long_before_its_lease():
+    """Workers may all be down; and a poller without its lease would read beside another."""
+    world = World()
+    world.source.add([event_row("e1")], from_seconds(NOON - 60))
+    poll_once(world.runtime())
+    pauses: list[float] = []
+
+    report = poll_once(world.runtime(), sleep=pauses.append)
+
+    assert report.stopped is Stop.INGEST
+    assert 0 < sum(pauses) < LOCK_SECONDS / 2
 
 
 def test_a_poll_waits_for_young_pages_though_others_have_lain_for_long():
