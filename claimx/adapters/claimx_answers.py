@@ -84,10 +84,11 @@ def parsed(body: bytes, content_type: str, charset: str | None = None) -> Any:
     if not body.strip():
         raise Unreadable("the answer is empty")
     try:
-        text: str | bytes = body
         if charset and not charset.lower().startswith("utf"):
             text = body.decode(charset)
-        return json.loads(text, parse_float=_number, parse_constant=lambda _: None)
+        else:
+            text = body.decode(json.detect_encoding(body), "surrogatepass")
+        return _DECODER.decode(text)
     except (ValueError, RecursionError, LookupError):
         shown = content_type if _CONTENT_TYPE.fullmatch(content_type) else "no content type"
         raise Unreadable(f"the answer is not JSON ({shown})") from None
@@ -97,6 +98,10 @@ def _number(text: str) -> WrittenFloat | str:
     """Return a number with its text; one beyond a float's range is text alone."""
     number = WrittenFloat(text)
     return number if math.isfinite(number) else text
+
+
+# json.loads makes one for each answer
+_DECODER = json.JSONDecoder(parse_float=_number, parse_constant=lambda _: None)
 
 
 def project_of(answer: Any, asked_for: str) -> JsonObject:

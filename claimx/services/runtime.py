@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from datetime import datetime
-from uuid import uuid4
 
 from claimx.domain.diagnosis import Diagnosis
 from claimx.domain.ports.gates import Gates
@@ -65,7 +65,7 @@ class Runtime:
     holder: str
     make_lake: Callable[[], Lake]
     make_source: Callable[[], EventSource]
-    new_trace: Callable[[], str] = lambda: uuid4().hex
+    new_trace: Callable[[], str] = lambda: os.urandom(16).hex()
     diagnose_store: Callable[[], list[Diagnosis] | None] = (
         list  # of how Redis is set up, if it tells
     )
