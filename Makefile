@@ -60,6 +60,10 @@ bench: $(VENV)/.stamp $(BENCH)/.stamp ## claimx beside the floor, naive Celery a
 bench-short: $(VENV)/.stamp $(BENCH)/.stamp ## the same in one small round, four minutes at most
 	@PYTHONPATH=. exec $(BIN)/python bench/pipeline.py --short $(ARGS)
 
+.PHONY: bench-mixes
+bench-mixes: $(VENV)/.stamp ## claimx beside the floor: small and large files, doubles, failing calls
+	@PYTHONPATH=. exec $(BIN)/python bench/pipeline.py --others $(ARGS)
+
 .PHONY: bench-media
 bench-media: $(VENV)/.stamp ## downloads and uploads beside aiohttp alone; one file of 5 GiB for its memory
 	@PYTHONPATH=. exec $(BIN)/python bench/media.py $(ARGS)

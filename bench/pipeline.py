@@ -25,8 +25,9 @@ from pathlib import Path
 from pipelines import claimx_run, dlt_peer, floor, framework, lag, naive, onelake
 from pipelines.job import Job
 from pipelines.measure import Run
-from pipelines.report import MEDIA, MIXES, NO_MEDIA, Results, as_json, summary, table
-from pipelines.sandbox import HEAD_EVENTS, sandbox
+from pipelines.mixes import MEDIA, MIXES, NO_MEDIA
+from pipelines.report import Results, as_json, summary, table
+from pipelines.sandbox import sandbox
 
 from claimx.domain.errors import ClaimXError
 
@@ -82,6 +83,20 @@ SHORT = Plan(
     seconds=235,
     run_seconds=60.0,
 )
+OTHERS = Plan(
+    rounds=3,
+    events={
+        "small-media": {"floor": 10_000, "claimx": 10_000},
+        "large-media": {"floor": 300, "claimx": 300},
+        "doubles": {"floor": 8000, "claimx": 8000},
+        "failing": {"floor": 20_000, "claimx": 20_000},
+    },
+    framework_rounds=0,
+    framework_events=0,
+    lag_rates=(),
+    lag_seconds=0,
+    seconds=3600,
+)
 
 
 class Bench:
@@ -98,9 +113,9 @@ class Bench:
         plan = self._plan
         for number in range(self._options.rounds or plan.rounds):
             self.results.rounds.append({})
-            for mix in MIXES:
+            for mix, events in plan.events.items():
                 for name in CONTENDERS:
-                    if name in plan.events[mix]:
+                    if name in events:
                         self._try(f"round {number + 1}, {mix}, {name}", self._contend, mix, name)
         for number in range(plan.framework_rounds):
             self._try(f"framework {number + 1}", self._framework)
@@ -123,16 +138,17 @@ class Bench:
     def _contend(self, mix: str, name: str) -> str:
         events = self._scaled(self._plan.events[mix][name])
         folder = self._options.folder / name
-        head = HEAD_EVENTS if name == "claimx" else 0
-        servers = self._options.folder / "sandbox"
+        head = MIXES[mix].head if name == "claimx" else 0
+        servers, files = self._options.folder / "sandbox", MIXES[mix].files
         with sandbox(servers, events, mix, "--head", str(head)) as told:
             job = Job.on(
                 told,
                 folder,
                 events=events,
-                files=events // 2 if mix == MEDIA else 0,
+                files=files(events),
                 head=head,
-                head_files=head // 2 if mix == MEDIA else 0,
+                head_files=files(head),
+                settings=MIXES[mix].settings,
                 in_flight=self._options.in_flight,
                 seconds=self._left(),
                 onelake=self._options.onelake,
@@ -174,7 +190,8 @@ def main() -> int:
     """Measure; 0 when nothing failed, 130 when it was interrupted."""
     options = parsed()
     options.folder.mkdir(parents=True, exist_ok=True)
-    bench = Bench(SHORT if options.short else FULL, options)
+    plan = SHORT if options.short else OTHERS if options.others else FULL
+    bench = Bench(plan, options)
     try:
         bench.run()
     except KeyboardInterrupt:
@@ -182,9 +199,10 @@ def main() -> int:
         return 130
     told = as_json(bench.results) | {"machine": _machine(), "command": " ".join(sys.argv)}
     print(table(bench.results), end="\n\n")
-    _write(told, options.folder)
-    if options.write:
-        _write(told, options.write / "performance")
+    name = "mixes" if options.others else "pipeline"
+    for folder in (options.folder, options.write and options.write / "performance"):
+        if folder:
+            _write(told, folder / f"{name}.json", draw=not options.others)
     print(json.dumps(summary(bench.results)))
     return 1 if bench.results.failures else 0
 
@@ -194,6 +212,7 @@ def parsed() -> argparse.Namespace:
     options = argparse.ArgumentParser(description=__doc__)
     add = options.add_argument
     add("--short", action="store_true", help="one small round, at most four minutes")
+    add("--others", action="store_true", help="three rounds of other mixes; floor and claimx alone")
     add("--scale", type=float, default=1.0, help="times the events of the plan; for a smoke run")
     add("--only", default="", help="steps whose name holds one of these words: media,claimx,lag")
     add("--rounds", type=int, default=0, help="so many rounds instead of the plan's")
@@ -204,10 +223,11 @@ def parsed() -> argparse.Namespace:
     return options.parse_args()
 
 
-def _write(told: Mapping[str, object], folder: Path) -> None:
-    folder.mkdir(parents=True, exist_ok=True)
-    path = folder / "pipeline.json"
+def _write(told: Mapping[str, object], path: Path, *, draw: bool) -> None:
+    path.parent.mkdir(parents=True, exist_ok=True)
     path.write_text(json.dumps(told, indent=1) + "\n")
+    if not draw:
+        return
     subprocess.run(  # noqa: S603 - our own program, in the environment that has matplotlib
         [dlt_peer.PYTHON, str(PLOT), str(path), str(path.with_suffix(".svg"))],
         check=True,

@@ -20,14 +20,14 @@ from typing import Any
 from pipelines import claimx_run
 from pipelines.job import Job
 from pipelines.measure import Run, measured
+from pipelines.mixes import HEAD_EVENTS, MEDIA, MIXES, NO_MEDIA
 from pipelines.processes import Processes
-from pipelines.report import MEDIA, MIXES
-from pipelines.sandbox import HEAD_EVENTS, sandbox
+from pipelines.sandbox import sandbox
 
 from claimx.domain.errors import ClaimXError
 
 WORKERS = (1, 2, 3, 4)
-EVENTS = {MEDIA: 3000, "no-media": 12_000}
+EVENTS = {MEDIA: 3000, NO_MEDIA: 12_000}
 SECONDS = 180.0
 
 
@@ -69,17 +69,17 @@ def main(arguments: list[str] | None = None) -> int:
 
 def one(folder: Path, mix: str, events: int, workers: int) -> Run:
     """Return one run."""
-    files = events // 2 if mix == MEDIA else 0
+    files = MIXES[mix].files
     head = ("--head", str(HEAD_EVENTS))
     with sandbox(folder / "sandbox", events, mix, *head) as told:
         job = Job.on(
             told,
             folder / "claimx",
             events=events,
-            files=files,
+            files=files(events),
             seconds=SECONDS,
             head=HEAD_EVENTS,
-            head_files=HEAD_EVENTS // 2 if files else 0,
+            head_files=files(HEAD_EVENTS),
         )
 
         def start(stack: Processes) -> None:

@@ -28,7 +28,6 @@ from pipelines.vitals import Sample, growth, sampled
 
 LOOK_SECONDS = 2.0
 LINE_SECONDS = 30.0
-FILE_BYTES = "20000"
 IN_FLIGHT = 20_000  # so that Redis is in its steady state soon
 
 
@@ -40,8 +39,7 @@ def main(arguments: list[str] | None = None) -> int:
     parser.add_argument("--folder", type=Path, default=Path("var/bench-soak"))
     options = parser.parse_args(arguments)
     emptied(options.folder)
-    more = ("--media-min", FILE_BYTES, "--media-max", FILE_BYTES)
-    with sandbox(options.folder / "sandbox", options.events, "long", *more) as told:
+    with sandbox(options.folder / "sandbox", options.events, "long") as told:
         job = Job.on(
             told,
             options.folder,

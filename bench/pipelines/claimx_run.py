@@ -62,7 +62,7 @@ def start(
 
 def settings(job: Job) -> dict[str, str]:
     """Return what the processes are started with, the stand-ins' addresses apart."""
-    found = SETTINGS | {
+    found = {**SETTINGS, **job.settings} | {
         "CLAIMX_API_CONCURRENCY": str(job.in_flight),
         "CLAIMX_LAKE_PATH": str(job.lake.resolve()),
         "CACHE_DIR": str(job.cache.resolve()),

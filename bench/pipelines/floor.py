@@ -1,8 +1,9 @@
 """
 The floor: one asyncio program that does the work and nothing else.
 
-aiohttp, uvloop and orjson; no queue, no ledger, no retry, no upsert, no sync to disk: a crash loses
-what is under way, and running it again doubles every row. ``python -m pipelines.floor JOB``.
+aiohttp, uvloop and orjson; no queue, no ledger, no upsert, no sync to disk: a crash loses what is
+under way, and running it again doubles every row. Ids it has read and calls that failed are in its
+memory alone. ``python -m pipelines.floor JOB``.
 """
 
 from __future__ import annotations
@@ -14,6 +15,7 @@ import shutil
 import sys
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
+from typing import NamedTuple
 
 import aiohttp
 import orjson
@@ -23,7 +25,7 @@ from yarl import URL
 from claimx.domain.names import blob_path
 from pipelines import onelake
 from pipelines.appending import Appender
-from pipelines.calls import attachment, enrich
+from pipelines.calls import Call, Enriching, attachment, enrich
 from pipelines.job import Job
 from pipelines.measure import Run, measured
 from pipelines.processes import Processes
@@ -32,6 +34,9 @@ from pipelines.source import BEGIN, HEADERS, PAGE_ROWS, Event, page_of, question
 
 DOWNLOADS = 32  # side by side; more do not help on loopback
 FILE_THREADS = 2
+TRIES = 5
+SERVER_ERROR = 500
+RETRY_SECONDS = 1.0  # doubled each time
 READ_BYTES = 1024 * 1024  # aiohttp's own 64 KiB pauses and resumes the transport for each file
 
 
@@ -44,6 +49,14 @@ def run(job: Job) -> Run:
     return measured("floor", job, start)
 
 
+class _Begun(NamedTuple):
+    """An event whose calls are under way; *call* is to be made again."""
+
+    steps: Enriching
+    call: Call | None = None
+    tries: int = 1
+
+
 class Floor:
     """The program; `run` returns when everything is in the tables."""
 
@@ -51,7 +64,11 @@ class Floor:
         self._job = job
         self._base = job.environment["CLAIMX_API_URL"]
         self._known: set[str] = set()
-        self._events: asyncio.Queue[Event | None] = asyncio.Queue(2 * PAGE_ROWS)
+        self._read_ids: set[str] = set()
+        self._events: asyncio.Queue[Event | _Begun | None] = asyncio.Queue(2 * PAGE_ROWS)
+        self._failed: set[asyncio.Task[None]] = set()  # calls that wait to be made again
+        self._open = 0  # events that are not done
+        self._all_done = asyncio.Event()
         self._media: asyncio.Queue[Row | None] = asyncio.Queue(2 * PAGE_ROWS)
         self._rows: queue.SimpleQueue[Found | None] = queue.SimpleQueue()
         self._folders: set[Path] = set()
@@ -91,25 +108,31 @@ class Floor:
     async def _read(self, session: aiohttp.ClientSession) -> None:
         after: str | None = BEGIN
         left = self._job.events
+        seen = self._read_ids
         while after is not None and left > 0:
             url, body = question(self._job.environment, after)
             async with session.post(url, data=body, headers=HEADERS) as response:
                 response.raise_for_status()
                 events, after = page_of(await response.read())
-            for event in events[:left]:
-                await self._events.put(event)
-            left -= len(events)
+            for event in events:
+                if event.event_id not in seen:
+                    seen.add(event.event_id)
+                    self._open += 1
+                    self._all_done.clear()
+                    left -= 1
+                    await self._events.put(event)
+        await self._all_done.wait()
         for _ in range(self._job.in_flight):
             await self._events.put(None)
 
     async def _enrich(self, session: aiohttp.ClientSession) -> None:
         headers = {"Authorization": f"Basic {self._job.environment['CLAIMX_API_TOKEN']}"}
         while (event := await self._events.get()) is not None:
-            steps = enrich(event, self._known)
-            answer = None
+            begun = event if isinstance(event, _Begun) else _Begun(enrich(event, self._known))
+            call, answer = begun.call, None
             try:
                 while True:
-                    call = steps.send(answer)
+                    call = call or begun.steps.send(answer)
                     data = None if call.body is None else orjson.dumps(call.body)
                     async with session.request(
                         "GET" if data is None else "POST",
@@ -117,15 +140,33 @@ class Floor:
                         data=data,
                         headers=headers,
                     ) as response:
+                        if response.status >= SERVER_ERROR and begun.tries < TRIES:
+                            self._try_later(begun, call)
+                            break
                         response.raise_for_status()
-                        answer = orjson.loads(await response.read())
+                        answer, call = orjson.loads(await response.read()), None
+                continue
             except StopIteration as done:
                 found: Found = done.value
+            self._open -= 1
+            if not self._open:
+                self._all_done.set()
             self._rows.put(found)
             if self._job.files:
                 for name, row in found:
                     if name == "claimx_media" and row["link"]:
                         await self._media.put(row)
+
+    def _try_later(self, begun: _Begun, call: Call) -> None:
+        """Make a call again after a while; meanwhile others have its turn."""
+
+        async def again() -> None:
+            await asyncio.sleep(RETRY_SECONDS * 2.0 ** (begun.tries - 1))
+            await self._events.put(begun._replace(call=call, tries=begun.tries + 1))
+
+        task = asyncio.create_task(again())
+        self._failed.add(task)
+        task.add_done_callback(self._failed.discard)
 
     async def _download(self, session: aiohttp.ClientSession) -> None:
         loop = asyncio.get_running_loop()

@@ -23,8 +23,9 @@ from pipelines import claimx_run, imports
 from pipelines.commits import CommitLog
 from pipelines.job import EVENTS, Job
 from pipelines.measure import LOOK_SECONDS, REDIS, SETTLED_SECONDS, emptied, release
+from pipelines.mixes import HEAD_EVENTS
 from pipelines.processes import Meter, processes
-from pipelines.sandbox import HEAD_EVENTS, sandbox
+from pipelines.sandbox import sandbox
 
 IDLE_SECONDS = 10.0  # of nothing to do before the second wave
 

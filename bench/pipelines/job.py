@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any, Self
 
@@ -22,7 +22,7 @@ class Job:
     *seconds* it has failed.
 
     With a *head*, so many events and *head_files* more come first, to warm processes that live for
-    days, and the others only when they are released.
+    days, and the others only when they are released. *settings* are for claimx alone.
     """
 
     environment: Mapping[str, str]
@@ -36,6 +36,7 @@ class Job:
     onelake: bool = False
     head: int = 0
     head_files: int = 0
+    settings: Mapping[str, str] = field(default_factory=dict)
 
     @classmethod
     def on(cls, told: Mapping[str, Any], folder: Path, **more: Any) -> Self:

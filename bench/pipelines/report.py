@@ -10,9 +10,7 @@ from typing import Any, TypeAlias
 from pipelines.framework import Cost
 from pipelines.lag import Lag
 from pipelines.measure import Run
-
-MEDIA, NO_MEDIA = "media", "no-media"
-MIXES = (MEDIA, NO_MEDIA)
+from pipelines.mixes import MEDIA, MIXES, NO_MEDIA
 
 Round: TypeAlias = dict[tuple[str, str], Run]
 """One run for each mix and contender."""

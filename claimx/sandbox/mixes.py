@@ -36,14 +36,16 @@ NOTHING = "SANDBOX_NOTHING"
 @dataclass(frozen=True, slots=True)
 class Even:
     """
-    A mix without chance: every event has an id of its own, comes once, in time, and succeeds.
+    A mix without chance: every event has an id of its own, comes in time, and succeeds.
 
     *files* of *of* events are one new media file each; the others are shared out as in `MIX`.
+    With *copies*, each row comes so often again.
     """
 
     files: int
     of: int = 2
     shares: Mapping[str, int] | None = None
+    copies: int = 0
 
 
 ORDINARY = "ordinary"
@@ -54,6 +56,7 @@ EVEN = {
     "media": Even(files=1),  # one file for every second event
     "no-media": Even(files=0),
     "long": Even(files=1, of=20),  # for hours of it: some files, but no disk full of them
+    "doubles": Even(files=0, copies=19),  # a source that sends everything twenty times
     "nothing": Even(files=0, shares={NOTHING: 1}),  # framework alone: no call, no row but its own
 }
 
@@ -74,7 +77,7 @@ def plan_even(world: World, events: int, mix: Even, head: int = 0) -> None:
     types = [name for name, share in shares.items() for _ in range(share)]
     others = list(islice(cycle(types), events - files))
     for name in [FILE_ADDED] * files + others:
-        _plan(world, name, world.rng.choice(projects))
+        _plan(world, name, world.rng.choice(projects)).copies = mix.copies
 
 
 def _plan(world: World, name: str, project: Project) -> Planned:
