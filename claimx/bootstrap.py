@@ -36,6 +36,7 @@ if TYPE_CHECKING:
     from claimx.telemetry.metrics import PrometheusMetrics
 
 _SECONDS_PER_HOUR = 3600.0
+_ANSWER_SECONDS = 60.0  # beyond the time that Kusto has for a query, until its answer is read
 
 
 def broker_url_of(settings: Settings) -> str:
@@ -138,7 +139,7 @@ def source_of(settings: Settings) -> ReadAhead:
             )
         except ValueError as error:
             raise ConfigurationError([str(error)]) from None
-        return ReadAhead(source)
+        return ReadAhead(source, settings.kusto_timeout + _ANSWER_SECONDS)
 
     return once("source", build)
 

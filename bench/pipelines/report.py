@@ -27,6 +27,7 @@ _HEADS = (
     "calls/event",
     "peak MB by process",
     "s to first call",
+    "s from it to the last commit",
 )
 
 
@@ -101,6 +102,7 @@ def _cells(runs: Sequence[Run]) -> str:
             _spread([run.calls / run.events for run in runs], 2),
             memory,
             _spread([run.started for run in runs], 1),
+            _spread([run.seconds for run in runs], 1),
         ]
     )
 

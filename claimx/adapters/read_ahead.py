@@ -13,15 +13,19 @@ import threading
 import time
 from collections.abc import Callable, Sequence
 from concurrent.futures import Future
-from dataclasses import dataclass
-from typing import Protocol
+from contextlib import suppress
+from dataclasses import dataclass, field
+from typing import Protocol, TypeAlias
 
+from claimx.domain.errors import Unavailable
 from claimx.domain.polling import TIME
 from claimx.domain.ports.source import EventSource, SourceRow
 from claimx.domain.times import Micros
 
 FRESH_SECONDS = 10.0
-"""A page that was asked for longer ago is asked for anew."""
+"""A page that was there longer ago is asked for anew."""
+
+_Asked: TypeAlias = tuple[Micros, Micros, int]
 
 
 class ClosableSource(EventSource, Protocol):
@@ -31,12 +35,12 @@ class ClosableSource(EventSource, Protocol):
         """Close them; the next call opens new ones."""
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True)
 class _Ahead:
-    asked: tuple[Micros, Micros, int]
-    at: float
+    asked: _Asked
     pid: int
-    rows: Future[list[SourceRow]]
+    rows: Future[list[SourceRow]] = field(default_factory=Future)
+    done_at: float = 0.0
 
 
 class ReadAhead:
@@ -44,34 +48,45 @@ class ReadAhead:
     `EventSource` over *source*, which is never called by two threads at a time.
 
     A page is read ahead when the last one was at least half full, and given to whoever asks for
-    just that page within ten seconds: what was seen then is what a slower query would have seen.
-    Its failure is raised there, too. *now* is a monotonic clock. Not for several threads; safe
-    across a fork.
+    just that page within ten seconds, or while it is being read: what it shows is what a slower
+    query would have shown. Its failure is raised there, too. Where such a page was not wanted, none
+    is read ahead until two pages are asked for one after the other again: who pauses between pages
+    would have each of them read twice.
+
+    A page under way is waited for *patience* seconds, more than a query may take; then the call
+    raises Unavailable. *now* is a monotonic clock. Not for several threads; safe across a fork.
     """
 
     def __init__(
-        self, source: ClosableSource, *, now: Callable[[], float] = time.monotonic
+        self,
+        source: ClosableSource,
+        patience: float,
+        *,
+        now: Callable[[], float] = time.monotonic,
     ) -> None:
         self._source = source
+        self._patience = patience
         self._now = now
         self._ahead: _Ahead | None = None
+        self._next: tuple[_Asked, float] | None = None  # and when the page before it was given
+        self._unwanted = False
 
     def page(
         self, after: Micros, until: Micros, limit: int, exclude: Sequence[str] = ()
     ) -> list[SourceRow]:
         """See `EventSource.page`."""
-        ahead = self._settled()
-        if (
-            ahead is not None
-            and not exclude
-            and ahead.asked == (after, until, limit)
-            and self._now() - ahead.at < FRESH_SECONDS
-        ):
-            rows = ahead.rows.result()
-        else:
-            rows = self._source.page(after, until, limit, exclude)
-        if not exclude and 2 * len(rows) >= limit and rows:
-            self._begin((int(rows[-1][TIME]), until, limit))
+        asked = (after, until, limit)
+        ahead = self._settled(None if exclude else asked)
+        if exclude:
+            return self._source.page(after, until, limit, exclude)
+        if self._next and self._next[0] == asked and self._now() - self._next[1] < FRESH_SECONDS:
+            self._unwanted = False
+        rows = ahead.result() if ahead else self._source.page(after, until, limit)
+        self._next = None
+        if rows and 2 * len(rows) >= limit and (last := int(rows[-1][TIME])) < until:
+            if not self._unwanted:
+                self._begin((last, until, limit))
+            self._next = (last, until, limit), self._now()
         return rows
 
     def count(self, after: Micros, until: Micros) -> int:
@@ -95,32 +110,53 @@ class ReadAhead:
         return self._source.oldest(until)
 
     def close(self) -> None:
-        """Close the source; a page under way is waited for, as long as its query may take."""
-        self._settled()
-        self._source.close()
+        """Close the source, unless a page is under way that does not come to its end."""
+        with suppress(Unavailable):
+            self._settled()
+            self._source.close()
 
-    def _begin(self, asked: tuple[Micros, Micros, int]) -> None:
-        if asked[0] >= asked[1]:
-            return
-        rows: Future[list[SourceRow]] = Future()
-        self._ahead = _Ahead(asked, self._now(), os.getpid(), rows)
+    def _begin(self, asked: _Asked) -> None:
+        ahead = self._ahead = _Ahead(asked, os.getpid())
         context = contextvars.copy_context()  # whose poll it is, for what is logged and traced
-        threading.Thread(
-            target=context.run, args=(self._read, asked, rows), name="read-ahead", daemon=True
-        ).start()
-
-    def _read(self, asked: tuple[Micros, Micros, int], rows: Future[list[SourceRow]]) -> None:
+        thread = threading.Thread(
+            target=context.run, args=(self._read, ahead), name="read-ahead", daemon=True
+        )
         try:
-            rows.set_result(self._source.page(*asked))
-        except BaseException as error:  # noqa: BLE001 - raised where the page is asked for
-            rows.set_exception(error)
+            thread.start()
+        except BaseException as error:  # no thread to be had, a time limit
+            if ahead.rows.cancel():  # or else it is on its way
+                self._ahead = None
+            if not isinstance(error, RuntimeError):
+                raise
 
-    def _settled(self) -> _Ahead | None:
-        """Return what was read ahead, once its thread is through; a parent's is not this one's."""
+    def _read(self, ahead: _Ahead) -> None:
+        if not ahead.rows.set_running_or_notify_cancel():
+            return
+        try:
+            rows = self._source.page(*ahead.asked)
+        except BaseException as error:  # noqa: BLE001 - raised where the page is asked for
+            ahead.done_at = self._now()
+            ahead.rows.set_exception(error)
+        else:
+            ahead.done_at = self._now()
+            ahead.rows.set_result(rows)
+
+    def _settled(self, asked: _Asked | None = None) -> Future[list[SourceRow]] | None:
+        """Wait for the thread; returns its page if that is the one *asked* for."""
         ahead = self._ahead
-        if ahead is None:
+        if ahead is None or ahead.pid != os.getpid():  # a parent's thread is not this one's
+            self._ahead = None
             return None
-        if ahead.pid == os.getpid():
-            ahead.rows.exception()  # waits; the query has a time limit of its own
+        is_there = ahead.rows.done()
+        try:
+            ahead.rows.exception(self._patience)
+        except TimeoutError:
+            raise Unavailable(
+                f"a page of the source was not there after {self._patience:g} s"
+            ) from None
         self._ahead = None
-        return ahead if ahead.pid == os.getpid() else None
+        fresh = not is_there or self._now() - ahead.done_at < FRESH_SECONDS
+        if ahead.asked == asked and fresh:
+            return ahead.rows
+        self._unwanted = True
+        return None

@@ -48,6 +48,7 @@ def poll_once(
     report; the next one tries again.
     """
     report = PollReport(LIVE, dry_run=dry_run)
+    begun = runtime.now()
     budget = min(CYCLE_SECONDS, runtime.limits.poll_interval * 0.9) if seconds is None else seconds
     lease = f"poll:{LIVE}"
     try:
@@ -56,7 +57,7 @@ def poll_once(
             report.stopped = Stop.BUSY
             return report
         try:
-            _Cycle(runtime, report, fence, budget, sleep).run()
+            _Cycle(runtime, report, fence, begun, budget, sleep).run()
         finally:
             if not dry_run:
                 runtime.gates.unlock(lease, runtime.holder)
@@ -77,12 +78,14 @@ class _Cycle:
         runtime: Runtime,
         report: PollReport,
         fence: int,
+        begun: float,
         budget: float,
         sleep: Callable[[float], None] | None,
     ) -> None:
         self._runtime = runtime
         self._report = report
         self._fence = fence
+        self._begun = begun
         self._budget = budget
         self._sleep = sleep
         self._hold = Hold(runtime, fence)
@@ -115,7 +118,6 @@ class _Cycle:
     def _read(self, window: Window, read_before: Micros, born: Micros) -> Micros:
         """Read and store pages until there is a reason to stop; returns how far."""
         runtime, report = self._runtime, self._report
-        begun = runtime.now()
         overlap = Overlap(runtime, window.after, read_before)
         finished = overlap.finished()
         lost = bool(finished) and not report.dry_run and self._missing(finished)
@@ -124,7 +126,7 @@ class _Cycle:
         again = overlap.unread(self._readings)
         # where look-ups are slow, there must be time for what is read; else the poll ends before
         # the next one comes, which would find it at work and leave a whole interval unused
-        deadline = max(begun + self._budget, runtime.now() + self._budget / 2)
+        deadline = max(self._begun + self._budget, runtime.now() + self._budget / 2)
         half_time = (runtime.now() + deadline) / 2
         pages = self._pages = PageReader(
             runtime,

@@ -185,7 +185,7 @@ DOORS = (
 # Modules that change nothing that lasts, by why; whatever is imported and stands neither here nor
 # among the doors must be put into one of the two.
 HARMLESS = {
-    "asyncio concurrent.futures threading queue": "runs what is given to it",
+    "asyncio concurrent.futures contextvars threading queue": "runs what is given to it",
     "signal atexit billiard gc ctypes": "the process's own life",
     "pycurl": "questions to the vendor, who keeps nothing of them",
     "certifi ssl": "whom to trust",

@@ -64,6 +64,7 @@ PORT_LOOKS: dict[str, frozenset[str]] = {
     "Lake": words("audit large known_events recent_events unattached_media rows"),
     "LakeAudit": words("events other_events repeated media_in attachments_without_media"),
     "Read": words("__call__"),
+    "ClosableSource": words("close"),
     "EventSource": words("page count nameless having oldest"),
     "Metrics": words("add observe set"),  # a process's own numbers, gone with it
     "Hints": words("backlog"),

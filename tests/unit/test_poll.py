@@ -558,23 +558,33 @@ def test_a_poll_reads_new_rows_however_slow_its_look_ups_are():
     assert report.fresh == 1
 
 
-def test_what_look_ups_take_is_of_a_polls_time_unless_they_leave_too_little():
+def test_what_look_ups_and_patience_take_is_of_a_polls_time_unless_they_leave_too_little():
     """A poll that outlasts its interval meets the next one, which ends at once: half the time."""
     world = World(poll_batch=1, poll_overlap=600.0, poll_start=500.0)
     world.happened("old", seconds_ago=400)
     poll_once(world.runtime())
     world.ingest()
     world.wait(400)
+    world.happened("young", seconds_ago=350)
+    poll_once(world.runtime())  # and its page is not admitted yet
     for n in range(100):  # younger than the ledger, so the lake is not asked about them
         world.happened(f"new{n}", seconds_ago=300 - n)
     lake, source = _SlowLake(world, seconds=10.0), _Slow(world, 1.0)
     begun = world.clock
 
+    def sleep(seconds: float) -> None:  # for the first page to be admitted
+        world.clock += seconds
+        if world.clock - begun > 1.5:
+            world.ingest()
+
     report = poll_once(
-        world.runtime(make_lake=lambda: lake, make_source=lambda: source), seconds=25.0
+        world.runtime(make_lake=lambda: lake, make_source=lambda: source),
+        seconds=25.0,
+        sleep=sleep,
     )
 
     assert report.stopped is Stop.TIME
+    assert world.counters["event.admitted"] == 2
     assert 25.0 <= world.clock - begun <= 27.0
 
 
