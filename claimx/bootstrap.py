@@ -126,10 +126,10 @@ def source_of(settings: Settings) -> ReadAhead:
     from claimx.adapters.kusto import KustoSource
     from claimx.adapters.read_ahead import ReadAhead
 
-    def build() -> ReadAhead:
+    def make() -> KustoSource:
         plain = settings.kusto_url.startswith("http:")
         try:
-            source = KustoSource(
+            return KustoSource(
                 settings.kusto_url,
                 settings.kusto_database,
                 settings.kusto_table,
@@ -139,9 +139,9 @@ def source_of(settings: Settings) -> ReadAhead:
             )
         except ValueError as error:
             raise ConfigurationError([str(error)]) from None
-        return ReadAhead(source, settings.kusto_timeout + _ANSWER_SECONDS)
 
-    return once("source", build)
+    patience = settings.kusto_timeout + _ANSWER_SECONDS
+    return once("source", lambda: ReadAhead(make, patience))
 
 
 def build_runtime(settings: Settings, hints: Hints | None = None) -> Runtime:

@@ -45,7 +45,7 @@ class _Ahead:
 
 class ReadAhead:
     """
-    `EventSource` over *source*, which is never called by two threads at a time.
+    `EventSource` over what *make* returns, which is never called by two threads at a time.
 
     A page is read ahead when the last one was at least half full, and given to whoever asks for
     just that page within ten seconds, or while it is being read: what it shows is what a slower
@@ -54,22 +54,26 @@ class ReadAhead:
     would have each of them read twice.
 
     A page under way is waited for *patience* seconds, more than a query may take; then the call
-    raises Unavailable. *now* is a monotonic clock. Not for several threads; safe across a fork.
+    raises Unavailable, and the next one has a source of its own. No page is read ahead while a
+    thread hangs in an older one, so there is no more than one such thread. *now* is a monotonic
+    clock. Not for several threads; safe across a fork.
     """
 
     def __init__(
         self,
-        source: ClosableSource,
+        make: Callable[[], ClosableSource],
         patience: float,
         *,
         now: Callable[[], float] = time.monotonic,
     ) -> None:
-        self._source = source
+        self._make = make
+        self._source = make()
         self._patience = patience
         self._now = now
         self._ahead: _Ahead | None = None
         self._next: tuple[_Asked, float] | None = None  # and when the page before it was given
         self._unwanted = False
+        self._hung: _Ahead | None = None
 
     def page(
         self, after: Micros, until: Micros, limit: int, exclude: Sequence[str] = ()
@@ -110,12 +114,14 @@ class ReadAhead:
         return self._source.oldest(until)
 
     def close(self) -> None:
-        """Close the source, unless a page is under way that does not come to its end."""
+        """Close the source; one in which a page hangs is left to its thread."""
         with suppress(Unavailable):
             self._settled()
-            self._source.close()
+        self._source.close()
 
     def _begin(self, asked: _Asked) -> None:
+        if self._hung and self._hung.pid == os.getpid() and not self._hung.rows.done():
+            return
         ahead = self._ahead = _Ahead(asked, os.getpid())
         context = contextvars.copy_context()  # whose poll it is, for what is logged and traced
         thread = threading.Thread(
@@ -151,8 +157,10 @@ class ReadAhead:
         try:
             ahead.rows.exception(self._patience)
         except TimeoutError:
+            self._ahead, self._hung, self._source = None, ahead, self._make()
             raise Unavailable(
-                f"a page of the source was not there after {self._patience:g} s"
+                f"a page of the source was not there after {self._patience:g} s, longer than"
+                " CLAIMX_EVENTHOUSE_QUERY_TIMEOUT allows"
             ) from None
         self._ahead = None
         fresh = not is_there or self._now() - ahead.done_at < FRESH_SECONDS

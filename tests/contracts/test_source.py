@@ -71,7 +71,7 @@ def serve(request) -> Iterator[Serve]:
         asyncio.run_coroutine_threadsafe(listen(), loop).result(10)
         gates = MemoryGates(lambda: 0.0)
         source = KustoSource(cluster.url, "db", "ClaimXEvents", None, 20.0, gates)
-        sources.append(source if request.param == "kusto" else ReadAhead(source, 30.0))
+        sources.append(source if request.param == "kusto" else ReadAhead(lambda: source, 30.0))
         return sources[-1]
 
     yield behind_http

@@ -106,7 +106,7 @@ def _until(look: Callable[[], bool]) -> None:
 
 def test_the_next_page_is_read_while_the_last_one_is_worked_on():
     source = Source(rows=6)
-    ahead = ReadAhead(source, PATIENCE)
+    ahead = ReadAhead(lambda: source, PATIENCE)
 
     first = ahead.page(0, UNTIL, 3)
     until_done(source, 2)  # before anybody asks for it
@@ -119,7 +119,7 @@ def test_the_next_page_is_read_while_the_last_one_is_worked_on():
 
 def test_every_row_comes_once_however_many_pages_there_are():
     source = Source(rows=100)
-    ahead = ReadAhead(source, PATIENCE)
+    ahead = ReadAhead(lambda: source, PATIENCE)
     found: list[str] = []
     at = 0
 
@@ -135,7 +135,7 @@ def test_every_row_comes_once_however_many_pages_there_are():
 def test_who_asks_for_another_page_gets_that_page(other):
     """A new poll has another window: rows before its end have shown up since."""
     source = Source(rows=9)
-    ahead = ReadAhead(source, PATIENCE)
+    ahead = ReadAhead(lambda: source, PATIENCE)
     ahead.page(0, UNTIL, 3)
     until_done(source, 2)
 
@@ -146,7 +146,7 @@ def test_who_asks_for_another_page_gets_that_page(other):
 
 def test_a_page_with_excluded_ids_is_read_by_itself():
     source = Source(rows=9)
-    ahead = ReadAhead(source, PATIENCE)
+    ahead = ReadAhead(lambda: source, PATIENCE)
     ahead.page(0, UNTIL, 3)
     until_done(source, 2)
 
@@ -159,7 +159,7 @@ def test_a_page_with_excluded_ids_is_read_by_itself():
 def test_what_was_read_ten_seconds_ago_is_read_again():
     """A catch-up may wait a minute between two pages."""
     source = Source(rows=9)
-    ahead = ReadAhead(source, PATIENCE, now=lambda: source.clock)
+    ahead = ReadAhead(lambda: source, PATIENCE, now=lambda: source.clock)
     ahead.page(0, UNTIL, 3)
     until_done(source, 2)
     time.sleep(0.01)  # for its time to be noted
@@ -175,7 +175,7 @@ def test_a_page_that_is_waited_for_is_taken_however_long_it_took():
     """With queries of twelve seconds each page was read twice."""
     source = Source(rows=21)
     source.takes = FRESH_SECONDS + 2
-    ahead = ReadAhead(source, PATIENCE, now=lambda: source.clock)
+    ahead = ReadAhead(lambda: source, PATIENCE, now=lambda: source.clock)
     at = 0
     while rows := ahead.page(at, UNTIL, 3):
         source.held.clear()
@@ -190,7 +190,7 @@ def test_a_page_that_is_waited_for_is_taken_however_long_it_took():
 def test_who_pauses_between_pages_has_none_of_them_read_twice():
     """A backfill that goes easy on the source asked for each page twice."""
     source = Source(rows=30)
-    ahead = ReadAhead(source, PATIENCE, now=lambda: source.clock)
+    ahead = ReadAhead(lambda: source, PATIENCE, now=lambda: source.clock)
     at = pages = 0
 
     while rows := ahead.page(at, UNTIL, 3):
@@ -203,7 +203,7 @@ def test_who_pauses_between_pages_has_none_of_them_read_twice():
 
 def test_two_pages_asked_for_one_after_the_other_and_pages_are_read_ahead_again():
     source = Source(rows=30)
-    ahead = ReadAhead(source, PATIENCE, now=lambda: source.clock)
+    ahead = ReadAhead(lambda: source, PATIENCE, now=lambda: source.clock)
     ahead.page(0, UNTIL, 3)
     ahead.page(0, UNTIL - 1, 3)  # the page behind the first one was not wanted
     ahead.close()
@@ -222,7 +222,7 @@ def test_a_page_is_given_though_no_thread_can_be_had_for_the_next_one(monkeypatc
         raise RuntimeError("can't start new thread")
 
     source = Source(rows=6)
-    ahead = ReadAhead(source, PATIENCE)
+    ahead = ReadAhead(lambda: source, PATIENCE)
     with monkeypatch.context() as patch:
         patch.setattr(threading.Thread, "start", start)
         first = ahead.page(0, UNTIL, 3)
@@ -239,7 +239,7 @@ def test_a_time_limit_while_the_thread_begins_leaves_nothing_to_wait_for(monkeyp
         raise TimeLimit
 
     source = Source(rows=6)
-    ahead = ReadAhead(source, PATIENCE)
+    ahead = ReadAhead(lambda: source, PATIENCE)
     with monkeypatch.context() as patch:
         patch.setattr(threading.Thread, "start", start)
         with pytest.raises(TimeLimit):
@@ -249,29 +249,35 @@ def test_a_time_limit_while_the_thread_begins_leaves_nothing_to_wait_for(monkeyp
 
 
 def test_a_page_that_never_comes_is_not_waited_for_for_ever():
-    """The source is still in use by its thread, so nobody else may call it."""
-    source = Source(rows=9)
-    ahead = ReadAhead(source, 0.05)
+    """The source is still in use by its thread, so the next call has another one."""
+    hanging, other = Source(rows=9), Source(rows=30)
+    sources = [hanging, other]
+    ahead = ReadAhead(lambda: sources.pop(0), 0.05)
     ahead.page(0, UNTIL, 3)
-    until_done(source, 2)
-    source.held.clear()
+    until_done(hanging, 2)
+    hanging.held.clear()
     ahead.page(3, UNTIL, 3)
-    until_begun(source, 3)
+    until_begun(hanging, 3)
 
     with pytest.raises(Unavailable, match=r"0\.05 s"):
         ahead.count(0, UNTIL)
+    rows = ahead.page(6, UNTIL, 3)
     ahead.close()
-    source.held.set()
-    until_done(source, 3)
 
-    assert ids(ahead.page(6, UNTIL, 3)) == ["e7", "e8", "e9"]
-    assert not source.side_by_side
+    assert ids(rows) == ["e7", "e8", "e9"]
+    assert other.threads == ["MainThread"] * 2, "no page is read ahead beside a hanging thread"
+    assert not hanging.side_by_side
+    hanging.held.set()
+    until_done(hanging, 3)
+    ahead.page(9, UNTIL, 3)
+    ahead.close()
+    assert "read-ahead" in other.threads
 
 
 def test_nothing_is_read_behind_a_page_that_is_not_half_full():
     """A poll of an idle source would ask twice each time."""
     source = Source(rows=1)
-    ahead = ReadAhead(source, PATIENCE)
+    ahead = ReadAhead(lambda: source, PATIENCE)
 
     ahead.page(0, UNTIL, 3)
     ahead.close()
@@ -281,7 +287,7 @@ def test_nothing_is_read_behind_a_page_that_is_not_half_full():
 
 def test_nothing_is_read_behind_the_end_of_the_window():
     source = Source(rows=3)
-    ahead = ReadAhead(source, PATIENCE)
+    ahead = ReadAhead(lambda: source, PATIENCE)
 
     ahead.page(0, 3, 3)
     ahead.close()
@@ -304,7 +310,7 @@ def test_nothing_is_read_behind_the_end_of_the_window():
 def test_the_source_is_never_called_by_two_threads_at_a_time(call):
     """Kusto's client and its connections are not for several threads."""
     source = Source(rows=9)
-    ahead = ReadAhead(source, PATIENCE)
+    ahead = ReadAhead(lambda: source, PATIENCE)
     ahead.page(0, UNTIL, 3)
     until_done(source, 2)
     source.held.clear()
@@ -322,7 +328,7 @@ def test_a_failure_is_raised_where_the_page_is_asked_for_and_then_it_is_asked_an
     """Swallowed, it would be a page without rows: the end of the window."""
     source = Source(rows=6)
     source.failing = 2
-    ahead = ReadAhead(source, PATIENCE)
+    ahead = ReadAhead(lambda: source, PATIENCE)
     ahead.page(0, UNTIL, 3)
 
     with pytest.raises(Unavailable):
@@ -334,19 +340,19 @@ def test_a_failure_is_raised_where_the_page_is_asked_for_and_then_it_is_asked_an
 def test_a_forked_process_does_not_wait_for_its_parents_thread():
     """The worker forks its children; the thread is not among what they inherit."""
     source = Source(rows=6)
-    ahead = ReadAhead(source, PATIENCE)
+    ahead = ReadAhead(lambda: source, PATIENCE)
     ahead.page(0, UNTIL, 3)
     until_done(source, 2)
     source.held.clear()
     ahead.page(3, UNTIL, 3)  # its thread, for a third page, hangs
 
     child = os.fork()
-    if child == 0:  # pragma: no cover - in another process
+    if child == 0:
         try:
             source.after_fork()
             rows = ahead.page(5, UNTIL, 3)
             os._exit(0 if ids(rows) == ["e6"] else 1)
-        finally:
+        finally:  # whatever is raised here: pytest must not go on in the child
             os._exit(2)
     source.held.set()
     _, status = os.waitpid(child, 0)
