@@ -34,7 +34,7 @@ from pipelines.source import BEGIN, HEADERS, PAGE_ROWS, Event, page_of, question
 
 DOWNLOADS = 32  # side by side; more do not help on loopback
 FILE_THREADS = 2
-TRIES = 5
+TRIES = 7  # of an event
 SERVER_ERROR = 500
 RETRY_SECONDS = 1.0  # doubled each time
 READ_BYTES = 1024 * 1024  # aiohttp's own 64 KiB pauses and resumes the transport for each file

@@ -11,7 +11,6 @@ from claimx.sandbox.mixes import EVEN
 
 MEDIA, NO_MEDIA = "media", "no-media"
 HEAD_EVENTS = 480  # whole extents of the stand-in Kusto; some for each child process
-_PATIENT: Mapping[str, str] = {"CLAIMX_CIRCUIT_FAILURES": "50"}
 
 
 @dataclass(frozen=True)
@@ -50,12 +49,12 @@ MIXES: Mapping[str, Mix] = {
     "small-media": Mix(MEDIA, file_bytes=5000),
     "large-media": Mix(MEDIA, file_bytes=20_000_000, head=40),
     "doubles": Mix("doubles"),
-    # No path fails more often than an event is tried again, so that all succeed in the end. By its
-    # default the circuit opens for a minute after five failures in a row: here each 600 calls, and
-    # that minute would be all that is measured.
+    # No path fails more than three times, and an event of this mix asks for two at the most: with
+    # six retries none dies. By its default the circuit opens for a minute after five failures in a
+    # row: here each 600 calls, and that minute would be all that is measured.
     "failing": Mix(
         NO_MEDIA,
         faults=({"where": "api", "kind": "error", "share": 0.3, "each": 3},),
-        settings=_PATIENT,
+        settings={"CLAIMX_CIRCUIT_FAILURES": "50", "CLAIMX_MAX_RETRIES": "6"},
     ),
 }

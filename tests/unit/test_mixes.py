@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
+import json
 from collections import Counter
 from datetime import timedelta
 
 import pytest
+from pipelines.mixes import MIXES
 
+from claimx.sandbox.__main__ import parser
+from claimx.sandbox.control import parse_faults
 from claimx.sandbox.files import digest
 from claimx.sandbox.rows import HELD
 from claimx.sandbox.world import World
@@ -82,6 +86,28 @@ def test_the_files_of_an_even_mix_are_alike_and_the_truth_knows_it():
         key: row["sha256"] for (key,), row in rows.items()
     }
     assert len(set(contents.values())) < len(contents)
+
+
+def test_in_the_mix_of_doubles_each_row_comes_twenty_times_and_is_the_same():
+    """What the poll makes of known rows is measured with it (docs/performance.md)."""
+    world = World(1, 100, AT, mix="doubles", specials=False)
+
+    rows = Counter(row.values["event_id"] for row in world.rows)
+    alike = {json.dumps(row.values, sort_keys=True, default=str) for row in world.rows}
+
+    assert set(rows.values()) == {20}
+    assert len(alike) == len(rows) == 100
+
+
+@pytest.mark.parametrize("name", list(MIXES))
+def test_the_sandbox_takes_what_each_mix_of_the_benchmarks_asks_for(name):
+    mix = MIXES[name]
+    options = parser().parse_args(["--mix", mix.world, *mix.arguments])
+
+    assert options.media_min == options.media_max == mix.file_bytes
+    assert [fault.share for fault in parse_faults(json.loads(options.faults or "[]"))] == [
+        fault["share"] for fault in mix.faults
+    ]
 
 
 def test_a_mix_that_is_none_is_named():
