@@ -23,10 +23,8 @@ def is_ending(item: MediaItem, now: float) -> bool:
     end = expiry(item.link)
     if end is None:
         return item.expires_at is not None and item.expires_at <= now * MICROS_PER_SECOND
-    if (
-        now < end / MICROS_PER_SECOND - MARGIN_SECONDS
-    ):  # nearly all; there is no need to look closer
-        return False
+    if now < end / MICROS_PER_SECOND - MARGIN_SECONDS:
+        return False  # nearly all; the margin is no longer than that
     margin = min(MARGIN_SECONDS, _life_seconds(item.link) / _SHARE_OF_LIFE)
     return end - margin * MICROS_PER_SECOND <= now * MICROS_PER_SECOND
 

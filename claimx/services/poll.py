@@ -124,8 +124,8 @@ class _Cycle:
         if lost:
             note_forgotten(runtime, self._fence)
         again = overlap.unread(self._readings)
-        # where look-ups are slow, there must be time for what is read; else the poll ends before
-        # the next one comes, which would find it at work and leave a whole interval unused
+        # over before the next poll comes, which would find this one at work and leave an interval
+        # unused; but where look-ups are slow, there must be time for what is read
         deadline = max(self._begun + self._budget, runtime.now() + self._budget / 2)
         half_time = (runtime.now() + deadline) / 2
         pages = self._pages = PageReader(
