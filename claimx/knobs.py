@@ -12,6 +12,10 @@ from pydantic import SecretStr
 
 from claimx.settings import TABLE_PATHS, Settings
 
+_PUBLIC = re.compile(
+    r"(?P<scheme>\w+://)(?:.*@)?(?P<host>[\w.-]*(?::\d+)?)(?P<path>/\w*)?", re.ASCII
+)
+
 
 @dataclass(frozen=True, slots=True)
 class Knob:
@@ -68,9 +72,18 @@ def unknown_names(environment: Mapping[str, str]) -> list[str]:
 def _shown(value: Any) -> str:
     if isinstance(value, SecretStr):
         secret = value.get_secret_value()
-        if secret.startswith(("redis", "sentinel")):
-            return re.sub(r"//[^@/]*@", "//***@", secret)
-        return "***" if secret else ""
+        if not secret:
+            return ""
+        return ";".join(map(_address, secret.split(";"))) if "://" in secret else "***"
     if isinstance(value, tuple):
         return ",".join(value)
     return "" if value is None else str(value)
+
+
+def _address(url: str) -> str:
+    """Return scheme, host and path of a URL: a password may stand before them, or in a query."""
+    address, _, query = url.partition("?")
+    if "@" in query or not (found := _PUBLIC.fullmatch(address)):
+        return "***"  # nobody can tell where the password ends
+    hidden = "***@" if "@" in address else ""
+    return f"{found['scheme']}{hidden}{found['host']}{found['path'] or ''}"

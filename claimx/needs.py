@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Collection
 
 from claimx.domain.tables import TABLES
-from claimx.setting_errors import ConfigurationError
 from claimx.settings import Settings
 
 SOURCE_QUEUES = frozenset({"poll", "maintenance"})
@@ -26,10 +25,18 @@ def missing_for(settings: Settings, queues: Collection[str]) -> list[str]:
         if not value and (users := sorted(needed_by & set(queues))):
             found.append(f"{name} must be set for the queue {users[0]}")
     if SOURCE_QUEUES & set(queues):
-        for table in TABLES:
-            try:
-                settings.table_path(table)
-            except ConfigurationError as error:
-                found.append(error.problems[0])
-                break
+        found += without_path(settings)
     return found
+
+
+def without_path(settings: Settings) -> list[str]:
+    """Return a line that names all tables without a path, none when each has one."""
+    lacking = [
+        f"CLAIMX_{table.setting}_TABLE_PATH"
+        for name, table in TABLES.items()
+        if not (settings.lake_path or settings.table_paths.get(name))
+    ]
+    if not lacking:
+        return []
+    each = "each CLAIMX_…_TABLE_PATH" if len(lacking) == len(TABLES) else ", ".join(lacking)
+    return [f"CLAIMX_LAKE_PATH (or {each}) must be set"]

@@ -57,9 +57,15 @@ class Attendance:
         for what, port in (("health", settings.health_port), ("metrics", settings.metrics_port)):
             if port is None:
                 continue
-            server = health.HealthServer(
-                port, self._live, self._ready, lambda: exposition(metrics), host
-            )
+            try:
+                server = health.HealthServer(
+                    port, self._live, self._ready, lambda: exposition(metrics), host
+                )
+            except OSError as error:  # the work goes on; whoever probes sees that nobody answers
+                log.error(  # noqa: TRY400 - one line is enough
+                    "cannot listen", server=what, host=host, port=port, reason=error.strerror
+                )
+                continue
             server.start()
             self._servers.append(server)
             self._info[what] = server.address
@@ -174,7 +180,10 @@ def _take_own_uploads(instance: Any, **_: Any) -> None:
     if problems := missing_for(settings, queues.consume_from):
         startup.refuse(problems)
     if "upload" in queues.consume_from:
-        node = bootstrap.cache_of(settings).node
+        try:
+            node = bootstrap.cache_of(settings).node
+        except OSError as error:
+            startup.refuse([f"CACHE_DIR={settings.cache_dir!r}: {error.strerror}"])
         queues.select_add(queue_named(queue_name(Stage.UPLOAD, node)))
 
 

@@ -8,8 +8,12 @@ from typing import Annotated, Any
 
 from pydantic import BeforeValidator, NonNegativeFloat
 
-_DURATION = re.compile(r"(?P<amount>\d+(?:\.\d+)?)\s*(?P<unit>[smhd])")
-_UNIT_SECONDS = {"s": 1.0, "m": 60.0, "h": 3600.0, "d": 86400.0}
+_DURATION = re.compile(r"(?P<amount>\d+(?:\.\d+)?)\s*(?P<unit>[smhd]?)", re.IGNORECASE)
+TRUE = frozenset(("true", "1", "yes"))
+FALSE = frozenset(("false", "0", "no"))
+
+_LONGEST_SPAN = 10 * 365 * 86400.0
+_UNIT_SECONDS = {"": 1.0, "s": 1.0, "m": 60.0, "h": 3600.0, "d": 86400.0}
 
 
 def _comma_list(value: Any) -> Any:
@@ -20,23 +24,24 @@ def _comma_list(value: Any) -> Any:
 
 def _boolean(value: Any) -> Any:
     if isinstance(value, str):
-        match value.strip().lower():
-            case "true" | "1" | "yes":
-                return True
-            case "false" | "0" | "no":
-                return False
-            case _:
-                msg = "must be true, false, 1, 0, yes or no"
-                raise ValueError(msg)
+        text = value.strip().lower()
+        if text not in TRUE | FALSE:
+            msg = "must be true, false, 1, 0, yes or no"
+            raise ValueError(msg)
+        return text in TRUE
     return value
 
 
 def _poll_start(value: Any) -> Any:
-    """Accept an ISO time or a span back from now (``2h``); return ISO text or seconds back."""
+    """Accept a time, or a span back from now (``2h``, seconds without a unit); return either."""
     if not isinstance(value, str):
         return value
     if span := _DURATION.fullmatch(value.strip()):
-        return float(span["amount"]) * _UNIT_SECONDS[span["unit"]]
+        seconds = float(span["amount"]) * _UNIT_SECONDS[span["unit"].lower()]
+        if seconds > _LONGEST_SPAN:
+            msg = "must be ten years back at most"
+            raise ValueError(msg)
+        return seconds
     try:
         moment = datetime.fromisoformat(value.strip())
     except ValueError:

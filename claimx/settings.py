@@ -11,7 +11,6 @@ from __future__ import annotations
 import socket
 from collections.abc import Mapping
 from typing import Annotated, Any, Literal, Self
-from urllib.parse import urlsplit
 
 from pydantic import (
     BaseModel,
@@ -22,13 +21,12 @@ from pydantic import (
     PositiveInt,
     SecretStr,
     ValidationError,
-    model_validator,
 )
 
-from claimx.domain.addresses import on_loopback
 from claimx.domain.tables import TABLES
+from claimx.setting_checks import PATHS, problems_of
 from claimx.setting_errors import ConfigurationError
-from claimx.setting_types import Flag, Hosts, PollStart
+from claimx.setting_types import TRUE, Flag, Hosts, PollStart
 
 DEFAULT_HOSTS = (
     "claimxperience.s3.amazonaws.com",
@@ -43,6 +41,11 @@ DEFAULT_EXTENSIONS = tuple(
         " heic mov mp4"
     ).split()
 )
+_MAY_BE_OFF = (
+    "CLAIMX_API_RATE_LIMIT_PER_SECOND",
+    "CLAIMX_HEALTH_PORT",
+    "CLAIMX_METRICS_PORT",
+)
 TABLE_PATHS = {f"CLAIMX_{table.setting}_TABLE_PATH": name for name, table in TABLES.items()}
 
 
@@ -53,7 +56,9 @@ def _knob(name: str, default: Any, meaning: str) -> Any:
 class Settings(BaseModel):
     """All settings of one process; frozen. Field names are short, aliases are the contract."""
 
-    model_config = ConfigDict(frozen=True, extra="ignore", populate_by_name=False)
+    model_config = ConfigDict(
+        frozen=True, extra="ignore", populate_by_name=False, allow_inf_nan=False
+    )
 
     domain: Literal["claimx"] = _knob("PIPELINE_DOMAIN", "claimx", "Must be claimx when set.")
     redis_url: SecretStr = _knob(
@@ -199,52 +204,28 @@ class Settings(BaseModel):
         for field in cls.model_fields.values():
             if field.alias and (text := environment.get(field.alias, "").strip()):
                 values[field.alias] = text
-        if "LOG_LEVEL" in values:
-            values["LOG_LEVEL"] = values["LOG_LEVEL"].upper()
+        for name, change in (("LOG_LEVEL", str.upper), ("CLAIMX_LOG_FORMAT", str.lower)):
+            if name in values:
+                values[name] = change(values[name])
+        for name in _MAY_BE_OFF:
+            if values.get(name, "").lower() == "off":
+                del values[name]
         values["table_paths"] = {
             table: environment[name].strip()
             for name, table in TABLE_PATHS.items()
             if environment.get(name, "").strip()
         }
+        paths = {name: values[name] for name in PATHS if name in values}
+        paths |= {name: text for name in TABLE_PATHS if (text := environment.get(name, "").strip())}
+        loopback = values.get("CLAIMX_ALLOW_LOOPBACK", "").lower() in TRUE
+        problems = problems_of(values, paths, loopback=loopback)
         try:
-            return cls.model_validate(values)
+            settings = cls.model_validate(values)
         except ValidationError as error:
-            raise ConfigurationError([_line(e, values) for e in error.errors()]) from None
-
-    @model_validator(mode="after")
-    def _loopback_only_in_development(self) -> Self:
-        """Refuse the development switch beside any address that is not loopback."""
-        if self.allow_loopback:
-            for name, url in (
-                ("CLAIMX_API_URL", self.api_url),
-                ("EVENTHOUSE_CLUSTER_URL", self.kusto_url),
-            ):
-                if url and not on_loopback(url):
-                    msg = (
-                        f"CLAIMX_ALLOW_LOOPBACK is for development only, but {name} is not a"
-                        " loopback address; unset one of them"
-                    )
-                    raise ValueError(msg)
-        return self
-
-    @model_validator(mode="after")
-    def _plain_http_needs_the_switch(self) -> Self:
-        """Refuse plain http anywhere but on loopback in development."""
-        for name, url in (
-            ("CLAIMX_API_URL", self.api_url),
-            ("EVENTHOUSE_CLUSTER_URL", self.kusto_url),
-            ("ONELAKE_ENDPOINT", self.onelake_endpoint),
-        ):
-            if not url:
-                continue
-            parts = urlsplit(url)
-            if parts.scheme not in ("http", "https") or not parts.hostname:
-                msg = f"{name} must be an http(s) URL"
-                raise ValueError(msg)
-            if parts.scheme == "http" and not (self.allow_loopback and on_loopback(url)):
-                msg = f"{name} must be https (http is for loopback with CLAIMX_ALLOW_LOOPBACK=true)"
-                raise ValueError(msg)
-        return self
+            problems = [*(_line(e, values) for e in error.errors()), *problems]
+        if problems:
+            raise ConfigurationError(problems)
+        return settings
 
     def table_path(self, table_name: str) -> str:
         """Return the table's own folder or URI; raises ConfigurationError when there is none."""

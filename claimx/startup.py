@@ -31,12 +31,25 @@ _built: dict[tuple[int, str], Any] = {}
 
 
 def environment() -> Mapping[str, str]:
-    """Return the process's environment over what a ``.env`` file in the working folder says."""
+    """
+    Return the process's environment over what a ``.env`` file in the working folder says.
+
+    A variable that is blank is not set: the file's stands. Raises ConfigurationError for a file
+    that is named by ENV_FILE and not there, and for one that is no text.
+    """
     from dotenv import dotenv_values
 
-    path = Path(os.environ.get("ENV_FILE", ".env"))
-    from_file = dotenv_values(path) if path.is_file() else {}
-    return {**{k: v for k, v in from_file.items() if v is not None}, **os.environ}
+    named = os.environ.get("ENV_FILE", "").strip()
+    path = Path(named or ".env")
+    if named and not path.exists():
+        raise ConfigurationError([f"ENV_FILE={named}: there is no such file"])
+    try:
+        from_file = dotenv_values(path) if path.is_file() else {}
+    except (OSError, UnicodeDecodeError) as error:
+        what = "is not UTF-8" if isinstance(error, UnicodeDecodeError) else "cannot be read"
+        raise ConfigurationError([f"the file {path} {what}"]) from None
+    said = {name: value for name, value in os.environ.items() if value.strip()}
+    return dict(os.environ) | {k: v for k, v in from_file.items() if v is not None} | said
 
 
 def load_settings() -> Settings:
@@ -48,7 +61,8 @@ def load_settings() -> Settings:
     """
     try:
         for name, value in (_LIBRARIES | dict(environment())).items():
-            os.environ.setdefault(name, value)
+            if not os.environ.get(name, "").strip():
+                os.environ[name] = value
         _bound_arenas()
         return once("settings", lambda: Settings.load(os.environ))
     except ConfigurationError as error:

@@ -43,7 +43,7 @@ def main() -> int:
     for number in (signal.SIGTERM, signal.SIGINT):
         signal.signal(number, stop)
     try:
-        processes.wait_for_redis(settings, progress=attendance.progress.made)
+        processes.wait_for_redis(settings, progress=_unless(stopping, attendance.progress.made))
     except ClaimXError as error:
         log.error("Redis did not come", reason=str(error))  # noqa: TRY400 - one line is enough
         return 5
@@ -85,6 +85,17 @@ def main() -> int:
     attendance.stop()
     log.info("lake writer stopped")
     return 0
+
+
+def _unless(stopping: list[int], made: Callable[[], None]) -> Callable[[], None]:
+    """Return *made*, which ends the process once it was told to stop: nothing is held yet."""
+
+    def go_on() -> None:
+        if stopping:
+            sys.exit(0)
+        made()
+
+    return go_on
 
 
 class _Folding:

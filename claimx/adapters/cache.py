@@ -185,15 +185,15 @@ class Incoming:
 
     def keep(self, media_id: str) -> str:
         """
-        Make it a cached file; returns its name. Raises DiskFull.
+        Make it a cached file, synced to the disk; returns its name. Raises DiskFull.
 
-        It is not forced to the disk: whoever uploads it compares length and hash, so what a crash
-        of the machine takes from it is downloaded again.
+        Its folder is not: whoever uploads it compares length and hash, so a file that a crash of
+        the machine takes is downloaded again.
         """
         name = f"{_encoded(media_id)}.{self.sha256[:16]}"
         with self._turn:
             try:
-                self._opened()  # an empty one was not written to
+                os.fsync(self._opened())  # an empty one was not written to
                 self._close()
                 self._path.replace(self._cache.path(name))
             except OSError as error:

@@ -10,6 +10,7 @@ from __future__ import annotations
 import json
 import math
 import re
+from collections.abc import Sequence
 from http import HTTPStatus
 from typing import Any, Self, TypeAlias
 
@@ -32,6 +33,8 @@ _DEEPEST_WRAPPING = 3
 _TASK_FIELDS = frozenset(  # what tells an assignment from an error's object
     "assignmentId taskId taskName formId projectId assigneeId assignor customTask".split()
 )
+_VIDEO_FIELDS = frozenset(("videoCollaborationId", "id", "claimId"))
+_MOST_DIGITS = 1000  # of an integer; Python reads 4300, in a time that grows with the square
 _CONTENT_TYPE = re.compile(r"[\w.+-]{1,40}/[\w.+-]{1,60}")
 
 
@@ -88,7 +91,12 @@ def parsed(body: bytes, content_type: str, charset: str | None = None) -> Any:
             text = body.decode(charset)
         else:
             text = body.decode(json.detect_encoding(body), "surrogatepass")
-        return _DECODER.decode(text)
+        try:
+            return _DECODER.decode(text)
+        except json.JSONDecodeError:
+            raise
+        except ValueError:  # a number of more digits than Python reads: it is text alone
+            return _LONG_DECODER.decode(text)
     except (ValueError, RecursionError, LookupError):
         shown = content_type if _CONTENT_TYPE.fullmatch(content_type) else "no content type"
         raise Unreadable(f"the answer is not JSON ({shown})") from None
@@ -102,6 +110,11 @@ def _number(text: str) -> WrittenFloat | str:
 
 # json.loads makes one for each answer
 _DECODER = json.JSONDecoder(parse_float=_number, parse_constant=lambda _: None)
+_LONG_DECODER = json.JSONDecoder(
+    parse_float=_number,
+    parse_constant=lambda _: None,
+    parse_int=lambda digits: int(digits) if len(digits) <= _MOST_DIGITS else digits,
+)
 
 
 def project_of(answer: Any, asked_for: str) -> JsonObject:
@@ -149,8 +162,7 @@ def list_of(answer: Any, *wrappings: str) -> list[Any]:
     for _ in range(_DEEPEST_WRAPPING):
         if isinstance(answer, list):
             return _with_objects(answer)
-        key = next((key for key in wrappings if isinstance(answer, dict) and key in answer), None)
-        if key is None:
+        if not isinstance(answer, dict) or (key := _wrapping(answer, wrappings)) is None:
             break
         answer = answer[key]
         if answer is None:
@@ -167,12 +179,17 @@ def videos_of(answer: Any) -> list[Any]:
             return _with_objects([item for item in answer if item is not None and item != {}])
         if not isinstance(answer, dict):
             break
-        wrappings = ("data", "collaborations", "videoCollaboration")
-        key = next((key for key in wrappings if key in answer), None)
-        if key is None:
+        key = _wrapping(answer, ("data", "collaborations", "videoCollaboration"))
+        if key is None or (answer[key] is None and _VIDEO_FIELDS & answer.keys()):
             return [answer]
         answer = answer[key]
     raise Unreadable("the answer holds no video collaborations")
+
+
+def _wrapping(answer: JsonObject, wrappings: Sequence[str]) -> str | None:
+    """Return the key below which the content is; one with a null only where none has any."""
+    there = [key for key in wrappings if key in answer]
+    return next((key for key in there if answer[key] is not None), there[0] if there else None)
 
 
 def _id(value: Any) -> str:

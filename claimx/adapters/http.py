@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import math
 import re
+from datetime import UTC
 from email.utils import parsedate_to_datetime
 
 import aiohttp
@@ -27,7 +28,9 @@ def retry_after(header: str | None, now: float) -> float | None:
         seconds = float(text)
     else:
         try:
-            seconds = parsedate_to_datetime(text).timestamp() - now
+            asked = parsedate_to_datetime(text)
+            # HTTP's dates are in GMT, also the one form that does not say so (RFC 9110, 5.6.7)
+            seconds = (asked if asked.tzinfo else asked.replace(tzinfo=UTC)).timestamp() - now
         except (ValueError, TypeError, IndexError, OverflowError):
             return None
     if not math.isfinite(seconds) or seconds <= 0:

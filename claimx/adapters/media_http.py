@@ -99,8 +99,8 @@ class HTTPMediaFetcher:
 
     async def fetch(self, item: MediaItem) -> CachedFile:
         """Download, check and cache one file; see the port for what is raised."""
+        target = self._allowed.check_url(item.link)  # first: it judges links that are no URL
         declared = self._rules.declared(item.file_name, item.link)
-        target = self._allowed.check_url(item.link)
         if is_ending(item, self._now()):
             raise LinkExpired("the link is over, or about to be", host=target.host)
         transfer = Transfer(self._cache, self._calls, self._rules, self._max_bytes, declared)

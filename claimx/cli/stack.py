@@ -16,7 +16,7 @@ from claimx.domain.errors import Unavailable
 
 ROOT = Path(__file__).parents[2]
 PROCESS_TYPES = ("web", "beat", "worker", "writer")
-STOP_SECONDS = 40.0  # a worker takes up to 25 s to give back its chunk
+STOP_SECONDS = 40.0  # a worker takes up to 20 s to give back its chunk
 _START_SECONDS = 60.0
 
 # honcho kills five seconds after asking; a worker is entitled to its grace

@@ -1,5 +1,5 @@
 """
-When changes that wait beside a large table are brought into it (issue 4).
+When changes that wait beside a large table are brought into it.
 
 A fold rewrites the table, so its cost grows with the table's rows. Two rules bound what that
 costs: by time, a fold takes at most a fifth of one core; by changes, each pays for a bounded number

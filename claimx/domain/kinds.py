@@ -71,6 +71,8 @@ BY_CONTENT_TYPE: Mapping[str, Kind] = {
     "application/xhtml+xml": HTML,
 }
 
+_TEXTS = (XML, JSON, CSV, TXT)
+
 # containers whose inside only the name tells for sure
 _CONTAINERS: Mapping[Kind, tuple[Kind, ...]] = {
     ZIP: (DOCX, XLSX, ESX),
@@ -145,17 +147,20 @@ def sniff(head: bytes) -> Kind:  # noqa: PLR0911 - one line a family
     return PDF if b"%PDF-" in head[:1024] else UNKNOWN
 
 
-def refined(found: Kind, extension: str) -> Kind:
+def refined(found: Kind, extension: str, head: bytes) -> Kind:
     """
     Return the kind that the name's *extension* makes of *found*, where bytes alone cannot tell.
 
-    A plain zip named docx is a docx, text named csv is CSV; nothing else is believed.
+    A plain zip named docx is a docx, text named csv is CSV, also in an encoding that *head* does
+    not show; nothing else is believed.
     """
     named = BY_EXTENSION.get(extension)
     if named is None or named is found:
         return found
     if found is UNKNOWN:
-        return UNKNOWN if named.certain else named
+        if named.certain or (named in _TEXTS and not may_be_text(head)):
+            return UNKNOWN
+        return named
     return named if named in _CONTAINERS.get(found, ()) else found
 
 
@@ -174,9 +179,25 @@ def as_text(head: bytes) -> str | None:
     return text.lstrip("\ufeff")
 
 
+def may_be_text(head: bytes) -> bool:
+    """Say whether *head* could be text in an encoding that only its name speaks for."""
+    if b"\0" in head:
+        return any(_decodes(head, encoding) for encoding in ("utf-16-le", "utf-16-be"))
+    controls = sum(head.count(control) for control in _NO_TEXT)
+    return controls * 50 <= len(head)
+
+
 def is_page(text: str) -> bool:
     """Say whether *text* opens as a whole HTML page."""
     return _PAGE.match(_opening(text)) is not None
+
+
+def _decodes(head: bytes, encoding: str) -> bool:
+    try:
+        text = codecs.getincrementaldecoder(encoding)().decode(head)  # may end within a character
+    except UnicodeDecodeError:
+        return False
+    return "\0" not in text
 
 
 def _binary_as_latin(head: bytes) -> bool:

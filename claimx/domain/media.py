@@ -13,9 +13,12 @@ from claimx.domain.kinds import (
     BY_EXTENSION,
     HEAD_BYTES,
     HTML,
+    JSON,
+    OLE,
     TXT,
     UNKNOWN,
     XML,
+    ZIP,
     Kind,
     as_text,
     is_page,
@@ -35,6 +38,10 @@ _LOG_IN = re.compile(
     r"|session (has )?expired",
     re.IGNORECASE,
 )
+
+
+# what bytes are that another kind may lie in
+_OPEN = frozenset((UNKNOWN, ZIP, OLE, TXT, XML, JSON))
 
 
 @dataclass(frozen=True, slots=True)
@@ -78,6 +85,8 @@ class Rules:
         announced = _kind_of_header(header)
         if not head:
             kind = BY_EXTENSION.get(declared) or announced or UNKNOWN
+            if not declared and kind is not UNKNOWN:
+                self._refuse_unless_taken(kind)
             return Content(kind.content_type, declared or kind.extension)
         head = head[:HEAD_BYTES]
         found = sniff(head)
@@ -85,12 +94,18 @@ class Rules:
             return _page(head, declared, self)
         if found is HTML:
             found = XML  # tags that HTML has too, in a file that is called .xml
-        kind = refined(found, declared or (announced.extension if announced else ""))
+        kind = refined(found, declared or (announced.extension if announced else ""), head)
+        of_the_setting = declared in self.extensions and declared not in BY_EXTENSION
+        if of_the_setting and kind in _OPEN:
+            return Content(kind.content_type, declared)  # a kind that only the setting knows
+        self._refuse_unless_taken(kind)
+        extension = declared if declared in kind.extensions else self._usual(kind)
+        return Content(kind.content_type, extension)
+
+    def _refuse_unless_taken(self, kind: Kind) -> None:
         if not any(extension in self.extensions for extension in kind.extensions):
             what = "of no known kind" if kind is UNKNOWN else kind.content_type
             raise NotAllowed(f"the file is {what}, which is not taken in")
-        extension = declared if declared in kind.extensions else self._usual(kind)
-        return Content(kind.content_type, extension)
 
     def _usual(self, kind: Kind) -> str:
         return next(e for e in kind.extensions if e in self.extensions)

@@ -26,6 +26,8 @@ _EXTENSION = re.compile(r"\.[A-Za-z0-9]+")
 # A digit in the last part alone: of two such ids none is the other one with "_..." behind it,
 # so what follows the id in a stored name can never make it look like another's.
 _PLAIN_ID = re.compile(r"([A-Za-z-]*_)*[A-Za-z-]*[0-9][A-Za-z0-9-]*")
+# A separator follows a project's id at once: nothing behind it can make it look like another's.
+_PLAIN_FOLDER = re.compile(r"[A-Za-z0-9][A-Za-z0-9_-]*")
 _NOT_PLAIN = re.compile(r"[^A-Za-z0-9-]+")
 
 
@@ -38,7 +40,7 @@ def blob_path(project_id: str, media_id: str, file_name: str | None, extension: 
     """
     name = safe_name(file_name or "")
     last = f"_{name}" if name else (f".{extension}" if extension else "")
-    return f"{segment(project_id)}/media/{segment(media_id)}{last}"
+    return f"{folder(project_id)}/media/{segment(media_id)}{last}"
 
 
 def safe_name(name: str) -> str:
@@ -58,22 +60,31 @@ def safe_name(name: str) -> str:
     return _shortened(f"_{text}") if _is_reserved(text) else text
 
 
+def folder(identifier: str) -> str:
+    """Return an id as a whole path segment; see `segment`."""
+    return identifier if _is_plain(_PLAIN_FOLDER, identifier) else segment(identifier)
+
+
 def segment(identifier: str) -> str:
     """
-    Return an id as (the beginning of) a path segment.
+    Return an id as the beginning of a path segment.
 
     Ordinary ids stay as they are. Any other keeps what is readable of it and gets a hash, so that
     two ids never become one, and no id with anything behind it becomes another.
     """
-    if (
-        len(identifier) <= _MAX_ID_LENGTH
-        and _PLAIN_ID.fullmatch(identifier)
-        and not _is_reserved(identifier)
-    ):
+    if _is_plain(_PLAIN_ID, identifier):
         return identifier
     readable = _NOT_PLAIN.sub("-", identifier[:_MAX_ID_LENGTH]).strip("-")[:32]
     digest = hashlib.sha256(identifier.encode("utf-8", "surrogatepass")).hexdigest()
     return f"{readable}~{digest[:24]}"
+
+
+def _is_plain(plain: re.Pattern[str], identifier: str) -> bool:
+    return (
+        len(identifier) <= _MAX_ID_LENGTH
+        and plain.fullmatch(identifier) is not None
+        and not _is_reserved(identifier)
+    )
 
 
 def _trimmed(text: str) -> str:

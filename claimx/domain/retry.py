@@ -89,7 +89,7 @@ class RetryPolicy:
 
     def _delay(self, attempts: int, asked: float | None, jitter: float) -> float:
         if asked is not None and asked > 0:
-            # never before the other side said, so the jitter only adds
-            return min(asked, MAX_RETRY_AFTER_SECONDS) * (1 + jitter / 10)
+            # never before the other side said, so the jitter only adds, and an hour is the most
+            return min(asked * (1 + jitter / 10), MAX_RETRY_AFTER_SECONDS)
         exponential = self.base_seconds * float(2 ** min(attempts, 32))
         return min(self.max_seconds, exponential * (1 + jitter / 10))

@@ -23,8 +23,11 @@ EARLIEST: Micros = from_datetime(datetime.min.replace(tzinfo=UTC))
 LATEST: Micros = from_datetime(datetime.max.replace(tzinfo=UTC))
 
 _INT64 = 2**63
+_EXACT = 2**53  # below it every whole number is a float
 _UNSTORABLE = re.compile("[\x00\ud800-\udfff]")
-_NUMBER = re.compile(r"[+-]?\d{1,400}(?:\.\d{0,400})?(?:[eE][+-]?\d{1,3})?", re.ASCII)
+_NUMBER = re.compile(
+    r"[+-]?(?:\d{1,400}(?:\.\d{0,400})?|\.\d{1,400})(?:[eE][+-]?\d{1,3})?", re.ASCII
+)
 _EPOCH = re.compile(r"(?:\d{10}|\d{13})(?:\.\d{0,30})?", re.ASCII)
 _ZONE = r"(?P<zone>[Zz]|(?P<sign>[+-])(?P<zone_hour>\d\d)(?::?(?P<zone_minute>\d\d))?)?"
 _EXTENDED = re.compile(
@@ -89,7 +92,8 @@ def id_text(value: Any) -> str | None:
     if isinstance(value, bool):
         raise Unconvertible("bool")
     if isinstance(value, float) and math.isfinite(value):
-        return str(int(value))
+        # a great one that remembers how it was written has more digits than a float
+        return str(int(Decimal(str(value)) if abs(value) >= _EXACT else value))
     return text(value)
 
 

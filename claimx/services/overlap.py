@@ -13,6 +13,7 @@ from claimx.services.runtime import Runtime
 log = structlog.get_logger(__name__)
 
 MOST_FINISHED = 5000  # ids that are looked up to see whether the ledger has forgotten some
+SKEW_SECONDS = 300.0  # by which clocks of source and ledger may differ
 MOST_COUNTED = 40  # spans of one poll; then the rest is read without counting
 
 
@@ -25,12 +26,23 @@ class Overlap:
         self._end = end
 
     def finished(self) -> list[str]:
-        """Return the ids of events in it that the lake has; none when the lake cannot say."""
-        if self._end <= self._begin:
+        """
+        Return the ids of events in it that the lake has and the ledger must remember.
+
+        None when the lake cannot say. What the ledger may forget, of a source that was idle for so
+        long, is no sign that it is an older copy.
+        """
+        limits = self._runtime.limits
+        kept = limits.dedup_seconds - min(SKEW_SECONDS, limits.dedup_seconds / 10)
+        # an event's own time lies somewhat before its ingestion
+        begin = max(
+            self._begin - from_seconds(limits.poll_overlap),
+            from_seconds(self._runtime.ledger.now() - kept),
+        )
+        if self._end <= max(begin, self._begin):
             return []
-        overlap = from_seconds(self._runtime.limits.poll_overlap)
-        try:  # an event's own time lies somewhat before its ingestion
-            return self._runtime.lake.recent_events(self._begin - overlap, self._end, MOST_FINISHED)
+        try:
+            return self._runtime.lake.recent_events(begin, self._end, MOST_FINISHED)
         except ClaimXError as error:
             log.info("the lake cannot say", error=str(error), category=error.category.value)
             return []

@@ -44,7 +44,7 @@ METRICS: Mapping[Metric, Declaration] = {
     "api_calls": Declaration("counter", ("call", "outcome"), "Calls of the ClaimX API."),
     "media_bytes": Declaration("counter", ("direction",), "Bytes of media moved."),
     "poll_rows": Declaration("counter", ("cursor",), "Rows that the source returned."),
-    "poll_lag_seconds": Declaration("gauge", ("cursor",), "Now minus the checkpoint."),
+    "poll_lag_seconds": Declaration("gauge", ("cursor",), "How far behind the source is read; idle is none."),
     "catch_up_seconds": Declaration(
         "gauge", (), "Source time that the live poll set aside and that is not read yet."
     ),
@@ -78,7 +78,7 @@ def checked(name: Metric, labels: Mapping[str, str]) -> Declaration:
 
 
 class RecordedMetrics:
-    """Metrics kept in memory: for tests, the demo and a process that exports none."""
+    """Metrics kept in memory, for tests."""
 
     def __init__(self) -> None:
         self.values: Counter[tuple[str, tuple[str, ...]]] = Counter()

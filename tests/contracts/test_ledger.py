@@ -1220,7 +1220,7 @@ def test_a_writer_that_holds_rows_of_a_requeued_record_is_too_late(rig):
 
 def test_requeued_media_are_downloaded_by_a_fresh_link(rig):
     record = media_at(rig, "1")
-    carried = {"item": {"link": "old"}, "cached": {"node": "n"}, "refreshes": 3}
+    carried = {"item": {"link": "old"}, "cached": {"node": "n"}, "refreshes": 3, "free": 2}
     rig.ledger.settle([Advance(record, Stage.UPLOAD, carried, affinity="n")])
     (record,) = rig.claim(Stage.UPLOAD, "m:1")
     failed = {**carried, "status": "failed", "error": "gone"}

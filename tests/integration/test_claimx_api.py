@@ -284,6 +284,7 @@ def test_a_project_comes_bare_or_wrapped(answer):
         {"data": [{"mediaID": 1}]},
         {"media": [{"mediaID": 1}]},
         {"data": {"media": [{"mediaID": 1}]}},
+        {"data": None, "media": [{"mediaID": 1}]},
     ],
 )
 def test_media_come_bare_or_wrapped(answer):
@@ -307,6 +308,7 @@ def test_no_video_is_an_empty_list(answer):
         [{"id": 1}],
         {"data": [{"id": 1}]},
         {"data": {"collaborations": [{"id": 1}]}},
+        {"data": None, "collaborations": [{"id": 1}]},
         {"videoCollaboration": {"id": 1}},
     ],
 )
@@ -681,3 +683,26 @@ def test_a_client_goes_on_in_another_loop():
     asyncio.run(serve())
 
     assert found == [PROJECT] * 3
+
+
+def raw(body: bytes) -> Handler:
+    async def answer(_: web.Request) -> web.Response:
+        return web.Response(body=body, content_type="application/json")
+
+    return answer
+
+
+def test_a_number_of_more_digits_than_python_reads_spoils_no_answer():
+    """A value that fits no column is null and counted, and never fails the row."""
+    body = b'{"projectId": 7, "squareFootage": ' + b"9" * 5000 + b', "yearBuilt": 1990}'
+
+    data = ask(Vendor(raw(body)), lambda api: api.project("7"))
+
+    assert data["yearBuilt"] == 1990
+    assert data["squareFootage"] == "9" * 5000
+
+
+def test_a_video_with_an_empty_wrapping_is_itself_the_video():
+    answer = {"videoCollaborationId": 5, "claimId": 7, "data": None}
+
+    assert ask(Vendor(json_of(answer)), lambda api: api.video_report("7")) == [answer]

@@ -329,6 +329,33 @@ def test_a_table_that_others_lay_out_between_looks_of_a_fold_keeps_one_row_a_key
     assert {rows[one.values["media_id"]]["file_name"] for one in changes} == {"asked at 5"}
 
 
+@pytest.mark.parametrize("look", [1, 2, 3, 4])
+def test_a_compaction_in_the_midst_of_a_fold_doubles_no_row(tmp_path, look):
+    """
+    Somebody else's maintenance may compact any table at any time.
+
+    delta-rs takes a compaction for no conflict: the files that a fold takes out are gone, and what
+    stood in them is in the compacted file, beside what the fold brings.
+    """
+    sizes = Sizes(direct=110, piece=40, most_of_piece=80)
+    small, lake = lake_in(tmp_path, Sizes(direct=10_000)), lake_in(tmp_path, sizes)
+    for number in range(120):
+        small.upsert(MEDIA, [asked(number, at=1)], T0)
+    assert lake.upsert(MEDIA, [asked(3, at=5)], T0 + 5).logged == 1
+    looks = itertools.count(1)
+
+    def go_on() -> bool:
+        if next(looks) == look:
+            DeltaTable(str(tmp_path / MEDIA.name)).optimize.compact()
+        return True
+
+    assert lake.large.fold(MEDIA, go_on).ended
+
+    ids = DeltaTable(str(tmp_path / MEDIA.name)).to_pyarrow_table().column("media_id").to_pylist()
+    assert sorted(ids) == [f"m{number:06d}" for number in range(120)]
+    assert stored(tmp_path)["m000003"]["file_name"] == "asked at 5"
+
+
 WRITER = """
 import random, sys
 from pathlib import Path

@@ -553,3 +553,10 @@ def test_a_cancelled_download_leaves_nothing_behind(cache):
     asyncio.run(run())
 
     assert left_behind(cache) == []
+
+
+@pytest.mark.parametrize("name", [None, "a.png"])
+def test_a_link_that_is_no_url_is_refused_with_and_without_a_name(cache, name):
+    """The extension is looked for in the link, which must not fail on what the check refuses."""
+    with pytest.raises(NotAllowed):
+        fetch(cache, link="https://[bad/x", name=name)

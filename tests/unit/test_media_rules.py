@@ -1,6 +1,7 @@
 """Kinds of files, extensions, and pages that are no files (domain page, sections 3 and 6)."""
 
 import io
+import random
 import zipfile
 
 import pytest
@@ -163,3 +164,48 @@ def test_a_page_of_many_comments_is_judged_at_once():
     found = RULES.check(b"<!-- x -->" * 20_000 + b"<estimate/>", "xml", None)
 
     assert found.content_type == "application/xml"
+
+
+@pytest.mark.parametrize(
+    ("head", "declared", "content_type"),
+    [
+        (b"RIFF\x00\x10\x00\x00AVI LIST", "avi", "application/octet-stream"),
+        (archive("ppt/slide1.xml"), "pptx", "application/zip"),
+        (b"2026-01-01 started\n", "log", "text/plain"),
+    ],
+)
+def test_a_kind_that_only_the_setting_knows_is_taken_in_by_its_name(head, declared, content_type):
+    """Nothing here could tell its bytes; who lists it wants it."""
+    found = Rules.of([*DEFAULT_EXTENSIONS, declared]).check(head, declared, None)
+
+    assert (found.content_type, found.extension) == (content_type, declared)
+
+
+@pytest.mark.parametrize("declared", ["avi", "log"])
+def test_a_page_or_a_program_under_such_a_name_is_refused(declared):
+    rules = Rules.of([*DEFAULT_EXTENSIONS, declared])
+
+    with pytest.raises(LinkExpired):
+        rules.check(LOG_IN, declared, None)
+    with pytest.raises(NotAllowed):
+        rules.check(b"#!/bin/sh\nrm -r x\n", declared, None)
+
+
+@pytest.mark.parametrize("declared", ["txt", "csv", "json", "xml"])
+def test_bytes_that_no_encoding_makes_text_are_no_text_whatever_their_name(declared):
+    with pytest.raises(NotAllowed, match="no known kind"):
+        RULES.check(random.Random(3).randbytes(4096), declared, None)
+
+
+@pytest.mark.parametrize(
+    "text", ["north roof\r\n".encode("utf-16-le"), "крыша, север".encode("cp1251"), b"a\x07b" * 40]
+)
+def test_text_in_an_encoding_that_does_not_show_is_what_it_is_called(text):
+    padded = text if b"\x07" not in text else text + b"c" * 5000
+
+    assert RULES.check(padded, "csv", None).content_type == "text/csv"
+
+
+def test_an_empty_file_of_a_kind_that_is_not_taken_in_is_refused_by_its_content_type():
+    with pytest.raises(NotAllowed):
+        RULES.check(b"", "", "application/zip")

@@ -62,3 +62,18 @@ def test_odd_ids_are_hashed(identifier):
 
 def test_an_id_with_a_name_behind_it_is_no_other_id():
     assert blob_path("p1", "1", "2_x.jpg", "jpg") != blob_path("p1", "1_2", "x.jpg", "jpg")
+
+
+@pytest.mark.parametrize("project", ["proj", "P-1", "a_1_b", "7001", "North-Roof"])
+def test_a_projects_id_of_ordinary_characters_is_its_folders_name(project):
+    """A separator follows at once, so nothing behind it can make it look like another's."""
+    assert blob_path(project, "1", "x.jpg", "jpg") == f"{project}/media/1_x.jpg"
+
+
+@pytest.mark.parametrize("project", ["a/b", "..", "con", "x" * 65, "-", "a b", "a~b"])
+def test_any_other_projects_id_is_hashed(project):
+    folder, _, rest = blob_path(project, "1", "x.jpg", "jpg").partition("/")
+
+    assert "~" in folder
+    assert folder != project
+    assert rest == "media/1_x.jpg"

@@ -7,7 +7,9 @@ import subprocess
 import sys
 from pathlib import Path
 
-from claimx.needs import missing_for
+import pytest
+
+from claimx.needs import missing_for, without_path
 from claimx.settings import Settings
 
 ROOT = Path(__file__).parents[2]
@@ -55,3 +57,54 @@ def test_other_libraries_see_what_the_env_file_says(tmp_path):
     )
 
     assert found.stdout.split() == ["from-file", "7", "DEBUG"]
+
+
+def test_all_tables_without_a_path_are_named_at_once():
+    """One start for each of nine would be eight too many."""
+    (line,) = without_path(Settings.load({"CLAIMX_PROJECTS_TABLE_PATH": "/p"}))
+
+    assert line.count("_TABLE_PATH") == 8
+    assert "CLAIMX_PROJECTS_TABLE_PATH" not in line
+
+
+@pytest.mark.parametrize(
+    ("said", "text", "refusal"),
+    [
+        ({"ENV_FILE": "gone.env"}, None, "ENV_FILE=gone.env"),
+        ({}, "LOG_LEVEL=ERROR # d\xe9".encode("latin-1"), "UTF-8"),
+    ],
+)
+def test_an_env_file_that_cannot_be_read_ends_the_process_with_a_line(
+    tmp_path, said, text, refusal
+):
+    if text is not None:
+        (tmp_path / ".env").write_bytes(text)
+    done = subprocess.run(
+        [sys.executable, "-c", "from claimx import startup; startup.load_settings()"],
+        cwd=tmp_path,
+        env={**os.environ, "PYTHONPATH": str(ROOT), **said},
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+
+    assert done.returncode == 4
+    assert refusal in done.stderr
+    assert len(done.stderr.splitlines()) == 1
+
+
+def test_a_blank_variable_leaves_the_files_value_standing(tmp_path):
+    """Platforms set names to nothing; for all settings that is unset."""
+    (tmp_path / ".env").write_text("CLAIMX_BATCH_ROWS=7")
+    program = "from claimx import startup; print(startup.load_settings().batch_rows)"
+
+    done = subprocess.run(
+        [sys.executable, "-c", program],
+        cwd=tmp_path,
+        env={**os.environ, "PYTHONPATH": str(ROOT), "CLAIMX_BATCH_ROWS": ""},
+        capture_output=True,
+        text=True,
+        check=True,
+    )
+
+    assert done.stdout.strip() == "7"

@@ -19,6 +19,7 @@ from claimx.services.backfill import backfill
 from claimx.services.pages import PATIENCE_SECONDS
 from claimx.services.poll import LOCK_SECONDS, Stop, poll_once
 from claimx.services.poll_pages import UNCHECKED
+from claimx.services.recover import FORGOT
 
 
 def test_new_rows_become_page_records_and_move_the_checkpoint():
@@ -903,3 +904,18 @@ def test_pages_of_another_cursor_hold_up_no_poll():
 
     assert world.pages == 2
     assert (report.stopped, report.fresh) == (Stop.DRY, 1)
+
+
+def test_a_source_idle_for_longer_than_ids_are_remembered_is_no_sign_of_a_lost_ledger():
+    """What it may forget by itself would else be looked for in the lake every two minutes."""
+    world = World(dedup_seconds=7200.0)
+    world.happened("e1", seconds_ago=50)
+    poll_once(world.runtime())
+    world.ingest()
+    world.finished("e1", at=NOON - 50)
+    for _ in range(3):
+        world.clock += 3 * 3600
+
+        poll_once(world.runtime())
+
+        assert world.ledger.checkpoint(FORGOT) is None

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from types import SimpleNamespace
 
 import pytest
@@ -159,3 +160,20 @@ def test_redaction_keeps_one_short_line():
 )
 def test_retry_after_is_seconds_or_a_date_up_to_an_hour(header, seconds):
     assert retry_after(header, 1000.0) == seconds
+
+
+def test_a_date_without_a_zone_is_in_gmt(monkeypatch):
+    """RFC 9110, 5.6.7: the third form of a date does not say so."""
+    monkeypatch.setenv("TZ", "America/New_York")
+    time.tzset()
+    try:
+        assert retry_after("Thu Jan  1 00:18:20 1970", 1000.0) == 100.0
+    finally:
+        monkeypatch.undo()
+        time.tzset()
+
+
+def test_no_jitter_goes_beyond_the_hour():
+    asked = Throttled("slowly", 3600.0)
+
+    assert RetryPolicy().decide(asked, 0, jitter=0.99) == Retry(HOUR)

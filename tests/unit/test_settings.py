@@ -142,3 +142,97 @@ def test_every_table_has_a_path_setting():
 def test_the_configuration_page_is_what_the_settings_declare():
     """docs/configuration.md is what deployments are written from; `make docs` writes it."""
     assert (ROOT / "docs/configuration.md").read_text() == settings_page()
+
+
+@pytest.mark.parametrize(
+    ("name", "text"),
+    [
+        ("ALLOWED_ATTACHMENT_DOMAINS", "example.com:8443"),
+        ("ALLOWED_ATTACHMENT_DOMAINS", "https://example.com/"),
+        ("ALLOWED_ATTACHMENT_DOMAINS", ","),
+        ("CLAIMX_ALLOWED_EXTENSIONS", " , "),
+        ("ONELAKE_CLAIMX_PATH", "https://onelake.example/x"),
+        ("CLAIMX_LAKE_PATH", "s3://bucket/tables"),
+        ("CLAIMX_LAKE_PATH", "abfss://nothing"),
+        ("CLAIMX_MEDIA_TABLE_PATH", "abfss://nothing"),
+        ("CLAIMX_EVENTHOUSE_SOURCE_TABLE", "A | drop"),
+        ("CLAIMX_POLL_INTERVAL_SECONDS", "inf"),
+        ("CLAIMX_API_TIMEOUT_SECONDS", "nan"),
+        ("CLAIMX_POLL_START", "9999999999d"),
+        ("CLAIMX_API_URL", "https://user:secret@api.example/rest"),
+        ("CLAIMX_API_URL", "https://[::1"),
+        ("EVENTHOUSE_CLUSTER_URL", "https://host:port"),
+        ("FLOWER_BASIC_AUTH", "secret"),
+        ("REDIS_URL", "http://h/secret"),
+        ("REDIS_URL", "secret"),
+        ("REDIS_URL", "redis://:secret@h:port/0"),
+        ("REDIS_URL", "redis://:se/cret@h:6379/0"),
+        ("REDIS_URL", "redis://h/secret"),
+        ("REDIS_URL", "sentinel://h:1;other:2/0"),
+    ],
+)
+def test_a_value_that_can_never_work_is_refused_before_anything_starts(name, text):
+    """Found in the first task instead, it would fail every chunk of a worker that looks ready."""
+    with pytest.raises(ConfigurationError) as caught:
+        Settings.load({name: text})
+
+    (line,) = caught.value.problems
+    assert line.startswith(name)
+    assert "secret" not in line
+    assert "cret@" not in line
+
+
+@pytest.mark.parametrize(
+    ("name", "text"),
+    [
+        ("REDIS_URL", "rediss://:p%2Fw@h:6380/2"),
+        ("REDIS_URL", "redis:///0"),
+        ("REDIS_URL", "sentinel://:p@a:26379;sentinel://b:26379/1"),
+        ("ONELAKE_CLAIMX_PATH", "abfss://w@onelake.dfs.fabric.microsoft.com/l/Files/claimx"),
+        ("CLAIMX_LAKE_PATH", "C:/lake"),
+        ("CLAIMX_EVENTHOUSE_SOURCE_TABLE", "Claim Events-2"),
+        ("CLAIMX_HEALTH_PORT", "off"),
+        ("CLAIMX_API_RATE_LIMIT_PER_SECOND", "off"),
+        ("CLAIMX_LOG_FORMAT", "JSON"),
+        ("CLAIMX_POLL_START", "3600.0"),
+        ("CLAIMX_POLL_START", "2H"),
+    ],
+)
+def test_what_may_work_is_taken(name, text):
+    Settings.load({name: text})
+
+
+def test_wrong_addresses_get_a_line_each_beside_other_wrong_values():
+    with pytest.raises(ConfigurationError) as caught:
+        Settings.load(
+            {
+                "ONELAKE_ENDPOINT": "onelake",
+                "CLAIMX_API_URL": "http://api.example",
+                "EVENTHOUSE_CLUSTER_URL": "kusto",
+                "CLAIMX_BATCH_ROWS": "many",
+            }
+        )
+
+    named = {line.split("=")[0].split()[0] for line in caught.value.problems}
+    assert named == {
+        *("ONELAKE_ENDPOINT", "CLAIMX_API_URL", "EVENTHOUSE_CLUSTER_URL", "CLAIMX_BATCH_ROWS")
+    }
+
+
+@pytest.mark.parametrize(
+    ("url", "shown"),
+    [
+        ("redis://host:6379/0?password=hidden", "redis://host:6379/0"),
+        ("redis://host/0?password=h@hidden", "***"),
+        ("redis://:p@hidden@host/0", "redis://***@host/0"),
+        ("sentinel://:hidden@a:1;sentinel://b:2/0", "sentinel://***@a:1;sentinel://b:2/0"),
+    ],
+)
+def test_of_an_address_with_a_password_only_the_place_is_shown(url, shown):
+    environment = {"REDIS_URL": url}
+
+    (found,) = (
+        k.value for k in knobs(Settings.load(environment), environment) if k.name == "REDIS_URL"
+    )
+
+    assert found == shown

@@ -7,6 +7,7 @@ from datetime import UTC, datetime
 
 import pytest
 
+from claimx.adapters.claimx_answers import WrittenFloat
 from claimx.domain import values
 from claimx.domain.reader import Reader, fields
 from claimx.domain.tables import CONTACTS, PROJECTS
@@ -66,6 +67,7 @@ def test_text_is_trimmed_and_numbers_stay_as_written(value, expected):
         ("007", "007"),
         ("../etc", "../etc"),
         (10**20, "1" + "0" * 20),
+        (WrittenFloat("9007199254740993.0"), "9007199254740993"),
         (True, BAD),
         ({"id": 1}, BAD),
         ([1], BAD),
@@ -112,6 +114,9 @@ def test_whole_numbers(value, expected):
         (" ", None),
         (1, 1.0),
         ("75.25", 75.25),
+        (".5", 0.5),
+        ("-.25", -0.25),
+        (".", BAD),
         ("-1.5e2", -150.0),
         ("n/a", BAD),
         ("nan", BAD),

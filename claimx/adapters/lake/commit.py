@@ -95,12 +95,14 @@ class Committer:
         """
         Let *commit* read a snapshot and commit with the properties given; again after a conflict.
 
-        Raises as `commit` does.
+        Any commit in between is one, a compaction as well. By itself delta-rs commits again upon
+        one that only rearranges files, which takes out files that are gone already: what stood in
+        them would be there twice. Raises as `commit` does.
         """
 
         def once() -> T:
             snapshot = handle.fresh()
-            found = commit(snapshot, _next_transaction(snapshot))
+            found = commit(snapshot, _next_transaction(snapshot, retries=0))
             handle.committed()
             return found
 
@@ -161,10 +163,10 @@ class Committer:
         return plan, snapshot.version()
 
 
-def _next_transaction(snapshot: DeltaTable) -> CommitProperties:
+def _next_transaction(snapshot: DeltaTable, retries: int | None = None) -> CommitProperties:
     current = snapshot.transaction_version(APP)
     number = 1 if current is None else current + 1
-    return CommitProperties(app_transactions=[Transaction(APP, number)])
+    return CommitProperties(app_transactions=[Transaction(APP, number)], max_commit_retries=retries)
 
 
 def read_keys(

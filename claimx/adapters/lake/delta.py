@@ -168,12 +168,15 @@ class DeltaLake:
         return done + self.large.maintain(table, full=full)
 
     def _is_large(self, table: Table) -> bool:
+        """Say whether a table is folded; yes as well when nobody can tell, so that it is left."""
         handle = self._handles[table.name]
         with handle.lock:
             try:
                 return self.large.takes(table, handle)
-            except (ClaimXError, Conflict, TableNotFoundError):  # told by what is done next
+            except TableNotFoundError:  # told by what is done next
                 return False
+            except (ClaimXError, Conflict):
+                return True
 
     def _ensure(self, handle: Handle, table: Table) -> None:
         if table.name not in self._ensured:

@@ -86,7 +86,8 @@ def replace(
     """
     Take *removed* files (entries of `actions_of`) out and put *added* in, in one commit.
 
-    Raises what deltalake raises, a CommitFailedError when a removed file is gone already.
+    Raises what deltalake raises. Whether the removed files are there yet is for *properties* to
+    see to (`Committer.exchange`): delta-rs does not look when a compaction came in between.
     """
     now = int(time.time() * 1000)
     gone = [RemoveAction(one["path"], True, now, one["size_bytes"], {}) for one in removed]

@@ -63,7 +63,7 @@ def decoded(raw: bytes, fresh: int = 0) -> dict[str, Any]:
 
 def renewed(data: dict[str, Any], fresh: int) -> dict[str, Any]:
     """Return the data of a requeued media file: a new link is asked for, and nothing has failed."""
-    dropped = {"error", "status"} | ({"cached"} if fresh == FRESH_FILE else set())
+    dropped = {"error", "status", "free"} | ({"cached"} if fresh == FRESH_FILE else set())
     kept = {name: value for name, value in data.items() if name not in dropped}
     return kept | {"refresh": True, "refreshes": 0}
 

@@ -1,0 +1,117 @@
+"""
+What a value must be beside its type: addresses, paths and lists, checked before anything starts.
+
+Each check looks at the text that was set and says what is wrong with it, so that all problems of an
+environment are told at once. None is connected to: whether something is there is `claimx doctor`'s.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator, Mapping
+from urllib.parse import SplitResult, urlsplit
+
+from claimx.domain.addresses import AllowList, on_loopback
+
+PATHS = ("CLAIMX_LAKE_PATH", "ONELAKE_CLAIMX_PATH")
+
+_ADDRESSES = ("CLAIMX_API_URL", "EVENTHOUSE_CLUSTER_URL", "ONELAKE_ENDPOINT")
+_NOT_BESIDE_THE_SWITCH = ("CLAIMX_API_URL", "EVENTHOUSE_CLUSTER_URL")
+_LISTS = ("ALLOWED_ATTACHMENT_DOMAINS", "CLAIMX_ALLOWED_EXTENSIONS")
+_REDIS_SCHEMES = ("redis", "rediss", "sentinel")
+_TABLE = re.compile(r"\w+(?:[ .-]\w+)*")
+_SCHEME = re.compile(r"[A-Za-z][A-Za-z0-9+.-]*://")
+
+
+def problems_of(texts: Mapping[str, str], paths: Mapping[str, str], *, loopback: bool) -> list[str]:
+    """
+    Return a line for each text that cannot be what its setting takes; secrets are not repeated.
+
+    *texts* are those set, by name; *paths* those that are folders or ``abfss://`` addresses.
+    *loopback* says whether plain http to loopback is let through, and nothing but loopback.
+    """
+    found = [
+        problem
+        for name in _ADDRESSES
+        if name in texts and (problem := _of_address(name, texts[name], loopback=loopback))
+    ]
+    found += [
+        f"{name}: must list one at least"
+        for name in _LISTS
+        if name in texts and not _parts(texts[name])
+    ]
+    if problem := _of_hosts(texts.get("ALLOWED_ATTACHMENT_DOMAINS", "")):
+        found.append(problem)
+    found += [problem for name, path in paths.items() if (problem := _of_path(name, path))]
+    table = texts.get("CLAIMX_EVENTHOUSE_SOURCE_TABLE", "")
+    if table and not _TABLE.fullmatch(table):
+        found.append(f"CLAIMX_EVENTHOUSE_SOURCE_TABLE={table!r}: is no name of a table")
+    if "REDIS_URL" in texts:
+        found += list(dict.fromkeys(_of_redis(texts["REDIS_URL"])))
+    if ":" not in texts.get("FLOWER_BASIC_AUTH", ":"):
+        found.append("FLOWER_BASIC_AUTH: must be user:password")
+    return found
+
+
+def _of_address(name: str, url: str, *, loopback: bool) -> str | None:
+    parts = _split(url)
+    if parts is None or parts.scheme not in ("http", "https") or not parts.hostname:
+        return f"{name} must be an http(s) URL"
+    if "@" in parts.netloc:
+        return f"{name} must hold no user and no password"
+    if loopback and name in _NOT_BESIDE_THE_SWITCH and not on_loopback(url):
+        return (
+            f"CLAIMX_ALLOW_LOOPBACK is for development only, but {name} is not a"
+            " loopback address; unset one of them"
+        )
+    if parts.scheme == "http" and not (loopback and on_loopback(url)):
+        return f"{name} must be https (http is for loopback with CLAIMX_ALLOW_LOOPBACK=true)"
+    return None
+
+
+def _of_hosts(text: str) -> str | None:
+    try:
+        AllowList.of(_parts(text))
+    except ValueError as error:
+        return f"ALLOWED_ATTACHMENT_DOMAINS: {error}"
+    return None
+
+
+def _of_path(name: str, path: str) -> str | None:
+    if not _SCHEME.match(path):
+        return None
+    parts = _split(path)
+    if (
+        parts is None
+        or parts.scheme not in ("abfss", "abfs")
+        or not parts.hostname
+        or not parts.username
+    ):
+        return f"{name}={path!r}: must be a folder, or abfss://<workspace>@<host>/<lakehouse>/..."
+    return None
+
+
+def _of_redis(url: str) -> Iterator[str]:
+    for node in url.split(";"):
+        parts = _split(node)
+        if parts is None:
+            yield "REDIS_URL must be a URL whose port is a number; encode / ? # @ of a password"
+            continue
+        if parts.scheme not in _REDIS_SCHEMES:
+            yield "REDIS_URL must begin redis://, rediss:// or sentinel://"
+        elif parts.path.strip("/") and not parts.path.strip("/").isdecimal():
+            yield "REDIS_URL must end with the number of a database, or nothing"
+
+
+def _split(url: str) -> SplitResult | None:
+    """Return the parts, None for what is no URL: brackets that do not fit, a port that is none."""
+    try:
+        parts = urlsplit(url)
+        _ = parts.port
+    except ValueError:
+        return None
+    return parts
+
+
+def _parts(text: str) -> list[str]:
+    return [part.strip() for part in text.split(",") if part.strip()]
