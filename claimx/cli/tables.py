@@ -102,7 +102,7 @@ def history(name: str, limit: int, form: str) -> None:
 @tables.command()
 @click.argument("names", nargs=-1, type=click.Choice(list(TABLES)), metavar="[TABLE]...")
 def compact(names: tuple[str, ...]) -> None:
-    """Make one file of many small ones, and drop what no version needs; as beat does every ten minutes."""
+    """Make one file of many small ones, and drop expired logs; beat does it every ten minutes."""
     _maintain(names, full=False)
 
 

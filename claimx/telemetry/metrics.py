@@ -44,7 +44,7 @@ METRICS: Mapping[Metric, Declaration] = {
     "api_calls": Declaration("counter", ("call", "outcome"), "Calls of the ClaimX API."),
     "media_bytes": Declaration("counter", ("direction",), "Bytes of media moved."),
     "poll_rows": Declaration("counter", ("cursor",), "Rows that the source returned."),
-    "poll_lag_seconds": Declaration("gauge", ("cursor",), "How far behind the source is read; idle is none."),
+    "poll_lag_seconds": Declaration("gauge", ("cursor",), "How far behind the source is read."),
     "catch_up_seconds": Declaration(
         "gauge", (), "Source time that the live poll set aside and that is not read yet."
     ),

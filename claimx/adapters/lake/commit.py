@@ -16,7 +16,7 @@ from deltalake import (
 )
 
 from claimx.adapters.lake.handles import Conflict, Handle, our_errors
-from claimx.adapters.lake.scan import one_of, scan
+from claimx.adapters.lake.scan import filesystem_of, may_hold, one_of, scan
 from claimx.adapters.lake.schema import from_arrow, to_arrow
 from claimx.domain.changes import Values
 from claimx.domain.columns import Table
@@ -132,7 +132,7 @@ class Committer:
     ) -> tuple[Plan, int]:
         snapshot = handle.fresh()
         files = choose(snapshot) if choose else None
-        plan = decide(read_keys(snapshot, table, keys, files))
+        plan = decide(read_keys(handle, snapshot, table, keys, files))
         if not plan.inserted and not plan.updated:
             return plan, snapshot.version()
         batch = to_arrow(table, [*plan.inserted, *plan.updated])
@@ -170,26 +170,31 @@ def _next_transaction(snapshot: DeltaTable, retries: int | None = None) -> Commi
 
 
 def read_keys(
+    handle: Handle,
     snapshot: DeltaTable,
     table: Table,
     keys: Collection[Key],
     files: Collection[str] | None = None,
 ) -> dict[Key, Values]:
     """
-    Return the stored rows of *keys*; only files that may hold one are read.
+    Return the rows of *keys* in *snapshot*, the newest of *handle*; only files with one are read.
 
     Of an insert-only table only the keys are read: what stands there stays.
     """
-    if not keys:
-        return {}
     wanted = {
         name: sorted({key[position] for key in keys}) for position, name in enumerate(table.key)
     }
+    candidates = [path for path in may_hold(snapshot, wanted) if files is None or path in files]
+    if not keys or not candidates:
+        return {}
+    there = handle.known_keys.files_with(filesystem_of(snapshot), candidates, wanted)
+    if not there:
+        return {}
     columns = table.key if table.insert_only else table.column_names
     condition: Any = None
     for name, values in wanted.items():
         part = one_of(name, values)
         condition = part if condition is None else condition & part
-    found = scan(snapshot, table, columns=columns, condition=condition, keys=wanted, files=files)
+    found = scan(snapshot, table, columns=columns, condition=condition, keys=wanted, files=there)
     rows = {tuple(row[name] for name in table.key): row for row in from_arrow(table, found)}
     return {key: rows[key] for key in keys if key in rows}

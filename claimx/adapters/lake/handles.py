@@ -14,6 +14,7 @@ from deltalake import DeltaTable
 from deltalake.exceptions import CommitFailedError, TableNotFoundError
 
 from claimx.adapters.credentials import StorageAccess, no_access
+from claimx.adapters.lake.known_keys import KnownKeys
 from claimx.adapters.lake.schema import UnfitError
 from claimx.domain.errors import ClaimXError, TokenRejected, Unavailable
 
@@ -52,10 +53,11 @@ def folder_of(path: str) -> Path | None:
 
 class Handle:
     """
-    One table's `DeltaTable`; not for several threads at once, *lock* is there for that.
+    One table's `DeltaTable`, and what is known of its files' keys.
 
-    A table that is not there raises deltalake's TableNotFoundError. *make_container* creates what
-    a URI's tables lie in, given the URI; without it, it must be there.
+    Not for several threads at once, *lock* is there for that. A table that is not there raises
+    deltalake's TableNotFoundError. *make_container* creates what a URI's tables lie in, given the
+    URI; without it, it must be there.
     """
 
     def __init__(
@@ -70,6 +72,7 @@ class Handle:
         self.uri = self.folder.as_uri() if self.folder else path
         self.make_container = make_container
         self.lock = threading.RLock()
+        self.known_keys = KnownKeys()
         self._storage = storage
         self._clock = clock
         self._table: DeltaTable | None = None

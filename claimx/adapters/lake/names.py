@@ -72,7 +72,7 @@ class Names:
             try:
                 with our_errors(NAMES.name, self._handle):
                     keys = [(project_id,) for project_id in project_ids]
-                    stored = read_keys(self._handle.fresh(), NAMES, keys)
+                    stored = read_keys(self._handle, self._handle.fresh(), NAMES, keys)
             except TableNotFoundError:  # no MFN event has come yet
                 return {}
         return {key[0]: _from_row(row) for key, row in stored.items()}

@@ -103,6 +103,12 @@ def values(
             yield batch.column(0)
 
 
+def may_hold(snapshot: DeltaTable, keys: Mapping[str, Sequence[str]]) -> list[str]:
+    """Return the files whose statistics leave room for one of the sorted values of each column."""
+    actions = pa.table(snapshot.get_add_actions(flatten=True)).to_pylist()
+    return [action["path"] for action in actions if _may_hold(action, keys)]
+
+
 def _dataset(
     snapshot: DeltaTable,
     table: Table,

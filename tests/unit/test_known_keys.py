@@ -1,0 +1,79 @@
+"""Which files hold a key is told without reading them again, and never wrongly."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from pyarrow.fs import LocalFileSystem, SubTreeFileSystem
+
+from claimx.adapters.lake.known_keys import KnownKeys
+
+IDS = st.sampled_from("a b c d e f".split())
+PAIRS = st.lists(st.tuples(IDS, IDS), max_size=4)
+
+
+def written(folder: Path, name: str, pairs: list[tuple[str, str]], kind: pa.DataType) -> str:
+    columns = list(zip(*pairs, strict=True)) or [(), ()]
+    rows = {"one": columns[0], "other": columns[1], "more": ["x"] * len(pairs)}
+    pq.write_table(pa.table({k: pa.array(v, kind) for k, v in rows.items()}), folder / name)
+    return name
+
+
+def system(folder: Path) -> SubTreeFileSystem:
+    return SubTreeFileSystem(str(folder), LocalFileSystem())
+
+
+@given(st.lists(PAIRS, max_size=5), st.lists(PAIRS, min_size=1, max_size=4), st.integers(0, 200))
+def test_no_file_with_a_wanted_key_is_left_out_whatever_is_kept(
+    tmp_path_factory, files, asked, most
+):
+    """One left out is a row that is written a second time. One too many only costs a look."""
+    folder = tmp_path_factory.mktemp("files")
+    names = [written(folder, f"{n}", pairs, pa.string()) for n, pairs in enumerate(files)]
+    known = KnownKeys(most_bytes=most)
+
+    for pairs in asked:
+        wanted = {"one": sorted({p[0] for p in pairs}), "other": sorted({p[1] for p in pairs})}
+        found = set(known.files_with(system(folder), names, wanted))
+
+        for name, there in zip(names, files, strict=True):
+            if set(there) & set(pairs):
+                assert name in found
+            if not any(p[0] in wanted["one"] and p[1] in wanted["other"] for p in there):
+                assert name not in found
+        assert known.bytes <= most
+
+
+@pytest.mark.parametrize("kind", [pa.large_string(), pa.string_view(), pa.string()])
+def test_texts_of_any_arrow_type_are_keys(tmp_path, kind):
+    """Files that a merge wrote give them another than appended ones."""
+    name = written(tmp_path, "file", [("a", "b")], kind)
+    known = KnownKeys()
+
+    assert known.files_with(system(tmp_path), [name], {"one": ["a"]}) == [name]
+    assert known.files_with(system(tmp_path), [name], {"one": ["b"]}) == []
+
+
+def test_a_file_is_read_once(tmp_path):
+    name = written(tmp_path, "file", [("a", "b")], pa.string())
+    known = KnownKeys()
+    assert known.files_with(system(tmp_path), [name], {"one": ["a"]}) == [name]
+    (tmp_path / name).unlink()
+
+    assert known.files_with(system(tmp_path), [name], {"one": ["a"]}) == [name]
+    assert known.files_with(system(tmp_path), [name], {"one": ["z"]}) == []
+
+
+def test_a_file_with_more_keys_than_may_be_kept_is_read_each_time(tmp_path):
+    large = written(tmp_path, "large", [(f"{n:04}", "x") for n in range(500)], pa.string())
+    small = written(tmp_path, "small", [("a", "b")], pa.string())
+    known = KnownKeys(most_bytes=1000)
+
+    for _ in range(2):
+        assert known.files_with(system(tmp_path), [small, large], {"one": ["0499"]}) == [large]
+        assert known.bytes <= 1000
