@@ -33,7 +33,7 @@ def main(arguments: list[str] | None = None) -> int:
             costs = Bench(Path(folder), stack.start_redis(), options.events).run()
         finally:
             stack.stop()
-    names = [one.name for one in fields(StageCost) if one.name != "bytes"]
+    names = [one.name for one in fields(StageCost) if one.name not in ("bytes", "calls")]
     print(f"{'':9}", *(f"{name:>10}" for name in names))
     total = {name: sum(getattr(cost, name) for cost in costs.values()) for name in names}
     for stage, values in [*((s, asdict(cost)) for s, cost in costs.items()), ("all", total)]:

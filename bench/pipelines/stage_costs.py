@@ -8,6 +8,8 @@ host and media store are in memory, so no HTTP is in the figures.
 
 from __future__ import annotations
 
+import sys
+import threading
 import time
 import tracemalloc
 from collections.abc import Callable, Sequence
@@ -44,6 +46,7 @@ from claimx.telemetry.metrics import PrometheusMetrics
 TYPES = ("PROJECT_FILE_ADDED", "POLICYHOLDER_INVITED", "PROJECT_FILE_ADDED", "BENCH_NOTHING")
 FILE = b"\xff\xd8\xff\xe0" + bytes(20_000)
 _STEPS = ("evalsha", "eval")
+_CALLS = ("call", "c_call")
 WRITE_SECONDS = 120.0
 
 
@@ -53,8 +56,9 @@ class StageCost:
     Of one stage, for each event of the source.
 
     Microseconds of CPU of this process and of Redis, commands that Redis carried out (those inside
-    scripts, too), *steps* (scripts that were called), *messages*, table *commits*, and the greatest
-    number of *bytes* that Python's objects took, if they were traced.
+    scripts, too), *steps* (scripts that were called), *messages*, table *commits*. If it was traced:
+    the *calls* of Python's functions, its built-in ones too, and the greatest number of *bytes*
+    that its objects took.
     """
 
     client_us: float
@@ -63,6 +67,7 @@ class StageCost:
     steps: float
     messages: float
     commits: float
+    calls: float
     bytes: float
 
 
@@ -74,6 +79,7 @@ class Bench:
         self._events = events
         self._projects = max(1, events // 8)
         self._traced = traced
+        self._calls = 0
         self._folder = folder
         self._lake = make_lake({name: str(folder / "lake" / name) for name in TABLES}, "", None)
         self._hints = _Hints(Celery("bench", broker=url, set_as_current=False), self._client)
@@ -102,6 +108,8 @@ class Bench:
         for table in TABLES.values():
             self._lake.ensure(table)
         shop = self._workshop
+        if self._traced:
+            threading.setprofile(self._count_call)
         found = {
             "poll": self._measured(lambda: poll_once(self._runtime)),
             "ingest": self._measured(self._through(Stage.INGEST, self._ingest)),
@@ -111,16 +119,23 @@ class Bench:
             "record": self._measured(self._through(Stage.RECORD, shop.record)),
             "write": self._measured(self._write),
         }
+        threading.setprofile(None)
         shop.close()
         return found
 
+    def _count_call(self, _frame: object, event: str, _argument: object) -> None:
+        self._calls += event in _CALLS
+
     def _measured(self, work: Callable[[], object]) -> StageCost:
         before, commits, messages = self._redis(), self._commits(), self._hints.messages
+        calls = self._calls
         if self._traced:
             tracemalloc.start()
+            sys.setprofile(self._count_call)
         begun = time.process_time()
         work()
         client = time.process_time() - begun
+        sys.setprofile(None)
         peak = tracemalloc.get_traced_memory()[1] if self._traced else 0
         tracemalloc.stop()
         after, events = self._redis(), self._events
@@ -131,6 +146,7 @@ class Bench:
             steps=(after[2] - before[2]) / events,
             messages=(self._hints.messages - messages) / events,
             commits=(self._commits() - commits) / events,
+            calls=(self._calls - calls) / events,
             bytes=peak / events,
         )
 

@@ -2,7 +2,13 @@
 
 from __future__ import annotations
 
+import os
+import signal
+import socket
+import subprocess
+import sys
 import time
+from pathlib import Path
 from types import SimpleNamespace
 
 import pyarrow as pa
@@ -22,6 +28,7 @@ from claimx.writer import _ensure_tables
 
 pytestmark = pytest.mark.integration
 
+ROOT = Path(__file__).parents[2]
 T0 = 1_790_000_000_000_000
 STEPS = 60
 
@@ -160,3 +167,31 @@ def test_a_table_of_another_schema_stops_alone_and_its_rows_wait(
 
     assert len(lake.rows(EVENTS)) == 20
     assert len(lake.rows(MEDIA)) == 20
+
+
+@pytest.mark.parametrize("told", [signal.SIGTERM, signal.SIGINT])
+def test_a_writer_that_waits_for_redis_ends_when_it_is_told_to(tmp_path, told):
+    """It waits for ten minutes; a host that stops it would kill it after half a one."""
+    with socket.socket() as taken:  # bound and not listening: nobody answers there
+        taken.bind(("127.0.0.1", 0))
+        environment = {
+            **os.environ,
+            "PYTHONPATH": str(ROOT),
+            "ENV_FILE": os.devnull,
+            "REDIS_URL": f"redis://127.0.0.1:{taken.getsockname()[1]}/0",
+            "CLAIMX_LAKE_PATH": str(tmp_path / "lake"),
+        }
+        with subprocess.Popen(
+            [sys.executable, "-m", "claimx.writer"],
+            cwd=tmp_path,
+            env=environment,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.STDOUT,
+            text=True,
+        ) as writer:
+            try:
+                said = next(line for line in writer.stdout if "waiting for Redis" in line)
+                writer.send_signal(told)
+                assert writer.wait(timeout=30) == 0, said
+            finally:
+                writer.kill()
