@@ -274,7 +274,7 @@ def preload() -> None:
     import claimx.adapters.kusto
     import claimx.adapters.media_http
     import claimx.adapters.onelake
-    import claimx.tasks.workshop  # noqa: F401
+    import claimx.tasks.workshop  # noqa: F401 - for what importing does
 
 
 def close_workshop() -> None:

@@ -56,7 +56,7 @@ class StageCost:
     Of one stage, for each event of the source.
 
     Microseconds of CPU of this process and of Redis, commands that Redis carried out (those inside
-    scripts, too), *steps* (scripts that were called), *messages*, table *commits*. If it was traced:
+    scripts, too), *steps* (scripts that were called), *messages*, table *commits*. If traced:
     the *calls* of Python's functions, its built-in ones too, and the greatest number of *bytes*
     that its objects took.
     """

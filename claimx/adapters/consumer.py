@@ -25,7 +25,7 @@ _LONGEST_PAUSE_SECONDS = 2.0
 _EVENTS_SECONDS = 0.25  # between two announcements of what tasks did, for Flower
 
 
-class Consumer(StockConsumer):  # type: ignore[misc]
+class Consumer(StockConsumer):  # type: ignore[misc]  # kombu is untyped
     """Named by the ``worker_consumer`` setting."""
 
     _overdue_at = 0.0  # when an announcement under way must have been made, monotonic

@@ -67,7 +67,7 @@ def queue_length(client: Any, name: str) -> int:
 def _shown(ids: Sequence[str]) -> str:
     """Return what Flower shows of a chunk: its size and the first ids, never a kilobyte of them."""
     first = ", ".join(ids[:3])
-    return f"[{first}]" if len(ids) <= 3 else f"[{first}, … {len(ids)} ids]"  # noqa: PLR2004
+    return f"[{first}]" if len(ids) <= 3 else f"[{first}, … {len(ids)} ids]"  # noqa: PLR2004 - as many as a line has room for
 
 
 class CeleryHints:

@@ -77,7 +77,7 @@ class Watch:
         progress = requests.get(f"{self._control}/progress", timeout=10).json()
         read = (self.runtime.ledger.checkpoint("live") or _NOTHING).source_time / 1e6
         # the last row is read once the checkpoint has come to it (late rows: to its overlap)
-        dry = progress["done"] and time.time() - progress["last_visible"] > 8  # noqa: PLR2004
+        dry = progress["done"] and time.time() - progress["last_visible"] > 8  # noqa: PLR2004 - seconds without a new row
         return int(progress["released"]), bool(dry and read)
 
     @staticmethod

@@ -11,15 +11,19 @@ from typing import Any
 
 import click
 
-from claimx import bootstrap
+from claimx import bootstrap, startup
 from claimx.cli.output import form_option, note, show
 from claimx.domain.times import Micros, from_datetime, from_seconds, to_iso
+from claimx.needs import missing_for
 from claimx.services.backfill import BackfillReport, Ending
 from claimx.services.backfill import backfill as run_backfill
 from claimx.services.poll import Stop, poll_once
+from claimx.services.runtime import Runtime
+from claimx.setting_errors import ConfigurationError
 
 _SPAN = re.compile(r"(\d+(?:\.\d+)?)([smhd])")
 _UNIT_SECONDS = {"s": 1, "m": 60, "h": 3600, "d": 86_400}
+_LONGEST_SPAN = 3650 * 86_400
 _EXITS = {
     Ending.COMPLETE: 0,
     Ending.BUSY: 8,
@@ -38,7 +42,10 @@ class Moment(click.ParamType[Micros]):
     def convert(self, value: Any, param: Any, ctx: Any) -> Micros:
         """Return microseconds UTC."""
         if span := _SPAN.fullmatch(value.strip()):
-            return from_seconds(time.time() - float(span[1]) * _UNIT_SECONDS[span[2]])
+            seconds = float(span[1]) * _UNIT_SECONDS[span[2]]
+            if seconds > _LONGEST_SPAN:
+                self.fail(f"{value!r} is more than ten years back", param, ctx)
+            return from_seconds(time.time() - seconds)
         try:
             found = datetime.fromisoformat(value.strip())
         except ValueError:
@@ -56,7 +63,7 @@ def poll() -> None:
 @form_option
 def once(dry_run: bool, form: str) -> None:
     """Poll once, now; exit 8 when another poller is at work, 5 when the source refuses."""
-    report = poll_once(bootstrap.operator_runtime(), dry_run=dry_run)
+    report = poll_once(_runtime(), dry_run=dry_run)
     row = {
         "stopped": report.stopped.value,
         "pages": report.pages,
@@ -111,7 +118,7 @@ def backfill(since: Micros, until: Micros | None, rate: float, form: str) -> Non
         note(f"{report.share:6.1%}  {report.rows} rows  {report.fresh} new{waiting}")
 
     report = run_backfill(
-        bootstrap.operator_runtime(),
+        _runtime(),
         since,
         until,
         sleep=time.sleep,
@@ -132,3 +139,10 @@ def backfill(since: Micros, until: Micros | None, rate: float, form: str) -> Non
     if report.ending not in (Ending.COMPLETE, Ending.BUSY):
         note(f"resume with --from {to_iso(report.since)} --to {to_iso(until)}")
     sys.exit(_EXITS[report.ending])
+
+
+def _runtime() -> Runtime:
+    """Return the runtime of a command that reads the source; raises ConfigurationError."""
+    if problems := missing_for(startup.load_settings(), ["poll"]):
+        raise ConfigurationError(problems)
+    return bootstrap.operator_runtime()

@@ -59,7 +59,15 @@ class Reader:
             if source:
                 self._unconverted.update((self._table, column) for column in names)
             return dict.fromkeys(names)
-        return {column: self._first(column, keys, source) for column, keys in names.items()}
+        values: Values = {}
+        for column, keys in names.items():
+            found = None
+            for key in keys:
+                raw = source.get(key)
+                if raw is not None and (found := self.value(column, raw)) is not None:
+                    break
+            values[column] = found
+        return values
 
     def objects(self, column: str, raw: Any) -> list[dict[str, Any]]:
         """Return the objects of a list; whatever else is there is counted for *column*."""
@@ -80,13 +88,6 @@ class Reader:
                 self._unconverted[self._table, column] += 1
             return []
         return unique(self.value(column, entry) for entry in raw)
-
-    def _first(self, column: str, keys: tuple[str, ...], source: Mapping[str, Any]) -> Any:
-        for key in keys:
-            found = self.value(column, source.get(key))
-            if found is not None:
-                return found
-        return None
 
 
 def unique(ids: Iterable[str | None]) -> list[str]:

@@ -96,7 +96,7 @@ def key_of(table: Table, values: Mapping[str, Any]) -> Key | None:
     for part in parts:
         if not part or not isinstance(part, str):
             return None
-    return parts  # type: ignore[return-value]
+    return parts  # type: ignore[return-value]  # all are text by now
 
 
 def by_key(table: Table, changes: Iterable[Change]) -> dict[Key, list[Change]]:

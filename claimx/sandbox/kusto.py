@@ -72,7 +72,7 @@ class KustoCluster(Service):
             plain = ", ".join(f'"{name}"' for name in types)
             # Every value is ours: column names from a constant, the path from tempfile.
             connection.execute(
-                f"CREATE TABLE _rows AS SELECT {plain}, CAST({HIDDEN} AS TIMESTAMP_NS) AS {HIDDEN},"  # noqa: S608
+                f"CREATE TABLE _rows AS SELECT {plain}, CAST({HIDDEN} AS TIMESTAMP_NS) AS {HIDDEN},"  # noqa: S608 - the columns are our own
                 f" _visible_at FROM read_json('{file.name}', format='newline_delimited',"
                 f" columns={{{columns}}})"
             )

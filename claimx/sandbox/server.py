@@ -248,7 +248,7 @@ class SandboxProcess:
         command += ["--port-file", str(port_file)]
         with self._log.open("wb") as log:
             # Our own interpreter and arguments that the caller chose.
-            self._process = subprocess.Popen(  # noqa: S603
+            self._process = subprocess.Popen(  # noqa: S603 - our own module
                 [*command, *self._arguments], stdout=log, stderr=log
             )
         deadline = time.monotonic() + self.start_seconds

@@ -54,8 +54,8 @@ def failure_of(stage: Stage, error: BaseException, at: float, reason: str = "") 
         message=redact(str(error), numbers=not known) or type(error).__name__,
         stage=stage,
         at=at,
-        status=error.status if known else None,  # type: ignore[attr-defined]
-        host=error.host if known else None,  # type: ignore[attr-defined]
+        status=error.status if known else None,  # type: ignore[attr-defined]  # *known* says it
+        host=error.host if known else None,  # type: ignore[attr-defined]  # *known* says it
         reason=reason,
     )
 

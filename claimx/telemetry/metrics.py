@@ -87,7 +87,7 @@ class RecordedMetrics:
     def add(self, name: Metric, value: float = 1, **labels: str) -> None:
         """Count up."""
         checked(name, labels)
-        self.values[name, tuple(labels.values())] += value  # type: ignore[assignment]
+        self.values[name, tuple(labels.values())] += value  # type: ignore[assignment]  # a Counter of floats
 
     def observe(self, name: Metric, value: float, **labels: str) -> None:
         """Put a value into a histogram; the newest 1000 are kept."""
@@ -99,7 +99,7 @@ class RecordedMetrics:
     def set(self, name: Metric, value: float, **labels: str) -> None:
         """Set a gauge."""
         checked(name, labels)
-        self.values[name, tuple(labels.values())] = value  # type: ignore[assignment]
+        self.values[name, tuple(labels.values())] = value  # type: ignore[assignment]  # a Counter of floats
 
 
 class PrometheusMetrics:
@@ -111,7 +111,7 @@ class PrometheusMetrics:
 
         # Celery's command line may have imported prometheus_client (through Flower's plug-in)
         # before the worker set its folder, so the choice is made again here.
-        values.ValueClass = values.get_value_class()  # type: ignore[no-untyped-call]
+        values.ValueClass = values.get_value_class()  # type: ignore[no-untyped-call]  # the library is untyped there
         self.registry = registry or prometheus_client.CollectorRegistry()
         self._seen: dict[tuple[str, str], set[str]] = {}
         self._instruments: dict[str, Any] = {}
@@ -171,7 +171,7 @@ def exposition(metrics: PrometheusMetrics) -> bytes:
 
     if folder := os.environ.get("PROMETHEUS_MULTIPROC_DIR"):
         registry = prometheus_client.CollectorRegistry()
-        multiprocess.MultiProcessCollector(registry, path=folder)  # type: ignore[no-untyped-call]
+        multiprocess.MultiProcessCollector(registry, path=folder)  # type: ignore[no-untyped-call]  # the library is untyped there
         return prometheus_client.generate_latest(registry)
     return prometheus_client.generate_latest(metrics.registry)
 

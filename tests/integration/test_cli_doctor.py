@@ -206,12 +206,20 @@ def test_a_redis_that_does_not_answer_is_told_beside_the_rest(doctor, lake):
 def test_settings_that_are_missing_hide_nothing_else(doctor):
     """A host of beat or Flower has no paths of tables."""
     status, found, _, _ = doctor(
-        "-o", "json", REDIS_URL="redis://:se/cret@127.0.0.1:x/0", CLAIMX_LAKE_PATH=""
+        "-o", "json", REDIS_URL="redis://127.0.0.1:1/0", CLAIMX_LAKE_PATH=""
     )
 
     assert status == 7
-    assert ["CLAIMX_LAKE_PATH" in line for line in found["settings"]] == [False, True]
-    assert "cret" not in str(found)
+    assert "leads nowhere" in found["REDIS_URL"][0]
+    assert ["CLAIMX_LAKE_PATH" in line for line in found["settings"]] == [True]
+
+
+def test_an_address_that_is_none_is_refused_without_being_repeated(doctor):
+    answer = doctor("-o", "json", REDIS_URL="redis://:se/cret@127.0.0.1:x/0")
+
+    assert answer.status == 4
+    assert answer.err.startswith("claimx: REDIS_URL")
+    assert "cret" not in answer.err
 
 
 def test_people_are_told_in_three_lines(doctor, tmp_path):

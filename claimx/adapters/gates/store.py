@@ -184,7 +184,7 @@ class RedisGates:
         for start in range(0, len(project_ids), _CHUNK):
             chunk = project_ids[start : start + _CHUNK]
             keys = [self._key("project", project_id) for project_id in chunk]
-            values = self._try(lambda keys=keys: self._client.mget(keys), [])  # type: ignore[misc]
+            values = self._try(lambda keys=keys: self._client.mget(keys), [])  # type: ignore[misc]  # a lambda with a default
             known.update(
                 project_id for project_id, value in zip(chunk, values, strict=False) if value
             )

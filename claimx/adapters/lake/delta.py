@@ -110,8 +110,10 @@ class DeltaLake:
         good: list[Change] = []
         for change in changes:
             reason = ill_formed(table, change)
-            refused.extend([(change, reason)] if reason else [])
-            good.extend([] if reason else [change])
+            if reason:
+                refused.append((change, reason))
+            else:
+                good.append(change)
         try:
             plan, version = self._write(table, good, now)
         except UnfitError:
