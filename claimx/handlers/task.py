@@ -71,8 +71,7 @@ async def _enrich_task(event: Event, api: EventApi, out: Enrichment) -> tuple[Va
     try:
         master_file_name = await check_project(project_id, event, api, out)
     finally:  # the recipient was found already, whatever became of the project
-        # of a project that is known nothing was fetched: then the task says what it is called
-        recipient = _recipient(answer, task, master_file_name or task["mfn"], out.unconverted)
+        recipient = _recipient(answer, task, master_file_name, out.unconverted)
         out.changes += answered(CONTACTS, recipient, event, answer.asked_at, Source.LINK)
     return task, answer
 

@@ -92,7 +92,7 @@ RECIPIENT = {
     "phone_number": "5550199",
     "phone_country_code": "1",
     "is_primary_contact": False,
-    "master_file_name": "MFN-TASK",  # of a project that is known nothing is fetched
+    "master_file_name": None,
     "task_assignment_id": "500",
 }
 
