@@ -89,7 +89,9 @@ class Transfer:
         failed = getattr(protocol, "exception", lambda: None)()
         if self._total is not None and isinstance(failed, HttpProcessingError):
             raise Unreadable("the body is longer than its Content-Length")
-        return await self._calls.run(self._keep, media_id)
+        # a large file takes seconds to sync
+        run = self._calls.run if self.received <= SMALL_BYTES else self._calls.run_apart
+        return await run(self._keep, media_id)
 
     def discard(self) -> None:
         """Leave nothing behind; safe at any time."""
