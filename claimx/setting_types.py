@@ -8,12 +8,34 @@ from typing import Annotated, Any
 
 from pydantic import BeforeValidator, NonNegativeFloat
 
-_DURATION = re.compile(r"(?P<amount>\d+(?:\.\d+)?)\s*(?P<unit>[smhd]?)", re.IGNORECASE)
 TRUE = frozenset(("true", "1", "yes"))
 FALSE = frozenset(("false", "0", "no"))
 
+_SPAN = re.compile(r"(?P<amount>\d+(?:\.\d+)?)\s*(?P<unit>[smhd])", re.IGNORECASE)
+_SECONDS = re.compile(r"\d+(?:\.\d+)?", re.ASCII)
+_UNIT_SECONDS = {"s": 1.0, "m": 60.0, "h": 3600.0, "d": 86400.0}
 _LONGEST_SPAN = 10 * 365 * 86400.0
-_UNIT_SECONDS = {"": 1.0, "s": 1.0, "m": 60.0, "h": 3600.0, "d": 86400.0}
+
+
+def span_seconds(text: str) -> float | None:
+    """
+    Return the seconds of a span such as ``2h`` or ``1.5d``, None for what is none.
+
+    Raises ValueError for more than ten years.
+    """
+    span = _SPAN.fullmatch(text.strip())
+    return (
+        None
+        if span is None
+        else _bounded(float(span["amount"]) * _UNIT_SECONDS[span["unit"].lower()])
+    )
+
+
+def _bounded(seconds: float) -> float:
+    if seconds > _LONGEST_SPAN:
+        msg = "must be ten years back at most"
+        raise ValueError(msg)
+    return seconds
 
 
 def _comma_list(value: Any) -> Any:
@@ -33,18 +55,21 @@ def _boolean(value: Any) -> Any:
 
 
 def _poll_start(value: Any) -> Any:
-    """Accept a time, or a span back from now (``2h``, seconds without a unit); return either."""
+    """
+    Accept a time, or a span back from now (``2h``, seconds without a unit); return either.
+
+    Digits that are a date (``20260131``) are one.
+    """
     if not isinstance(value, str):
         return value
-    if span := _DURATION.fullmatch(value.strip()):
-        seconds = float(span["amount"]) * _UNIT_SECONDS[span["unit"].lower()]
-        if seconds > _LONGEST_SPAN:
-            msg = "must be ten years back at most"
-            raise ValueError(msg)
-        return seconds
+    if (span := span_seconds(value)) is not None:
+        return span
+    text = value.strip()
     try:
-        moment = datetime.fromisoformat(value.strip())
+        moment = datetime.fromisoformat(text)
     except ValueError:
+        if _SECONDS.fullmatch(text):
+            return _bounded(float(text))
         msg = "must be a time such as 2026-01-31T08:00:00Z, or a span back such as 2h or 3d"
         raise ValueError(msg) from None
     return moment if moment.tzinfo else moment.replace(tzinfo=UTC)

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import dataclasses
-import re
 import sys
 import time
 from datetime import UTC, datetime
@@ -20,10 +19,8 @@ from claimx.services.backfill import backfill as run_backfill
 from claimx.services.poll import Stop, poll_once
 from claimx.services.runtime import Runtime
 from claimx.setting_errors import ConfigurationError
+from claimx.setting_types import span_seconds
 
-_SPAN = re.compile(r"(\d+(?:\.\d+)?)([smhd])")
-_UNIT_SECONDS = {"s": 1, "m": 60, "h": 3600, "d": 86_400}
-_LONGEST_SPAN = 3650 * 86_400
 _EXITS = {
     Ending.COMPLETE: 0,
     Ending.BUSY: 8,
@@ -41,11 +38,12 @@ class Moment(click.ParamType[Micros]):
 
     def convert(self, value: Any, param: Any, ctx: Any) -> Micros:
         """Return microseconds UTC."""
-        if span := _SPAN.fullmatch(value.strip()):
-            seconds = float(span[1]) * _UNIT_SECONDS[span[2]]
-            if seconds > _LONGEST_SPAN:
-                self.fail(f"{value!r} is more than ten years back", param, ctx)
-            return from_seconds(time.time() - seconds)
+        try:
+            span = span_seconds(value)
+        except ValueError as error:
+            self.fail(f"{value!r} {error}", param, ctx)
+        if span is not None:
+            return from_seconds(time.time() - span)
         try:
             found = datetime.fromisoformat(value.strip())
         except ValueError:

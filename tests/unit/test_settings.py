@@ -60,6 +60,8 @@ def test_every_wrong_value_gets_a_line_that_names_it():
         ("1.5m", 90.0),
         ("2026-01-31T08:00:00Z", datetime(2026, 1, 31, 8, tzinfo=UTC)),
         ("2026-01-31", datetime(2026, 1, 31, tzinfo=UTC)),
+        ("20260131", datetime(2026, 1, 31, tzinfo=UTC)),
+        ("3600.0", 3600.0),
     ],
 )
 def test_poll_start_is_a_time_or_a_span_back(text, expected):
