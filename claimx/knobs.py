@@ -12,7 +12,7 @@ from pydantic import SecretStr
 
 from claimx.settings import TABLE_PATHS, Settings
 
-_PUBLIC = re.compile(
+_PLACE = re.compile(
     r"(?P<scheme>\w+://)(?:.*@)?(?P<host>[\w.-]*(?::\d+)?)(?P<path>/\w*)?", re.ASCII
 )
 
@@ -37,8 +37,8 @@ def knobs(settings: Settings, environment: Mapping[str, str]) -> list[Knob]:
         found.append(
             Knob(
                 name=field.alias,
-                value=_shown(getattr(settings, attribute)),
-                default=_shown(field.default),
+                value=_shown(field.alias, getattr(settings, attribute)),
+                default=_shown(field.alias, field.default),
                 meaning=field.description or "",
                 is_set=bool(environment.get(field.alias, "").strip()),
             )
@@ -69,21 +69,21 @@ def unknown_names(environment: Mapping[str, str]) -> list[str]:
     return warnings
 
 
-def _shown(value: Any) -> str:
+def _shown(name: str, value: Any) -> str:
     if isinstance(value, SecretStr):
         secret = value.get_secret_value()
-        if not secret:
-            return ""
-        return ";".join(map(_address, secret.split(";"))) if "://" in secret else "***"
+        if name == "REDIS_URL":
+            return ";".join(map(_place, secret.split(";")))
+        return "***" if secret else ""
     if isinstance(value, tuple):
         return ",".join(value)
     return "" if value is None else str(value)
 
 
-def _address(url: str) -> str:
+def _place(url: str) -> str:
     """Return scheme, host and path of a URL: a password may stand before them, or in a query."""
     address, _, query = url.partition("?")
-    if "@" in query or not (found := _PUBLIC.fullmatch(address)):
+    if "@" in query or not (found := _PLACE.fullmatch(address)):
         return "***"  # nobody can tell where the password ends
     hidden = "***@" if "@" in address else ""
     return f"{found['scheme']}{hidden}{found['host']}{found['path'] or ''}"

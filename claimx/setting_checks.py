@@ -1,5 +1,5 @@
 """
-What a value must be beside its type: addresses, paths and lists, checked before anything starts.
+What a value must be beside its type: addresses and paths, checked before anything starts.
 
 Each check looks at the text that was set and says what is wrong with it, so that all problems of an
 environment are told at once. None is connected to: whether something is there is `claimx doctor`'s.
@@ -11,13 +11,12 @@ import re
 from collections.abc import Iterator, Mapping
 from urllib.parse import SplitResult, urlsplit
 
-from claimx.domain.addresses import AllowList, on_loopback
+from claimx.domain.addresses import on_loopback, split_root
 
 PATHS = ("CLAIMX_LAKE_PATH", "ONELAKE_CLAIMX_PATH")
 
 _ADDRESSES = ("CLAIMX_API_URL", "EVENTHOUSE_CLUSTER_URL", "ONELAKE_ENDPOINT")
 _NOT_BESIDE_THE_SWITCH = ("CLAIMX_API_URL", "EVENTHOUSE_CLUSTER_URL")
-_LISTS = ("ALLOWED_ATTACHMENT_DOMAINS", "CLAIMX_ALLOWED_EXTENSIONS")
 _REDIS_SCHEMES = ("redis", "rediss", "sentinel")
 _TABLE = re.compile(r"\w+(?:[ .-]\w+)*")
 _SCHEME = re.compile(r"[A-Za-z][A-Za-z0-9+.-]*://")
@@ -35,13 +34,6 @@ def problems_of(texts: Mapping[str, str], paths: Mapping[str, str], *, loopback:
         for name in _ADDRESSES
         if name in texts and (problem := _of_address(name, texts[name], loopback=loopback))
     ]
-    found += [
-        f"{name}: must list one at least"
-        for name in _LISTS
-        if name in texts and not _parts(texts[name])
-    ]
-    if problem := _of_hosts(texts.get("ALLOWED_ATTACHMENT_DOMAINS", "")):
-        found.append(problem)
     found += [problem for name, path in paths.items() if (problem := _of_path(name, path))]
     table = texts.get("CLAIMX_EVENTHOUSE_SOURCE_TABLE", "")
     if table and not _TABLE.fullmatch(table):
@@ -69,25 +61,13 @@ def _of_address(name: str, url: str, *, loopback: bool) -> str | None:
     return None
 
 
-def _of_hosts(text: str) -> str | None:
-    try:
-        AllowList.of(_parts(text))
-    except ValueError as error:
-        return f"ALLOWED_ATTACHMENT_DOMAINS: {error}"
-    return None
-
-
 def _of_path(name: str, path: str) -> str | None:
     if not _SCHEME.match(path):
         return None
-    parts = _split(path)
-    if (
-        parts is None
-        or parts.scheme not in ("abfss", "abfs")
-        or not parts.hostname
-        or not parts.username
-    ):
-        return f"{name}={path!r}: must be a folder, or abfss://<workspace>@<host>/<lakehouse>/..."
+    try:
+        split_root(path)
+    except ValueError as error:
+        return f"{name}: {error}"
     return None
 
 
@@ -111,7 +91,3 @@ def _split(url: str) -> SplitResult | None:
     except ValueError:
         return None
     return parts
-
-
-def _parts(text: str) -> list[str]:
-    return [part.strip() for part in text.split(",") if part.strip()]

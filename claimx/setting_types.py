@@ -6,7 +6,9 @@ import re
 from datetime import UTC, datetime
 from typing import Annotated, Any
 
-from pydantic import BeforeValidator, NonNegativeFloat
+from pydantic import AfterValidator, BeforeValidator, NonNegativeFloat
+
+from claimx.domain.addresses import AllowList
 
 TRUE = frozenset(("true", "1", "yes"))
 FALSE = frozenset(("false", "0", "no"))
@@ -39,8 +41,17 @@ def _bounded(seconds: float) -> float:
 
 
 def _comma_list(value: Any) -> Any:
-    if isinstance(value, str):
-        return tuple(part.strip().lower() for part in value.split(",") if part.strip())
+    if not isinstance(value, str):
+        return value
+    parts = tuple(part.strip().lower() for part in value.split(",") if part.strip())
+    if not parts:
+        msg = "must list one at least"
+        raise ValueError(msg)
+    return parts
+
+
+def _host_names(value: tuple[str, ...]) -> tuple[str, ...]:
+    AllowList.of(value)
     return value
 
 
@@ -75,6 +86,7 @@ def _poll_start(value: Any) -> Any:
     return moment if moment.tzinfo else moment.replace(tzinfo=UTC)
 
 
-Hosts = Annotated[tuple[str, ...], BeforeValidator(_comma_list)]
+Words = Annotated[tuple[str, ...], BeforeValidator(_comma_list)]
+Hosts = Annotated[Words, AfterValidator(_host_names)]
 Flag = Annotated[bool, BeforeValidator(_boolean)]
 PollStart = Annotated[datetime | NonNegativeFloat, BeforeValidator(_poll_start)]

@@ -26,7 +26,7 @@ from pydantic import (
 from claimx.domain.tables import TABLES
 from claimx.setting_checks import PATHS, problems_of
 from claimx.setting_errors import ConfigurationError
-from claimx.setting_types import TRUE, Flag, Hosts, PollStart
+from claimx.setting_types import TRUE, Flag, Hosts, PollStart, Words
 
 DEFAULT_HOSTS = (
     "claimxperience.s3.amazonaws.com",
@@ -138,7 +138,7 @@ class Settings(BaseModel):
     allowed_hosts: Hosts = _knob(
         "ALLOWED_ATTACHMENT_DOMAINS", DEFAULT_HOSTS, "Hosts media may come from (no ports)."
     )
-    allowed_extensions: Hosts = _knob(
+    allowed_extensions: Words = _knob(
         "CLAIMX_ALLOWED_EXTENSIONS", DEFAULT_EXTENSIONS, "Kinds of files taken in."
     )
     allow_loopback: Flag = _knob(
@@ -210,15 +210,16 @@ class Settings(BaseModel):
         for name in _MAY_BE_OFF:
             if values.get(name, "").lower() == "off":
                 del values[name]
-        values["table_paths"] = {
-            table: environment[name].strip()
-            for name, table in TABLE_PATHS.items()
-            if environment.get(name, "").strip()
+        paths = {
+            name: text
+            for name in (*PATHS, *TABLE_PATHS)
+            if (text := environment.get(name, "").strip())
         }
-        paths = {name: values[name] for name in PATHS if name in values}
-        paths |= {name: text for name in TABLE_PATHS if (text := environment.get(name, "").strip())}
         loopback = values.get("CLAIMX_ALLOW_LOOPBACK", "").lower() in TRUE
         problems = problems_of(values, paths, loopback=loopback)
+        values["table_paths"] = {
+            TABLE_PATHS[name]: text for name, text in paths.items() if name in TABLE_PATHS
+        }
         try:
             settings = cls.model_validate(values)
         except ValidationError as error:

@@ -9,7 +9,7 @@ from collections.abc import Callable, Coroutine
 from contextlib import suppress
 from pathlib import Path
 from typing import Any, BinaryIO
-from urllib.parse import unquote, urlsplit
+from urllib.parse import urlsplit
 
 import aiohttp
 
@@ -17,7 +17,7 @@ from claimx.adapters.blob_errors import translated
 from claimx.adapters.blob_folder import FolderStore
 from claimx.adapters.file_calls import SMALL_BYTES, FileCalls
 from claimx.adapters.tokens import AwaitedCredential
-from claimx.domain.addresses import on_loopback
+from claimx.domain.addresses import on_loopback, split_root
 from claimx.domain.errors import CircuitOpen, ClaimXError, Unavailable
 from claimx.domain.ports.gates import Gates
 from claimx.domain.ports.media import BlobStore
@@ -274,15 +274,3 @@ def make_store(
     if "://" not in root:
         return FolderStore(root, side_by_side=connections)
     return DataLakeStore(endpoint, root, make_credential, gates, metrics, connections=connections)
-
-
-def split_root(root: str) -> tuple[str, str]:
-    """Return (file system, folder) of an abfss:// URI; raises ValueError for another one."""
-    parts = urlsplit(root)
-    if parts.scheme not in ("abfss", "abfs") or not parts.username or not parts.hostname:
-        msg = (
-            f"{root!r} is not abfss://<workspace>@<host>/<lakehouse>/Files/...;"
-            " give such a URI or a folder"
-        )
-        raise ValueError(msg)
-    return unquote(parts.netloc.rsplit("@", 1)[0]), unquote(parts.path.strip("/"))

@@ -3,6 +3,8 @@ Which URLs and addresses may be connected to: for media by the domain page, sect
 
 Two gates, both needed: the host of every URL, redirects included, must stand in the allow-list,
 and whatever address its name resolves to must be public. Pure: resolving is the adapter's.
+
+Also how an address in OneLake is written.
 """
 
 from __future__ import annotations
@@ -12,7 +14,7 @@ import re
 from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import TypeAlias
-from urllib.parse import quote, urlsplit
+from urllib.parse import quote, unquote, urlsplit
 
 from claimx.domain.errors import NotAllowed
 
@@ -162,3 +164,15 @@ def embedded(address: Address) -> Address:
         if address in _NAT64:
             return ipaddress.IPv4Address(int(address) & 0xFFFF_FFFF)
     return address
+
+
+def split_root(root: str) -> tuple[str, str]:
+    """Return (file system, folder) of an abfss:// URI; raises ValueError for another one."""
+    parts = urlsplit(root)
+    if parts.scheme not in ("abfss", "abfs") or not parts.username or not parts.hostname:
+        msg = (
+            f"{root!r} is not abfss://<workspace>@<host>/<lakehouse>/...;"
+            " give such a URI or a folder"
+        )
+        raise ValueError(msg)
+    return unquote(parts.netloc.rsplit("@", 1)[0]), unquote(parts.path.strip("/"))

@@ -15,9 +15,9 @@ from blobs import Waited
 
 from claimx.adapters.credentials import Credentials
 from claimx.adapters.memory.gates import MemoryGates
-from claimx.adapters.onelake import DataLakeStore, make_store, split_root
+from claimx.adapters.onelake import DataLakeStore, make_store
 from claimx.adapters.tokens import StaticToken
-from claimx.domain.addresses import on_loopback
+from claimx.domain.addresses import on_loopback, split_root
 from claimx.domain.errors import (
     CircuitOpen,
     Refused,

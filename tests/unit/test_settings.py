@@ -121,6 +121,13 @@ def test_secrets_are_not_shown():
     assert "hidden" not in shown
 
 
+@pytest.mark.parametrize("name", ["CLAIMX_API_TOKEN", "FLOWER_BASIC_AUTH"])
+def test_a_secret_that_looks_like_an_address_is_one_all_the_same(name):
+    environment = {name: "redis://hidden:6379"}
+
+    assert "hidden" not in str(knobs(Settings.load(environment), environment))
+
+
 def test_a_wrong_secret_is_not_repeated():
     """The line that refuses a value must not be the leak."""
     with pytest.raises(ConfigurationError) as caught:

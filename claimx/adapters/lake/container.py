@@ -7,8 +7,7 @@ from collections.abc import Mapping
 from claimx.adapters.credentials import Credentials
 from claimx.adapters.lake.delta import DeltaLake
 from claimx.adapters.lake.layout import Sizes
-from claimx.adapters.onelake import split_root
-from claimx.domain.addresses import on_loopback
+from claimx.domain.addresses import on_loopback, split_root
 from claimx.domain.errors import Unavailable
 
 
