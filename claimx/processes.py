@@ -174,16 +174,16 @@ def _set_up_logging(**_: Any) -> None:
 
 
 def _take_own_uploads(instance: Any, **_: Any) -> None:
-    """Check what the chosen queues need; consume the uploads of this machine's cache too."""
+    """Check what a worker of the chosen queues needs; consume the uploads of its cache, too."""
     settings = startup.load_settings()
     queues = instance.app.amqp.queues
     if problems := missing_for(settings, queues.consume_from):
         startup.refuse(problems)
+    try:  # every worker says whose cache it has
+        node = bootstrap.cache_of(settings).node
+    except OSError as error:
+        startup.refuse([f"CACHE_DIR={settings.cache_dir!r}: {error.strerror}"])
     if "upload" in queues.consume_from:
-        try:
-            node = bootstrap.cache_of(settings).node
-        except OSError as error:
-            startup.refuse([f"CACHE_DIR={settings.cache_dir!r}: {error.strerror}"])
         queues.select_add(queue_named(queue_name(Stage.UPLOAD, node)))
 
 

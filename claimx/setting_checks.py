@@ -12,13 +12,13 @@ from collections.abc import Iterator, Mapping
 from urllib.parse import SplitResult, urlsplit
 
 from claimx.domain.addresses import on_loopback, split_root
+from claimx.domain.ports.source import TABLE_NAME
 
 PATHS = ("CLAIMX_LAKE_PATH", "ONELAKE_CLAIMX_PATH")
 
 _ADDRESSES = ("CLAIMX_API_URL", "EVENTHOUSE_CLUSTER_URL", "ONELAKE_ENDPOINT")
 _NOT_BESIDE_THE_SWITCH = ("CLAIMX_API_URL", "EVENTHOUSE_CLUSTER_URL")
 _REDIS_SCHEMES = ("redis", "rediss", "sentinel")
-_TABLE = re.compile(r"\w+(?:[ .-]\w+)*")
 _SCHEME = re.compile(r"[A-Za-z][A-Za-z0-9+.-]*://")
 
 
@@ -36,8 +36,8 @@ def problems_of(texts: Mapping[str, str], paths: Mapping[str, str], *, loopback:
     ]
     found += [problem for name, path in paths.items() if (problem := _of_path(name, path))]
     table = texts.get("CLAIMX_EVENTHOUSE_SOURCE_TABLE", "")
-    if table and not _TABLE.fullmatch(table):
-        found.append(f"CLAIMX_EVENTHOUSE_SOURCE_TABLE={table!r}: is no name of a table")
+    if table and not TABLE_NAME.fullmatch(table):
+        found.append(f"CLAIMX_EVENTHOUSE_SOURCE_TABLE={table!r} is no table name")
     if "REDIS_URL" in texts:
         found += list(dict.fromkeys(_of_redis(texts["REDIS_URL"])))
     if ":" not in texts.get("FLOWER_BASIC_AUTH", ":"):

@@ -14,10 +14,10 @@ import structlog
 from claimx import bootstrap, garbage, processes, startup
 from claimx.domain.errors import ClaimXError, NotAllowed
 from claimx.domain.tables import TABLES
+from claimx.needs import without_path
 from claimx.services.folding import FoldKeeper
 from claimx.services.runtime import Runtime
 from claimx.services.write import LakeWriter
-from claimx.setting_errors import ConfigurationError
 
 log = structlog.get_logger(__name__)
 
@@ -28,13 +28,9 @@ _LEAVE_SECONDS = 8.0  # for a step of a fold
 def main() -> int:
     """Write until told to stop; 0 then, 4 for wrong settings, 5 when Redis never came."""
     settings = startup.load_settings()
-    try:
-        paths = [settings.table_path(name) for name in TABLES]
-    except ConfigurationError as error:
-        for line in error.problems:
-            print(f"claimx: {line}", file=sys.stderr)  # noqa: T201 - before logging is set up
-        return 4
-    attendance = processes.attend("writer", settings, {"tables": str(len(paths))})
+    if problems := without_path(settings):
+        startup.refuse(problems)
+    attendance = processes.attend("writer", settings, {"tables": str(len(TABLES))})
     stopping: list[int] = []
 
     def stop(number: int, _frame: FrameType | None) -> None:
@@ -65,7 +61,7 @@ def main() -> int:
     _ensure_tables(runtime, stopping, attendance.progress.made)
     garbage.settle()
     folding = _Folding(runtime)
-    log.info("lake writer started", tables=len(paths))
+    log.info("lake writer started", tables=len(TABLES))
     pause = _PAUSE_SECONDS[0]
     while not stopping:
         attendance.progress.made()

@@ -9,7 +9,6 @@ microseconds, so that a row is before, in or after a microsecond and never besid
 from __future__ import annotations
 
 import json
-import re
 import time
 from collections.abc import Callable, Mapping, Sequence
 from datetime import datetime
@@ -23,7 +22,7 @@ from claimx.adapters.kusto_queries import Answer, KustoQueries
 from claimx.domain.errors import ClaimXError, Permanent, Refused, Unreadable
 from claimx.domain.polling import TIME, whole_times
 from claimx.domain.ports.gates import Gates
-from claimx.domain.ports.source import SourceRow
+from claimx.domain.ports.source import TABLE_NAME, SourceRow
 from claimx.domain.times import Micros, from_datetime, to_iso
 
 log = structlog.get_logger(__name__)
@@ -34,7 +33,6 @@ COLUMNS_SECONDS = 600.0  # how long the table's columns are taken as they were
 CHECK_SECONDS = 3600.0  # how long the table's policy is
 _SPLIT = 8
 _JSON = ("[", "{", '"')  # what JSON of a dynamic value may begin with, where it comes as text
-_IDENTIFIER = re.compile(r"[A-Za-z_][A-Za-z0-9_ .\-]{0,1023}")
 _SPLIT_COLUMNS = ("project_id", "projectId", *ID_COLUMNS)
 _BOUNDS = "_from:datetime, _to:datetime"
 _AT = "claimx_source_time"  # a column's name that no table has
@@ -63,7 +61,7 @@ class KustoSource:
         now: Callable[[], float] = time.monotonic,
     ) -> None:
         """Raise Permanent, naming the setting, for anything no query could be made with."""
-        if not _IDENTIFIER.fullmatch(table):
+        if not TABLE_NAME.fullmatch(table):
             raise Permanent(f"CLAIMX_EVENTHOUSE_SOURCE_TABLE={table!r} is no table name")
         self._table = table
         self.what = f"table {table} in database {database}"

@@ -7,9 +7,10 @@ from uuid import uuid4
 import pytest
 from large_world import T0, asked
 
-from claimx.adapters.credentials import Credentials
-from claimx.adapters.lake import Sizes, make_lake
-from claimx.domain.errors import Unavailable
+from claimx.adapters.credentials import Credentials, StorageAccess
+from claimx.adapters.lake import DeltaLake, Sizes, make_lake
+from claimx.adapters.lake.upkeep import SMALL_FILES
+from claimx.domain.errors import TokenRejected, Unavailable
 from claimx.domain.tables import MEDIA, TABLES
 from claimx.sandbox.faults import Fault
 from claimx.sandbox.server import Sandbox
@@ -27,11 +28,15 @@ def onelake(tmp_path_factory):
         yield running
 
 
+def paths_of_a_new_lake():
+    root = f"abfss://{uuid4().hex}@onelake.dfs.fabric.microsoft.com/lh/Tables"
+    return {name: f"{root}/{name}" for name in TABLES}
+
+
 @pytest.fixture
 def make(onelake):
     onelake.plan.clear()
-    root = f"abfss://{uuid4().hex}@onelake.dfs.fabric.microsoft.com/lh/Tables"
-    paths = {name: f"{root}/{name}" for name in TABLES}
+    paths = paths_of_a_new_lake()
     endpoint = onelake.onelake_url
     yield lambda: make_lake(paths, endpoint, Credentials([endpoint]), sizes=SIZES)
     onelake.plan.clear()
@@ -88,3 +93,26 @@ def test_a_table_from_which_a_file_is_gone_is_no_empty_one(onelake, make):
         make().rows(MEDIA)
     with pytest.raises(Unavailable, match=MEDIA.name):
         make().audit.media_in(MEDIA, [f"m{n:06d}" for n in range(ROWS)])
+
+
+def test_maintenance_leaves_a_table_that_it_could_not_look_at(onelake):
+    """A look that fails says nothing of its size, and a large table is never compacted."""
+    paths, endpoint = paths_of_a_new_lake(), onelake.onelake_url
+    credentials = Credentials([endpoint])
+    small = make_lake(paths, endpoint, credentials, sizes=Sizes(direct=10_000))
+    for number in range(SMALL_FILES + 5):
+        small.upsert(MEDIA, [asked(number, at=1)], T0)
+    refusals: list[Exception] = []
+
+    def storage() -> StorageAccess:
+        if refusals:
+            raise refusals.pop()
+        return credentials.storage_access(endpoint)
+
+    refusals.append(TokenRejected("no token this time"))
+    left = DeltaLake(paths, storage, sizes=SIZES).maintain(MEDIA)
+    done = DeltaLake(paths, storage, sizes=Sizes(direct=10_000)).maintain(MEDIA)
+
+    assert not refusals
+    assert left.compacted_files == 0
+    assert done.compacted_files == SMALL_FILES + 5

@@ -171,7 +171,11 @@ def test_a_table_of_another_schema_stops_alone_and_its_rows_wait(
 
 @pytest.mark.parametrize("told", [signal.SIGTERM, signal.SIGINT])
 def test_a_writer_that_waits_for_redis_ends_when_it_is_told_to(tmp_path, told):
-    """It waits for ten minutes; a host that stops it would kill it after half a one."""
+    """
+    It waits for ten minutes; a host that stops it would kill it after half a one.
+
+    That it cannot listen for probes is told, and stops nothing.
+    """
     with socket.socket() as taken:  # bound and not listening: nobody answers there
         taken.bind(("127.0.0.1", 0))
         environment = {
@@ -180,6 +184,8 @@ def test_a_writer_that_waits_for_redis_ends_when_it_is_told_to(tmp_path, told):
             "ENV_FILE": os.devnull,
             "REDIS_URL": f"redis://127.0.0.1:{taken.getsockname()[1]}/0",
             "CLAIMX_LAKE_PATH": str(tmp_path / "lake"),
+            "CLAIMX_HEALTH_HOST": "192.0.2.1",  # nobody's (RFC 5737): it cannot listen there
+            "CLAIMX_HEALTH_PORT": "0",
         }
         with subprocess.Popen(
             [sys.executable, "-m", "claimx.writer"],
@@ -190,8 +196,13 @@ def test_a_writer_that_waits_for_redis_ends_when_it_is_told_to(tmp_path, told):
             text=True,
         ) as writer:
             try:
-                said = next(line for line in writer.stdout if "waiting for Redis" in line)
+                said = []
+                for line in writer.stdout:
+                    said.append(line)
+                    if "waiting for Redis" in line:
+                        break
                 writer.send_signal(told)
                 assert writer.wait(timeout=30) == 0, said
+                assert any("cannot listen" in line for line in said)
             finally:
                 writer.kill()

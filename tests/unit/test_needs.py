@@ -108,3 +108,47 @@ def test_a_blank_variable_leaves_the_files_value_standing(tmp_path):
     )
 
     assert done.stdout.strip() == "7"
+
+
+@pytest.mark.parametrize("queue", ["upload", "enrich"])
+def test_a_worker_whose_cache_cannot_be_made_ends_with_a_line(tmp_path, redis_url, queue):
+    """Left running, it would seem to be no worker at all: every one says whose cache it has."""
+    (tmp_path / "file").write_text("in the way")
+    lines = {
+        "ENV_FILE": os.devnull,
+        "REDIS_URL": redis_url,
+        "CACHE_DIR": str(tmp_path / "file/x"),
+        "CLAIMX_API_URL": "https://api.example",
+        "CLAIMX_API_TOKEN": "t",
+        "ONELAKE_CLAIMX_PATH": str(tmp_path / "media"),
+        "PYTHONPATH": str(ROOT),
+    }
+    done = subprocess.run(
+        [sys.executable, "-m", "celery", "-A", "claimx", "worker", "-Q", queue, "-c", "1"],
+        cwd=ROOT,
+        env={**os.environ, **lines},
+        capture_output=True,
+        text=True,
+        check=False,
+        timeout=60,
+    )
+
+    assert done.returncode == 4
+    assert f"claimx: CACHE_DIR={lines['CACHE_DIR']!r}: Not a directory" in done.stderr
+
+
+@pytest.mark.parametrize("command", [["poll", "once"], ["backfill", "--from", "2h"]])
+def test_a_command_that_reads_the_source_says_what_is_not_set(tmp_path, command):
+    done = subprocess.run(
+        [sys.executable, "-m", "claimx", *command],
+        cwd=tmp_path,
+        env={"PATH": os.environ["PATH"], "PYTHONPATH": str(ROOT), "ENV_FILE": os.devnull},
+        capture_output=True,
+        text=True,
+        check=False,
+        timeout=60,
+    )
+
+    assert done.returncode == 4
+    assert "claimx: EVENTHOUSE_CLUSTER_URL must be set" in done.stderr
+    assert "CLAIMX_LAKE_PATH" in done.stderr

@@ -199,7 +199,7 @@ def test_a_value_that_can_never_work_is_refused_before_anything_starts(name, tex
         ("REDIS_URL", "sentinel://:p@a:26379;sentinel://b:26379/1"),
         ("ONELAKE_CLAIMX_PATH", "abfss://w@onelake.dfs.fabric.microsoft.com/l/Files/claimx"),
         ("CLAIMX_LAKE_PATH", "C:/lake"),
-        ("CLAIMX_EVENTHOUSE_SOURCE_TABLE", "Claim Events-2"),
+        ("CLAIMX_EVENTHOUSE_SOURCE_TABLE", "Claim Events--2"),
         ("CLAIMX_HEALTH_PORT", "off"),
         ("CLAIMX_API_RATE_LIMIT_PER_SECOND", "off"),
         ("CLAIMX_LOG_FORMAT", "JSON"),

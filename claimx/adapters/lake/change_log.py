@@ -19,7 +19,7 @@ from claimx.adapters.lake.antijoin import Take
 from claimx.adapters.lake.commit import HOOKS, WRITER
 from claimx.adapters.lake.files import replace
 from claimx.adapters.lake.handles import Conflict, Handle, our_errors, read_newest
-from claimx.adapters.lake.scan import Span, scan, values
+from claimx.adapters.lake.scan import Span, actions_of, scan, values
 from claimx.adapters.lake.schema import from_arrow, to_arrow
 from claimx.adapters.lake.spill import sample_of
 from claimx.domain.changes import Change, Source
@@ -192,14 +192,14 @@ def _append(snapshot: DeltaTable, batch: pa.Table) -> None:
 
 
 def _remove(snapshot: DeltaTable, log: Table, gone: frozenset[str]) -> None:
-    actions = pa.table(snapshot.get_add_actions(flatten=True)).to_pylist()
+    actions = actions_of(snapshot)
     there = [action for action in actions if action["path"] in gone]
     if there:
         replace(snapshot, log, there, [])
 
 
 def _pending(snapshot: DeltaTable) -> Pending:
-    actions = pa.table(snapshot.get_add_actions(flatten=True)).to_pylist()
+    actions = actions_of(snapshot)
     oldest = [one for action in actions if (one := action.get(f"min.{WRITTEN_AT}")) is not None]
     return Pending(
         tuple(action["path"] for action in actions),

@@ -181,11 +181,13 @@ def read_keys(
 
     Of an insert-only table only the keys are read: what stands there stays.
     """
+    if not keys:
+        return {}
     wanted = {
         name: sorted({key[position] for key in keys}) for position, name in enumerate(table.key)
     }
     candidates = [path for path in may_hold(snapshot, wanted) if files is None or path in files]
-    if not keys or not candidates:
+    if not candidates:
         return {}
     there = handle.known_keys.files_with(filesystem_of(snapshot), candidates, wanted)
     if not there:
@@ -195,6 +197,6 @@ def read_keys(
     for name, values in wanted.items():
         part = one_of(name, values)
         condition = part if condition is None else condition & part
-    found = scan(snapshot, table, columns=columns, condition=condition, keys=wanted, files=there)
+    found = scan(snapshot, table, columns=columns, condition=condition, files=there)
     rows = {tuple(row[name] for name in table.key): row for row in from_arrow(table, found)}
     return {key: rows[key] for key in keys if key in rows}

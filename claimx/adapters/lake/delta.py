@@ -18,7 +18,6 @@ from claimx.adapters.lake.change_log import SUFFIX
 from claimx.adapters.lake.commit import Committer, Plan
 from claimx.adapters.lake.creation import ensure_table
 from claimx.adapters.lake.deciding import Deciding
-from claimx.adapters.lake.files import actions_of
 from claimx.adapters.lake.handles import Conflict, Handle, Storage
 from claimx.adapters.lake.inspection import Inspection
 from claimx.adapters.lake.large import LargeTables
@@ -26,6 +25,7 @@ from claimx.adapters.lake.layout import Sizes
 from claimx.adapters.lake.names import NAMES, Names
 from claimx.adapters.lake.nearness import near
 from claimx.adapters.lake.reading import Reading
+from claimx.adapters.lake.scan import actions_of
 from claimx.adapters.lake.schema import UnfitError, refusals
 from claimx.adapters.lake.upkeep import Maintained, maintain_table
 from claimx.domain.changes import Change, Values

@@ -29,11 +29,6 @@ _AFTER_ALL = "\U0010ffff"
 _MILLISECOND = timedelta(milliseconds=1)
 
 
-def actions_of(snapshot: DeltaTable) -> list[dict[str, Any]]:
-    """Return the table's files: path, size_bytes, num_records and min, max of columns."""
-    return pa.table(snapshot.get_add_actions(flatten=True)).to_pylist()
-
-
 def whole_schema(snapshot: DeltaTable) -> pa.Schema:
     """Return the table's own schema, with columns that somebody else has added."""
     arrow: Any = snapshot.schema().to_arrow()

@@ -22,12 +22,12 @@ from deltalake.transaction import AddAction
 
 from claimx.adapters.lake.change_log import ChangeLog, Pending
 from claimx.adapters.lake.commit import Committer, Decide, Plan
-from claimx.adapters.lake.files import actions_of, discard, replace, whole_schema
+from claimx.adapters.lake.files import discard, replace, whole_schema
 from claimx.adapters.lake.handles import Handle
 from claimx.adapters.lake.laying_out import laid_out
 from claimx.adapters.lake.layout import Piece, Sizes, files_in, pieces_of
 from claimx.adapters.lake.rewriting import patched, rows_of, written
-from claimx.adapters.lake.scan import text
+from claimx.adapters.lake.scan import actions_of, text
 from claimx.adapters.lake.spill import bounds_from
 from claimx.domain.columns import Table
 from claimx.domain.ports.lake import Folded

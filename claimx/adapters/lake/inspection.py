@@ -10,10 +10,10 @@ from typing import Any, TypeVar
 from deltalake import DeltaTable
 
 from claimx.adapters.lake.differences import differences
-from claimx.adapters.lake.files import actions_of
 from claimx.adapters.lake.handles import Handle, read_newest
 from claimx.adapters.lake.layout import Sizes, pieces_of
 from claimx.adapters.lake.readers import diagnoses
+from claimx.adapters.lake.scan import actions_of
 from claimx.domain.columns import Table
 from claimx.domain.diagnosis import Diagnosis
 from claimx.domain.folding import delay_seconds

@@ -15,7 +15,7 @@ import pyarrow as pa
 from deltalake import DeltaTable
 
 from claimx.adapters.lake.differences import Difference, Kind, differences
-from claimx.adapters.lake.files import actions_of
+from claimx.adapters.lake.scan import actions_of
 from claimx.adapters.lake.upkeep import SMALL_BYTES, SMALL_FILES
 from claimx.domain.columns import Table
 from claimx.domain.diagnosis import Diagnosis

@@ -103,10 +103,14 @@ def values(
             yield batch.column(0)
 
 
+def actions_of(snapshot: DeltaTable) -> list[dict[str, Any]]:
+    """Return the table's files: path, size_bytes, num_records and min, max of columns."""
+    return pa.table(snapshot.get_add_actions(flatten=True)).to_pylist()
+
+
 def may_hold(snapshot: DeltaTable, keys: Mapping[str, Sequence[str]]) -> list[str]:
     """Return the files whose statistics leave room for one of the sorted values of each column."""
-    actions = pa.table(snapshot.get_add_actions(flatten=True)).to_pylist()
-    return [action["path"] for action in actions if _may_hold(action, keys)]
+    return [action["path"] for action in actions_of(snapshot) if _may_hold(action, keys)]
 
 
 def _dataset(
@@ -125,7 +129,7 @@ def _dataset(
     fragments = []
     # the statistics come without types that Arrow could compare, so they are compared here,
     # and each file is known to Arrow by its partition alone
-    for action in pa.table(snapshot.get_add_actions(flatten=True)).to_pylist():
+    for action in actions_of(snapshot):
         partition: Any = action[f"partition.{partition_by}"] if partition_by else None
         if (partitions and partition not in partitions) or not _may_hold(action, keys):
             continue

@@ -9,13 +9,13 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-import pyarrow as pa
 import structlog
 from deltalake import DeltaTable
 from deltalake.exceptions import TableNotFoundError
 
 from claimx.adapters.lake.commit import HOOKS, WRITER
 from claimx.adapters.lake.handles import Conflict, Handle, our_errors
+from claimx.adapters.lake.scan import actions_of
 from claimx.domain.columns import Table
 from claimx.domain.errors import ClaimXError
 
@@ -103,7 +103,7 @@ def maintain_table(
 
 
 def _compact(snapshot: DeltaTable, table: Table) -> int:
-    actions = pa.table(snapshot.get_add_actions(flatten=True)).to_pylist()
+    actions = actions_of(snapshot)
     column = f"partition.{table.partition_by[0]}" if table.partition_by else None
     small = Counter(
         action[column] if column else None

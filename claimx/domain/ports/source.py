@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Sequence
 from typing import Any, Protocol, TypeAlias
 
@@ -9,6 +10,9 @@ from claimx.domain.times import Micros
 
 SourceRow: TypeAlias = dict[str, Any]
 """A row as Kusto gave it (JSON values), plus ``_ingestion_time`` as `Micros`."""
+
+TABLE_NAME = re.compile(r"[A-Za-z_][A-Za-z0-9_ .\-]{0,1023}")
+"""What a table of the source may be called: Kusto's identifiers, as they stand in brackets."""
 
 
 class EventSource(Protocol):
