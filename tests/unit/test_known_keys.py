@@ -28,25 +28,28 @@ def system(folder: Path) -> SubTreeFileSystem:
     return SubTreeFileSystem(str(folder), LocalFileSystem())
 
 
-@given(st.lists(PAIRS, max_size=5), st.lists(PAIRS, min_size=1, max_size=4), st.integers(0, 200))
+@given(st.lists(PAIRS, max_size=5), st.lists(PAIRS, min_size=1, max_size=4), st.integers(0, 20))
 def test_no_file_with_a_wanted_key_is_left_out_whatever_is_kept(
     tmp_path_factory, files, asked, most
 ):
     """One left out is a row that is written a second time. One too many only costs a look."""
     folder = tmp_path_factory.mktemp("files")
     names = [written(folder, f"{n}", pairs, pa.string()) for n, pairs in enumerate(files)]
-    known = KnownKeys(most_bytes=most)
+    rows = {name: len(there) for name, there in zip(names, files, strict=True)}
+    known = KnownKeys(most)
 
     for pairs in asked:
         wanted = {"one": sorted({p[0] for p in pairs}), "other": sorted({p[1] for p in pairs})}
-        found = set(known.files_with(system(folder), names, wanted))
+        found = set(known.files_with(system(folder), rows, wanted))
 
         for name, there in zip(names, files, strict=True):
             if set(there) & set(pairs):
                 assert name in found
-            if not any(p[0] in wanted["one"] and p[1] in wanted["other"] for p in there):
+            if most >= sum(rows.values()) and not any(
+                p[0] in wanted["one"] and p[1] in wanted["other"] for p in there
+            ):
                 assert name not in found
-        assert known.bytes <= most
+        assert len(known) <= most
 
 
 @pytest.mark.parametrize("kind", [pa.large_string(), pa.string_view(), pa.string()])
@@ -55,25 +58,39 @@ def test_texts_of_any_arrow_type_are_keys(tmp_path, kind):
     name = written(tmp_path, "file", [("a", "b")], kind)
     known = KnownKeys()
 
-    assert known.files_with(system(tmp_path), [name], {"one": ["a"]}) == [name]
-    assert known.files_with(system(tmp_path), [name], {"one": ["b"]}) == []
+    assert known.files_with(system(tmp_path), {name: 1}, {"one": ["a"]}) == [name]
+    assert known.files_with(system(tmp_path), {name: 1}, {"one": ["b"]}) == []
 
 
 def test_a_file_is_read_once(tmp_path):
     name = written(tmp_path, "file", [("a", "b")], pa.string())
     known = KnownKeys()
-    assert known.files_with(system(tmp_path), [name], {"one": ["a"]}) == [name]
+    assert known.files_with(system(tmp_path), {name: 1}, {"one": ["a"]}) == [name]
     (tmp_path / name).unlink()
 
-    assert known.files_with(system(tmp_path), [name], {"one": ["a"]}) == [name]
-    assert known.files_with(system(tmp_path), [name], {"one": ["z"]}) == []
+    assert known.files_with(system(tmp_path), {name: 1}, {"one": ["a"]}) == [name]
+    assert known.files_with(system(tmp_path), {name: 1}, {"one": ["z"]}) == []
 
 
-def test_a_file_with_more_keys_than_may_be_kept_is_read_each_time(tmp_path):
-    large = written(tmp_path, "large", [(f"{n:04}", "x") for n in range(500)], pa.string())
+def test_a_file_with_more_keys_than_may_be_kept_is_not_looked_into(tmp_path):
+    """The scan of the flush reads it in pieces; here it would lie in memory as a whole."""
     small = written(tmp_path, "small", [("a", "b")], pa.string())
-    known = KnownKeys(most_bytes=1000)
+    known = KnownKeys(most=10)
 
-    for _ in range(2):
-        assert known.files_with(system(tmp_path), [small, large], {"one": ["0499"]}) == [large]
-        assert known.bytes <= 1000
+    found = known.files_with(
+        system(tmp_path), {small: 1, "large": 500, "unknown": None}, {"one": ["z"]}
+    )
+
+    assert found == ["large", "unknown"]
+    assert len(known) == 1
+
+
+def test_files_that_nobody_asks_about_any_more_make_room(tmp_path):
+    """A merge replaces files; theirs are of no use any more."""
+    old, new = (written(tmp_path, n, [("a", "b"), ("c", "d")], pa.string()) for n in ("old", "new"))
+    known = KnownKeys(most=3)
+    known.files_with(system(tmp_path), {old: 2}, {"one": ["z"]})
+
+    assert known.files_with(system(tmp_path), {old: 2, new: 2}, {"one": ["z"]}) == [new]
+    assert known.files_with(system(tmp_path), {new: 2}, {"one": ["z"]}) == []
+    assert len(known) == 2

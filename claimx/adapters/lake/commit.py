@@ -186,7 +186,9 @@ def read_keys(
     wanted = {
         name: sorted({key[position] for key in keys}) for position, name in enumerate(table.key)
     }
-    candidates = [path for path in may_hold(snapshot, wanted) if files is None or path in files]
+    candidates = may_hold(snapshot, wanted)
+    if files is not None:
+        candidates = {path: rows for path, rows in candidates.items() if path in files}
     if not candidates:
         return {}
     there = handle.known_keys.files_with(filesystem_of(snapshot), candidates, wanted)

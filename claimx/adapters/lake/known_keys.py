@@ -8,15 +8,15 @@ was read of one holds for as long as it is in the table.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Container, Mapping, Sequence
 from typing import Any, TypeAlias
 
 import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
-MOST_BYTES = 8 * 1024 * 1024
-"""Of one table's keys: 200,000 ids of 36 characters."""
+MOST_KEYS = 200_000
+"""Of one table: some 8 MB, with ids of 36 characters."""
 
 _Columns: TypeAlias = "tuple[pa.Array[Any], ...]"
 
@@ -25,43 +25,46 @@ class KnownKeys:
     """
     Of one table; not for several threads at once.
 
-    At most *most_bytes* are kept, those of the files that were asked about last; the keys of a file
-    that has more are read each time.
+    Keys of a file are kept while there are at most *most* in all. Those of files that nobody asks
+    about any more make room; where that is not enough, a file is not looked into.
     """
 
-    def __init__(self, most_bytes: int = MOST_BYTES) -> None:
-        self._most_bytes = most_bytes
+    def __init__(self, most: int = MOST_KEYS) -> None:
+        self._most = most
         self._kept: dict[str, _Columns] = {}
-        self._bytes = 0
+        self._keys = 0
 
-    @property
-    def bytes(self) -> int:
-        """What the kept keys take."""
-        return self._bytes
+    def __len__(self) -> int:
+        return self._keys
 
     def files_with(
-        self, filesystem: Any, paths: Iterable[str], wanted: Mapping[str, Sequence[str]]
+        self, filesystem: Any, files: Mapping[str, int | None], wanted: Mapping[str, Sequence[str]]
     ) -> list[str]:
         """
-        Return those of *paths* that may have a row with the key columns as *wanted*.
+        Return those of *files* that may have a row with the key columns as *wanted*.
 
-        Each other file has none whose key columns all hold one of the values wanted of them. Files
-        whose keys are not known are read through *filesystem*.
+        *files* are paths, read through *filesystem* unless known, and how many rows each has. Each
+        file that is left out has no row whose key columns all hold one of the values wanted of
+        them; one that could not be looked into is never left out.
         """
         sets = [pa.array(values, pa.string()) for values in wanted.values()]
-        names = list(wanted)
-        return [path for path in paths if _meet(self._columns(filesystem, path, names), sets)]
+        found = []
+        for path, rows in files.items():
+            columns = self._kept.get(path)
+            if columns is None and rows is not None and self._makes_room(rows, files):
+                columns = self._kept[path] = _read(filesystem, path, list(wanted))
+                self._keys += len(columns[0])
+            if columns is None or _meet(columns, sets):
+                found.append(path)
+        return found
 
-    def _columns(self, filesystem: Any, path: str, names: list[str]) -> _Columns:
-        columns = self._kept.pop(path, None)
-        if columns is None:
-            columns = _read(filesystem, path, names)
-            self._bytes += _size(columns)
-        self._kept[path] = columns
-        while self._bytes > self._most_bytes:  # the oldest goes; this one too, if it is too large
-            oldest = next(iter(self._kept))
-            self._bytes -= _size(self._kept.pop(oldest))
-        return columns
+    def _makes_room(self, rows: int, asked: Container[str]) -> bool:
+        if rows > self._most:
+            return False
+        if self._keys + rows > self._most:
+            for path in [path for path in self._kept if path not in asked]:
+                self._keys -= len(self._kept.pop(path)[0])
+        return self._keys + rows <= self._most
 
 
 def _read(filesystem: Any, path: str, names: list[str]) -> _Columns:
@@ -78,7 +81,3 @@ def _meet(columns: _Columns, sets: Sequence[Any]) -> bool:
     for column, values in zip(columns[1:], sets[1:], strict=True):
         met = pc.and_(met, pc.is_in(column, value_set=values))
     return bool(pc.any(met).as_py())
-
-
-def _size(columns: _Columns) -> int:
-    return sum(column.nbytes for column in columns)

@@ -108,9 +108,14 @@ def actions_of(snapshot: DeltaTable) -> list[dict[str, Any]]:
     return pa.table(snapshot.get_add_actions(flatten=True)).to_pylist()
 
 
-def may_hold(snapshot: DeltaTable, keys: Mapping[str, Sequence[str]]) -> list[str]:
-    """Return the files whose statistics leave room for one of the sorted values of each column."""
-    return [action["path"] for action in actions_of(snapshot) if _may_hold(action, keys)]
+def may_hold(snapshot: DeltaTable, keys: Mapping[str, Sequence[str]]) -> dict[str, int | None]:
+    """
+    Return the files whose statistics leave room for one of the sorted values of each column.
+
+    With each, how many rows it has, None where the log does not say.
+    """
+    held = (action for action in actions_of(snapshot) if _may_hold(action, keys))
+    return {action["path"]: action.get("num_records") for action in held}
 
 
 def _dataset(
