@@ -33,21 +33,30 @@ class RowMerge:
 
     def __init__(self, table: Table, existing: Values | None, changes: Sequence[Change]) -> None:
         self._existing = existing
-        ordered = _in_order(changes)
-        facts = (c for c in ordered if c.source is Source.EVENT)
-        self._facts = sorted(facts, key=lambda c: (c.event_time, c.event_id))
-        self._links = [c for c in ordered if c.source is Source.LINK]
-        self._answers = [c for c in ordered if c.source not in {Source.EVENT, Source.LINK}]
+        self._facts: list[Change] = []
+        self._links: list[Change] = []
+        self._answers: list[Change] = []
+        for change in _in_order(changes):
+            if change.source is Source.EVENT:
+                self._facts.append(change)
+            elif change.source is Source.LINK:
+                self._links.append(change)
+            else:
+                self._answers.append(change)
+        if len(self._facts) > 1:
+            self._facts.sort(key=lambda c: (c.event_time, c.event_id))
         shape = shape_of(table)
         self._rules = shape.values
         self._latest = shape.latest
         self._written = shape.written
         self._winner: Change | None = None
         base = existing if existing is not None else changes[0].values
-        self.values: Values = dict.fromkeys(self._rules)
-        if existing is not None:
-            self.values |= {name: existing.get(name) for name in self._rules}
-        self.values |= {name: base[name] for name in table.key}
+        if existing is None:
+            self.values: Values = dict.fromkeys(self._rules)
+        else:
+            self.values = dict(zip(self._rules, map(existing.get, self._rules), strict=True))
+        for name in table.key:
+            self.values[name] = base[name]
         self.guard: Micros | None = None if existing is None else existing.get(GUARD)
         # the customer's null may not wipe out what a link has filled
         self._nulls_clear = (
@@ -63,8 +72,7 @@ class RowMerge:
     def apply(self) -> None:
         """Apply everything: facts of events, then answers, then links."""
         untouched = self.guard is None
-        passing = [change for change in self._answers if self._passes(change)]
-        stale = [change for change in self._answers if not self._passes(change)]
+        passing, stale = self._parted(self._answers)
         said: Values | None = None
         for change in passing:
             if change.values != said:  # events side by side bring one answer many times
@@ -103,8 +111,16 @@ class RowMerge:
             return str(self._existing["event_id"])
         return newest[1]
 
-    def _passes(self, change: Change) -> bool:
-        return self.guard is None or order_of(change)[0] >= self.guard
+    def _parted(self, changes: list[Change]) -> tuple[list[Change], list[Change]]:
+        """Return those that are at least as new as the guard, and those that are older."""
+        if self.guard is None:
+            return changes, []
+        passing: list[Change] = []
+        stale: list[Change] = []
+        for change in changes:
+            newer = order_of(change)[0] >= self.guard
+            (passing if newer else stale).append(change)
+        return passing, stale
 
     def _answer(self, said: Values) -> None:
         written, nulls_clear = self._written, self._nulls_clear
@@ -124,16 +140,17 @@ class RowMerge:
     def _fill(self, change: Change, *, only_sticky: bool) -> None:
         for name, value in change.values.items():
             rule = self._rules.get(name)
-            if rule in {Rule.LATEST, Rule.EVER}:
+            if rule is Rule.LATEST or rule is Rule.EVER:
                 self._accumulate(name, value)
             elif rule is Rule.STICKY or (rule is Rule.ANSWER and not only_sticky):
                 self._fill_null(name, value)
 
     def _apply_links(self) -> None:
         """Apply what links say: only what is missing where the customer's own data stand."""
+        if not self._links:
+            return
         primary = self.values.get(PRIMARY) is True
-        passing = [change for change in self._links if self._passes(change)]
-        stale = [change for change in self._links if not self._passes(change)]
+        passing, stale = self._parted(self._links)
         for change in passing:
             for name, value in change.values.items():
                 if value is not None and self._link_sets(name, primary=primary):

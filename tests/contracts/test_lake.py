@@ -626,6 +626,8 @@ def test_ensure_makes_an_empty_table_and_keeps_a_full_one(lake):
         "z" * 300,
         "日" * 99,
         "\U0010ffff" * 40,
+        "\U0010ffff" * 99,
+        "\U00020bb7野家",
     ],
 )
 def test_any_text_is_a_key(lake, text):

@@ -39,7 +39,7 @@ MISTAKES = {
         WRITTEN,
         f"self._settle(Flushed(done=list(items))); {WRITTEN}",
         "life",
-        "adapters.lake.commit:Committer._once write_deltalake #1 before",
+        "adapters.lake.commit:_append write_deltalake #1 before",
         "missing row",
     ),
     "the reader of a gap moves before its page is stored": Mistake(
@@ -55,7 +55,7 @@ MISTAKES = {
         "_ORDER = (",
         "_ORDER = ((EVENTS.name,), ",
         "life",
-        "adapters.lake.commit:Committer._once write_deltalake #1 after",
+        "adapters.lake.commit:_append write_deltalake #1 after",
         "missing row",
         redis_too=True,
     ),

@@ -18,6 +18,7 @@ from deltalake.schema import PrimitiveType
 
 from claimx.adapters.credentials import StorageAccess
 from claimx.adapters.lake import DeltaLake, commit, handles, upkeep
+from claimx.adapters.lake.schema import arrow_schema
 from claimx.domain.changes import Change, Source
 from claimx.domain.errors import NotAllowed, TokenRejected, Unavailable
 from claimx.domain.tables import EVENTS, MEDIA, PROJECTS, TABLES
@@ -183,6 +184,71 @@ def test_a_commit_that_comes_between_reading_and_writing_is_read_too(tmp_path, f
     (row,) = lake.rows(MEDIA)
     assert row["file_name"] == "9"
     assert (written.inserted, written.updated, written.unchanged) == (0, 0, 1)
+
+
+def test_a_compaction_between_reading_and_writing_doubles_no_row(tmp_path):
+    """
+    delta-rs commits again over one that only rearranges files; ours must not.
+
+    It would take out a file that is gone already, and leave its rows in the compacted one.
+    """
+    lake = lake_in(tmp_path)
+    for name in ("m1", "m2"):
+        lake.upsert(MEDIA, [media(name, 1)], T0)
+    compact = DeltaTable(tmp_path / MEDIA.name).optimize.compact
+    meddle_once(lake, compact)
+
+    lake.upsert(MEDIA, [media("m1", 5)], T0)
+
+    rows = {row["media_id"]: row["file_name"] for row in lake.rows(MEDIA)}
+    assert (rows, len(lake.rows(MEDIA))) == ({"m1": "5", "m2": "1"}, 2)
+
+
+def test_a_key_that_stands_twice_has_one_row_once_more_is_said_of_it(tmp_path):
+    """Nothing of ours writes one twice; what an older release did is mended on the way."""
+    lake = lake_in(tmp_path)
+    for name in ("m1", "m2"):
+        lake.upsert(MEDIA, [media(name, 1)], T0)
+    stored = DeltaTable(tmp_path / MEDIA.name).to_pyarrow_table()
+    write_deltalake(tmp_path / MEDIA.name, stored, mode="append")
+
+    lake.upsert(MEDIA, [media("m1", 5)], T0)
+
+    rows = sorted((row["media_id"], row["file_name"]) for row in lake.rows(MEDIA))
+    assert rows == [("m1", "5"), ("m2", "1"), ("m2", "1")]
+
+
+def test_only_files_whose_rows_change_are_written_anew(tmp_path):
+    lake = lake_in(tmp_path)
+    for name in ("m1", "m2", "m3"):
+        lake.upsert(MEDIA, [media(name, 1)], T0)
+    before = set(DeltaTable(tmp_path / MEDIA.name).file_uris())
+
+    lake.upsert(MEDIA, [media("m1", 5), media("m3", 1), media("m4", 1)], T0)
+
+    after = set(DeltaTable(tmp_path / MEDIA.name).file_uris())
+    assert (len(before - after), len(after - before), len(after)) == (1, 1, 3)
+
+
+@pytest.mark.parametrize(
+    ("hidden", "configuration"),
+    [
+        ("deletionVectors", {"delta.enableDeletionVectors": "true"}),
+        ("columnMapping", {"delta.columnMapping.mode": "name"}),
+    ],
+)
+def test_a_table_whose_files_do_not_say_what_is_in_it_is_left_alone(
+    tmp_path, hidden, configuration
+):
+    """Rows that a vector hides would come back, columns under other names would be lost."""
+    lake = lake_in(tmp_path)
+    schema = Schema.from_arrow(arrow_schema(MEDIA))
+    DeltaTable.create(tmp_path / MEDIA.name, schema, configuration=configuration)
+
+    with pytest.raises(NotAllowed, match=f"claimx_media: has {hidden}"):
+        lake.upsert(MEDIA, [media("m1")], T0)
+
+    assert DeltaTable(tmp_path / MEDIA.name).version() == 0
 
 
 def test_a_name_given_between_reading_and_writing_holds(tmp_path):

@@ -18,7 +18,6 @@ from typing import Any
 from unittest.mock import patch
 
 import deltalake
-from deltalake.table import TableMerger
 from hypothesis import HealthCheck, settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, invariant, rule
@@ -43,7 +42,6 @@ class Died(BaseException):
 STEPS = (
     (commit, "write_deltalake"),
     (change_log, "write_deltalake"),
-    (TableMerger, "execute"),
     (deltalake.DeltaTable, "create"),
     (deltalake.DeltaTable, "create_write_transaction"),
     (files.pq, "write_table"),

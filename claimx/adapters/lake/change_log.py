@@ -16,8 +16,7 @@ import pyarrow as pa
 from deltalake import DeltaTable, write_deltalake
 
 from claimx.adapters.lake.antijoin import Take
-from claimx.adapters.lake.commit import HOOKS, WRITER
-from claimx.adapters.lake.files import replace
+from claimx.adapters.lake.files import HOOKS, WRITER, replace
 from claimx.adapters.lake.handles import Conflict, Handle, our_errors, read_newest
 from claimx.adapters.lake.scan import Span, actions_of, scan, values
 from claimx.adapters.lake.schema import from_arrow, to_arrow

@@ -2,23 +2,19 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection, Mapping
-from dataclasses import dataclass, field
-from typing import Any, TypeAlias, TypeVar
+from collections.abc import Callable, Collection, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any, TypeVar
 
-from deltalake import (
-    CommitProperties,
-    DeltaTable,
-    PostCommitHookProperties,
-    Transaction,
-    WriterProperties,
-    write_deltalake,
-)
+import pyarrow as pa
+from deltalake import CommitProperties, DeltaTable, Transaction, write_deltalake
 
+from claimx.adapters.lake.files import HOOKS, WRITER, replace, write_file
 from claimx.adapters.lake.handles import Conflict, Handle, our_errors
-from claimx.adapters.lake.scan import filesystem_of, may_hold, one_of, scan
-from claimx.adapters.lake.schema import from_arrow, to_arrow
-from claimx.domain.changes import Values
+from claimx.adapters.lake.lookup import Choose, files_with, read_keys
+from claimx.adapters.lake.plan import Decide, Plan
+from claimx.adapters.lake.rewriting import Patched, parts_of, patched
+from claimx.adapters.lake.schema import to_arrow
 from claimx.domain.columns import Table
 from claimx.domain.errors import Unavailable
 from claimx.domain.upsert import Key
@@ -29,30 +25,6 @@ APP = "claimx"
 MAX_CONFLICTS = 12
 _BACK_OFF_SECONDS = 0.05
 _MAX_BACK_OFF_SECONDS = 2.0
-
-# Expired logs are removed by maintenance alone: on OneLake the hook fails after the commit.
-HOOKS = PostCommitHookProperties(create_checkpoint=True, cleanup_expired_logs=False)
-WRITER = WriterProperties(compression="ZSTD")
-
-
-@dataclass(slots=True)
-class Plan:
-    """
-    The rows to write: new ones and full replacements.
-
-    *unchanged* and *logged* only count: rows that stay, and changes that go to a log.
-    """
-
-    inserted: list[Values] = field(default_factory=list)
-    updated: list[Values] = field(default_factory=list)
-    unchanged: int = 0
-    logged: int = 0
-
-
-Choose: TypeAlias = Callable[[DeltaTable], Collection[str]]
-"""Gives the files of a version that are to be searched for keys."""
-
-Decide: TypeAlias = Callable[[Mapping[Key, Values]], Plan]
 
 
 @dataclass(frozen=True, slots=True)
@@ -131,74 +103,48 @@ class Committer:
         choose: Choose | None,
     ) -> tuple[Plan, int]:
         snapshot = handle.fresh()
-        files = choose(snapshot) if choose else None
-        plan = decide(read_keys(handle, snapshot, table, keys, files))
-        if not plan.inserted and not plan.updated:
-            return plan, snapshot.version()
-        batch = to_arrow(table, [*plan.inserted, *plan.updated])
-        properties = _next_transaction(snapshot)
-        if plan.updated:
-            on = " AND ".join(f"t.{name} = s.{name}" for name in table.key)
-            snapshot.merge(
-                batch,
-                on,
-                source_alias="s",
-                target_alias="t",
-                streamed_exec=False,  # only then the source's range of keys prunes files
-                writer_properties=WRITER,
-                commit_properties=properties,
-                post_commithook_properties=HOOKS,
-            ).when_matched_update_all().when_not_matched_insert_all().execute()
+        version = snapshot.version()
+        if table.insert_only:
+            plan = decide(read_keys(handle, snapshot, table, keys, choose))
+            if plan.empty:
+                return plan, version
+            _append(snapshot, table, plan)
+            version = snapshot.version()
         else:
-            write_deltalake(
-                snapshot,
-                batch,
-                mode="append",
-                schema_mode="merge",  # the table may have columns that a newer release declared
-                writer_properties=WRITER,
-                commit_properties=properties,
-                post_commithook_properties=HOOKS,
-            )
+            files = files_with(handle, snapshot, table, keys, choose)
+            patch = patched(table, parts_of(snapshot, table, files), keys, decide)
+            plan = patch.plan
+            if plan.empty:
+                return plan, version
+            _exchange(snapshot, table, list(files.values()), patch)
+            version += 1  # nothing came in between
         handle.committed()
-        return plan, snapshot.version()
+        return plan, version
+
+
+def _append(snapshot: DeltaTable, table: Table, plan: Plan) -> None:
+    write_deltalake(
+        snapshot,
+        to_arrow(table, plan.inserted),
+        mode="append",
+        schema_mode="merge",  # the table may have columns that a newer release declared
+        writer_properties=WRITER,
+        commit_properties=_next_transaction(snapshot),
+        post_commithook_properties=HOOKS,
+    )
+
+
+def _exchange(
+    snapshot: DeltaTable, table: Table, files: Sequence[Mapping[str, Any]], patch: Patched
+) -> None:
+    """Write the rows of the changed *files* as they are now, with the new ones, as one file."""
+    removed = [files[number] for number in patch.changed]
+    rows = pa.concat_tables([*(patch.kept[number] for number in patch.changed), patch.new])
+    added = [write_file(snapshot, table, rows)]
+    replace(snapshot, table, removed, added, _next_transaction(snapshot, retries=0))
 
 
 def _next_transaction(snapshot: DeltaTable, retries: int | None = None) -> CommitProperties:
     current = snapshot.transaction_version(APP)
     number = 1 if current is None else current + 1
     return CommitProperties(app_transactions=[Transaction(APP, number)], max_commit_retries=retries)
-
-
-def read_keys(
-    handle: Handle,
-    snapshot: DeltaTable,
-    table: Table,
-    keys: Collection[Key],
-    files: Collection[str] | None = None,
-) -> dict[Key, Values]:
-    """
-    Return the rows of *keys* in *snapshot*, the newest of *handle*; only files with one are read.
-
-    Of an insert-only table only the keys are read: what stands there stays.
-    """
-    if not keys:
-        return {}
-    wanted = {
-        name: sorted({key[position] for key in keys}) for position, name in enumerate(table.key)
-    }
-    candidates = may_hold(snapshot, wanted)
-    if files is not None:
-        candidates = {path: rows for path, rows in candidates.items() if path in files}
-    if not candidates:
-        return {}
-    there = handle.known_keys.files_with(filesystem_of(snapshot), candidates, wanted)
-    if not there:
-        return {}
-    columns = table.key if table.insert_only else table.column_names
-    condition: Any = None
-    for name, values in wanted.items():
-        part = one_of(name, values)
-        condition = part if condition is None else condition & part
-    found = scan(snapshot, table, columns=columns, condition=condition, files=there)
-    rows = {tuple(row[name] for name in table.key): row for row in from_arrow(table, found)}
-    return {key: rows[key] for key in keys if key in rows}

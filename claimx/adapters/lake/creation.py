@@ -9,7 +9,7 @@ import pyarrow as pa
 from deltalake import DeltaTable, Schema
 from deltalake.exceptions import TableNotFoundError
 
-from claimx.adapters.lake.commit import HOOKS
+from claimx.adapters.lake.files import HOOKS
 from claimx.adapters.lake.handles import NOT_FOUND, Conflict, Handle, our_errors
 from claimx.adapters.lake.schema import arrow_schema, plain_type, properties
 from claimx.domain.columns import Table

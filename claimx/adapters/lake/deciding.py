@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
-from claimx.adapters.lake.commit import Decide, Plan
 from claimx.adapters.lake.names import Names
+from claimx.adapters.lake.plan import Decide, Plan
 from claimx.domain.changes import Values
 from claimx.domain.columns import Table
 from claimx.domain.tables import PROJECTS

@@ -8,14 +8,14 @@ import time
 from collections.abc import Callable, Collection, Mapping, Sequence
 from functools import partial
 from pathlib import Path
+from typing import Any
 
-from deltalake import DeltaTable
 from deltalake.exceptions import TableNotFoundError
 
 from claimx.adapters.credentials import no_access
 from claimx.adapters.lake.audit import DeltaAudit
 from claimx.adapters.lake.change_log import SUFFIX
-from claimx.adapters.lake.commit import Committer, Plan
+from claimx.adapters.lake.commit import Committer
 from claimx.adapters.lake.creation import ensure_table
 from claimx.adapters.lake.deciding import Deciding
 from claimx.adapters.lake.handles import Conflict, Handle, Storage
@@ -24,8 +24,8 @@ from claimx.adapters.lake.large import LargeTables
 from claimx.adapters.lake.layout import Sizes
 from claimx.adapters.lake.names import NAMES, Names
 from claimx.adapters.lake.nearness import near
+from claimx.adapters.lake.plan import Plan
 from claimx.adapters.lake.reading import Reading
-from claimx.adapters.lake.scan import actions_of
 from claimx.adapters.lake.schema import UnfitError, refusals
 from claimx.adapters.lake.upkeep import Maintained, maintain_table
 from claimx.domain.changes import Change, Values
@@ -214,7 +214,7 @@ class DeltaLake:
         return self._committer.commit(handle, table, list(groups), decide, choose)
 
 
-def _near(snapshot: DeltaTable, changes: Sequence[Change]) -> Collection[str]:
+def _near(actions: Sequence[Mapping[str, Any]], changes: Sequence[Change]) -> Collection[str]:
     """Return the files of ``claimx_events`` that may hold one of these events already."""
     moments = {change.values.get("ingested_at") or change.event_time for change in changes}
-    return near(actions_of(snapshot), "ingested_at", sorted(moments))
+    return near(actions, "ingested_at", sorted(moments))

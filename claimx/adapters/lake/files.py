@@ -13,17 +13,29 @@ from uuid import uuid4
 import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
-from deltalake import CommitProperties, DeltaTable
+from deltalake import (
+    CommitProperties,
+    DeltaTable,
+    PostCommitHookProperties,
+    WriterProperties,
+)
 from deltalake.transaction import AddAction, RemoveAction
 
-from claimx.adapters.lake.commit import HOOKS
 from claimx.adapters.lake.handles import folder_of
 from claimx.adapters.lake.scan import filesystem_of
 from claimx.adapters.lake.schema import plain_type, skipping
 from claimx.domain.columns import Table
+from claimx.domain.errors import NotAllowed
+
+# Expired logs are removed by maintenance alone: on OneLake the hook fails after the commit.
+HOOKS = PostCommitHookProperties(create_checkpoint=True, cleanup_expired_logs=False)
+WRITER = WriterProperties(compression="ZSTD")
 
 ROW_GROUP_ROWS = 65_536
+PLAIN_READER = 1  # the version of the protocol that our tables ask for
+_HIDING = frozenset({"deletionVectors", "columnMapping"})
 _SAMPLED = 4096
+_WORTH_A_DICTIONARY = 20_000  # rows
 _LONGEST = 64  # characters of a text in the statistics
 _AFTER_ALL = "\U0010ffff"
 _MILLISECOND = timedelta(milliseconds=1)
@@ -33,6 +45,20 @@ def whole_schema(snapshot: DeltaTable) -> pa.Schema:
     """Return the table's own schema, with columns that somebody else has added."""
     arrow: Any = snapshot.schema().to_arrow()
     return pa.schema([pa.field(one.name, plain_type(one.type)) for one in pa.schema(arrow)])
+
+
+def check_plain(snapshot: DeltaTable, table: Table) -> None:
+    """Raise NotAllowed unless the rows of the table's files are the table's, under their names."""
+    protocol = snapshot.protocol()
+    if protocol.min_reader_version <= PLAIN_READER:
+        return
+    hidden = _HIDING.intersection(protocol.reader_features or ())
+    mode = snapshot.metadata().configuration.get("delta.columnMapping.mode", "none")
+    if mode != "none":
+        hidden |= {"columnMapping"}
+    if hidden:
+        what = ", ".join(sorted(hidden))
+        raise NotAllowed(f"{table.name}: has {what}, so its rows cannot be replaced safely")
 
 
 def batches_of(
@@ -57,7 +83,7 @@ def write_file(snapshot: DeltaTable, table: Table, rows: pa.Table) -> AddAction:
             rows,
             stream,
             compression="zstd",
-            use_dictionary=_repetitive(rows),
+            use_dictionary=_repetitive(rows) or False,
             row_group_size=ROW_GROUP_ROWS,
             store_schema=False,  # readers go by the log's schema
         )
@@ -67,7 +93,8 @@ def write_file(snapshot: DeltaTable, table: Table, rows: pa.Table) -> AddAction:
         partition_values={},
         modification_time=int(time.time() * 1000),
         data_change=True,
-        stats=json.dumps(statistics(table, rows)),
+        # deltalake reads what JSON writes as two escapes, U+20000 and above, as another character
+        stats=json.dumps(statistics(table, rows), ensure_ascii=False),
     )
 
 
@@ -126,7 +153,13 @@ def statistics(table: Table, rows: pa.Table) -> dict[str, Any]:
 
 
 def _repetitive(rows: pa.Table) -> list[str]:
-    """Return columns of few values: a dictionary of the others costs time, and room as well."""
+    """
+    Return columns of few values: a dictionary of the others costs time, and room as well.
+
+    Of few rows none: to find out takes longer than to write them, and saves a tenth of the room.
+    """
+    if rows.num_rows < _WORTH_A_DICTIONARY:
+        return []
     sample = rows.slice(0, _SAMPLED)
     most = max(1, sample.num_rows // 10)
     call: Any = pc
@@ -140,7 +173,10 @@ def _bound(value: Any, *, upper: bool) -> Any:
         cut += _MILLISECOND if upper and cut != value else timedelta(0)
         return cut.isoformat(timespec="milliseconds").replace("+00:00", "Z")
     if isinstance(value, str) and len(value) > _LONGEST:
-        return value[:_LONGEST] + (_AFTER_ALL if upper else "")
+        start = value[:_LONGEST]
+        if not upper:
+            return start
+        return max(start + _AFTER_ALL, value)
     return value
 
 

@@ -21,11 +21,12 @@ from deltalake import CommitProperties, DeltaTable
 from deltalake.transaction import AddAction
 
 from claimx.adapters.lake.change_log import ChangeLog, Pending
-from claimx.adapters.lake.commit import Committer, Decide, Plan
-from claimx.adapters.lake.files import discard, replace, whole_schema
+from claimx.adapters.lake.commit import Committer
+from claimx.adapters.lake.files import check_plain, discard, replace, whole_schema
 from claimx.adapters.lake.handles import Handle
 from claimx.adapters.lake.laying_out import laid_out
 from claimx.adapters.lake.layout import Piece, Sizes, files_in, pieces_of
+from claimx.adapters.lake.plan import Decide, Plan
 from claimx.adapters.lake.rewriting import patched, rows_of, written
 from claimx.adapters.lake.scan import actions_of, text
 from claimx.adapters.lake.spill import bounds_from
@@ -173,15 +174,17 @@ class Fold:
     ) -> tuple[Removed, Plan]:
         groups = self.log.by_key(said)
         old = files_in(actions_of(snapshot), self.table.key[0], piece.low, piece.high)
-        rows = rows_of(snapshot, whole_schema(snapshot), [one["path"] for one in old])
-        rows, plan = patched(self.table, rows, groups.keys(), self.decider(groups))
-        if not plan.inserted and not plan.updated:
-            return [], plan
+        rows = rows_of(snapshot, self.table, [one["path"] for one in old])
+        patch = patched(self.table, [rows], groups.keys(), self.decider(groups))
+        if patch.plan.empty:
+            return [], patch.plan
+        rows = pa.concat_tables([*patch.kept, patch.new])
         new += written(snapshot, self.table, rows, self.sizes.piece)
-        return old, plan
+        return old, patch.plan
 
     def _lay_out(self, piece: Piece, snapshot: DeltaTable, new: list[AddAction]) -> Removed:
         """Write a piece that memory does not hold as several that it does."""
+        check_plain(snapshot, self.table)
         log.info("a table is laid out anew", table=self.table.name, rows=piece.rows)
         old = files_in(actions_of(snapshot), self.table.key[0], piece.low, piece.high)
         laid_out(

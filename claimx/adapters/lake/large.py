@@ -9,11 +9,12 @@ from typing import Any
 
 from claimx.adapters.lake.antijoin import Take
 from claimx.adapters.lake.change_log import SUFFIX, ChangeLog
-from claimx.adapters.lake.commit import Committer, Decide
+from claimx.adapters.lake.commit import Committer
 from claimx.adapters.lake.creation import ensure_table
 from claimx.adapters.lake.folding import Fold
 from claimx.adapters.lake.handles import Handle, our_errors, read_newest
 from claimx.adapters.lake.layout import Sizes
+from claimx.adapters.lake.plan import Decide
 from claimx.adapters.lake.scan import Span, actions_of
 from claimx.adapters.lake.upkeep import Maintained, maintain_table
 from claimx.domain.changes import Change

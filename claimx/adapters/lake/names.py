@@ -6,8 +6,10 @@ from collections.abc import Callable, Collection, Mapping
 
 from deltalake.exceptions import TableNotFoundError
 
-from claimx.adapters.lake.commit import Committer, Plan, read_keys
+from claimx.adapters.lake.commit import Committer
 from claimx.adapters.lake.handles import Handle, our_errors
+from claimx.adapters.lake.lookup import read_keys
+from claimx.adapters.lake.plan import Plan
 from claimx.domain.changes import Values
 from claimx.domain.columns import Column, ColumnType, Rule, Table
 from claimx.domain.upsert import Key, NamedBy

@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterable, Sequence
+from collections.abc import Callable, Collection, Iterable, Sequence
+from dataclasses import dataclass
+from functools import partial
+from itertools import accumulate
 from typing import Any, TypeAlias
 
 import pyarrow as pa
@@ -10,8 +13,8 @@ import pyarrow.compute as pc
 from deltalake import DeltaTable
 from deltalake.transaction import AddAction
 
-from claimx.adapters.lake.commit import Decide, Plan
-from claimx.adapters.lake.files import batches_of, write_file
+from claimx.adapters.lake.files import batches_of, check_plain, whole_schema, write_file
+from claimx.adapters.lake.plan import Decide, Plan
 from claimx.adapters.lake.schema import from_arrow, to_arrow
 from claimx.domain.changes import Values
 from claimx.domain.columns import Table
@@ -19,39 +22,73 @@ from claimx.domain.upsert import Key
 
 Paths: TypeAlias = Iterable[str]
 
+_Place: TypeAlias = tuple[int, int]  # the number of a part, and where in it
 
-def rows_of(snapshot: DeltaTable, schema: pa.Schema, paths: Paths) -> pa.Table:
-    """Return all rows of these files."""
+
+def rows_of(snapshot: DeltaTable, table: Table, paths: Paths) -> pa.Table:
+    """
+    Return all rows of these files, with all columns of the table's own schema.
+
+    Raises NotAllowed where a file's rows and columns are not simply those of the table: rows that
+    somebody deleted by a vector would be back once they are written anew, and columns that are
+    mapped to others would be lost.
+    """
+    check_plain(snapshot, table)
+    schema = whole_schema(snapshot)
     batches = [batch for path in paths for batch in batches_of(snapshot, path, schema)]
     return pa.Table.from_batches(batches, schema)
 
 
-def patched(
-    table: Table, rows: pa.Table, keys: Collection[Key], decide: Decide
-) -> tuple[pa.Table, Plan]:
-    """
-    Return *rows* with what *decide* makes of those with *keys*, and its plan.
+def parts_of(snapshot: DeltaTable, table: Table, paths: Paths) -> list[pa.Table]:
+    """Return the rows of each file as `rows_of` does; of no file, one part without rows."""
+    parts = [rows_of(snapshot, table, [path]) for path in paths]
+    return parts or [rows_of(snapshot, table, [])]
 
-    Rows that it leaves alone stay as they are, and so do columns that *table* does not declare.
+
+@dataclass(frozen=True, slots=True)
+class Patched:
     """
-    first = pa.array(sorted({key[0] for key in keys}), pa.string())
-    met = pc.is_in(rows.column(table.key[0]), value_set=first)
-    touched = rows.filter(met)
-    at = _positions(table, touched, keys)
-    found = from_arrow(table, touched.take(pa.array(at.values(), pa.int64())))
-    stored = dict(zip(at, found, strict=True))
-    plan = decide(stored)
-    if not plan.inserted and not plan.updated:
-        return rows, plan
-    changed = [at[_key(table, row)] for row in plan.updated]
-    kept = sorted(set(range(touched.num_rows)) - set(changed))
-    parts = [
-        rows.filter(pc.invert(met)),
-        touched.take(pa.array(kept, pa.int64())),
-        _whole(table, plan.updated, touched.take(pa.array(changed, pa.int64()))),
-        _whole(table, plan.inserted, rows.schema.empty_table()),
-    ]
-    return pa.concat_tables(parts), plan
+    What a plan makes of rows that lie in parts.
+
+    *kept* are the parts without the rows that are replaced, *changed* the numbers of those that had
+    any; *new* has the replacements and the new rows.
+    """
+
+    plan: Plan
+    kept: list[pa.Table]
+    changed: list[int]
+    new: pa.Table
+
+
+def patched(
+    table: Table, parts: Sequence[pa.Table], keys: Collection[Key], decide: Decide
+) -> Patched:
+    """
+    Let *decide* plan, given the rows of *keys* in *parts*, which have one schema.
+
+    Rows that it leaves alone stay as they are, and so do columns that *table* does not declare. A
+    key whose row stands there twice, which nothing of ours writes, has one once it is replaced.
+    """
+    met = [_meets(table, rows, keys) for rows in parts]
+    touched = [rows.filter(one) for rows, one in zip(parts, met, strict=True)]
+    at = _positions(table, touched, frozenset(keys))
+    shown = [places[-1] for places in at.values()]
+    found = from_arrow(table, _taken(touched, shown, parts[0].schema))
+    plan = decide(dict(zip(at, found, strict=True)))
+    updated = [at[_key(table, row)] for row in plan.updated]
+    replaced: dict[int, set[int]] = {}
+    for places in updated:
+        for number, position in places:
+            replaced.setdefault(number, set()).add(position)
+    kept = list(parts)
+    for number, positions in replaced.items():
+        left = [one for one in range(touched[number].num_rows) if one not in positions]
+        untouched = parts[number].filter(pc.invert(met[number]))
+        stays = touched[number].take(pa.array(left, pa.int64()))
+        kept[number] = pa.concat_tables([untouched, stays])
+    before = partial(_taken, touched, [places[-1] for places in updated], parts[0].schema)
+    new = _whole(table, plan, before, parts[0].schema)
+    return Patched(plan, kept, sorted(replaced), new)
 
 
 def written(snapshot: DeltaTable, table: Table, rows: pa.Table, piece_rows: int) -> list[AddAction]:
@@ -78,24 +115,55 @@ def cuts(keys: pa.ChunkedArray[Any], size: int) -> list[tuple[int, int]]:
     return list(zip(bounds, [*bounds[1:], count], strict=True))
 
 
-def _positions(table: Table, rows: pa.Table, keys: Collection[Key]) -> dict[Key, int]:
-    columns = [rows.column(name).to_pylist() for name in table.key]
-    return {key: at for at, key in enumerate(zip(*columns, strict=True)) if key in keys}
+def _meets(table: Table, rows: pa.Table, keys: Collection[Key]) -> Any:
+    """Return which rows have a key whose parts all are parts of *keys*."""
+    found: Any = None
+    for position, name in enumerate(table.key):
+        wanted = pa.array({key[position] for key in keys}, pa.string())
+        met: Any = pc.is_in(rows.column(name), value_set=wanted)
+        found = met if found is None else pc.and_(found, met)
+    return found
+
+
+def _positions(
+    table: Table, parts: Sequence[pa.Table], keys: frozenset[Key]
+) -> dict[Key, list[_Place]]:
+    found: dict[Key, list[_Place]] = {}
+    for number, rows in enumerate(parts):
+        columns = [rows.column(name).to_pylist() for name in table.key]
+        for position, key in enumerate(zip(*columns, strict=True)):
+            if key in keys:
+                found.setdefault(key, []).append((number, position))
+    return found
+
+
+def _taken(parts: Sequence[pa.Table], places: Sequence[_Place], schema: pa.Schema) -> pa.Table:
+    """Return the rows in these places, in their order."""
+    starts = [0, *accumulate(rows.num_rows for rows in parts)]
+    positions = [starts[number] + position for number, position in places]
+    whole = pa.concat_tables([*parts, schema.empty_table()])
+    return whole.take(pa.array(positions, pa.int64()))
 
 
 def _key(table: Table, row: Values) -> Key:
     return tuple(row[name] for name in table.key)
 
 
-def _whole(table: Table, rows: Sequence[Values], before: pa.Table) -> pa.Table:
-    """Return rows with the columns that others have added, as they stood *before* if they did."""
-    declared = to_arrow(table, rows)
+def _whole(table: Table, plan: Plan, before: Callable[[], pa.Table], schema: pa.Schema) -> pa.Table:
+    """
+    Return the rows to write with the columns of *schema*.
+
+    Those that others have added stay as they stood *before* in rows that are replaced.
+    """
+    declared = to_arrow(table, [*plan.updated, *plan.inserted])
+    if schema == declared.schema:
+        return declared
+    stood = before()
     columns: list[Any] = []
-    for field in before.schema:
+    for field in schema:
         if field.name in declared.column_names:
             columns.append(declared.column(field.name).cast(field.type))
-        elif before.num_rows:
-            columns.append(before.column(field.name))
         else:
-            columns.append(pa.nulls(len(rows), field.type))
-    return pa.Table.from_arrays(columns, schema=before.schema)
+            none = pa.nulls(len(plan.inserted), field.type)
+            columns.append(pa.chunked_array([*stood.column(field.name).chunks, none], field.type))
+    return pa.Table.from_arrays(columns, schema=schema)

@@ -108,16 +108,6 @@ def actions_of(snapshot: DeltaTable) -> list[dict[str, Any]]:
     return pa.table(snapshot.get_add_actions(flatten=True)).to_pylist()
 
 
-def may_hold(snapshot: DeltaTable, keys: Mapping[str, Sequence[str]]) -> dict[str, int | None]:
-    """
-    Return the files whose statistics leave room for one of the sorted values of each column.
-
-    With each, how many rows it has, None where the log does not say.
-    """
-    held = (action for action in actions_of(snapshot) if _may_hold(action, keys))
-    return {action["path"]: action.get("num_records") for action in held}
-
-
 def _dataset(
     snapshot: DeltaTable,
     table: Table,
@@ -136,7 +126,7 @@ def _dataset(
     # and each file is known to Arrow by its partition alone
     for action in actions_of(snapshot):
         partition: Any = action[f"partition.{partition_by}"] if partition_by else None
-        if (partitions and partition not in partitions) or not _may_hold(action, keys):
+        if (partitions and partition not in partitions) or not may_hold(action, keys):
             continue
         if span is not None and not span.may_hold(action):
             continue
@@ -185,8 +175,8 @@ def text(name: str) -> Any:
     return call(pc.field(name), pc.scalar(""))
 
 
-def _may_hold(action: Mapping[str, Any], keys: Mapping[str, Sequence[str]]) -> bool:
-    """Tell whether a file's statistics leave room for one of the values of every key column."""
+def may_hold(action: Mapping[str, Any], keys: Mapping[str, Sequence[str]]) -> bool:
+    """Tell whether a file's statistics leave room for one of the sorted values of every column."""
     for name, values in keys.items():
         low, high = action.get(f"min.{name}"), action.get(f"max.{name}")
         if low is None or high is None:

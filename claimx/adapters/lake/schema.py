@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from datetime import date
+from operator import itemgetter
 from typing import Any
 
 import pyarrow as pa
@@ -75,7 +76,9 @@ def plain_type(type_: pa.DataType) -> pa.DataType:
 def to_arrow(table: Table, rows: Sequence[Values]) -> pa.Table:
     """Build the batch column by column; raises UnfitError when a value does not fit."""
     try:
-        arrays = [_array(column, [row[column.name] for row in rows]) for column in table.columns]
+        of_row = itemgetter(*table.column_names)
+        columns = zip(*map(of_row, rows), strict=True) if rows else [()] * len(table.columns)
+        arrays = [_array(*one) for one in zip(table.columns, columns, strict=True)]
     except (pa.ArrowException, OverflowError, TypeError, ValueError) as error:
         raise UnfitError(table.name) from error
     return pa.Table.from_arrays(arrays, schema=arrow_schema(table))
@@ -112,7 +115,7 @@ def _arrow_refusal(table: Table, change: Change) -> str | None:
     return None
 
 
-def _array(column: Column, values: list[Any]) -> Any:
+def _array(column: Column, values: Sequence[Any]) -> Any:
     if column.type is ColumnType.DAY:
         values = [value if value is None else date.fromisoformat(value) for value in values]
     if column.type is ColumnType.DOUBLE:

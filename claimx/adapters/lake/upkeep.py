@@ -13,7 +13,7 @@ import structlog
 from deltalake import DeltaTable
 from deltalake.exceptions import TableNotFoundError
 
-from claimx.adapters.lake.commit import HOOKS, WRITER
+from claimx.adapters.lake.files import HOOKS, WRITER
 from claimx.adapters.lake.handles import Conflict, Handle, our_errors
 from claimx.adapters.lake.scan import actions_of
 from claimx.domain.columns import Table
