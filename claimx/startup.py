@@ -24,7 +24,8 @@ T = TypeVar("T")
 _EXIT_CONFIGURATION = 4
 _LIBRARIES = {
     "ARROW_DEFAULT_MEMORY_POOL": "system",  # its own keeps what a look into a table took: 80 MB
-    "TOKIO_WORKER_THREADS": "1",  # of deltalake: handing work to a second takes a twentieth of a flush
+    # deltalake's: a twentieth of a flush's CPU went into waking a second one
+    "TOKIO_WORKER_THREADS": "1",
 }
 _M_ARENA_MAX = -8  # malloc.h
 _ARENAS = 2
