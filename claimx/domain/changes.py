@@ -8,6 +8,7 @@ from enum import StrEnum
 from typing import Any, TypeAlias
 
 from claimx.domain.times import Micros
+from claimx.domain.value import value
 
 Values: TypeAlias = dict[str, Any]
 """Column -> value: text, int, float, bool or None; times are `Micros`, a day is ISO text."""
@@ -22,7 +23,7 @@ class Source(StrEnum):
     RESULT = "result"  # our own result for a media file or an event
 
 
-@dataclass(frozen=True, slots=True)
+@value
 class Change:
     """
     A row, or a part of one.
@@ -40,7 +41,7 @@ class Change:
     enriched_at: Micros | None = None
 
 
-@dataclass(frozen=True, slots=True)
+@value
 class MediaItem:
     """
     A media file to bring into OneLake, as the API described it when it was found.

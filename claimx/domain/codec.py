@@ -10,7 +10,6 @@ from __future__ import annotations
 
 import dataclasses
 from collections.abc import Mapping, MutableMapping, Sequence
-from dataclasses import dataclass
 from typing import Any
 
 import orjson
@@ -20,12 +19,13 @@ from claimx.domain.errors import Malformed
 from claimx.domain.shared_rows import SharedRows, apart
 from claimx.domain.shared_rows import decoded as decoded_rows
 from claimx.domain.times import Micros
+from claimx.domain.value import value
 
 _SOURCES = {source.value: source for source in Source}  # calling the class costs ten times as much
 _ITEM = tuple(field.name for field in dataclasses.fields(MediaItem))
 
 
-@dataclass(frozen=True, slots=True)
+@value
 class StoredChanges:
     """What a record says: its *own* changes, and rows that it *shared*, said by its event."""
 
@@ -48,11 +48,12 @@ def encode_changes(changes: Sequence[Change]) -> bytes:
     each further one is of `SharedRows`.
     """
     own, shared = apart(changes)
+    first = orjson.dumps([_stored(change) for change in own])
     if not shared:
-        return orjson.dumps(own)
+        return first
     one = next(iter(shared.values()))
     event = orjson.dumps((one.event_id, one.event_time))
-    return b"\n".join((orjson.dumps(own), event, *shared))
+    return b"\n".join((first, event, *shared))
 
 
 def decode_changes(encoded: bytes) -> list[Change]:
@@ -100,6 +101,18 @@ def media_from_json(data: Mapping[str, Any]) -> MediaItem:
     if not all(isinstance(one, str) for one in texts) or not isinstance(item.event_time, int):
         raise Malformed("the stored media item holds a value of another type")
     return item
+
+
+def _stored(change: Change) -> dict[str, Any]:
+    """Return a change as an object: orjson takes half as long again to find this out by itself."""
+    return {
+        "table": change.table,
+        "values": change.values,
+        "source": change.source,
+        "event_id": change.event_id,
+        "event_time": change.event_time,
+        "enriched_at": change.enriched_at,
+    }
 
 
 def _change(stored: dict[str, Any]) -> Change:

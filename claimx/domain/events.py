@@ -8,7 +8,7 @@ import json
 import re
 import unicodedata
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import field
 from enum import StrEnum
 from typing import Any, Self
 
@@ -16,6 +16,7 @@ from claimx.domain.errors import Malformed
 from claimx.domain.polling import TIME
 from claimx.domain.redaction import redact
 from claimx.domain.times import Micros, to_iso
+from claimx.domain.value import value
 from claimx.domain.values import EARLIEST, LATEST, Unconvertible, id_text, text, time
 
 MAX_ID_LENGTH = 512
@@ -58,7 +59,7 @@ _NEED_A_PROJECT = frozenset(EventType) - {
 }
 
 
-@dataclass(frozen=True, slots=True)
+@value
 class Event:
     """
     One event, parsed from a source row.

@@ -60,11 +60,18 @@ class Reader:
                 self._unconverted.update((self._table, column) for column in names)
             return dict.fromkeys(names)
         values: Values = {}
+        converters, get = self._converters, source.get
         for column, keys in names.items():
             found = None
             for key in keys:
-                raw = source.get(key)
-                if raw is not None and (found := self.value(column, raw)) is not None:
+                raw = get(key)
+                if raw is None:
+                    continue
+                try:
+                    found = converters[column](raw)
+                except Unconvertible:
+                    self._unconverted[self._table, column] += 1
+                if found is not None:
                     break
             values[column] = found
         return values

@@ -14,6 +14,7 @@ from enum import StrEnum
 from typing import Any, TypeAlias
 
 from claimx.domain.errors import ErrorCategory
+from claimx.domain.value import value
 
 
 class Kind(StrEnum):
@@ -63,7 +64,7 @@ class Failure:
     reason: str = ""
 
 
-@dataclass(frozen=True, slots=True)
+@value
 class Record:
     """
     A record as `Ledger.claim` hands it out; *lease* must come back with the outcome.
@@ -88,7 +89,7 @@ class Record:
     state: State = State.LEASED
 
 
-@dataclass(frozen=True, slots=True)
+@value
 class NewRecord:
     """
     A record to admit: an event from a page, or a media file found by an event.
@@ -105,7 +106,7 @@ class NewRecord:
     revive: bool = False
 
 
-@dataclass(frozen=True, slots=True)
+@value
 class Advance:
     """
     On to *stage* with *data*; *rows* for the lake if the stage is WRITE, *spawn* admitted with it.
@@ -123,7 +124,7 @@ class Advance:
     delay: float = 0.0
 
 
-@dataclass(frozen=True, slots=True)
+@value
 class Retried:
     """Same stage after *delay* seconds, an attempt more. *data*, if given, replaces its data."""
 
@@ -133,7 +134,7 @@ class Retried:
     data: dict[str, Any] | None = None
 
 
-@dataclass(frozen=True, slots=True)
+@value
 class Waited:
     """Same stage after *delay* seconds, no attempt spent. *data*, if given, replaces its data."""
 
@@ -143,7 +144,7 @@ class Waited:
     data: dict[str, Any] | None = None
 
 
-@dataclass(frozen=True, slots=True)
+@value
 class Buried:
     """
     To the dead letters, in one step with whatever it had already found.
