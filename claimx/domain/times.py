@@ -10,6 +10,7 @@ Scheduling (due times, leases, delays) is in float seconds and never mixes with 
 from __future__ import annotations
 
 from datetime import UTC, date, datetime, timedelta
+from functools import lru_cache
 from typing import TypeAlias
 
 Micros: TypeAlias = int
@@ -17,6 +18,7 @@ Micros: TypeAlias = int
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 _MICROSECOND = timedelta(microseconds=1)
 MICROS_PER_SECOND = 1_000_000
+_MICROS_A_DAY = 86_400 * MICROS_PER_SECOND
 
 
 def from_datetime(moment: datetime) -> Micros:
@@ -43,4 +45,9 @@ def to_iso(moment: Micros) -> str:
 
 def day_of(moment: Micros) -> date:
     """Return the UTC day, the partition of ``claimx_events``."""
-    return to_datetime(moment).date()
+    return _day(moment // _MICROS_A_DAY)
+
+
+@lru_cache(maxsize=64)  # events come from few days at a time
+def _day(number: int) -> date:
+    return to_datetime(number * _MICROS_A_DAY).date()
