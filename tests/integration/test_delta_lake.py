@@ -218,6 +218,17 @@ def test_a_key_that_stands_twice_has_one_row_once_more_is_said_of_it(tmp_path):
     assert rows == [("m1", "5"), ("m2", "1"), ("m2", "1")]
 
 
+def test_the_log_says_how_long_our_files_are(tmp_path):
+    """Readers look for a file's footer by it."""
+    lake = lake_in(tmp_path)
+    for at in (1, 5):
+        lake.upsert(MEDIA, [media(f"m{n}", at) for n in range(100 * at)], T0)
+
+    files = pa.table(DeltaTable(tmp_path / MEDIA.name).get_add_actions()).to_pylist()
+    lengths = {one["path"]: (tmp_path / MEDIA.name / one["path"]).stat().st_size for one in files}
+    assert {one["path"]: one["size_bytes"] for one in files} == lengths
+
+
 def test_only_files_whose_rows_change_are_written_anew(tmp_path):
     lake = lake_in(tmp_path)
     for name in ("m1", "m2", "m3"):

@@ -94,3 +94,24 @@ def test_files_that_nobody_asks_about_any_more_make_room(tmp_path):
     assert known.files_with(system(tmp_path), {old: 2, new: 2}, {"one": ["z"]}) == [new]
     assert known.files_with(system(tmp_path), {new: 2}, {"one": ["z"]}) == []
     assert len(known) == 2
+
+
+def test_a_file_of_our_own_is_known_without_being_read(tmp_path):
+    """Whoever has just written it knows its keys; there is no such file here to read."""
+    known = KnownKeys()
+    known.learn("new", [pa.chunked_array([["a"], ["b"]]), pa.chunked_array([["x", "y"]])])
+
+    def asked(one: str, other: str) -> list[str]:
+        return known.files_with(system(tmp_path), {"new": 2}, {"one": [one], "other": [other]})
+
+    assert (asked("a", "x"), asked("a", "y"), asked("c", "x")) == (["new"], [], [])
+    assert len(known) == 2
+
+
+def test_what_is_learned_keeps_to_the_bound():
+    known = KnownKeys(most=3)
+
+    for name in ("one", "other"):
+        known.learn(name, [pa.chunked_array([["a", "b"]])])
+
+    assert len(known) == 2

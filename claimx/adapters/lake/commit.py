@@ -116,7 +116,7 @@ class Committer:
             plan = patch.plan
             if plan.empty:
                 return plan, version
-            _exchange(snapshot, table, list(files.values()), patch)
+            _exchange(handle, snapshot, table, list(files.values()), patch)
             version += 1  # nothing came in between
         handle.committed()
         return plan, version
@@ -135,13 +135,18 @@ def _append(snapshot: DeltaTable, table: Table, plan: Plan) -> None:
 
 
 def _exchange(
-    snapshot: DeltaTable, table: Table, files: Sequence[Mapping[str, Any]], patch: Patched
+    handle: Handle,
+    snapshot: DeltaTable,
+    table: Table,
+    files: Sequence[Mapping[str, Any]],
+    patch: Patched,
 ) -> None:
     """Write the rows of the changed *files* as they are now, with the new ones, as one file."""
     removed = [files[number] for number in patch.changed]
     rows = pa.concat_tables([*(patch.kept[number] for number in patch.changed), patch.new])
-    added = [write_file(snapshot, table, rows)]
-    replace(snapshot, table, removed, added, _next_transaction(snapshot, retries=0))
+    added = write_file(snapshot, table, rows)
+    replace(snapshot, table, removed, [added], _next_transaction(snapshot, retries=0))
+    handle.known_keys.learn(added.path, [rows.column(name) for name in table.key])
 
 
 def _next_transaction(snapshot: DeltaTable, retries: int | None = None) -> CommitProperties:

@@ -35,6 +35,7 @@ ROW_GROUP_ROWS = 65_536
 PLAIN_READER = 1  # the version of the protocol that our tables ask for
 _HIDING = frozenset({"deletionVectors", "columnMapping"})
 _SAMPLED = 4096
+_READ_WHOLE_BYTES = 64 * 1024 * 1024
 _WORTH_A_DICTIONARY = 20_000  # rows
 _LONGEST = 64  # characters of a text in the statistics
 _AFTER_ALL = "\U0010ffff"
@@ -65,20 +66,33 @@ def batches_of(
     snapshot: DeltaTable, path: str, schema: pa.Schema, rows: int = ROW_GROUP_ROWS
 ) -> Iterator[pa.RecordBatch]:
     """Yield one file's rows in pieces of at most *rows*; columns that it lacks are null."""
-    filesystem = filesystem_of(snapshot)
-    with pq.ParquetFile(filesystem.open_input_file(path), pre_buffer=False) as file:
+    with opened(snapshot, path) as file:
         there = set(file.schema_arrow.names)
         names = [name for name in schema.names if name in there]
         for batch in file.iter_batches(batch_size=rows, columns=names):
             yield _as_declared(batch, schema)
 
 
+def opened(snapshot: DeltaTable, path: str) -> pq.ParquetFile:
+    """
+    Open a data file; close it.
+
+    Where each read is a request, one of up to 64 MB is read whole by one: a column each would be
+    dozens, and take longer than the bytes.
+    """
+    filesystem = filesystem_of(snapshot)
+    source = filesystem.open_input_file(path)
+    if folder_of(snapshot.table_uri) is None and source.size() <= _READ_WHOLE_BYTES:
+        with source:
+            source = pa.BufferReader(source.read_buffer())
+    return pq.ParquetFile(source, pre_buffer=False)
+
+
 def write_file(snapshot: DeltaTable, table: Table, rows: pa.Table) -> AddAction:
     """Write rows as a new file, which is in the table once `replace` has committed it."""
     path = f"part-00000-{uuid4()}-c000.zstd.parquet"
-    filesystem = filesystem_of(snapshot)
     write: Any = pq.write_table  # its types know of no list of columns
-    with filesystem.open_output_stream(path) as stream:
+    with filesystem_of(snapshot).open_output_stream(path) as stream:
         write(
             rows,
             stream,
@@ -87,9 +101,10 @@ def write_file(snapshot: DeltaTable, table: Table, rows: pa.Table) -> AddAction:
             row_group_size=ROW_GROUP_ROWS,
             store_schema=False,  # readers go by the log's schema
         )
+        size = stream.tell()
     return AddAction(
         path=path,
-        size=filesystem.get_file_info(path).size,
+        size=size,
         partition_values={},
         modification_time=int(time.time() * 1000),
         data_change=True,

@@ -52,11 +52,20 @@ class KnownKeys:
         for path, rows in files.items():
             columns = self._kept.get(path)
             if columns is None and rows is not None and self._makes_room(rows, files):
-                columns = self._kept[path] = _read(filesystem, path, list(wanted))
-                self._keys += len(columns[0])
+                columns = self._keep(path, _read(filesystem, path, list(wanted)))
             if columns is None or _meet(columns, sets):
                 found.append(path)
         return found
+
+    def learn(self, path: str, columns: Sequence[pa.ChunkedArray[Any]]) -> None:
+        """Know the key columns of a file that is just being added, if there is room."""
+        if path not in self._kept and self._keys + len(columns[0]) <= self._most:
+            self._keep(path, _texts(columns))
+
+    def _keep(self, path: str, columns: _Columns) -> _Columns:
+        self._kept[path] = columns
+        self._keys += len(columns[0])
+        return columns
 
     def _makes_room(self, rows: int, asked: Container[str]) -> bool:
         if rows > self._most:
@@ -70,9 +79,13 @@ class KnownKeys:
 def _read(filesystem: Any, path: str, names: list[str]) -> _Columns:
     with pq.ParquetFile(filesystem.open_input_file(path), pre_buffer=False) as file:
         rows = file.read(columns=names, use_threads=False)
-    # files that a merge wrote give their texts another type than appended ones
+    return _texts([rows.column(name) for name in names])
+
+
+def _texts(columns: Sequence[pa.ChunkedArray[Any]]) -> _Columns:
+    # files that delta-rs wrote may give their texts another type
     none = pa.array([], pa.string())
-    texts = [rows.column(name).cast(pa.string()) for name in names]
+    texts = [column.cast(pa.string()) for column in columns]
     return tuple(pa.concat_arrays([none, *column.chunks]) for column in texts)
 
 
