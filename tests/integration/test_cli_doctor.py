@@ -125,6 +125,16 @@ def test_columns_that_are_mapped_by_id_are_told(doctor, tmp_path):
 
 
 @pytest.mark.usefixtures("lake")
+def test_rules_that_the_writer_cannot_keep_to_are_told(doctor, tmp_path):
+    """Its rows wait until somebody takes them out."""
+    made_otherwise(tmp_path, MEDIA, arrow_schema(MEDIA), **{"delta.appendOnly": "true"})
+
+    (said,) = doctor(*LAKE).found[MEDIA.name]
+
+    assert said == "has delta.appendOnly: not set by the writer"
+
+
+@pytest.mark.usefixtures("lake")
 def test_a_table_that_only_other_writers_cannot_take_is_well(doctor, tmp_path):
     """Version 4 for writers, such as of change data feed, keeps no reader away."""
     feed = {"delta.enableChangeDataFeed": "true"}

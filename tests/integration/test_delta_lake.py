@@ -18,7 +18,6 @@ from deltalake.schema import PrimitiveType
 
 from claimx.adapters.credentials import StorageAccess
 from claimx.adapters.lake import DeltaLake, commit, handles, upkeep
-from claimx.adapters.lake.schema import arrow_schema
 from claimx.domain.changes import Change, Source
 from claimx.domain.errors import NotAllowed, TokenRejected, Unavailable
 from claimx.domain.tables import EVENTS, MEDIA, PROJECTS, TABLES
@@ -239,27 +238,6 @@ def test_only_files_whose_rows_change_are_written_anew(tmp_path):
 
     after = set(DeltaTable(tmp_path / MEDIA.name).file_uris())
     assert (len(before - after), len(after - before), len(after)) == (1, 1, 3)
-
-
-@pytest.mark.parametrize(
-    ("hidden", "configuration"),
-    [
-        ("deletionVectors", {"delta.enableDeletionVectors": "true"}),
-        ("columnMapping", {"delta.columnMapping.mode": "name"}),
-    ],
-)
-def test_a_table_whose_files_do_not_say_what_is_in_it_is_left_alone(
-    tmp_path, hidden, configuration
-):
-    """Rows that a vector hides would come back, columns under other names would be lost."""
-    lake = lake_in(tmp_path)
-    schema = Schema.from_arrow(arrow_schema(MEDIA))
-    DeltaTable.create(tmp_path / MEDIA.name, schema, configuration=configuration)
-
-    with pytest.raises(NotAllowed, match=f"claimx_media: has {hidden}"):
-        lake.upsert(MEDIA, [media("m1")], T0)
-
-    assert DeltaTable(tmp_path / MEDIA.name).version() == 0
 
 
 def test_a_name_given_between_reading_and_writing_holds(tmp_path):

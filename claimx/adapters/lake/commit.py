@@ -9,11 +9,11 @@ from typing import Any, TypeVar
 import pyarrow as pa
 from deltalake import CommitProperties, DeltaTable, Transaction, write_deltalake
 
-from claimx.adapters.lake.files import HOOKS, WRITER, replace, write_file
+from claimx.adapters.lake.files import HOOKS, WRITER, replace
 from claimx.adapters.lake.handles import Conflict, Handle, our_errors
 from claimx.adapters.lake.lookup import Choose, files_with, read_keys
 from claimx.adapters.lake.plan import Decide, Plan
-from claimx.adapters.lake.rewriting import Patched, parts_of, patched
+from claimx.adapters.lake.rewriting import Patched, parts_of, patched, written
 from claimx.adapters.lake.schema import to_arrow
 from claimx.domain.columns import Table
 from claimx.domain.errors import Unavailable
@@ -23,6 +23,7 @@ T = TypeVar("T")
 
 APP = "claimx"
 MAX_CONFLICTS = 12
+_FILE_ROWS = 200_000
 _BACK_OFF_SECONDS = 0.05
 _MAX_BACK_OFF_SECONDS = 2.0
 
@@ -141,12 +142,17 @@ def _exchange(
     files: Sequence[Mapping[str, Any]],
     patch: Patched,
 ) -> None:
-    """Write the rows of the changed *files* as they are now, with the new ones, as one file."""
+    """
+    Write the rows of the changed *files* as they are now, with the new ones.
+
+    As one file, unless they are very many: the names of projects have no log to outgrow into.
+    """
     removed = [files[number] for number in patch.changed]
     rows = pa.concat_tables([*(patch.kept[number] for number in patch.changed), patch.new])
-    added = write_file(snapshot, table, rows)
-    replace(snapshot, table, removed, [added], _next_transaction(snapshot, retries=0))
-    handle.known_keys.learn(added.path, [rows.column(name) for name in table.key])
+    added = written(snapshot, table, rows, _FILE_ROWS)
+    replace(snapshot, table, removed, added, _next_transaction(snapshot, retries=0))
+    if len(added) == 1:
+        handle.known_keys.learn(added[0].path, [rows.column(name) for name in table.key])
 
 
 def _next_transaction(snapshot: DeltaTable, retries: int | None = None) -> CommitProperties:

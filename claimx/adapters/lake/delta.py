@@ -18,7 +18,7 @@ from claimx.adapters.lake.change_log import SUFFIX
 from claimx.adapters.lake.commit import Committer
 from claimx.adapters.lake.creation import ensure_table
 from claimx.adapters.lake.deciding import Deciding
-from claimx.adapters.lake.handles import Conflict, Handle, Storage
+from claimx.adapters.lake.handles import ColumnsGone, Conflict, Handle, Storage
 from claimx.adapters.lake.inspection import Inspection
 from claimx.adapters.lake.large import LargeTables
 from claimx.adapters.lake.layout import Sizes
@@ -193,13 +193,13 @@ class DeltaLake:
         with handle.lock:
             try:
                 return self._commit(handle, table, groups, now)
-            except TableNotFoundError:  # somebody removed it
+            except (ColumnsGone, TableNotFoundError):  # somebody removed it, or a part
                 self._ensured -= {table.name, NAMES.name, f"{table.name}{SUFFIX}"}
                 self.large.forget([table.name])
                 handle.drop()
             try:
                 return self._commit(handle, table, groups, now)
-            except TableNotFoundError as error:
+            except (ColumnsGone, TableNotFoundError) as error:
                 raise Unavailable(f"{table.name}: the table keeps vanishing") from error
 
     def _commit(

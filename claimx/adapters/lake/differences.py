@@ -9,6 +9,7 @@ from enum import Enum, auto
 import pyarrow as pa
 from deltalake import DeltaTable
 
+from claimx.adapters.lake.exchangeable import rules_of
 from claimx.adapters.lake.files import whole_schema
 from claimx.adapters.lake.schema import arrow_schema
 from claimx.domain.columns import Table
@@ -26,6 +27,7 @@ class Kind(Enum):
     READER = auto()
     WRITER = auto()
     PARTITIONS = auto()
+    RULES = auto()
 
 
 @dataclass(frozen=True, slots=True)
@@ -39,7 +41,12 @@ class Difference:
 
 def differences(snapshot: DeltaTable, table: Table) -> list[Difference]:
     """Return all of them."""
-    return [*_columns(snapshot, table), *_protocol(snapshot), *_partitions(snapshot, table)]
+    return [
+        *_columns(snapshot, table),
+        *_protocol(snapshot),
+        *_partitions(snapshot, table),
+        *_rules(snapshot, table),
+    ]
 
 
 def _columns(snapshot: DeltaTable, table: Table) -> Iterator[Difference]:
@@ -73,3 +80,10 @@ def _partitions(snapshot: DeltaTable, table: Table) -> Iterator[Difference]:
     if partitions != table.partition_by:
         text = f"partitioned by {partitions}, declared {table.partition_by}"
         yield Difference(Kind.PARTITIONS, text)
+
+
+def _rules(snapshot: DeltaTable, table: Table) -> Iterator[Difference]:
+    if table.insert_only:  # delta-rs appends there, and keeps to them
+        return
+    if rules := sorted(rules_of(snapshot)):
+        yield Difference(Kind.RULES, f"has {', '.join(rules)}: not set by the writer")

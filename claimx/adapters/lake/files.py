@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import time
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import suppress
 from datetime import UTC, datetime, timedelta
 from typing import Any
@@ -20,20 +20,18 @@ from deltalake import (
     WriterProperties,
 )
 from deltalake.transaction import AddAction, RemoveAction
+from pyarrow.fs import SubTreeFileSystem
 
 from claimx.adapters.lake.handles import folder_of
 from claimx.adapters.lake.scan import filesystem_of
 from claimx.adapters.lake.schema import plain_type, skipping
 from claimx.domain.columns import Table
-from claimx.domain.errors import NotAllowed
 
 # Expired logs are removed by maintenance alone: on OneLake the hook fails after the commit.
 HOOKS = PostCommitHookProperties(create_checkpoint=True, cleanup_expired_logs=False)
 WRITER = WriterProperties(compression="ZSTD")
 
 ROW_GROUP_ROWS = 65_536
-PLAIN_READER = 1  # the version of the protocol that our tables ask for
-_HIDING = frozenset({"deletionVectors", "columnMapping"})
 _SAMPLED = 4096
 _READ_WHOLE_BYTES = 64 * 1024 * 1024
 _WORTH_A_DICTIONARY = 20_000  # rows
@@ -48,60 +46,55 @@ def whole_schema(snapshot: DeltaTable) -> pa.Schema:
     return pa.schema([pa.field(one.name, plain_type(one.type)) for one in pa.schema(arrow)])
 
 
-def check_plain(snapshot: DeltaTable, table: Table) -> None:
-    """Raise NotAllowed unless the rows of the table's files are the table's, under their names."""
-    protocol = snapshot.protocol()
-    if protocol.min_reader_version <= PLAIN_READER:
-        return
-    hidden = _HIDING.intersection(protocol.reader_features or ())
-    mode = snapshot.metadata().configuration.get("delta.columnMapping.mode", "none")
-    if mode != "none":
-        hidden |= {"columnMapping"}
-    if hidden:
-        what = ", ".join(sorted(hidden))
-        raise NotAllowed(f"{table.name}: has {what}, so its rows cannot be replaced safely")
-
-
 def batches_of(
-    snapshot: DeltaTable, path: str, schema: pa.Schema, rows: int = ROW_GROUP_ROWS
+    filesystem: Any, path: str, schema: pa.Schema, rows: int = ROW_GROUP_ROWS
 ) -> Iterator[pa.RecordBatch]:
     """Yield one file's rows in pieces of at most *rows*; columns that it lacks are null."""
-    with opened(snapshot, path) as file:
+    with opened(filesystem, path) as file:
         there = set(file.schema_arrow.names)
         names = [name for name in schema.names if name in there]
         for batch in file.iter_batches(batch_size=rows, columns=names):
             yield _as_declared(batch, schema)
 
 
-def opened(snapshot: DeltaTable, path: str) -> pq.ParquetFile:
+def opened(filesystem: Any, path: str) -> pq.ParquetFile:
     """
     Open a data file; close it.
 
     Where each read is a request, one of up to 64 MB is read whole by one: a column each would be
     dozens, and take longer than the bytes.
     """
-    filesystem = filesystem_of(snapshot)
     source = filesystem.open_input_file(path)
-    if folder_of(snapshot.table_uri) is None and source.size() <= _READ_WHOLE_BYTES:
+    local = isinstance(filesystem, SubTreeFileSystem)  # see `filesystem_of`
+    if not local and source.size() <= _READ_WHOLE_BYTES:
         with source:
             source = pa.BufferReader(source.read_buffer())
-    return pq.ParquetFile(source, pre_buffer=False)
+    # others' old-fashioned times would else be nanoseconds, which end in 2262
+    return pq.ParquetFile(source, pre_buffer=False, coerce_int96_timestamp_unit="us")
 
 
 def write_file(snapshot: DeltaTable, table: Table, rows: pa.Table) -> AddAction:
-    """Write rows as a new file, which is in the table once `replace` has committed it."""
+    """
+    Write rows as a new file, which is in the table once `replace` has committed it.
+
+    What fails half-way leaves nothing behind in a folder.
+    """
     path = f"part-00000-{uuid4()}-c000.zstd.parquet"
     write: Any = pq.write_table  # its types know of no list of columns
-    with filesystem_of(snapshot).open_output_stream(path) as stream:
-        write(
-            rows,
-            stream,
-            compression="zstd",
-            use_dictionary=_repetitive(rows) or False,
-            row_group_size=ROW_GROUP_ROWS,
-            store_schema=False,  # readers go by the log's schema
-        )
-        size = stream.tell()
+    try:
+        with filesystem_of(snapshot).open_output_stream(path) as stream:
+            write(
+                rows,
+                stream,
+                compression="zstd",
+                use_dictionary=_repetitive(rows) or False,
+                row_group_size=ROW_GROUP_ROWS,
+                store_schema=False,  # readers go by the log's schema
+            )
+            size = stream.tell()
+    except BaseException:
+        discard(snapshot, [path])
+        raise
     return AddAction(
         path=path,
         size=size,
@@ -138,7 +131,7 @@ def replace(
     )
 
 
-def discard(snapshot: DeltaTable, added: Sequence[AddAction]) -> None:
+def discard(snapshot: DeltaTable, paths: Iterable[str]) -> None:
     """
     Delete files that were written and given to no commit; never others, whatever was answered.
 
@@ -148,9 +141,9 @@ def discard(snapshot: DeltaTable, added: Sequence[AddAction]) -> None:
     folder = folder_of(snapshot.table_uri)
     if folder is None:
         return
-    for one in added:
+    for path in paths:
         with suppress(OSError):
-            (folder / one.path).unlink()
+            (folder / path).unlink()
 
 
 def statistics(table: Table, rows: pa.Table) -> dict[str, Any]:
@@ -161,9 +154,11 @@ def statistics(table: Table, rows: pa.Table) -> dict[str, Any]:
         column = rows.column(name)
         found["nullCount"][name] = column.null_count
         bounds: Any = pc.min_max(column).as_py()
-        if bounds["min"] is not None:
-            found["minValues"][name] = _bound(bounds["min"], upper=False)
+        if bounds["min"] is None:
+            continue
+        with suppress(OverflowError):  # the last millisecond there is: the column has no bounds
             found["maxValues"][name] = _bound(bounds["max"], upper=True)
+            found["minValues"][name] = _bound(bounds["min"], upper=False)
     return found
 
 

@@ -22,12 +22,13 @@ from deltalake.transaction import AddAction
 
 from claimx.adapters.lake.change_log import ChangeLog, Pending
 from claimx.adapters.lake.commit import Committer
-from claimx.adapters.lake.files import check_plain, discard, replace, whole_schema
+from claimx.adapters.lake.exchangeable import check_exchangeable
+from claimx.adapters.lake.files import discard, replace, whole_schema
 from claimx.adapters.lake.handles import Handle
 from claimx.adapters.lake.laying_out import laid_out
 from claimx.adapters.lake.layout import Piece, Sizes, files_in, pieces_of
 from claimx.adapters.lake.plan import Decide, Plan
-from claimx.adapters.lake.rewriting import patched, rows_of, written
+from claimx.adapters.lake.rewriting import parts_of, patched, written
 from claimx.adapters.lake.scan import actions_of, text
 from claimx.adapters.lake.spill import bounds_from
 from claimx.domain.columns import Table
@@ -174,7 +175,7 @@ class Fold:
     ) -> tuple[Removed, Plan]:
         groups = self.log.by_key(said)
         old = files_in(actions_of(snapshot), self.table.key[0], piece.low, piece.high)
-        rows = rows_of(snapshot, self.table, [one["path"] for one in old])
+        rows = pa.concat_tables(parts_of(snapshot, self.table, [one["path"] for one in old]))
         patch = patched(self.table, [rows], groups.keys(), self.decider(groups))
         if patch.plan.empty:
             return [], patch.plan
@@ -184,7 +185,7 @@ class Fold:
 
     def _lay_out(self, piece: Piece, snapshot: DeltaTable, new: list[AddAction]) -> Removed:
         """Write a piece that memory does not hold as several that it does."""
-        check_plain(snapshot, self.table)
+        check_exchangeable(snapshot, self.table)
         log.info("a table is laid out anew", table=self.table.name, rows=piece.rows)
         old = files_in(actions_of(snapshot), self.table.key[0], piece.low, piece.high)
         laid_out(
@@ -208,7 +209,7 @@ class Fold:
             try:
                 old = write(snapshot, new)
             except BaseException:
-                discard(snapshot, new)
+                discard(snapshot, (one.path for one in new))
                 raise
             # from here on they may be in the table, whatever is answered: a commit whose answer was
             # lost looks like a conflict with another's

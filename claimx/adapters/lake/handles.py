@@ -44,6 +44,10 @@ class Conflict(Exception):
     """Another writer committed first; nothing was written. Read again and decide again."""
 
 
+class ColumnsGone(Exception):
+    """Somebody took declared columns out of a table; nothing was written. Make them again."""
+
+
 def folder_of(path: str) -> Path | None:
     """Return the local folder that *path* (a folder or a ``file:`` URI) names, None for others."""
     if path.startswith("file://"):
@@ -149,7 +153,7 @@ def our_errors(what: str, handle: Handle) -> Iterator[None]:
     """
     try:
         yield
-    except (ClaimXError, Conflict, TableNotFoundError, UnfitError):
+    except (ClaimXError, ColumnsGone, Conflict, TableNotFoundError, UnfitError):
         handle.drop()
         raise
     except CommitFailedError as error:

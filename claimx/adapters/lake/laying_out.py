@@ -11,6 +11,7 @@ from deltalake.transaction import AddAction
 
 from claimx.adapters.lake.files import batches_of
 from claimx.adapters.lake.rewriting import written
+from claimx.adapters.lake.scan import filesystem_of
 from claimx.adapters.lake.spill import Spill, bounds_from, sample_of
 from claimx.domain.columns import Table
 
@@ -34,10 +35,11 @@ def laid_out(
     their rows. *check* is called again and again, and may raise to end it.
     """
     key = table.key[0]
+    filesystem = filesystem_of(snapshot)
 
     def batches(wanted: pa.Schema) -> Iterator[pa.RecordBatch]:
         for path in paths:
-            for batch in batches_of(snapshot, path, wanted):
+            for batch in batches_of(filesystem, path, wanted):
                 check()
                 yield batch
 

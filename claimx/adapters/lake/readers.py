@@ -47,6 +47,9 @@ def _columns(found: Sequence[Difference]) -> Iterator[tuple[str, str, str]]:
             case Kind.TYPE:
                 why = "the writer cannot write it, and the rows of this table wait"
                 yield one.text, why, _APART
+            case Kind.RULES:
+                why = "the writer cannot hold its rows to that, and the rows of this table wait"
+                yield one.text, why, f"take it out with the tool that set it, or {_APART}"
             case Kind.PARTITIONS:
                 yield one.text, "the writer does not write it, and its rows wait", _APART
 

@@ -13,36 +13,29 @@ import pyarrow.compute as pc
 from deltalake import DeltaTable
 from deltalake.transaction import AddAction
 
-from claimx.adapters.lake.files import batches_of, check_plain, whole_schema, write_file
+from claimx.adapters.lake.exchangeable import check_exchangeable
+from claimx.adapters.lake.files import batches_of, whole_schema, write_file
+from claimx.adapters.lake.handles import ColumnsGone
 from claimx.adapters.lake.plan import Decide, Plan
+from claimx.adapters.lake.scan import filesystem_of
 from claimx.adapters.lake.schema import from_arrow, to_arrow
 from claimx.domain.changes import Values
 from claimx.domain.columns import Table
 from claimx.domain.upsert import Key
 
-Paths: TypeAlias = Iterable[str]
-
 _Place: TypeAlias = tuple[int, int]  # the number of a part, and where in it
 
 
-def rows_of(snapshot: DeltaTable, table: Table, paths: Paths) -> pa.Table:
+def parts_of(snapshot: DeltaTable, table: Table, paths: Iterable[str]) -> list[pa.Table]:
     """
-    Return all rows of these files, with all columns of the table's own schema.
+    Return the rows of each file, with all columns of the table's own schema.
 
-    Raises NotAllowed where a file's rows and columns are not simply those of the table: rows that
-    somebody deleted by a vector would be back once they are written anew, and columns that are
-    mapped to others would be lost.
+    Of no file, one part without rows. Raises NotAllowed as `check_exchangeable` does.
     """
-    check_plain(snapshot, table)
-    schema = whole_schema(snapshot)
-    batches = [batch for path in paths for batch in batches_of(snapshot, path, schema)]
-    return pa.Table.from_batches(batches, schema)
-
-
-def parts_of(snapshot: DeltaTable, table: Table, paths: Paths) -> list[pa.Table]:
-    """Return the rows of each file as `rows_of` does; of no file, one part without rows."""
-    parts = [rows_of(snapshot, table, [path]) for path in paths]
-    return parts or [rows_of(snapshot, table, [])]
+    check_exchangeable(snapshot, table)
+    schema, filesystem = whole_schema(snapshot), filesystem_of(snapshot)
+    parts = [pa.Table.from_batches(batches_of(filesystem, path, schema), schema) for path in paths]
+    return parts or [schema.empty_table()]
 
 
 @dataclass(frozen=True, slots=True)
@@ -153,9 +146,12 @@ def _whole(table: Table, plan: Plan, before: Callable[[], pa.Table], schema: pa.
     """
     Return the rows to write with the columns of *schema*.
 
-    Those that others have added stay as they stood *before* in rows that are replaced.
+    Those that others have added stay as they stood *before* in rows that are replaced. Raises
+    ColumnsGone when there is no place for a declared one.
     """
     declared = to_arrow(table, [*plan.updated, *plan.inserted])
+    if lacking := set(declared.column_names) - set(schema.names):
+        raise ColumnsGone(f"{table.name}: {', '.join(sorted(lacking))}")
     if schema == declared.schema:
         return declared
     stood = before()

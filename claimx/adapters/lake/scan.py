@@ -10,7 +10,12 @@ from typing import Any, Self
 import pyarrow as pa
 import pyarrow.compute as pc
 from deltalake import DeltaTable
-from pyarrow.dataset import FileSystemDataset, ParquetFileFormat, ParquetFragmentScanOptions
+from pyarrow.dataset import (
+    FileSystemDataset,
+    ParquetFileFormat,
+    ParquetFragmentScanOptions,
+    ParquetReadOptions,
+)
 from pyarrow.fs import LocalFileSystem, SubTreeFileSystem
 
 from claimx.adapters.lake.handles import folder_of
@@ -119,7 +124,11 @@ def _dataset(
     stored = {field.name for field in snapshot.schema().fields}
     schema = pa.schema([field for field in arrow_schema(table) if field.name in stored])
     filesystem = filesystem_of(snapshot)
-    parquet = ParquetFileFormat(default_fragment_scan_options=_READ_AHEAD)
+    # see `claimx.adapters.lake.files.opened` for the times
+    parquet = ParquetFileFormat(
+        read_options=ParquetReadOptions(dictionary_columns=[], coerce_int96_timestamp_unit="us"),
+        default_fragment_scan_options=_READ_AHEAD,
+    )
     partition_by = table.partition_by[0] if table.partition_by else None
     fragments = []
     # the statistics come without types that Arrow could compare, so they are compared here,

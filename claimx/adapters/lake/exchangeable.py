@@ -1,0 +1,57 @@
+"""Which tables files may be exchanged in: those whose files say all that is in the table."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from typing import Any
+
+import pyarrow as pa
+from deltalake import DeltaTable
+
+from claimx.domain.columns import Table
+from claimx.domain.errors import NotAllowed
+
+_PLAIN = 1  # the version for readers that our tables ask for
+_CONSTRAINT = "delta.constraints."
+_RULES = ("delta.invariants", "delta.generationExpression", "delta.identity.")
+
+
+def check_exchangeable(snapshot: DeltaTable, table: Table) -> None:
+    """
+    Raise NotAllowed where rows of *table* cannot be read from its files and written anew.
+
+    Rows that somebody deleted by a vector would come back, and columns that are mapped to others
+    be lost. Rules that others gave the table (constraints, columns that are never null or made by
+    an expression) nobody would hold us to: an exchange of files does not look at rows.
+    """
+    found = ", ".join(sorted({*_hidden(snapshot), *rules_of(snapshot)}))
+    if found:
+        raise NotAllowed(f"{table.name}: has {found}, so its rows cannot be replaced safely")
+
+
+def _hidden(snapshot: DeltaTable) -> Iterator[str]:
+    protocol = snapshot.protocol()
+    if protocol.min_reader_version <= _PLAIN:
+        return
+    if snapshot.metadata().configuration.get("delta.columnMapping.mode", "none") != "none":
+        yield "columnMapping"
+    if "deletionVectors" in (protocol.reader_features or ()):
+        vectors: Any = snapshot.deletion_vectors()
+        if pa.table(vectors).num_rows:
+            yield "deletionVectors"
+
+
+def rules_of(snapshot: DeltaTable) -> Iterator[str]:
+    """Yield what others have set that every new row would have to keep to."""
+    if "rowTracking" in (snapshot.protocol().writer_features or ()):
+        yield "rowTracking"
+    configuration = snapshot.metadata().configuration
+    if configuration.get("delta.appendOnly", "false").lower() == "true":
+        yield "delta.appendOnly"
+    yield from (name for name in configuration if name.startswith(_CONSTRAINT))
+    for field in snapshot.schema().fields:
+        if not field.nullable:
+            yield f"{field.name} NOT NULL"
+        metadata: Mapping[str, Any] = field.metadata
+        if metadata:
+            yield from (f"{field.name} {name}" for name in metadata if name.startswith(_RULES))

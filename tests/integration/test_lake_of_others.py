@@ -1,0 +1,162 @@
+"""Tables in which somebody else has worked: what an exchange of files must not break."""
+
+from __future__ import annotations
+
+import base64
+import errno
+import json
+import os
+import struct
+from datetime import UTC, datetime
+from pathlib import Path
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+import pytest
+from deltalake import DeltaTable, Schema, write_deltalake
+
+from claimx.adapters.lake import DeltaLake
+from claimx.adapters.lake.schema import arrow_schema
+from claimx.domain.changes import Change, Source
+from claimx.domain.errors import NotAllowed, Unavailable
+from claimx.domain.tables import MEDIA, TABLES
+
+pytestmark = pytest.mark.integration
+
+T0 = 1_790_000_000_000_000
+
+
+def lake_in(folder) -> DeltaLake:
+    paths = {name: str(folder / name) for name in TABLES}
+    return DeltaLake(paths, sleep=lambda _: None, chance=lambda: 0.0)
+
+
+def media(name: str, at: int = 5, **values) -> Change:
+    values = {"media_id": name, "file_name": f"{at}"} | values
+    return Change(MEDIA.name, values, Source.ANSWER, "e1", T0, T0 + at)
+
+
+def with_a_deleted_row(folder: Path) -> None:
+    """Hide the first row of the table's file by a vector, as Spark does where that is enabled."""
+    log = folder / "_delta_log"
+    (add,) = [
+        line["add"]
+        for line in map(json.loads, (log / f"{1:020}.json").read_text().splitlines())
+        if "add" in line
+    ]
+    # one bitmap of 64-bit numbers, in it one of 32 bits, in it one array with the number 0
+    bitmap = struct.pack("<IQI", 1_681_511_377, 1, 0) + struct.pack(
+        "<IIHHIH", 12_346, 1, 0, 0, 16, 0
+    )
+    python = "0123456789ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz!#$%&()*+-;<=>?@^_`{|}~"
+    z85 = "0123456789abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ.-:+=^!/*?&<>()[]{}@%$#"
+    text = base64.b85encode(bitmap + bytes(2)).decode().translate(str.maketrans(python, z85))
+    vector = {
+        "storageType": "i",
+        "pathOrInlineDv": text,
+        "sizeInBytes": len(bitmap),
+        "cardinality": 1,
+    }
+    removed = {"path": add["path"], "dataChange": True, "deletionTimestamp": 1}
+    lines = [{"remove": removed}, {"add": add | {"deletionVector": vector}}]
+    (log / f"{2:020}.json").write_text("\n".join(map(json.dumps, lines)))
+
+
+def test_a_row_that_a_vector_hides_does_not_come_back(tmp_path):
+    """Read from its file, it would be written anew with the others: such a table is left alone."""
+    schema = Schema.from_arrow(arrow_schema(MEDIA))
+    vectors = {"delta.enableDeletionVectors": "true"}
+    DeltaTable.create(tmp_path / MEDIA.name, schema, configuration=vectors)
+    lake = lake_in(tmp_path)
+    lake.upsert(MEDIA, [media("m1"), media("m2")], T0)  # none is hidden yet
+    with_a_deleted_row(tmp_path / MEDIA.name)
+
+    with pytest.raises(NotAllowed, match="claimx_media: has deletionVectors"):
+        lake.upsert(MEDIA, [media("m2", 9)], T0)
+
+    assert DeltaTable(tmp_path / MEDIA.name).version() == 2
+
+
+def constrained(table: DeltaTable) -> None:
+    table.alter.add_constraint({"short": "file_name <> '9'"})
+
+
+def append_only(table: DeltaTable) -> None:
+    table.alter.set_table_properties({"delta.appendOnly": "true"})
+
+
+@pytest.mark.parametrize(
+    ("rule", "configuration", "change"),
+    [
+        ("columnMapping", {"delta.columnMapping.mode": "name"}, None),
+        ("delta.constraints.short", {}, constrained),
+        ("delta.appendOnly", {}, append_only),
+        ("extra NOT NULL", {}, None),
+    ],
+)
+def test_a_table_with_rules_that_an_exchange_of_files_breaks_is_left_alone(
+    tmp_path, rule, configuration, change
+):
+    """Nobody looks at rows then: mapped columns would be lost, and constraints mean nothing."""
+    arrow = arrow_schema(MEDIA)
+    if "NOT NULL" in rule:
+        arrow = arrow.append(pa.field("extra", pa.string(), nullable=False))
+    folder = tmp_path / MEDIA.name
+    DeltaTable.create(folder, Schema.from_arrow(arrow), configuration=configuration)
+    if change:
+        change(DeltaTable(folder))
+    version = DeltaTable(folder).version()
+
+    with pytest.raises(NotAllowed, match=f"claimx_media: has {rule}"):
+        lake_in(tmp_path).upsert(MEDIA, [media("m1")], T0)
+
+    assert (DeltaTable(folder).version(), list(folder.glob("*.parquet"))) == (version, [])
+
+
+def test_a_declared_column_that_somebody_took_out_is_made_again(tmp_path):
+    """Else what is said of it would be lost without a word until the process ends."""
+    lake = lake_in(tmp_path)
+    lake.upsert(MEDIA, [media("m1")], T0)
+    rest = DeltaTable(tmp_path / MEDIA.name).to_pyarrow_table().drop_columns(["media_comment"])
+    write_deltalake(tmp_path / MEDIA.name, rest, mode="overwrite", schema_mode="overwrite")
+
+    lake.upsert(MEDIA, [media("m2", media_comment="roof")], T0)
+
+    rows = {row["media_id"]: row["media_comment"] for row in lake.rows(MEDIA)}
+    assert rows == {"m1": None, "m2": "roof"}
+
+
+def test_others_times_of_any_year_stand_beside_rows_that_change(tmp_path):
+    """Old-fashioned files count nanoseconds, to 2262; the log's bounds are cut to milliseconds."""
+    lake = lake_in(tmp_path)
+    lake.upsert(MEDIA, [media("m1"), media("m2")], T0)
+    stored = DeltaTable(tmp_path / MEDIA.name).to_pyarrow_table()
+    zone = pa.timestamp("us", tz="UTC")
+    for name, text in (("taken_date", "0001-01-01"), ("updated_at", "9999-12-31T23:59:59.999999")):
+        moment = datetime.fromisoformat(text).replace(tzinfo=UTC)
+        at = stored.column_names.index(name)
+        stored = stored.set_column(at, pa.field(name, zone), pa.array([moment, None], zone))
+    write_deltalake(tmp_path / MEDIA.name, stored, mode="overwrite")
+    (path,) = map(Path, DeltaTable(tmp_path / MEDIA.name).file_uris())
+    pq.write_table(pq.read_table(path), path, use_deprecated_int96_timestamps=True)
+
+    other = str(stored.column("media_id")[1])
+    lake_in(tmp_path).upsert(MEDIA, [media(other, 9)], T0)
+
+    assert len(lake_in(tmp_path).rows(MEDIA)) == 2
+
+
+def test_a_file_that_cannot_be_written_to_its_end_does_not_stay(tmp_path, monkeypatch):
+    """A disk that is full would get fuller with each try."""
+    lake = lake_in(tmp_path)
+    lake.upsert(MEDIA, [media("m1")], T0)
+
+    def full(_, stream, **__):
+        stream.write(b"PAR1")
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+
+    monkeypatch.setattr(pq, "write_table", full)
+    with pytest.raises(Unavailable):
+        lake.upsert(MEDIA, [media("m2")], T0)
+
+    assert len(list((tmp_path / MEDIA.name).glob("*.parquet"))) == 1
