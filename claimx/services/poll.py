@@ -95,7 +95,7 @@ class _Cycle:
     def run(self) -> None:
         """Read page after page."""
         runtime, report = self._runtime, self._report
-        report.checkpoint = runtime.ledger.checkpoint(LIVE)
+        report.checkpoint, noted = runtime.ledger.noted_read(LIVE)
         origin, born = first_poll(runtime, self._fence, dry_run=report.dry_run)
         window = self._window(origin)
         if not report.dry_run:
@@ -104,7 +104,7 @@ class _Cycle:
                 return
             window = self._window(origin)
         read_before = report.checkpoint.source_time if report.checkpoint else window.after
-        self._readings = Readings.from_text(runtime.ledger.noted_read(LIVE))
+        self._readings = Readings.from_text(noted)
         try:
             at = self._read(window, min(read_before, window.until), born)
         finally:

@@ -38,8 +38,9 @@ class PageReader:
     that this ledger has forgotten events that the lake has.
 
     *unchecked* are ids left out because the ledger has seen them, of pages that said nothing else
-    and so were not stored: it must still have when these pages are noted as read. Were they stored,
-    the checkpoint would change under a poller that reads beside this one, and neither get on.
+    and so were not stored: it must still have when the next page is stored, or else these are noted
+    as read. Were they stored alone, the checkpoint would change under a poller that reads beside
+    this one, and neither get on.
     """
 
     def __init__(
@@ -124,6 +125,8 @@ class PageReader:
         if current and not page.fresh and moved(current, last) == current.source_time:
             self.unchecked += page.seen
             return True
+        # with this page the checkpoint may go so far that no later poll looks at those again
+        page.seen = [*self.unchecked, *page.seen]
         marks = [mark_of_loss(self._runtime)] if self._lost else []
         checkpoint, records = store(
             self._runtime,
@@ -138,7 +141,7 @@ class PageReader:
         report.records += records
         if checkpoint is None:
             return False
-        report.checkpoint = checkpoint
+        report.checkpoint, self.unchecked = checkpoint, []
         return self._renewed()
 
     def _renewed(self) -> bool:

@@ -105,8 +105,8 @@ class Book:
         self._notes[cursor] = text
         return True
 
-    def noted_read(self, cursor: str) -> str | None:
-        return self._notes.get(cursor)
+    def noted_read(self, cursor: str) -> tuple[Checkpoint | None, str | None]:
+        return self.checkpoint(cursor), self._notes.get(cursor)
 
     def _read(self, rows: Sequence[dict[str, Any]]) -> None:
         for row in rows:

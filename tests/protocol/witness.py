@@ -63,7 +63,7 @@ class Witness:
         told = self.ledger.note_read(cursor, at, text, left_out)
         return same("note_read", told, self.book.note_read(cursor, at, text, left_out))
 
-    def noted_read(self, cursor: str) -> str | None:
+    def noted_read(self, cursor: str) -> tuple[Checkpoint | None, str | None]:
         return same("noted_read", self.ledger.noted_read(cursor), self.book.noted_read(cursor))
 
     def admit(

@@ -219,7 +219,7 @@ def test_a_note_of_another_life_of_the_ledger_counts_for_nothing():
     poll_once(world.runtime())
 
     assert not world.ledger.note_read(LIVE, older, "{}")
-    assert world.ledger.noted_read(LIVE) != "{}"
+    assert world.ledger.noted_read(LIVE)[1] != "{}"
 
 
 def test_a_page_of_duplicates_moves_the_checkpoint_but_stores_nothing():
@@ -347,6 +347,13 @@ def test_a_poller_that_was_overtaken_stores_nothing():
     assert world.counters["event.admitted"] == 1
 
 
+def _store_of(world: World) -> MemoryStore:
+    """Return what copies the world's ledger and puts the copies back."""
+    store = MemoryStore(world.now)
+    store.ledger = world.ledger
+    return store
+
+
 def put_back_under(world: World) -> Around:
     """
     A ledger for a poller that begins now and stands still.
@@ -354,8 +361,7 @@ def put_back_under(world: World) -> Around:
     Another poller goes on until the first one asks what the ledger has seen; then a copy of now is
     put back, whose checkpoint is the one that the first has read.
     """
-    store, saved = MemoryStore(lambda: world.clock), []
-    store.ledger = world.ledger
+    store, saved = _store_of(world), []
 
     def go_on() -> None:
         saved.append(store.save())
@@ -402,6 +408,52 @@ def test_a_late_row_left_out_on_such_a_ledgers_word_is_read_again():
     world.ingest()
 
     assert world.admitted(["before", "late"]) == {"before", "late"}
+
+
+def test_a_late_row_left_out_on_such_a_ledgers_word_is_no_longer_passed_by():
+    """New rows may lie so far ahead that no later poll looks where it is, noted as read or not."""
+    world = World(poll_overlap=300.0)
+    world.happened("before", seconds_ago=1000)
+    poll_once(world.runtime())
+    world.ingest()
+    before = world.ledger.checkpoint(LIVE)
+    world.happened("late", seconds_ago=1010)
+    world.happened("new", seconds_ago=100)
+
+    standing = poll_once(world.runtime(ledger=put_back_under(world)))
+    assert standing.stopped is Stop.FAILED
+    assert world.ledger.checkpoint(LIVE) == before
+    poll_once(world.runtime())
+    world.ingest()
+
+    assert world.admitted(["late", "new"]) == {"late", "new"}
+
+
+def test_a_poll_takes_no_note_of_a_later_checkpoint_than_its_own_for_what_was_read():
+    """A copy that has its checkpoint, but not what the note speaks of, may be put back under it."""
+    world = World(poll_overlap=300.0)
+    world.happened("before", seconds_ago=100)
+    poll_once(world.runtime())
+    world.ingest()
+    world.happened("late", seconds_ago=150)
+    store = _store_of(world)
+    saved = store.save()
+
+    def another_reads_on() -> None:
+        world.clock += LOCK_SECONDS + 1
+        assert poll_once(world.runtime("other")).fresh == 1
+        world.ingest()
+
+    source = _AtNewRows(
+        world.source, world.ledger.checkpoint(LIVE).source_time, lambda: store.load(saved)
+    )
+    ledger = _OnceItToldTheCheckpoint(world.ledger, another_reads_on)
+    poll_once(world.runtime(ledger=ledger, make_source=lambda: source))
+    assert world.admitted(["late"]) == set()
+    poll_once(world.runtime())
+    world.ingest()
+
+    assert world.admitted(["late"]) == {"late"}
 
 
 def test_a_poll_that_reads_an_overlap_again_does_not_stop_one_that_waits_for_its_answer():
@@ -726,6 +778,29 @@ class _Steps:
         if cursor == LIVE:
             self.told.append((len(more[2]), len(pages), move_to))
         return self._ledger.store_page(cursor, expected, move_to, pages, *more)
+
+
+class _OnceItToldTheCheckpoint:
+    """A ledger to which something happens just after it told a poll the live checkpoint."""
+
+    def __init__(self, ledger: MemoryLedger, happens: Any) -> None:
+        self._ledger = ledger
+        self._happens = happens
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._ledger, name)
+
+    def checkpoint(self, cursor: str) -> Any:
+        return self._told(cursor, self._ledger.checkpoint(cursor))
+
+    def noted_read(self, cursor: str) -> Any:
+        return self._told(cursor, self._ledger.noted_read(cursor))
+
+    def _told(self, cursor: str, found: Any) -> Any:
+        if cursor == LIVE:
+            happens, self._happens = self._happens, lambda: None
+            happens()
+        return found
 
 
 class _AtNewRows:

@@ -25,8 +25,7 @@ class RedisAdmission(GapBook):
 
     def checkpoint(self, cursor: str) -> Checkpoint | None:
         """Return the cursor's checkpoint, None before its first move."""
-        time, version = self._redis.fields(f"cursor:{cursor}", "time", "version")
-        return None if time is None else Checkpoint(int(time), int(version or 0))
+        return _checkpoint(*self._redis.fields(f"cursor:{cursor}", "time", "version"))
 
     def store_page(
         self,
@@ -52,10 +51,10 @@ class RedisAdmission(GapBook):
         place = (cursor, at.version, at.source_time)
         return bool(self._redis.run("note_read", *place, text, *left_out))
 
-    def noted_read(self, cursor: str) -> str | None:
-        """Return what was noted last with the cursor."""
-        (found,) = self._redis.fields(f"cursor:{cursor}", "note")
-        return None if found is None else found.decode()
+    def noted_read(self, cursor: str) -> tuple[Checkpoint | None, str | None]:
+        """Return the checkpoint and what was noted last with it, in one step."""
+        time, version, note = self._redis.fields(f"cursor:{cursor}", "time", "version", "note")
+        return _checkpoint(time, version), None if note is None else note.decode()
 
     def admit(
         self,
@@ -90,3 +89,7 @@ class RedisAdmission(GapBook):
             arguments += (wire.encoded(new.id, new.data), new.trace)
         found = self._redis.run("readmit", *arguments)
         return None if found is None else tuple(record_id.decode() for record_id in found)
+
+
+def _checkpoint(time: bytes | None, version: bytes | None) -> Checkpoint | None:
+    return None if time is None else Checkpoint(int(time), int(version or 0))

@@ -72,9 +72,10 @@ class MemoryAdmission:
             self._notes[cursor] = text
             return True
 
-    def noted_read(self, cursor: str) -> str | None:
-        """Return what was noted last with the cursor."""
-        return self._notes.get(cursor)
+    def noted_read(self, cursor: str) -> tuple[Checkpoint | None, str | None]:
+        """Return the checkpoint and what was noted last with it, in one step."""
+        with self._lock:
+            return self.checkpoint(cursor), self._notes.get(cursor)
 
     def set_aside(
         self, cursor: str, expected: Checkpoint | None, gap: Gap, most: int, fence: int = 0

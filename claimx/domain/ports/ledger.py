@@ -136,8 +136,13 @@ class Ledger(Protocol):
         False, too, when one of *left_out* is not remembered; see `store_page`.
         """
 
-    def noted_read(self, cursor: str) -> str | None:
-        """Return what was noted last with the cursor, at this checkpoint or an earlier one."""
+    def noted_read(self, cursor: str) -> tuple[Checkpoint | None, str | None]:
+        """
+        Return the checkpoint and what was noted last, there or at an earlier one, in one step.
+
+        Read one after the other, the note could be of a later checkpoint. Once a copy with the
+        earlier one is put back, `store_page` and `note_read` would believe whoever read so.
+        """
 
     def set_aside(
         self, cursor: str, expected: Checkpoint | None, gap: Gap, most: int, fence: int = 0
