@@ -54,7 +54,7 @@ def test_no_file_with_a_wanted_key_is_left_out_whatever_is_kept(
 
 @pytest.mark.parametrize("kind", [pa.large_string(), pa.string_view(), pa.string()])
 def test_texts_of_any_arrow_type_are_keys(tmp_path, kind):
-    """Files that a merge wrote give them another than appended ones."""
+    """Files that delta-rs wrote may give them another than ours."""
     name = written(tmp_path, "file", [("a", "b")], kind)
     known = KnownKeys()
 

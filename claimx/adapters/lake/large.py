@@ -1,4 +1,4 @@
-"""Tables that have outgrown a merge for each flush: they take what is said by way of a log."""
+"""Tables too large for flushes to write them anew: what is said goes by way of a log."""
 
 from __future__ import annotations
 

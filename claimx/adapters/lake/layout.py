@@ -12,9 +12,10 @@ class Sizes:
     """
     What counts as large, in rows.
 
-    A table of more than *direct* rows takes changes by way of its log: a merge into so many takes
-    0.3 s. *piece* rows are rewritten at once, in some tenths of a second and 100 to 200 MB; a piece
-    of more than *most_of_piece* is laid out anew. *changes* of the log are held at once.
+    A table of more than *direct* rows takes changes by way of its log: so many take half a
+    second to be written anew. *piece* rows are rewritten at once, in some tenths of a second and
+    100 to 200 MB; a piece of more than *most_of_piece* is laid out anew. *changes* of the log are
+    held at once.
     """
 
     direct: int = 200_000

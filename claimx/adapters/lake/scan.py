@@ -177,7 +177,7 @@ def text(name: str) -> Any:
     """
     Return a text column for a condition, a null as empty text.
 
-    Files that a merge wrote give their texts another Arrow type than appended ones, and Arrow
+    Files that delta-rs wrote may give their texts another Arrow type than ours, and Arrow
     cannot compare the two when it tries to skip row groups. Behind a call it does not try.
     """
     call: Any = pc.coalesce  # its types know only arrays

@@ -46,9 +46,9 @@ def properties(table: Table) -> dict[str, str]:
     """
     Return the table properties: protocol 1/2, short logs, statistics on keys and times alone.
 
-    Statistics on every column make each commit and each open slower, and only keys (merges) and
+    Statistics on every column make each commit and each open slower, and only keys (flushes) and
     times (readers) skip files. The log is kept two days; replaced files half a day, for readers
-    that are still at it: a table that is merged every few seconds replaces gigabytes a day.
+    that are still at it: a table that is written every few seconds replaces gigabytes a day.
     """
     return {
         "delta.checkpointInterval": "20",

@@ -55,7 +55,7 @@ class Folded:
 
 
 class LargeTables(Protocol):
-    """Tables that take what is said by way of a log, because they have outgrown a direct merge."""
+    """Tables too large for flushes to write them anew: what is said goes by way of a log."""
 
     def backlog(self, table: Table) -> Backlog:
         """Return what waits; costs no read of data. Raises as `Lake.upsert` does."""
