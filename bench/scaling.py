@@ -38,16 +38,14 @@ def main(arguments: list[str] | None = None) -> int:
     parser.add_argument("--scale", type=float, default=1.0, help="share of the events")
     parser.add_argument("--folder", type=Path, default=Path("var/bench-scaling"))
     options = parser.parse_args(arguments)
-    found: dict[str, dict[int, list[Run]]] = {mix: defaultdict(list) for mix in MIXES}
+    found: dict[str, dict[int, list[Run]]] = {mix: defaultdict(list) for mix in EVENTS}
     failures = []
     for number in range(options.rounds):
-        for mix in MIXES:
+        for mix, events in EVENTS.items():
             for workers in WORKERS:
                 what = f"round {number + 1}, {mix}, {workers} workers"
                 try:
-                    run = one(
-                        options.folder, mix, max(200, int(EVENTS[mix] * options.scale)), workers
-                    )
+                    run = one(options.folder, mix, max(200, int(events * options.scale)), workers)
                 except (ClaimXError, OSError, RuntimeError) as error:
                     failures.append(f"{what}: {error}")
                     print(failures[-1], file=sys.stderr, flush=True)
