@@ -9,13 +9,15 @@ import os
 import struct
 from datetime import UTC, datetime
 from pathlib import Path
+from urllib.parse import urlsplit
+from urllib.request import url2pathname
 
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
-from deltalake import DeltaTable, Schema, write_deltalake
+from deltalake import DeltaTable, Field, Schema, write_deltalake
 
-from claimx.adapters.lake import DeltaLake
+from claimx.adapters.lake import DeltaLake, Sizes
 from claimx.adapters.lake.schema import arrow_schema
 from claimx.domain.changes import Change, Source
 from claimx.domain.errors import NotAllowed, Unavailable
@@ -85,24 +87,37 @@ def append_only(table: DeltaTable) -> None:
     table.alter.set_table_properties({"delta.appendOnly": "true"})
 
 
+def row_tracking(table: DeltaTable) -> None:
+    features = ["rowTracking", "domainMetadata"]
+    protocol = {"minReaderVersion": 1, "minWriterVersion": 7, "writerFeatures": features}
+    log = Path(url2pathname(urlsplit(table.table_uri).path)) / "_delta_log"
+    (log / f"{table.version() + 1:020}.json").write_text(json.dumps({"protocol": protocol}))
+
+
 @pytest.mark.parametrize(
     ("rule", "configuration", "change"),
     [
         ("columnMapping", {"delta.columnMapping.mode": "name"}, None),
         ("delta.constraints.short", {}, constrained),
         ("delta.appendOnly", {}, append_only),
+        ("rowTracking", {}, row_tracking),
         ("extra NOT NULL", {}, None),
+        ("extra delta.invariants", {}, None),
+        ("extra delta.generationExpression", {}, None),
     ],
 )
 def test_a_table_with_rules_that_an_exchange_of_files_breaks_is_left_alone(
     tmp_path, rule, configuration, change
 ):
     """Nobody looks at rows then: mapped columns would be lost, and constraints mean nothing."""
-    arrow = arrow_schema(MEDIA)
-    if "NOT NULL" in rule:
-        arrow = arrow.append(pa.field("extra", pa.string(), nullable=False))
+    fields = Schema.from_arrow(arrow_schema(MEDIA)).fields
+    _, extra, kept = rule.partition("extra ")
+    if extra:
+        expression = {"delta.invariants": '{"expression": {"expression": "extra <> 1"}}'}
+        metadata = {kept: expression.get(kept, "file_name")} if "delta." in kept else {}
+        fields.append(Field("extra", "string", nullable=bool(metadata), metadata=metadata))
     folder = tmp_path / MEDIA.name
-    DeltaTable.create(folder, Schema.from_arrow(arrow), configuration=configuration)
+    DeltaTable.create(folder, Schema(fields), configuration=configuration)
     if change:
         change(DeltaTable(folder))
     version = DeltaTable(folder).version()
@@ -111,6 +126,22 @@ def test_a_table_with_rules_that_an_exchange_of_files_breaks_is_left_alone(
         lake_in(tmp_path).upsert(MEDIA, [media("m1")], T0)
 
     assert (DeltaTable(folder).version(), list(folder.glob("*.parquet"))) == (version, [])
+
+
+def test_a_fold_leaves_such_a_table_alone_too_and_what_waits_stays(tmp_path):
+    """It exchanges files as a flush does; the rows go in once the rule is out again."""
+    paths = {name: str(tmp_path / name) for name in TABLES}
+    lake = DeltaLake(paths, sizes=Sizes(direct=-1, piece=20, most_of_piece=40, changes=100))
+    lake.upsert(MEDIA, [media("m1")], T0)
+    append_only(DeltaTable(tmp_path / MEDIA.name))
+
+    with pytest.raises(NotAllowed, match=r"claimx_media: has delta\.appendOnly"):
+        lake.large.fold(MEDIA)
+    waits = lake.large.backlog(MEDIA).changes
+    DeltaTable(tmp_path / MEDIA.name).alter.set_table_properties({"delta.appendOnly": "false"})
+    folded = lake.large.fold(MEDIA)
+
+    assert (waits, folded.inserted, len(lake.rows(MEDIA))) == (1, 1, 1)
 
 
 def test_a_declared_column_that_somebody_took_out_is_made_again(tmp_path):

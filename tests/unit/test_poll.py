@@ -354,6 +354,15 @@ def _store_of(world: World) -> MemoryStore:
     return store
 
 
+def having_read(name: str, seconds_ago: float) -> World:
+    """Return a world with an overlap of 300 s, whose one row was read and admitted."""
+    world = World(poll_overlap=300.0)
+    world.happened(name, seconds_ago=seconds_ago)
+    poll_once(world.runtime())
+    world.ingest()
+    return world
+
+
 def put_back_under(world: World) -> Around:
     """
     A ledger for a poller that begins now and stands still.
@@ -395,10 +404,7 @@ def test_rows_left_out_on_the_word_of_a_ledger_that_was_put_back_are_read_again(
 
 def test_a_late_row_left_out_on_such_a_ledgers_word_is_read_again():
     """The checkpoint has passed it: its second must not count as read."""
-    world = World(poll_overlap=300.0)
-    world.happened("before", seconds_ago=100)
-    poll_once(world.runtime())
-    world.ingest()
+    world = having_read("before", seconds_ago=100)
     world.happened("late", seconds_ago=150)
 
     standing = poll_once(world.runtime(ledger=put_back_under(world)))
@@ -412,10 +418,7 @@ def test_a_late_row_left_out_on_such_a_ledgers_word_is_read_again():
 
 def test_a_late_row_left_out_on_such_a_ledgers_word_is_no_longer_passed_by():
     """New rows may lie so far ahead that no later poll looks where it is, noted as read or not."""
-    world = World(poll_overlap=300.0)
-    world.happened("before", seconds_ago=1000)
-    poll_once(world.runtime())
-    world.ingest()
+    world = having_read("before", seconds_ago=1000)
     before = world.ledger.checkpoint(LIVE)
     world.happened("late", seconds_ago=1010)
     world.happened("new", seconds_ago=100)
@@ -431,10 +434,7 @@ def test_a_late_row_left_out_on_such_a_ledgers_word_is_no_longer_passed_by():
 
 def test_a_poll_takes_no_note_of_a_later_checkpoint_than_its_own_for_what_was_read():
     """A copy that has its checkpoint, but not what the note speaks of, may be put back under it."""
-    world = World(poll_overlap=300.0)
-    world.happened("before", seconds_ago=100)
-    poll_once(world.runtime())
-    world.ingest()
+    world = having_read("before", seconds_ago=100)
     world.happened("late", seconds_ago=150)
     store = _store_of(world)
     saved = store.save()

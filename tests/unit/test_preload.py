@@ -64,6 +64,20 @@ def test_what_a_look_into_a_table_took_goes_back_to_the_system(tmp_path, chosen,
     assert done.stdout.split() == ["False", found]
 
 
+_TOKIO = """
+import os
+from claimx import startup
+startup.load_settings()
+print(os.environ["TOKIO_WORKER_THREADS"])
+"""
+
+
+@pytest.mark.parametrize(("chosen", "found"), [({}, "1"), ({"TOKIO_WORKER_THREADS": "3"}, "3")])
+def test_deltalake_has_one_thread_unless_the_environment_says_otherwise(tmp_path, chosen, found):
+    """Waking another takes longer than what a flush gives it to do."""
+    assert run(_TOKIO, tmp_path, chosen).stdout.split() == [found]
+
+
 _IS_GLIBC = hasattr(ctypes.CDLL(None), "gnu_get_libc_version")
 _ARENAS = """
 import ctypes, threading

@@ -23,7 +23,7 @@ T = TypeVar("T")
 
 APP = "claimx"
 MAX_CONFLICTS = 12
-_FILE_ROWS = 200_000
+_FILE_ROWS = 200_000  # of a file that a flush writes, and up to half more
 _BACK_OFF_SECONDS = 0.05
 _MAX_BACK_OFF_SECONDS = 2.0
 
@@ -54,8 +54,9 @@ class Committer:
 
         Returns the plan and the version.
 
-        Raises UnfitError before anything is written, Unavailable or TokenRejected when the outcome
-        is unknown or other writers won too often.
+        Raises UnfitError, NotAllowed (`check_exchangeable`) or ColumnsGone before anything is
+        written, Unavailable or TokenRejected when the outcome is unknown or other writers won too
+        often.
         """
         return self._again(handle, table, lambda: self._once(handle, table, keys, decide, choose))
 

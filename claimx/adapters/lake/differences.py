@@ -11,11 +11,8 @@ from deltalake import DeltaTable
 
 from claimx.adapters.lake.exchangeable import rules_of
 from claimx.adapters.lake.files import whole_schema
-from claimx.adapters.lake.schema import arrow_schema
+from claimx.adapters.lake.schema import READER, WRITER, arrow_schema
 from claimx.domain.columns import Table
-
-READER, WRITER = 1, 2
-"""The versions of the Delta protocol that every reader has, the SQL endpoint of Fabric too."""
 
 
 class Kind(Enum):

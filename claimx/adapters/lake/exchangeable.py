@@ -8,10 +8,10 @@ from typing import Any
 import pyarrow as pa
 from deltalake import DeltaTable
 
+from claimx.adapters.lake.schema import READER
 from claimx.domain.columns import Table
 from claimx.domain.errors import NotAllowed
 
-_PLAIN = 1  # the version for readers that our tables ask for
 _CONSTRAINT = "delta.constraints."
 _RULES = ("delta.invariants", "delta.generationExpression", "delta.identity.")
 
@@ -31,14 +31,19 @@ def check_exchangeable(snapshot: DeltaTable, table: Table) -> None:
 
 def _hidden(snapshot: DeltaTable) -> Iterator[str]:
     protocol = snapshot.protocol()
-    if protocol.min_reader_version <= _PLAIN:
+    if protocol.min_reader_version <= READER:
         return
-    if snapshot.metadata().configuration.get("delta.columnMapping.mode", "none") != "none":
+    if mapping_of(snapshot) != "none":
         yield "columnMapping"
     if "deletionVectors" in (protocol.reader_features or ()):
         vectors: Any = snapshot.deletion_vectors()
         if pa.table(vectors).num_rows:
             yield "deletionVectors"
+
+
+def mapping_of(snapshot: DeltaTable) -> str:
+    """Return how columns are mapped to others: none, name or id."""
+    return snapshot.metadata().configuration.get("delta.columnMapping.mode", "none")
 
 
 def rules_of(snapshot: DeltaTable) -> Iterator[str]:

@@ -175,8 +175,8 @@ class Fold:
     ) -> tuple[Removed, Plan]:
         groups = self.log.by_key(said)
         old = files_in(actions_of(snapshot), self.table.key[0], piece.low, piece.high)
-        rows = pa.concat_tables(parts_of(snapshot, self.table, [one["path"] for one in old]))
-        patch = patched(self.table, [rows], groups.keys(), self.decider(groups))
+        parts = parts_of(snapshot, self.table, [one["path"] for one in old])
+        patch = patched(self.table, parts, groups.keys(), self.decider(groups))
         if patch.plan.empty:
             return [], patch.plan
         rows = pa.concat_tables([*patch.kept, patch.new])

@@ -15,6 +15,8 @@ import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
+from claimx.adapters.lake.keys import met, sets_of
+
 MOST_KEYS = 200_000
 """Of one table: some 8 MB, with ids of 36 characters."""
 
@@ -47,13 +49,12 @@ class KnownKeys:
         file that is left out has no row whose key columns all hold one of the values wanted of
         them; one that could not be looked into is never left out.
         """
-        sets = [pa.array(values, pa.string()) for values in wanted.values()]
-        found = []
+        sets, found = sets_of(wanted), []
         for path, rows in files.items():
             columns = self._kept.get(path)
             if columns is None and rows is not None and self._makes_room(rows, files):
                 columns = self._keep(path, _read(filesystem, path, list(wanted)))
-            if columns is None or _meet(columns, sets):
+            if columns is None or pc.any(met(columns, sets)).as_py():
                 found.append(path)
         return found
 
@@ -87,10 +88,3 @@ def _texts(columns: Sequence[pa.ChunkedArray[Any]]) -> _Columns:
     none = pa.array([], pa.string())
     texts = [column.cast(pa.string()) for column in columns]
     return tuple(pa.concat_arrays([none, *column.chunks]) for column in texts)
-
-
-def _meet(columns: _Columns, sets: Sequence[Any]) -> bool:
-    met: Any = pc.is_in(columns[0], value_set=sets[0])
-    for column, values in zip(columns[1:], sets[1:], strict=True):
-        met = pc.and_(met, pc.is_in(column, value_set=values))
-    return bool(pc.any(met).as_py())

@@ -8,6 +8,7 @@ from typing import Any, TypeAlias
 from deltalake import DeltaTable
 
 from claimx.adapters.lake.handles import Handle
+from claimx.adapters.lake.keys import wanted_of
 from claimx.adapters.lake.scan import actions_of, filesystem_of, may_hold, one_of, scan
 from claimx.adapters.lake.schema import from_arrow
 from claimx.domain.changes import Values
@@ -35,7 +36,7 @@ def files_with(
     """
     if not keys:
         return {}
-    wanted = _wanted(table, keys)
+    wanted = wanted_of(table, keys)
     actions = actions_of(snapshot)
     chosen = None if choose is None else choose(actions)
     candidates: Files = {
@@ -67,15 +68,9 @@ def read_keys(
         return {}
     columns = table.key if table.insert_only else table.column_names
     condition: Any = None
-    for name, values in _wanted(table, keys).items():
+    for name, values in wanted_of(table, keys).items():
         part = one_of(name, values)
         condition = part if condition is None else condition & part
     found = scan(snapshot, table, columns=columns, condition=condition, files=there)
     rows = {tuple(row[name] for name in table.key): row for row in from_arrow(table, found)}
     return {key: rows[key] for key in keys if key in rows}
-
-
-def _wanted(table: Table, keys: Collection[Key]) -> dict[str, list[str]]:
-    return {
-        name: sorted({key[position] for key in keys}) for position, name in enumerate(table.key)
-    }

@@ -15,6 +15,7 @@ import pyarrow as pa
 from deltalake import DeltaTable
 
 from claimx.adapters.lake.differences import Difference, Kind, differences
+from claimx.adapters.lake.exchangeable import mapping_of
 from claimx.adapters.lake.scan import actions_of
 from claimx.adapters.lake.upkeep import SMALL_BYTES, SMALL_FILES
 from claimx.domain.columns import Table
@@ -59,8 +60,7 @@ def _without_zone(found: pa.DataType) -> bool:
 
 
 def _mapping(snapshot: DeltaTable) -> Iterator[tuple[str, str, str]]:
-    mode = snapshot.metadata().configuration.get("delta.columnMapping.mode", "none")
-    if mode == "id":
+    if mapping_of(snapshot) == "id":
         why = "the SQL endpoint reads them as empty"
         yield "has columns that are mapped by id", why, _APART
 

@@ -16,6 +16,7 @@ from deltalake.transaction import AddAction
 from claimx.adapters.lake.exchangeable import check_exchangeable
 from claimx.adapters.lake.files import batches_of, whole_schema, write_file
 from claimx.adapters.lake.handles import ColumnsGone
+from claimx.adapters.lake.keys import met, sets_of, wanted_of
 from claimx.adapters.lake.plan import Decide, Plan
 from claimx.adapters.lake.scan import filesystem_of
 from claimx.adapters.lake.schema import from_arrow, to_arrow
@@ -62,12 +63,15 @@ def patched(
     Rows that it leaves alone stay as they are, and so do columns that *table* does not declare. A
     key whose row stands there twice, which nothing of ours writes, has one once it is replaced.
     """
-    met = [_meets(table, rows, keys) for rows in parts]
-    touched = [rows.filter(one) for rows, one in zip(parts, met, strict=True)]
+    sets = sets_of(wanted_of(table, keys))
+    masks = [met([rows.column(name) for name in table.key], sets) for rows in parts]
+    touched = [rows.filter(mask) for rows, mask in zip(parts, masks, strict=True)]
     at = _positions(table, touched, frozenset(keys))
     shown = [places[-1] for places in at.values()]
     found = from_arrow(table, _taken(touched, shown, parts[0].schema))
     plan = decide(dict(zip(at, found, strict=True)))
+    if plan.empty:
+        return Patched(plan, list(parts), [], parts[0].schema.empty_table())
     updated = [at[_key(table, row)] for row in plan.updated]
     replaced: dict[int, set[int]] = {}
     for places in updated:
@@ -76,7 +80,7 @@ def patched(
     kept = list(parts)
     for number, positions in replaced.items():
         left = [one for one in range(touched[number].num_rows) if one not in positions]
-        untouched = parts[number].filter(pc.invert(met[number]))
+        untouched = parts[number].filter(pc.invert(masks[number]))
         stays = touched[number].take(pa.array(left, pa.int64()))
         kept[number] = pa.concat_tables([untouched, stays])
     before = partial(_taken, touched, [places[-1] for places in updated], parts[0].schema)
@@ -106,16 +110,6 @@ def cuts(keys: pa.ChunkedArray[Any], size: int) -> list[tuple[int, int]]:
         if bounds[-1] < at < count:
             bounds.append(at)
     return list(zip(bounds, [*bounds[1:], count], strict=True))
-
-
-def _meets(table: Table, rows: pa.Table, keys: Collection[Key]) -> Any:
-    """Return which rows have a key whose parts all are parts of *keys*."""
-    found: Any = None
-    for position, name in enumerate(table.key):
-        wanted = pa.array({key[position] for key in keys}, pa.string())
-        met: Any = pc.is_in(rows.column(name), value_set=wanted)
-        found = met if found is None else pc.and_(found, met)
-    return found
 
 
 def _positions(

@@ -23,6 +23,9 @@ _TYPES: dict[ColumnType, Any] = {
     ColumnType.TIME: pa.timestamp("us", tz="UTC"),
     ColumnType.DAY: pa.date32(),
 }
+READER, WRITER = 1, 2
+"""The versions of the Delta protocol that every reader has, the SQL endpoint of Fabric too."""
+
 _YEAR_1 = -62_135_596_800_000_000
 _YEAR_10000 = 253_402_300_800_000_000
 _SKIPPING_TIMES = {"ingested_at", "last_enriched_at", "updated_at", "written_at"}
