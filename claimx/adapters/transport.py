@@ -12,6 +12,7 @@ from queue import Empty
 from typing import Any
 
 import kombu.transport
+import redis
 import structlog
 from kombu.transport import redis as stock
 from kombu.utils.encoding import bytes_to_str
@@ -73,11 +74,17 @@ class _Guarded:
     The stock channel makes a client for every command that it sends, which costs more than most
     commands (a seventh of a worker's parent). A client holds nothing but its pool, and any thread
     may use it.
+
+    A channel that was closed because Redis went away has none any more: what a task still wants of
+    it (to acknowledge its hint) fails as on a connection that is lost, which kombu logs. The stock
+    channel's AttributeError ends the worker.
     """
 
     _pooled: Any = None
 
     def _create_client(self: Any, asynchronous: bool = False) -> Any:
+        if self.connection is None and self._pool is None:
+            raise redis.ConnectionError("the channel is closed")
         make = super()._create_client  # type: ignore[misc]  # the stock channel's
         if asynchronous:
             return make(asynchronous=True)

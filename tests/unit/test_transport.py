@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from typing import Any
 
 import pytest
@@ -27,6 +28,24 @@ def test_hints_that_cannot_be_given_back_do_not_end_the_worker(channel):
     qos.restore_unacked_once()
 
     assert qos._delivered.restored
+
+
+def test_an_acknowledgement_on_a_closed_channel_is_a_lost_connection(redis_url, caplog):
+    """
+    Redis went away while a task ran: its worker must not end of that.
+
+    The hint comes again, and finds its work done.
+    """
+    with Connection(redis_url, transport=Transport) as connection:
+        queue = connection.SimpleQueue("acknowledged-too-late")
+        queue.put({})
+        message = queue.get(timeout=5)
+        message.channel.close()
+        message.channel._disconnect_pools()
+
+        message.ack_log_error(logging.getLogger("kombu"), connection.connection_errors)
+
+    assert [one.levelname for one in caplog.records if "Couldn't ack" in one.message]
 
 
 def test_a_channel_keeps_one_client_for_its_commands(redis_url):
