@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Callable, Iterable
 
-_REST = 0.8  # of the longest age: at most so many more batches than by age alone
+_REST = 0.8  # of the longest age, between small ones: few more batches than by age alone
 _WORTH_ROWS = 500  # a batch of so many rows is no small file
 
 
@@ -14,8 +14,8 @@ class Batch:
     Counts rows by table: due at *max_rows* in any one table, or *max_seconds* after the first.
 
     *now* is a clock in seconds. An empty batch is never due. One that gets no more rows may go
-    earlier, unless it is small and the last one went a moment ago: many small files are dear to
-    read.
+    earlier, unless it is small and the last small one went a moment ago: many small files are dear
+    to read. What a large one has left over need not wait.
     """
 
     def __init__(self, max_rows: int, max_seconds: float, now: Callable[[], float]) -> None:
@@ -27,7 +27,7 @@ class Batch:
         self._now = now
         self._rows: Counter[str] = Counter()
         self._since: float | None = None
-        self._cleared = now()
+        self._small_went = now()
 
     def add(self, tables: Iterable[str]) -> None:
         """Count one row for each name; adding none still starts the clock (a record waits)."""
@@ -52,11 +52,14 @@ class Batch:
 
     @property
     def may_go(self) -> bool:
-        """Whether it may go early: it is large enough, or the last batch is long ago."""
+        """Whether it may go early: it is large enough, or the last small one is long ago."""
         if self._since is None:
             return False
-        worth = max(self._rows.values(), default=0) >= _WORTH_ROWS
-        return worth or self._now() - self._cleared >= _REST * self._max_seconds
+        return not self._small or self._now() - self._small_went >= _REST * self._max_seconds
+
+    @property
+    def _small(self) -> bool:
+        return max(self._rows.values(), default=0) < min(_WORTH_ROWS, self._max_rows)
 
     @property
     def seconds_left(self) -> float:
@@ -68,7 +71,8 @@ class Batch:
         return min(max(0.0, left), self._max_seconds)
 
     def clear(self) -> None:
-        """Begin anew."""
+        """Begin anew: this one has gone."""
+        if self._since is not None and self._small:
+            self._small_went = self._now()
         self._rows.clear()
         self._since = None
-        self._cleared = self._now()

@@ -78,6 +78,40 @@ def test_a_large_one_may_go_early_however_soon(clock):
     assert (small, batch.may_go) == (False, True)
 
 
+def test_what_a_large_one_left_over_may_go_at_once(clock):
+    """Only small files are dear to read: that a large one has just gone is no reason to wait."""
+    batch = Batch(600, 5.0, clock)
+    clock.now += 4.0
+    batch.add(["media"] * 600)
+    batch.clear()
+    batch.add(["media"])
+    left_over = batch.may_go
+    batch.clear()
+    batch.add(["media"])
+
+    assert (left_over, batch.may_go) == (True, False), "one small one, then none for a moment"
+
+
+def test_a_batch_that_is_full_is_never_small(clock):
+    """Where a batch is few rows by its settings, a full one holds up nobody either."""
+    batch = Batch(2, 5.0, clock)
+    clock.now += 4.0
+    batch.add(["media"] * 2)
+    batch.clear()
+    batch.add(["media"])
+
+    assert batch.may_go
+
+
+def test_clearing_an_empty_one_tells_nothing(clock):
+    batch = Batch(2, 5.0, clock)
+    clock.now += 4.0
+    batch.clear()
+    batch.add(["media"])
+
+    assert batch.may_go
+
+
 def test_a_record_without_rows_starts_the_clock_all_the_same(clock):
     batch = Batch(2, 5.0, clock)
     batch.add([])
