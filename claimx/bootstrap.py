@@ -10,6 +10,7 @@ from __future__ import annotations
 import os
 import random
 import time
+from collections.abc import Collection
 from typing import TYPE_CHECKING, Any
 
 from claimx.adapters import leaving
@@ -17,7 +18,7 @@ from claimx.adapters.redis_client import connect, diagnoses, with_tls_checked
 from claimx.domain.ports.hints import Hints
 from claimx.domain.retry import RetryPolicy
 from claimx.domain.tables import TABLES
-from claimx.needs import WORKSHOP_QUEUES, missing_for
+from claimx.needs import SOURCE_QUEUES, WORKSHOP_QUEUES, missing_for
 from claimx.services.hinting import NoHints
 from claimx.services.runtime import Limits, Runtime
 from claimx.setting_errors import ConfigurationError
@@ -108,7 +109,7 @@ def credentials_of(settings: Settings) -> Credentials:
 
 
 def lake_of(settings: Settings) -> DeltaLake:
-    """Return the nine tables; never before this process forks."""
+    """Return the nine tables; never in a process that forks later, whose children panic."""
     from claimx.adapters.lake import make_lake
 
     return once(
@@ -264,12 +265,15 @@ def sweeper() -> CacheSweeper:
     return once("sweeper", lambda: CacheSweeper(cache_of(settings), ledger_of(settings), time.time))
 
 
-def preload() -> None:
+def preload(queues: Collection[str]) -> None:
     """
-    Import what a worker's children use, once for all of them: a quarter of a second and 29 MB each.
+    Import what a worker of *queues* uses, once for all its children.
 
-    Nothing is connected. deltalake stays out: it must not be touched before a fork.
+    That saves each half a second and tens of MB. Nothing is connected, and no table is touched:
+    deltalake may be imported before a fork, but not used. Settings must have been loaded.
     """
+    if SOURCE_QUEUES & set(queues):
+        import claimx.adapters.lake
     import claimx.adapters.claimx_api
     import claimx.adapters.kusto
     import claimx.adapters.media_http

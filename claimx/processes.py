@@ -187,8 +187,8 @@ def _take_own_uploads(instance: Any, **_: Any) -> None:
         queues.select_add(queue_named(queue_name(Stage.UPLOAD, node)))
 
 
-def _before_fork(**_: Any) -> None:
-    bootstrap.preload()
+def _before_fork(sender: Any, **_: Any) -> None:
+    bootstrap.preload(sender.app.amqp.queues.consume_from)
     folder = counts_folder.made(host_name())
     os.environ["PROMETHEUS_MULTIPROC_DIR"] = str(folder)
     leaving.prepare(folder)

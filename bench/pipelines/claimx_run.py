@@ -11,7 +11,6 @@ from typing import Any
 
 import redis
 
-from pipelines import imports
 from pipelines.job import Job
 from pipelines.measure import Run, measured
 from pipelines.processes import Processes
@@ -30,19 +29,12 @@ SETTINGS = {
 def run(job: Job) -> Run:
     """Run it until everything is committed."""
     memory = Memory()
-    children = Children()
 
     def begin(stack: Processes) -> None:
         start(stack, job, memory)
-        children.stack = stack
 
-    def look(_: Run) -> None:
-        memory.look()
-        children.look()
-
-    found = measured("claimx", job, begin, look=look)
-    found.cpu -= children.imports
-    found.more |= memory.report() | {"imports_taken_off_s": round(children.imports, 2)}
+    found = measured("claimx", job, begin, look=lambda _: memory.look())
+    found.more |= memory.report()
     return found
 
 
@@ -70,26 +62,6 @@ def settings(job: Job) -> dict[str, str]:
     if not job.onelake:
         found["ONELAKE_CLAIMX_PATH"] = str(job.files_folder.resolve())
     return found
-
-
-class Children:
-    """The worker's child processes: what they spent on imports while it ran."""
-
-    def __init__(self) -> None:
-        self.stack: Processes | None = None
-        self._loaded: list[int] = []
-
-    def look(self) -> None:
-        """Look once."""
-        if self.stack is not None:
-            self._loaded.append(imports.loaded(self.stack))
-
-    @property
-    def imports(self) -> float:
-        """CPU seconds, between the first look and the last."""
-        if not self._loaded:
-            return 0.0
-        return imports.seconds() * (self._loaded[-1] - self._loaded[0])
 
 
 class Memory:

@@ -8,8 +8,7 @@ parsing, hints, leases, the row itself. What the same processes use while nothin
 ticks, announcements, some tenth of a core) is taken off, and told apart.
 
 Not in it are calls, handlers, media with their three stages, Redis, and the start of the processes:
-a first wave of such events comes before, and imports that came later are taken off, too
-(`pipelines.imports`).
+a first wave of such events comes before.
 """
 
 from __future__ import annotations
@@ -19,7 +18,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from claimx.domain.errors import Unavailable
-from pipelines import claimx_run, imports
+from pipelines import claimx_run
 from pipelines.commits import CommitLog
 from pipelines.job import EVENTS, Job
 from pipelines.measure import LOOK_SECONDS, REDIS, SETTLED_SECONDS, emptied, release
@@ -57,13 +56,12 @@ def run(folder: Path, events: int, seconds: float) -> Cost:
             time.sleep(SETTLED_SECONDS)
             start = _look(meter)
             time.sleep(IDLE_SECONDS)
-            begun, before, loaded = time.time(), _look(meter), imports.loaded(stack)
+            begun, before = time.time(), _look(meter)
             release(job)
             _until(log, HEAD_EVENTS + events, deadline)
             ended, after = time.time(), _look(meter)
-            late = imports.seconds() * (imports.loaded(stack) - loaded)
     idle = (before[0] - start[0]) / IDLE_SECONDS
-    gross = after[0] - before[0] - late
+    gross = after[0] - before[0]
     return Cost(
         events,
         us_per_event=1e6 * (gross - idle * (ended - begun)) / events,

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import os
+from types import SimpleNamespace
 from typing import Any
 
 import points
@@ -29,13 +30,14 @@ def leaving(machine: Machine) -> None:
     """A worker and a writer leave in the middle of their work, and give back what they hold."""
     from claimx import processes
     from claimx.adapters import leaving as flag
+    from claimx.celery import app
     from claimx.settings import host_name
     from claimx.telemetry import counts_folder
 
     left = counts_folder.made(host_name())
     left = left.rename(left.with_name(left.name.replace(f"-{os.getpid()}-", "-999999999-")))
     os.utime(left, (0, 0))  # of a worker that was killed long ago
-    processes._before_fork()
+    processes._before_fork(sender=SimpleNamespace(app=app))
     machine.ensure_tables()
     machine.task("poll")
     machine.deliver("ingest")

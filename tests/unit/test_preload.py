@@ -9,26 +9,78 @@ import sys
 from pathlib import Path
 
 import pytest
+from deltalake import DeltaTable
 
 _PROGRAM = """
 import sys, threading
-from claimx import bootstrap
-bootstrap.preload()
+from claimx import bootstrap, startup
+startup.load_settings()
+bootstrap.preload(sys.argv[1:])
 print(*sys.modules)
 print(threading.active_count(), file=sys.stderr)
 """
 
 
-def test_what_is_imported_before_the_fork_survives_it():
-    """Deltalake's threads do not, whoever touches it; and a thread of any other would be gone."""
+@pytest.mark.parametrize(
+    ("queue", "lake"), [("poll", True), ("maintenance", True), ("enrich", False)]
+)
+def test_what_a_worker_uses_is_imported_before_the_fork(queue, lake):
+    """
+    It is there once for all children; the lake, which is large, only where something looks into it.
+
+    A thread of Python's that an import started would be gone in the children.
+    """
     done = subprocess.run(
-        [sys.executable, "-c", _PROGRAM], capture_output=True, text=True, check=True, timeout=60
+        [sys.executable, "-c", _PROGRAM, queue],
+        capture_output=True,
+        text=True,
+        check=True,
+        timeout=60,
     )
 
     loaded = set(done.stdout.split())
     assert {"aiohttp", "azure.kusto.data", "claimx.services.enrich"} <= loaded
-    assert not {name for name in loaded if name.partition(".")[0] in {"deltalake", "pyarrow"}}
+    assert {"deltalake", "pyarrow"} & loaded == ({"deltalake", "pyarrow"} if lake else set())
     assert done.stderr.strip() == "1"
+
+
+_FORKS = """
+import os
+from claimx import bootstrap, startup
+settings = startup.load_settings()
+bootstrap.preload(["poll"])
+for child in range(3):
+    if os.fork() == 0:
+        try:
+            from claimx.domain.changes import Change, Source
+            from claimx.domain.tables import MEDIA
+            lake = bootstrap.lake_of(settings)
+            lake.ensure(MEDIA)
+            said = {"media_id": str(child), "project_id": "7"}
+            row = Change(MEDIA.name, said, Source.ANSWER, event_id="e", event_time=1)
+            lake.upsert(MEDIA, [row], 2)
+            assert lake.maintain(MEDIA).problems == ()
+            os._exit(0)
+        finally:  # whatever came: this is not the parent
+            import traceback; traceback.print_exc()
+            os._exit(1)
+print([os.wait()[1] for _ in range(3)])
+"""
+
+
+def test_children_use_the_lake_that_their_parent_imported(tmp_path):
+    """Deltalake panics in a child whose parent used it, and must not where it was only imported."""
+    done = subprocess.run(
+        [sys.executable, "-c", _FORKS],
+        capture_output=True,
+        text=True,
+        check=True,
+        timeout=60,
+        env=os.environ | {"CLAIMX_LAKE_PATH": str(tmp_path)},
+    )
+
+    assert done.stdout.splitlines()[-1] == "[0, 0, 0]", done.stderr
+    assert DeltaTable(tmp_path / "claimx_media").to_pyarrow_table().num_rows == 3
 
 
 def run(program: str, folder: Path, chosen: dict[str, str]) -> subprocess.CompletedProcess[str]:
