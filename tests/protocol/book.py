@@ -83,13 +83,13 @@ class Book:
         if not all(self.remembers(record_id) for record_id in left_out):
             return None
         time = max(move_to, current.source_time) if current else move_to
-        moved = Checkpoint(time, current.version + 1 if current else 1)
+        moved = Checkpoint(time, self._next_version(current))
         self._cursors[cursor] = moved, fence
         for mark in marks:
             reached, its_fence = self._cursors.get(mark.cursor, (None, 0))
             if reached is None or reached.source_time < mark.least:
-                version = reached.version + 1 if reached else 1
-                self._cursors[mark.cursor] = Checkpoint(mark.move_to, version), its_fence
+                its = Checkpoint(mark.move_to, self._next_version(reached))
+                self._cursors[mark.cursor] = its, its_fence
         for new in pages:
             if new.kind is Kind.PAGE:
                 assert new.id not in self.units, "the model knows no cursor that is set back"
@@ -98,6 +98,9 @@ class Book:
             else:
                 self._spawn(new)
         return moved
+
+    def _next_version(self, before: Checkpoint | None) -> int:
+        return max(before.version + 1 if before else 1, int(self.now() * 1_000_000))
 
     def note_read(self, cursor: str, at: Checkpoint, text: str, left_out: Sequence[str]) -> bool:
         if self.checkpoint(cursor) != at or not all(map(self.remembers, left_out)):

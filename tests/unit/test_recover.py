@@ -305,11 +305,13 @@ def test_a_healthy_poller_notes_no_loss(world):
 
 
 def test_a_loss_is_noted_once_in_a_while(world):
+    noted = set()
     for _ in range(100):
         note_forgotten(world.runtime())
+        noted.add(world.ledger.checkpoint(recover.FORGOT))
         world.clock += 10
 
-    assert world.ledger.checkpoint(recover.FORGOT).version == 9
+    assert len(noted) == 9
 
 
 def test_half_of_what_may_be_in_flight_is_left_to_live_events():

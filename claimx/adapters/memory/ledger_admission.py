@@ -6,7 +6,7 @@ import threading
 from collections.abc import Iterator, Sequence
 from itertools import count
 
-from claimx.adapters.memory.ledger_gaps import Cursors, Gaps
+from claimx.adapters.memory.ledger_gaps import Cursors, Gaps, moved
 from claimx.adapters.memory.ledger_records import Records, coded
 from claimx.domain.ports.ledger import Admitted, Checkpoint, DeadOnArrival, Gap, Mark
 from claimx.domain.records import Kind, NewRecord, Record
@@ -21,7 +21,7 @@ class MemoryAdmission:
         self._numbers: Iterator[int] = count(1)
         self._lock = threading.RLock()
         self._cursors: Cursors = {}
-        self._gaps = Gaps(self._cursors)
+        self._gaps = Gaps(self._cursors, records.now)
         self._fences: dict[str, int] = {}
         self._notes: dict[str, str] = {}
 
@@ -48,7 +48,7 @@ class MemoryAdmission:
             if not self._knows(left_out):
                 return None
             reached = max(move_to, before.source_time) if before else move_to
-            moved = Checkpoint(reached, before.version + 1 if before else 1)
+            at = moved(before, reached, self._records.now())
             for new, data in coded(pages):
                 if new.kind is Kind.PAGE:
                     taken = new.id in self._records.by_id
@@ -57,10 +57,10 @@ class MemoryAdmission:
                     )
                 else:
                     self._records.spawn(new, data)
-            self._cursors[cursor] = moved, fence
+            self._cursors[cursor] = at, fence
             for mark in marks:
                 self._reach(mark)
-            return moved
+            return at
 
     def note_read(
         self, cursor: str, at: Checkpoint, text: str, left_out: Sequence[str] = ()
@@ -82,10 +82,10 @@ class MemoryAdmission:
     ) -> Checkpoint | None:
         """Move the checkpoint to the gap's end and keep the gap; None when it was moved."""
         with self._lock:
-            moved = self.store_page(cursor, expected, gap.until, [], fence)
-            if moved is not None:
+            at = self.store_page(cursor, expected, gap.until, [], fence)
+            if at is not None:
                 self._gaps.keep(cursor, gap, most)
-            return moved
+            return at
 
     def gaps(self, cursor: str) -> list[Gap]:
         """Return what is set aside, the oldest first."""
@@ -150,5 +150,5 @@ class MemoryAdmission:
     def _reach(self, mark: Mark) -> None:
         reached, fence = self._cursors.get(mark.cursor, (None, 0))
         if reached is None or reached.source_time < mark.least:
-            version = reached.version + 1 if reached else 1
-            self._cursors[mark.cursor] = Checkpoint(mark.move_to, version), fence
+            at = moved(reached, mark.move_to, self._records.now())
+            self._cursors[mark.cursor] = at, fence

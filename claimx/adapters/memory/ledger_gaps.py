@@ -2,19 +2,31 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import replace
 
 from claimx.domain.ports.ledger import Checkpoint, Gap
-from claimx.domain.times import Micros
+from claimx.domain.times import MICROS_PER_SECOND, Micros
 
 Cursors = dict[str, tuple[Checkpoint, int]]
 
 
-class Gaps:
-    """Gaps by cursor and begin, beside the checkpoints; whoever calls holds the ledger's lock."""
+def moved(before: Checkpoint | None, to: Micros, now: float) -> Checkpoint:
+    """Return a cursor's next checkpoint, whose version is the time unless that stands still."""
+    after = before.version + 1 if before else 1
+    return Checkpoint(to, max(after, int(now * MICROS_PER_SECOND)))
 
-    def __init__(self, cursors: Cursors) -> None:
+
+class Gaps:
+    """
+    Gaps by cursor and begin, beside the checkpoints; whoever calls holds the ledger's lock.
+
+    *now* gives epoch seconds.
+    """
+
+    def __init__(self, cursors: Cursors, now: Callable[[], float]) -> None:
         self._cursors = cursors
+        self._now = now
         self._kept: dict[str, dict[Micros, Gap]] = {}
 
     def of(self, cursor: str) -> list[Gap]:
@@ -53,6 +65,6 @@ class Gaps:
             self._cursors.pop(into.reader, None)
             return Gap(gap.after, until, rows)
         if (reader := self._cursors.get(into.reader)) and reader[0].source_time > gap.after:
-            back = Checkpoint(gap.after, reader[0].version + 1)
+            back = moved(reader[0], gap.after, self._now())
             self._cursors[into.reader] = back, reader[1]
         return Gap(into.after, until, rows)

@@ -26,7 +26,9 @@ class Checkpoint:
     """
     How far a cursor has read: everything of the source up to and including *source_time*.
 
-    *version* grows with every move; a move names the version it was decided on.
+    *version* grows with every move; a move names the version it was decided on. It is the time of
+    the move in microseconds of the ledger's clock, or one more than the last, so that it does not
+    come round again where an older copy of the ledger was put back.
     """
 
     source_time: Micros

@@ -37,6 +37,10 @@ local tally, moves, gone, kept = {}, {}, {}, {}
 local function record(id) return root .. ':r:' .. id end
 local function rows() return root .. ':rows' end
 
+-- The version of a checkpoint's next move is the time, so that two pasts of a cursor, parted where an
+-- older copy was put back, do not come to the same.
+local function next_version(version) return math.max(version + 1, math.floor(now * 1000000)) end
+
 local function count(name, by) tally[name] = (tally[name] or 0) + by end
 
 local function index(name, id, score) -- score false: out of the index

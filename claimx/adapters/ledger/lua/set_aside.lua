@@ -29,10 +29,9 @@ if into then
   if tonumber(ends) > tonumber(till) then till = ends end
   if tonumber(into) <= tonumber(after) then
     -- its reader may be past where this gap begins, and goes back
-    local at = redis.call('HGET', reader(into), 'time')
-    if at and tonumber(at) > tonumber(after) then
-      redis.call('HSET', reader(into), 'time', after)
-      redis.call('HINCRBY', reader(into), 'version', 1)
+    local at = redis.call('HMGET', reader(into), 'time', 'version')
+    if at[1] and tonumber(at[1]) > tonumber(after) then
+      redis.call('HSET', reader(into), 'time', after, 'version', next_version(tonumber(at[2] or '0')))
     end
     after = into
   else
@@ -46,5 +45,6 @@ redis.call('HSET', gaps, after, string.format('%s %d', till, left))
 
 local time = ARGV[7]
 if stored[1] and tonumber(stored[1]) > tonumber(time) then time = stored[1] end
-redis.call('HSET', key, 'time', time, 'version', version + 1, 'fence', ARGV[5])
-return { time, version + 1 }
+version = next_version(version)
+redis.call('HSET', key, 'time', time, 'version', version, 'fence', ARGV[5])
+return { time, version }

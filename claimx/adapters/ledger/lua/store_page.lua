@@ -17,15 +17,15 @@ end
 
 local time = ARGV[5]
 if stored[1] and tonumber(stored[1]) > tonumber(time) then time = stored[1] end
-redis.call('HSET', key, 'time', time, 'version', version + 1, 'fence', ARGV[6])
+version = next_version(version)
+redis.call('HSET', key, 'time', time, 'version', version, 'fence', ARGV[6])
 
 local at = 10 + left_out
 for _ = 1, tonumber(ARGV[9 + left_out]) do
   local marked = root .. ':cursor:' .. ARGV[at]
-  local reached = tonumber(redis.call('HGET', marked, 'time') or '-1')
-  if reached < tonumber(ARGV[at + 1]) then
-    redis.call('HSET', marked, 'time', ARGV[at + 2])
-    redis.call('HINCRBY', marked, 'version', 1)
+  local reached = redis.call('HMGET', marked, 'time', 'version')
+  if tonumber(reached[1] or '-1') < tonumber(ARGV[at + 1]) then
+    redis.call('HSET', marked, 'time', ARGV[at + 2], 'version', next_version(tonumber(reached[2] or '0')))
     redis.call('HSETNX', marked, 'fence', 0)
   end
   at = at + 3
@@ -42,4 +42,4 @@ for n = at, #ARGV, 6 do
   end
 end
 flush()
-return { time, version + 1 }
+return { time, version }
