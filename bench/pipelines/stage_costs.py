@@ -230,9 +230,15 @@ class _Hints(CeleryHints):
         self.messages = 0
 
     def send(
-        self, stage: Stage, ids: Sequence[str], affinity: str = "", *, waiting: int = 0
+        self,
+        stage: Stage,
+        ids: Sequence[str],
+        affinity: str = "",
+        *,
+        waiting: int = 0,
+        first: bool = False,
     ) -> None:
-        super().send(stage, ids, affinity, waiting=waiting)
+        super().send(stage, ids, affinity, waiting=waiting, first=first)
         size = chunk_size(stage, len(ids), waiting)
         chunks = [list(ids[at : at + size]) for at in range(0, len(ids), size)]
         self.sent += [(stage, chunk) for chunk in chunks]

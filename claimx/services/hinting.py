@@ -89,7 +89,13 @@ class NoHints:
     """Sends nothing: the redriver finds what is due."""
 
     def send(
-        self, stage: Stage, ids: Sequence[str], affinity: str = "", *, waiting: int = 0
+        self,
+        stage: Stage,
+        ids: Sequence[str],
+        affinity: str = "",
+        *,
+        waiting: int = 0,
+        first: bool = False,
     ) -> None:
         """Do nothing."""
 

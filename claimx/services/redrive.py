@@ -6,7 +6,7 @@ from dataclasses import dataclass
 
 import structlog
 
-from claimx.domain.records import Stage
+from claimx.domain.records import Stage, State
 from claimx.services.hinting import LONG_QUEUE, MOST_QUEUED
 from claimx.services.runtime import Runtime
 
@@ -21,6 +21,15 @@ Records a tick that are sent to a long queue even so, the oldest.
 
 Behind one that others keep long, a retry would otherwise wait for ever. They stop at
 `LONG_QUEUE`, so there is always room for these, unless nobody serves the queue.
+"""
+
+
+AHEAD = 500
+"""
+Records a tick that may go ahead of what waits in a queue: those that come again.
+
+They have waited before, and of a backlog they would wait for the whole once for each try. More
+would hold up new work where very many fail.
 """
 
 
@@ -61,14 +70,24 @@ def redrive_once(runtime: Runtime, *, limit: int = RECORDS_A_TICK) -> RedriveRep
         now = ids[: _room(waiting)]
         report.later += len(ids) - len(now)
         report.sent += len(now)
+        first = _come_again(runtime, now[:AHEAD]) if waiting else []
+        rest = [record_id for record_id in now if record_id not in set(first)] if first else now
+        for part, ahead in ((first, True), (rest, False)):
+            if part:
+                runtime.hints.send(stage, part, affinity, waiting=waiting, first=ahead)
         if now:
-            runtime.hints.send(stage, now, affinity, waiting=waiting)
             runtime.metrics.add("redriven", len(now), stage=stage.value)
     if report.orphaned:
         log.warning("uploads of a node that is gone go to the others", records=report.orphaned)
     if report.sent or report.later:
         log.debug("redriven", sent=report.sent, later=report.later)
     return report
+
+
+def _come_again(runtime: Runtime, ids: list[str]) -> list[str]:
+    """Return those that were worked on before; a hint of the others may wait in the queue."""
+    states = runtime.ledger.states(ids)
+    return [i for i in ids if states.get(i, State.READY) is not State.READY]
 
 
 def _room(backlog: int) -> int:

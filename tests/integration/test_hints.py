@@ -11,7 +11,9 @@ from claimx.adapters.hints import (
     SHARED_BY,
     CeleryHints,
     chunk_size,
+    queue_named,
 )
+from claimx.adapters.transport import Transport
 from claimx.adapters.unreadable import UNREADABLE_KEY, keep_unreadable
 from claimx.domain.records import Stage
 
@@ -32,6 +34,22 @@ def test_a_backlog_is_the_number_of_messages(hints):
 
     assert hints.backlog(Stage.ENRICH) == SHARED_BY + 1
     assert hints.backlog(Stage.DOWNLOAD) == 0
+
+
+def test_first_ones_are_read_before_those_that_wait(redis_client, redis_url):
+    with Celery("hints", broker=redis_url, set_as_current=False) as app:
+        app.conf.broker_transport = f"{Transport.__module__}:{Transport.__name__}"
+        hints = CeleryHints(app, redis_client)
+        hints.send(Stage.ENRICH, ["e:1"])
+        hints.send(Stage.ENRICH, ["e:2"])
+        hints.send(Stage.ENRICH, ["e:3"], first=True)
+
+        with app.connection_for_read() as connection:
+            queue = connection.SimpleQueue(queue_named("enrich"))
+            read = [queue.get(timeout=5) for _ in range(3)]
+            queue.close()
+
+    assert [message.payload[0] for message in read] == [[["e:3"]], [["e:1"]], [["e:2"]]]
 
 
 @pytest.mark.parametrize("stage", list(CHUNK_SIZES))

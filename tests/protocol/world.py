@@ -63,9 +63,15 @@ class Queues:
     waiting: list[tuple[Stage, tuple[str, ...]]] = field(default_factory=list)
 
     def send(
-        self, stage: Stage, ids: Sequence[str], affinity: str = "", *, waiting: int = 0
+        self,
+        stage: Stage,
+        ids: Sequence[str],
+        affinity: str = "",
+        *,
+        waiting: int = 0,
+        first: bool = False,
     ) -> None:
-        del affinity, waiting  # a worker takes what it is given
+        del affinity, waiting, first  # a worker takes what it is given
         if ids:
             self.waiting.append((stage, tuple(ids)))
 

@@ -6,20 +6,24 @@ import pytest
 
 from claimx.adapters.memory.gates import MemoryGates
 from claimx.adapters.memory.hints import MemoryHints
-from claimx.domain.records import Stage
+from claimx.domain.records import Stage, State
 from claimx.domain.retry import RetryPolicy
 from claimx.services.hinting import LONG_QUEUE, MOST_AT_ONCE, MOST_QUEUED, hint
-from claimx.services.redrive import TRICKLE, redrive_once
+from claimx.services.redrive import AHEAD, TRICKLE, redrive_once
 from claimx.services.runtime import Limits, Runtime
 from claimx.telemetry.metrics import RecordedMetrics
 
 
 class Due:
-    """The one method of a ledger that the redriver uses, over a plain answer."""
+    """What the redriver uses of a ledger, over a plain answer; *states* are those not ready."""
 
     def __init__(self, due: dict[tuple[Stage, str], list[str]]) -> None:
         self.due_now = due
         self.limits: list[int] = []
+        self.other_states: dict[str, State] = {}
+
+    def states(self, ids: list[str]) -> dict[str, State]:
+        return {one: self.other_states.get(one, State.READY) for one in ids}
 
     def due(self, limit: int) -> dict[tuple[Stage, str], list[str]]:
         self.limits.append(limit)
@@ -74,6 +78,30 @@ def test_behind_a_long_queue_only_the_oldest_go_out():
     assert runtime.hints.taken(Stage.ENRICH) == ids[:TRICKLE]
     assert runtime.hints.taken(Stage.RECORD) == ["m:1"]
     assert report.later == 20
+
+
+def test_what_comes_again_goes_ahead_of_what_waits():
+    """Else each try of a record would wait for the whole of a backlog."""
+    runtime = runtime_with({(Stage.ENRICH, ""): ["e:1", "e:2", "e:3", "e:4"]})
+    runtime.ledger.other_states = {"e:2": State.RETRYING, "e:3": State.LEASED, "e:4": State.WAITING}
+    runtime.hints.backlogs[Stage.ENRICH, ""] = 1
+    runtime.hints.send(Stage.ENRICH, ["e:0"])
+
+    report = redrive_once(runtime)
+
+    assert [ids for _, ids, _ in runtime.hints.sent] == [("e:2", "e:3", "e:4"), ("e:0",), ("e:1",)]
+    assert report.sent == 4
+
+
+def test_new_work_is_not_held_up_where_very_many_come_again():
+    ids = [f"e:{n}" for n in range(AHEAD + 1)]
+    runtime = runtime_with({(Stage.ENRICH, ""): ids})
+    runtime.ledger.other_states = dict.fromkeys(ids, State.RETRYING)
+    runtime.hints.backlogs[Stage.ENRICH, ""] = 1
+
+    redrive_once(runtime)
+
+    assert [len(ids) for _, ids, _ in runtime.hints.sent] == [AHEAD, 1]
 
 
 def test_to_a_queue_that_nobody_serves_nothing_is_sent():

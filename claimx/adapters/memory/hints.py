@@ -12,7 +12,7 @@ from claimx.domain.records import Stage
 @dataclass(slots=True)
 class MemoryHints:
     """
-    `Hints` as a list: *sent* holds (stage, ids, affinity) in order.
+    `Hints` as a list: *sent* holds (stage, ids, affinity) in the order in which they are read.
 
     *backlogs* is what the queues are said to hold, by (stage, affinity).
     """
@@ -21,11 +21,17 @@ class MemoryHints:
     backlogs: Counter[tuple[Stage, str]] = field(default_factory=Counter)
 
     def send(
-        self, stage: Stage, ids: Sequence[str], affinity: str = "", *, waiting: int = 0
+        self,
+        stage: Stage,
+        ids: Sequence[str],
+        affinity: str = "",
+        *,
+        waiting: int = 0,
+        first: bool = False,
     ) -> None:
         """Keep one hint, of any size."""
         del waiting
-        self.sent.append((stage, tuple(ids), affinity))
+        self.sent.insert(0 if first else len(self.sent), (stage, tuple(ids), affinity))
 
     def backlog(self, stage: Stage, affinity: str = "") -> int:
         """Return the length that was set, 0 for none."""

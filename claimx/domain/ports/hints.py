@@ -12,13 +12,19 @@ class Hints(Protocol):
     """Sends Celery messages that name records; losing one costs seconds, never work."""
 
     def send(
-        self, stage: Stage, ids: Sequence[str], affinity: str = "", *, waiting: int = 0
+        self,
+        stage: Stage,
+        ids: Sequence[str],
+        affinity: str = "",
+        *,
+        waiting: int = 0,
+        first: bool = False,
     ) -> None:
         """
         Send hints for *ids* in chunks; never raises (a lost hint is redriven).
 
         *waiting* is the queue's `backlog`, where the caller knows it: behind many messages few
-        large ones are sent.
+        large ones are sent. *first* ones are read before those that wait.
         """
 
     def backlog(self, stage: Stage, affinity: str = "") -> int:

@@ -26,9 +26,8 @@ class Checkpoint:
     """
     How far a cursor has read: everything of the source up to and including *source_time*.
 
-    *version* grows with every move; a move names the version it was decided on. It is the time of
-    the move in microseconds of the ledger's clock, or one more than the last, so that it does not
-    come round again where an older copy of the ledger was put back.
+    A move names the *version* it was decided on, and has a greater one: its own time, which does
+    not come round again where an older copy is put back.
     """
 
     source_time: Micros
@@ -263,8 +262,7 @@ class Ledger(Protocol):
         """
         Hand out up to *count* new (entry id, record id) pairs to this consumer.
 
-        Also takes over entries whose consumer has not been heard of for 15 s. Duplicated or
-        stale entries are possible; `claim` sorts them out.
+        Also takes over those of silent consumers. `claim` sorts out doubles and stale ones.
         """
 
     def forget_entries(self, entry_ids: Sequence[str]) -> None:
