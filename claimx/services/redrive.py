@@ -70,8 +70,9 @@ def redrive_once(runtime: Runtime, *, limit: int = RECORDS_A_TICK) -> RedriveRep
         now = ids[: _room(waiting)]
         report.later += len(ids) - len(now)
         report.sent += len(now)
-        first = _come_again(runtime, now[:AHEAD]) if waiting else []
-        rest = [record_id for record_id in now if record_id not in set(first)] if first else now
+        first = _come_again(runtime, now)[:AHEAD] if waiting else []
+        ahead_of_all = set(first)
+        rest = [record_id for record_id in now if record_id not in ahead_of_all]
         for part, ahead in ((first, True), (rest, False)):
             if part:
                 runtime.hints.send(stage, part, affinity, waiting=waiting, first=ahead)

@@ -93,6 +93,18 @@ def test_what_comes_again_goes_ahead_of_what_waits():
     assert report.sent == 4
 
 
+def test_what_comes_again_is_found_among_very_many_that_wait():
+    """Most of what is due behind a backlog are new records whose hint waits in it."""
+    ids = [f"e:{n}" for n in range(3 * AHEAD)]
+    runtime = runtime_with({(Stage.ENRICH, ""): ids})
+    runtime.ledger.other_states = {ids[-1]: State.RETRYING}
+    runtime.hints.backlogs[Stage.ENRICH, ""] = 1
+
+    redrive_once(runtime)
+
+    assert [ids for _, ids, _ in runtime.hints.sent] == [(ids[-1],), tuple(ids[:-1])]
+
+
 def test_new_work_is_not_held_up_where_very_many_come_again():
     ids = [f"e:{n}" for n in range(AHEAD + 1)]
     runtime = runtime_with({(Stage.ENRICH, ""): ids})
