@@ -38,6 +38,7 @@ FILE_EVENTS = frozenset(
 # what the broker's library does in the pipeline's name, with hints, which may be lost
 THE_LIBRARYS_OWN = {
     "claimx/adapters/transport.py:_brpop_read": "hands a message to Celery, which acknowledges it",
+    "claimx/adapters/transport.py:_put": "puts a message that a watched site sends into its queue",
 }
 _HERE = str(Path(__file__).parent)
 _WATCHED = (Watched.__call__.__code__, Watched._awaited.__code__)
