@@ -153,9 +153,10 @@ def verdict(stack: Stack, sandbox: dict[str, Any], folder: Path, watch: Watch) -
         f"The lake lies in {folder / 'lake'}/<table> (Delta),"
         f" the media in {sandbox['media_folder']}."
     )
+    # to_pyarrow_table() aborts half of such short processes when they end
     click.echo(
         'Look at it:  .venv/bin/python -c "from deltalake import DeltaTable as T;'
-        f" print(T('{folder / 'lake'}/claimx_projects').to_pyarrow_table().slice(0, 5))\""
+        f" print(T('{folder / 'lake'}/claimx_projects').to_pyarrow_dataset().head(5))\""
     )
     good = report["ok"] and holds and not dead_problems and len(dead) == report["dead_expected"]
     click.echo("VERDICT: everything is as it must be" if good else "VERDICT: NOT as it must be")
