@@ -188,6 +188,7 @@ def _take_own_uploads(instance: Any, **_: Any) -> None:
 
 
 def _before_fork(sender: Any, **_: Any) -> None:
+    startup.load_settings()  # puts into the environment what Arrow reads when it is imported
     bootstrap.preload(sender.app.amqp.queues.consume_from)
     folder = counts_folder.made(host_name())
     os.environ["PROMETHEUS_MULTIPROC_DIR"] = str(folder)

@@ -236,9 +236,9 @@ class _Hints(CeleryHints):
         affinity: str = "",
         *,
         waiting: int = 0,
-        first: bool = False,
+        ahead: bool = False,
     ) -> None:
-        super().send(stage, ids, affinity, waiting=waiting, first=first)
+        super().send(stage, ids, affinity, waiting=waiting, ahead=ahead)
         size = chunk_size(stage, len(ids), waiting)
         chunks = [list(ids[at : at + size]) for at in range(0, len(ids), size)]
         self.sent += [(stage, chunk) for chunk in chunks]

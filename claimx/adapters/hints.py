@@ -13,7 +13,7 @@ from typing import Any
 import structlog
 from kombu.entity import Exchange, Queue
 
-from claimx.adapters.transport import FIRST
+from claimx.adapters.transport import AHEAD
 from claimx.domain.records import Stage
 
 log = structlog.get_logger(__name__)
@@ -85,12 +85,11 @@ class CeleryHints:
         affinity: str = "",
         *,
         waiting: int = 0,
-        first: bool = False,
+        ahead: bool = False,
     ) -> None:
         """Send *ids* in chunks; a failure is logged and left to the redriver."""
         size = chunk_size(stage, len(ids), waiting)
         queue = queue_named(queue_name(stage, affinity))
-        headers = {FIRST: True} if first else None
         try:
             with self._app.producer_pool.acquire(block=True, timeout=5) as producer:
                 for start in range(0, len(ids), size):
@@ -101,7 +100,7 @@ class CeleryHints:
                         queue=queue,
                         producer=producer,
                         retry=False,
-                        headers=headers,
+                        headers={AHEAD: True} if ahead and not start else None,
                         argsrepr=_shown(chunk),
                         kwargsrepr="{}",
                     )

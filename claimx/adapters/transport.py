@@ -22,7 +22,7 @@ from claimx.adapters.unreadable import keep_unreadable
 
 log = structlog.get_logger(__name__)
 
-FIRST = "claimx-first"
+AHEAD = "claimx-ahead"
 """A header of messages that are read before those that wait; elsewhere it means nothing."""
 
 
@@ -72,7 +72,7 @@ def _check(value: Any, kind: type) -> None:
 
 class _Guarded:
     """
-    What both channels do otherwise than the stock: guard the parse, keep a client, put some first.
+    What both channels do otherwise than the stock: guard the parse, keep a client, put some ahead.
 
     The stock channel makes a client for every command that it sends, which costs more than most
     commands (a seventh of a worker's parent). A client holds nothing but its pool, and any thread
@@ -86,7 +86,7 @@ class _Guarded:
     _pooled: Any = None
 
     def _put(self: Any, queue: str, message: dict[str, Any], **options: Any) -> None:
-        if FIRST in message.get("headers", {}):
+        if AHEAD in (message.get("headers") or {}):
             with self.conn_or_acquire() as client:  # queues are read from the right
                 client.rpush(queue, dumps(message))
             return

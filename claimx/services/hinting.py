@@ -95,7 +95,7 @@ class NoHints:
         affinity: str = "",
         *,
         waiting: int = 0,
-        first: bool = False,
+        ahead: bool = False,
     ) -> None:
         """Do nothing."""
 

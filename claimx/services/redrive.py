@@ -24,15 +24,6 @@ Behind one that others keep long, a retry would otherwise wait for ever. They st
 """
 
 
-AHEAD = 500
-"""
-Records a tick that may go ahead of what waits in a queue: those that come again.
-
-They have waited before, and of a backlog they would wait for the whole once for each try. More
-would hold up new work where very many fail.
-"""
-
-
 @dataclass(slots=True)
 class RedriveReport:
     """
@@ -70,12 +61,14 @@ def redrive_once(runtime: Runtime, *, limit: int = RECORDS_A_TICK) -> RedriveRep
         now = ids[: _room(waiting)]
         report.later += len(ids) - len(now)
         report.sent += len(now)
-        first = _come_again(runtime, now)[:AHEAD] if waiting else []
-        ahead_of_all = set(first)
-        rest = [record_id for record_id in now if record_id not in ahead_of_all]
-        for part, ahead in ((first, True), (rest, False)):
+        # of a backlog, what comes again would wait for the whole once for each try
+        again = _come_again(runtime, now) if waiting else set()
+        for part, ahead in (
+            ([one for one in now if one in again], True),
+            ([one for one in now if one not in again], False),
+        ):
             if part:
-                runtime.hints.send(stage, part, affinity, waiting=waiting, first=ahead)
+                runtime.hints.send(stage, part, affinity, waiting=waiting, ahead=ahead)
         if now:
             runtime.metrics.add("redriven", len(now), stage=stage.value)
     if report.orphaned:
@@ -85,10 +78,10 @@ def redrive_once(runtime: Runtime, *, limit: int = RECORDS_A_TICK) -> RedriveRep
     return report
 
 
-def _come_again(runtime: Runtime, ids: list[str]) -> list[str]:
+def _come_again(runtime: Runtime, ids: list[str]) -> set[str]:
     """Return those that were worked on before; a hint of the others may wait in the queue."""
     states = runtime.ledger.states(ids)
-    return [i for i in ids if states.get(i, State.READY) is not State.READY]
+    return {record_id for record_id, state in states.items() if state is not State.READY}
 
 
 def _room(backlog: int) -> int:

@@ -145,8 +145,14 @@ def test_two_pasts_of_a_cursor_do_not_come_to_the_same_checkpoint(rig):
 
     def life(cursor):
         at = rig.ledger.store_page(cursor, None, 10, [], marks=[Mark(f"{cursor} mark", 1, 5)])
-        marked = rig.ledger.checkpoint(f"{cursor} mark")
-        return {at, marked, rig.ledger.store_page(cursor, at, 20, [])}
+        further = rig.ledger.store_page(cursor, at, 20, [])
+        aside = rig.ledger.set_aside(cursor, further, Gap(20, 500), 1)
+        reader = Gap(20, 500).reader
+        rig.ledger.store_page(reader, None, 300, [])
+        last = rig.ledger.set_aside(cursor, aside, Gap(100, 600), 1)
+        assert rig.ledger.checkpoint(reader).source_time == 100, "the reader goes back"
+        at_rest = map(rig.ledger.checkpoint, (f"{cursor} mark", reader))
+        return {at, further, aside, last, *at_rest}
 
     one = life("one")
     rig.clock.pass_(0.001)

@@ -36,20 +36,25 @@ def test_a_backlog_is_the_number_of_messages(hints):
     assert hints.backlog(Stage.DOWNLOAD) == 0
 
 
-def test_first_ones_are_read_before_those_that_wait(redis_client, redis_url):
+def test_one_message_goes_ahead_of_those_that_wait(redis_client, redis_url):
+    """More of them would hold up new work for as long as very many come again."""
+    most = CHUNK_SIZES[Stage.ENRICH][1]
+    again = [f"e:{n}" for n in range(most + 2)]
     with Celery("hints", broker=redis_url, set_as_current=False) as app:
         app.conf.broker_transport = f"{Transport.__module__}:{Transport.__name__}"
         hints = CeleryHints(app, redis_client)
         hints.send(Stage.ENRICH, ["e:1"])
         hints.send(Stage.ENRICH, ["e:2"])
-        hints.send(Stage.ENRICH, ["e:3"], first=True)
+        hints.send(Stage.ENRICH, again, ahead=True, waiting=SHARED_BY)
 
         with app.connection_for_read() as connection:
             queue = connection.SimpleQueue(queue_named("enrich"))
-            read = [queue.get(timeout=5) for _ in range(3)]
+            read = [queue.get(timeout=5) for _ in range(4)]
             queue.close()
 
-    assert [message.payload[0] for message in read] == [[["e:3"]], [["e:1"]], [["e:2"]]]
+    half = len(again) // 2
+    [[one], [two], [three], [four]] = [message.payload[0] for message in read]
+    assert [one, two, three, four] == [again[:half], ["e:1"], ["e:2"], again[half:]]
 
 
 @pytest.mark.parametrize("stage", list(CHUNK_SIZES))

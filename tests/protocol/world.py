@@ -69,9 +69,9 @@ class Queues:
         affinity: str = "",
         *,
         waiting: int = 0,
-        first: bool = False,
+        ahead: bool = False,
     ) -> None:
-        del affinity, waiting, first  # a worker takes what it is given
+        del affinity, waiting, ahead  # a worker takes what it is given
         if ids:
             self.waiting.append((stage, tuple(ids)))
 

@@ -106,12 +106,25 @@ print(early, pyarrow.default_memory_pool().backend_name)
 """
 
 
+_WORKER = """
+import sys
+from types import SimpleNamespace
+from claimx import processes
+from claimx.celery import app
+early = "pyarrow" in sys.modules
+processes._before_fork(sender=SimpleNamespace(app=app))
+pyarrow = sys.modules["pyarrow"]
+print(early, pyarrow.default_memory_pool().backend_name)
+"""
+
+
+@pytest.mark.parametrize("program", [_ARROW, _WORKER], ids=["writer", "worker before it forks"])
 @pytest.mark.parametrize(
     ("chosen", "found"), [({}, "system"), ({"ARROW_DEFAULT_MEMORY_POOL": "mimalloc"}, "mimalloc")]
 )
-def test_what_a_look_into_a_table_took_goes_back_to_the_system(tmp_path, chosen, found):
+def test_what_a_look_into_a_table_took_goes_back_to_the_system(tmp_path, program, chosen, found):
     """Arrow's own allocator keeps it, 80 MB in each child; it is chosen when Arrow is imported."""
-    done = run(_ARROW, tmp_path, chosen)
+    done = run(program, tmp_path, chosen)
 
     assert done.stdout.split() == ["False", found]
 

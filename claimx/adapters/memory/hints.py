@@ -27,11 +27,11 @@ class MemoryHints:
         affinity: str = "",
         *,
         waiting: int = 0,
-        first: bool = False,
+        ahead: bool = False,
     ) -> None:
         """Keep one hint, of any size."""
         del waiting
-        self.sent.insert(0 if first else len(self.sent), (stage, tuple(ids), affinity))
+        self.sent.insert(0 if ahead else len(self.sent), (stage, tuple(ids), affinity))
 
     def backlog(self, stage: Stage, affinity: str = "") -> int:
         """Return the length that was set, 0 for none."""

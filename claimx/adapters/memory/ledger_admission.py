@@ -6,7 +6,7 @@ import threading
 from collections.abc import Iterator, Sequence
 from itertools import count
 
-from claimx.adapters.memory.ledger_gaps import Cursors, Gaps, moved
+from claimx.adapters.memory.ledger_gaps import Cursors, Gaps, next_checkpoint
 from claimx.adapters.memory.ledger_records import Records, coded
 from claimx.domain.ports.ledger import Admitted, Checkpoint, DeadOnArrival, Gap, Mark
 from claimx.domain.records import Kind, NewRecord, Record
@@ -48,7 +48,7 @@ class MemoryAdmission:
             if not self._knows(left_out):
                 return None
             reached = max(move_to, before.source_time) if before else move_to
-            at = moved(before, reached, self._records.now())
+            at = next_checkpoint(before, reached, self._records.now())
             for new, data in coded(pages):
                 if new.kind is Kind.PAGE:
                     taken = new.id in self._records.by_id
@@ -150,5 +150,5 @@ class MemoryAdmission:
     def _reach(self, mark: Mark) -> None:
         reached, fence = self._cursors.get(mark.cursor, (None, 0))
         if reached is None or reached.source_time < mark.least:
-            at = moved(reached, mark.move_to, self._records.now())
+            at = next_checkpoint(reached, mark.move_to, self._records.now())
             self._cursors[mark.cursor] = at, fence

@@ -11,7 +11,7 @@ from claimx.domain.times import MICROS_PER_SECOND, Micros
 Cursors = dict[str, tuple[Checkpoint, int]]
 
 
-def moved(before: Checkpoint | None, to: Micros, now: float) -> Checkpoint:
+def next_checkpoint(before: Checkpoint | None, to: Micros, now: float) -> Checkpoint:
     """Return a cursor's next checkpoint, whose version is the time unless that stands still."""
     after = before.version + 1 if before else 1
     return Checkpoint(to, max(after, int(now * MICROS_PER_SECOND)))
@@ -65,6 +65,6 @@ class Gaps:
             self._cursors.pop(into.reader, None)
             return Gap(gap.after, until, rows)
         if (reader := self._cursors.get(into.reader)) and reader[0].source_time > gap.after:
-            back = moved(reader[0], gap.after, self._now())
+            back = next_checkpoint(reader[0], gap.after, self._now())
             self._cursors[into.reader] = back, reader[1]
         return Gap(into.after, until, rows)

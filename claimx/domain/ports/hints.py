@@ -18,13 +18,14 @@ class Hints(Protocol):
         affinity: str = "",
         *,
         waiting: int = 0,
-        first: bool = False,
+        ahead: bool = False,
     ) -> None:
         """
         Send hints for *ids* in chunks; never raises (a lost hint is redriven).
 
         *waiting* is the queue's `backlog`, where the caller knows it: behind many messages few
-        large ones are sent. *first* ones are read before those that wait.
+        large ones are sent. With *ahead* the first of them is read before those that wait, and only
+        that one, so that new work has its turn.
         """
 
     def backlog(self, stage: Stage, affinity: str = "") -> int:
