@@ -2,6 +2,7 @@
 local stage, lease, seconds = ARGV[2], ARGV[3], tonumber(ARGV[4])
 local writing = stage == 'write'
 local found, left = {}, {} -- left: how many records of each state were leased
+local moments = memo(function(moment) return string.format('%.6f', moment) end)
 
 -- A lease that ran out: note it, and bury what keeps losing its workers. Returns the history,
 -- false when the record is buried.
@@ -52,8 +53,8 @@ for at = 5, #ARGV do
       if history then save(id, m, 'h', history) else save(id, m) end
       local waited = m[SINCE] > 0 and now - m[SINCE] or 0
       found[#found + 1] = id
-      found[#found + 1] = string.format('%s %s %d %d %d %.6f %.6f %s',
-        m[KIND], m[STATE], m[ATTEMPTS], tries, m[FRESH], m[ADMITTED], waited, m[TRACE])
+      found[#found + 1] = m[KIND] .. ' ' .. m[STATE] .. ' ' .. digits[m[ATTEMPTS]] .. ' ' .. digits[tries] .. ' '
+        .. digits[m[FRESH]] .. ' ' .. moments[m[ADMITTED]] .. ' ' .. moments[waited] .. ' ' .. m[TRACE]
       found[#found + 1] = got[2]
       found[#found + 1] = got[3] or ''
     end

@@ -14,7 +14,8 @@
 --   :fence:<job>  the greatest fence that has readmitted for a job
 --
 -- Index changes and counters are gathered and written once by `flush`, since a command costs far
--- more than a Lua table.
+-- more than a Lua table. Names and numbers that many records of a run share are put into text once:
+-- to make a text costs as much as a small command.
 
 local root = KEYS[1]
 local now = tonumber(ARGV[1])
@@ -34,7 +35,26 @@ local GROUP = 'writers'
 
 local tally, moves, gone, kept = {}, {}, {}, {}
 
-local function record(id) return root .. ':r:' .. id end
+-- A table that makes what it is asked for, once.
+local function memo(make)
+  return setmetatable({}, {
+    __index = function(made, key)
+      local one = make(key)
+      made[key] = one
+      return one
+    end,
+  })
+end
+
+local digits = memo(function(number) return string.format('%d', number) end)
+local scores = memo(function(moment) return string.format('%.17g', moment) end)
+
+local last_id, last_key
+local function record(id) -- most ask for the same one again
+  if id ~= last_id then last_id, last_key = id, root .. ':r:' .. id end
+  return last_key
+end
+
 local function rows() return root .. ':rows' end
 
 -- The version of a checkpoint's next move is the time, so that two pasts of a cursor, parted where an
@@ -52,7 +72,8 @@ local function index(name, id, score) -- score false: out of the index
   found[id] = score
 end
 
-local function look(stage, id, score) index(':look:' .. stage, id, score) end
+local look_at = memo(function(stage) return ':look:' .. stage end)
+local function look(stage, id, score) index(look_at[stage], id, score) end
 
 local function in_slices(command, key, list)
   for from = 1, #list, 2000 do
@@ -71,7 +92,7 @@ local function flush()
     local add, drop = {}, {}
     for id, score in pairs(ids) do
       if score then
-        add[#add + 1] = score
+        add[#add + 1] = scores[score]
         add[#add + 1] = id
       else
         drop[#drop + 1] = id
@@ -94,20 +115,36 @@ end
 
 local function save(id, m, ...) redis.call('HSET', record(id), 'm', cmsgpack.pack(m), ...) end
 
+local of_kind = memo(function(kind) return 'k:' .. kind end)
+local of_state = memo(function(stage)
+  return memo(function(state) return 's:' .. stage .. ':' .. state end)
+end)
+local of_attempts = memo(function(stage)
+  return memo(function(attempts) return 'a:' .. stage .. ':' .. attempts end)
+end)
+
 -- Count a record in (by = 1) or out (by = -1) of where it stands.
 local function place(m, by)
   if m[STATE] == 'dead' then
     count('d:' .. m[KIND], by)
   else
-    count('k:' .. m[KIND], by)
-    count('s:' .. m[STAGE] .. ':' .. m[STATE], by)
-    count('a:' .. m[STAGE] .. ':' .. m[ATTEMPTS], by)
+    count(of_kind[m[KIND]], by)
+    count(of_state[m[STAGE]][m[STATE]], by)
+    count(of_attempts[m[STAGE]][m[ATTEMPTS]], by)
   end
 end
 
+-- A history's entry, from its stage, what happened and the JSON members that follow.
+local lines = memo(function(stage)
+  return memo(function(what)
+    local head = string.format('{"at":%.3f,"stage":"%s","what":"%s"', now, stage, what)
+    return memo(function(tail) return head .. tail .. '}' end)
+  end)
+end)
+
 -- Return the history with one entry more and the oldest dropped; *tail* is JSON members.
 local function noted(m, history, what, tail)
-  local line = string.format('{"at":%.3f,"stage":"%s","what":"%s"', now, m[STAGE], what) .. (tail or '') .. '}'
+  local line = lines[m[STAGE]][what][tail or '']
   if m[NOTES] >= MOST_NOTES then
     history = string.sub(history, string.find(history, '\n', 1, true) + 1)
   else

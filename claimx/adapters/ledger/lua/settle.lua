@@ -3,6 +3,7 @@
 local seen_seconds = tonumber(ARGV[2])
 local done = {}
 local at = 3
+local going_to = memo(function(stage) return ',"to":"' .. stage .. '"' end)
 
 -- A lake entry is over with every outcome: the redriver adds a new one when the record is due.
 local function later(id, m, state, delay)
@@ -29,7 +30,7 @@ end
 local function advance(id, m, history)
   local stage, data, fresh, affinity = ARGV[at], ARGV[at + 1], ARGV[at + 2], ARGV[at + 3]
   local delay = tonumber(ARGV[at + 4])
-  history = noted(m, history, 'advanced', ',"to":"' .. stage .. '"')
+  history = noted(m, history, 'advanced', going_to[stage])
   place(m, -1)
   look(m[STAGE], id, false)
   unlist(m)
