@@ -14,7 +14,7 @@ from claimx.domain.polling import TIME, Window, backfill_cursor, share_done
 from claimx.domain.ports.ledger import Checkpoint
 from claimx.domain.times import Micros, from_seconds, to_iso
 from claimx.services.pages import Pressure, sift, store
-from claimx.services.poll import LOCK_SECONDS
+from claimx.services.reader_lease import ReaderLease
 from claimx.services.runtime import Runtime
 
 log = structlog.get_logger(__name__)
@@ -82,24 +82,19 @@ def backfill(
     settled = from_seconds(runtime.ledger.now() - runtime.limits.poll_settle)
     name = backfill_cursor(since, until)
     report = BackfillReport(name, since, min(until, settled))
-    lease = f"poll:{name}"
     try:
-        fence = runtime.gates.lock(lease, runtime.holder, LOCK_SECONDS)
-        if fence is None:
-            report.ending = Ending.BUSY
-            return report
-        try:
+        with ReaderLease(runtime, f"poll:{name}") as lease:
+            if not lease.held:
+                report.ending = Ending.BUSY
+                return report
             _Run(
                 runtime,
                 report,
                 lease,
-                fence,
                 sleep=sleep,
                 progress=progress,
                 rows_per_second=rows_per_second,
             ).run()
-        finally:
-            runtime.gates.unlock(lease, runtime.holder)
     except KeyboardInterrupt:
         report.ending = Ending.INTERRUPTED
     except ClaimXError as error:
@@ -123,8 +118,7 @@ class _Run:
         self,
         runtime: Runtime,
         report: BackfillReport,
-        lease: str,
-        fence: int,
+        lease: ReaderLease,
         *,
         sleep: Callable[[float], None],
         progress: Callable[[BackfillReport], None],
@@ -133,7 +127,6 @@ class _Run:
         self._runtime = runtime
         self._report = report
         self._lease = lease
-        self._fence = fence
         self._sleep = sleep
         self._progress = progress
         self._rate = rows_per_second
@@ -160,14 +153,14 @@ class _Run:
             if page is None:
                 break
             checkpoint, at = page
-            if checkpoint is None or not self._renewed():
+            if checkpoint is None or not self._lease.renewed():
                 report.ending = Ending.SUPERSEDED
                 return
             report.share = share_done(window, at)
             self._progress(report)
             self._slow_down(started)
         report.share = 1.0
-        runtime.ledger.store_page(marker, runs, report.until, [], self._fence)
+        runtime.ledger.store_page(marker, runs, report.until, [], self._lease.fence)
         self._progress(report)
 
     def _page(
@@ -181,7 +174,7 @@ class _Run:
         last = int(rows[-1][TIME])
         sifted = sift(runtime, rows, ask_lake=lambda _: True, lake_may_fail=False)
         moved, _ = store(
-            runtime, cursor, checkpoint, sifted, after=at, last=last, fence=self._fence
+            runtime, cursor, checkpoint, sifted, after=at, last=last, fence=self._lease.fence
         )
         self._rows_of_page = len(rows)
         self._pressure.stored(len(sifted.fresh))
@@ -202,7 +195,7 @@ class _Run:
             try:
                 return page()
             except ClaimXError as error:
-                if error.category is ErrorCategory.PERMANENT or not self._renewed():
+                if error.category is ErrorCategory.PERMANENT or not self._lease.renewed():
                     raise
                 delay = min(max(2.0 ** (attempt + 1), error.retry_after or 0.0), 300.0)
                 log.warning(
@@ -222,7 +215,7 @@ class _Run:
                 return Ending.PRESSURE
             self._wait(PAUSE_SECONDS, f"{held} in flight, waiting for less than {limit}")
             waited += PAUSE_SECONDS
-            if not self._renewed():
+            if not self._lease.renewed():
                 return Ending.SUPERSEDED
         return None
 
@@ -240,13 +233,6 @@ class _Run:
         while seconds > 0:
             step = min(seconds, PAUSE_SECONDS)
             self._sleep(step)
-            self._renewed()
+            self._lease.renewed()
             seconds -= step
         self._report.waiting = ""
-
-    def _renewed(self) -> bool:
-        fence = self._runtime.gates.lock(self._lease, self._runtime.holder, LOCK_SECONDS)
-        if fence is None:
-            return False
-        self._fence = max(self._fence, fence)
-        return True

@@ -21,7 +21,7 @@ from claimx.domain.ports.ledger import Checkpoint, Gap, Ledger
 from claimx.domain.records import Kind, Stage, State
 from claimx.domain.times import MICROS_PER_SECOND, Micros, from_seconds, to_iso
 from claimx.services.pages import pages_wait, rows_in, sift, store
-from claimx.services.poll import LOCK_SECONDS
+from claimx.services.reader_lease import ReaderLease
 from claimx.services.recover import mark_of_loss, note_forgotten
 from claimx.services.runtime import Runtime
 from claimx.services.standstill import CATCH_UP, STANDING_SECONDS, Hold
@@ -103,19 +103,16 @@ def catch_up(
         seconds = max(LEAST_SECONDS, min(RUN_SECONDS, runtime.limits.poll_interval / 2))
     try:
         if runtime.ledger.gaps(LIVE):
-            fence = runtime.gates.lock(_LEASE, runtime.holder, LOCK_SECONDS)
-            if fence is None:
-                report.ended = Ended.BUSY
-                return report
-            try:
-                _Run(runtime, report, fence, sleep, runtime.now() + seconds).run()
-                hold = Hold(runtime, fence, CATCH_UP, STANDING_SECONDS)
+            with ReaderLease(runtime, _LEASE) as lease:
+                if not lease.held:
+                    report.ended = Ended.BUSY
+                    return report
+                _Run(runtime, report, lease, sleep, runtime.now() + seconds).run()
+                hold = Hold(runtime, lease.fence, CATCH_UP, STANDING_SECONDS)
                 if report.ended is Ended.PRESSURE and not report.pages:
                     hold.begin()
                 elif report.pages or report.ended in (Ended.DONE, Ended.YOUNG):
                     hold.end()
-            finally:
-                runtime.gates.unlock(_LEASE, runtime.holder)
         _measure(runtime)
     except ClaimXError as error:
         report.ended, report.error = Ended.FAILED, str(error)
@@ -154,13 +151,13 @@ class _Run:
         self,
         runtime: Runtime,
         report: CatchUpReport,
-        fence: int,
+        lease: ReaderLease,
         sleep: Callable[[float], None],
         deadline: float,
     ) -> None:
         self._runtime = runtime
         self._report = report
-        self._fence = fence
+        self._lease = lease
         self._sleep = sleep
         self._deadline = deadline
         self._stored: set[str] = set()
@@ -220,7 +217,7 @@ class _Run:
             )
             if sifted.in_lake:
                 self._lost = True
-                note_forgotten(runtime, self._fence)
+                note_forgotten(runtime, self._lease.fence)
             checkpoint, _ = store(
                 runtime,
                 gap.reader,
@@ -228,10 +225,10 @@ class _Run:
                 sifted,
                 after=at,
                 last=last,
-                fence=self._fence,
+                fence=self._lease.fence,
                 marks=[mark_of_loss(runtime)] if self._lost else [],
             )
-            if checkpoint is None or not self._renewed():
+            if checkpoint is None or not self._lease.renewed():
                 return Ended.SUPERSEDED
             at = last
             self._report.pages += 1
@@ -275,10 +272,3 @@ class _Run:
             return in_pages + active > 0
         ready = sum(census.stages.get(stage, {}).get(State.READY, 0) for stage in _WORKED)
         return in_pages + ready > AHEAD_PAGES * self._page_rows
-
-    def _renewed(self) -> bool:
-        fence = self._runtime.gates.lock(_LEASE, self._runtime.holder, LOCK_SECONDS)
-        if fence is None:
-            return False
-        self._fence = max(self._fence, fence)
-        return True

@@ -8,6 +8,7 @@ from there, and what had been stored is known by its ids.
 from __future__ import annotations
 
 from collections.abc import Callable
+from contextlib import nullcontext
 
 from claimx.domain.errors import ClaimXError
 from claimx.domain.polling import LIVE, READ, Window, live_window
@@ -17,17 +18,18 @@ from claimx.domain.times import MICROS_PER_SECOND, Micros, from_seconds
 from claimx.services.first_poll import first_poll
 from claimx.services.overlap import Overlap
 from claimx.services.pages import pages_wait
-from claimx.services.poll_pages import LOCK_SECONDS, PageReader
+from claimx.services.poll_pages import PageReader
 from claimx.services.poll_report import PollReport, Stop
+from claimx.services.reader_lease import ReaderLease
 from claimx.services.recover import note_forgotten
 from claimx.services.runtime import Runtime
 from claimx.services.set_aside import gap_before, set_aside
 from claimx.services.standstill import Hold
 
-__all__ = ["LOCK_SECONDS", "PollReport", "Stop", "poll_once"]
+__all__ = ["PollReport", "Stop", "poll_once"]
 
 CYCLE_SECONDS = 25.0
-INGEST_LOOKS, INGEST_PAUSE = 20, 0.1  # seconds apart: well below `LOCK_SECONDS` in all
+INGEST_LOOKS, INGEST_PAUSE = 20, 0.1  # seconds apart
 MEMORY_SECONDS = 600.0  # rows younger than this were not finished before the ledger's oldest copy
 
 
@@ -50,17 +52,13 @@ def poll_once(
     report = PollReport(LIVE, dry_run=dry_run)
     begun = runtime.now()
     budget = min(CYCLE_SECONDS, runtime.limits.poll_interval * 0.9) if seconds is None else seconds
-    lease = f"poll:{LIVE}"
+    lease = ReaderLease(runtime, f"poll:{LIVE}")
     try:
-        fence = 0 if dry_run else runtime.gates.lock(lease, runtime.holder, LOCK_SECONDS)
-        if fence is None:
-            report.stopped = Stop.BUSY
-            return report
-        try:
-            _Cycle(runtime, report, fence, begun, budget, sleep).run()
-        finally:
-            if not dry_run:
-                runtime.gates.unlock(lease, runtime.holder)
+        with nullcontext() if dry_run else lease:
+            if not (lease.held or dry_run):
+                report.stopped = Stop.BUSY
+                return report
+            _Cycle(runtime, report, lease, begun, budget, sleep).run()
     except ClaimXError as error:
         report.fail(error)
         runtime.metrics.add("failed", stage="poll", category=error.category.value)
@@ -77,18 +75,18 @@ class _Cycle:
         self,
         runtime: Runtime,
         report: PollReport,
-        fence: int,
+        lease: ReaderLease,
         begun: float,
         budget: float,
         sleep: Callable[[float], None] | None,
     ) -> None:
         self._runtime = runtime
         self._report = report
-        self._fence = fence
+        self._lease = lease
         self._begun = begun
         self._budget = budget
         self._sleep = sleep
-        self._hold = Hold(runtime, fence)
+        self._hold = Hold(runtime, lease.fence)
         self._readings = Readings()
         self._pages: PageReader | None = None
 
@@ -96,7 +94,7 @@ class _Cycle:
         """Read page after page."""
         runtime, report = self._runtime, self._report
         report.checkpoint, noted = runtime.ledger.noted_read(LIVE)
-        origin, born = first_poll(runtime, self._fence, dry_run=report.dry_run)
+        origin, born = first_poll(runtime, self._lease.fence, dry_run=report.dry_run)
         window = self._window(origin)
         if not report.dry_run:
             if stopped := self._cannot_begin(window):
@@ -122,7 +120,7 @@ class _Cycle:
         finished = overlap.finished()
         lost = bool(finished) and not report.dry_run and self._missing(finished)
         if lost:
-            note_forgotten(runtime, self._fence)
+            note_forgotten(runtime, self._lease.fence)
         again = overlap.unread(self._readings)
         # over before the next poll comes, which would find this one at work and leave an interval
         # unused; but where look-ups are slow, there must be time for what is read
@@ -131,7 +129,7 @@ class _Cycle:
         pages = self._pages = PageReader(
             runtime,
             report,
-            self._fence,
+            self._lease,
             self._hold,
             ask_lake=self._could_be_old(born),
             deadline=deadline,
@@ -188,7 +186,7 @@ class _Cycle:
         if self._pages_wait():
             return Stop.INGEST
         if gap := gap_before(runtime, report.checkpoint, window):
-            moved = set_aside(runtime, report.checkpoint, gap, self._fence)
+            moved = set_aside(runtime, report.checkpoint, gap, self._lease.fence)
             if moved is None:
                 return Stop.SUPERSEDED
             report.checkpoint, report.set_aside = moved, gap

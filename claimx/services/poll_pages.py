@@ -8,17 +8,10 @@ from claimx.domain.polling import LIVE, TIME, Window, moved
 from claimx.domain.times import Micros
 from claimx.services.pages import Pressure, Sifted, sift, store
 from claimx.services.poll_report import PollReport, Stop
+from claimx.services.reader_lease import ReaderLease
 from claimx.services.recover import mark_of_loss, note_forgotten
 from claimx.services.runtime import Runtime
 from claimx.services.standstill import Hold
-
-LOCK_SECONDS = 10.0
-"""
-How long a poller that died keeps others waiting.
-
-Shorter than a slow query may take: then a second poller reads the same page, and the ledger takes
-it from whoever comes first.
-"""
 
 UNCHECKED = 4
 """
@@ -31,7 +24,7 @@ would not get through the overlap of a busy source that was read without a note.
 
 class PageReader:
     """
-    Reads for one poller that holds its lease with *fence*; what it did goes into *report*.
+    Reads for one poller that holds its *lease*; what it did goes into *report*.
 
     *hold* is the mark at which a poll that has not read anything yet must wait. *ask_lake* says
     whom `sift` may ask the lake about, *deadline* (epoch seconds) when new rows must wait, *lost*
@@ -47,7 +40,7 @@ class PageReader:
         self,
         runtime: Runtime,
         report: PollReport,
-        fence: int,
+        lease: ReaderLease,
         hold: Hold,
         *,
         ask_lake: Callable[[Micros], bool],
@@ -56,7 +49,7 @@ class PageReader:
     ) -> None:
         self._runtime = runtime
         self._report = report
-        self._fence = fence
+        self._lease = lease
         self._hold = hold
         self._ask_lake = ask_lake
         self._deadline = deadline
@@ -101,7 +94,7 @@ class PageReader:
             if sifted.in_lake and not report.dry_run:
                 # now, and with every page from here on: the store may be put back in between
                 self._lost = True
-                note_forgotten(runtime, self._fence)
+                note_forgotten(runtime, self._lease.fence)
             report.fresh += len(sifted.fresh)
             report.malformed += sifted.malformed
             self._pressure.stored(len(sifted.fresh))
@@ -135,22 +128,14 @@ class PageReader:
             page,
             after=after,
             last=last,
-            fence=self._fence,
+            fence=self._lease.fence,
             marks=marks,
         )
         report.records += records
         if checkpoint is None:
             return False
         report.checkpoint, self.unchecked = checkpoint, []
-        return self._renewed()
-
-    def _renewed(self) -> bool:
-        runtime = self._runtime
-        fence = runtime.gates.lock(f"poll:{LIVE}", runtime.holder, LOCK_SECONDS)
-        if fence is None:
-            return False
-        self._fence = max(self._fence, fence)
-        return True
+        return self._lease.renewed()
 
     def _must_stop(self) -> Stop | None:
         runtime, report = self._runtime, self._report

@@ -14,7 +14,8 @@ from claimx.domain.ports.ledger import Checkpoint, Gap
 from claimx.domain.records import Stage, event_record_id
 from claimx.domain.times import MICROS_PER_SECOND, from_seconds
 from claimx.services.catch_up import AHEAD_PAGES, PATIENCE_SECONDS, Ended, progress_of
-from claimx.services.poll import LOCK_SECONDS, Stop, poll_once
+from claimx.services.poll import Stop, poll_once
+from claimx.services.reader_lease import LOCK_SECONDS
 from claimx.services.recover import FORGOT
 from claimx.services.set_aside import MOST_GAPS
 

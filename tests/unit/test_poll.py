@@ -17,8 +17,9 @@ from claimx.domain.records import DeadFilter, Stage
 from claimx.domain.times import from_seconds
 from claimx.services.backfill import backfill
 from claimx.services.pages import PATIENCE_SECONDS
-from claimx.services.poll import LOCK_SECONDS, Stop, poll_once
+from claimx.services.poll import Stop, poll_once
 from claimx.services.poll_pages import UNCHECKED
+from claimx.services.reader_lease import LOCK_SECONDS
 from claimx.services.recover import FORGOT
 
 

@@ -1,0 +1,93 @@
+"""A reader of the source keeps its lease while it waits; given back, it is free."""
+
+from __future__ import annotations
+
+import threading
+import time
+
+import pytest
+from polling_world import World
+
+from claimx.adapters.memory.gates import MemoryGates
+from claimx.services.poll import Stop, poll_once
+from claimx.services.reader_lease import ReaderLease
+
+NAME = "poll:live"
+SECONDS = 0.3
+
+
+@pytest.fixture
+def world() -> World:
+    """A world whose leases run out by the machine's own clock, as the thread that keeps them."""
+    world = World()
+    world.gates = MemoryGates(time.monotonic)
+    return world
+
+
+def test_a_lease_is_kept_for_as_long_as_its_holder_waits(world: World):
+    """
+    Kusto may take minutes for a query.
+
+    Each poll that finds the lease free waits for it as well: four of them, and a worker of four
+    children does nothing else.
+    """
+    with ReaderLease(world.runtime(), NAME, seconds=SECONDS) as lease:
+        assert lease.held
+        time.sleep(3 * SECONDS)  # it asks the source, and renews nothing
+        with ReaderLease(world.runtime("other"), NAME) as second:
+            assert not second.held
+        assert lease.renewed()
+
+
+def test_a_poll_ends_at_once_while_another_waits_for_the_source(world: World):
+    """It must not take a child of its own."""
+    with ReaderLease(world.runtime(), NAME, seconds=SECONDS):
+        time.sleep(2 * SECONDS)
+        report = poll_once(world.runtime("other"))
+
+    assert report.stopped is Stop.BUSY
+    assert not world.source.calls
+
+
+def test_a_lease_that_was_given_back_is_free_at_once(world: World):
+    """The thread that kept it must not take it again."""
+    for _ in range(3):
+        with ReaderLease(world.runtime(), NAME, seconds=0.03):
+            time.sleep(0.02)  # about when the thread renews it
+        with ReaderLease(world.runtime("other"), NAME) as second:
+            assert second.held
+
+
+def test_a_lease_is_given_back_when_its_holder_fails(world: World):
+    """A poll that a time limit ends may be followed by the next one."""
+    with pytest.raises(KeyboardInterrupt), ReaderLease(world.runtime(), NAME):
+        raise KeyboardInterrupt
+    with ReaderLease(world.runtime("other"), NAME) as second:
+        assert second.held
+
+
+def test_a_holder_that_gets_nowhere_loses_its_lease_in_the_end(world: World):
+    """A command that hangs for ever must not keep all others from the source."""
+    with ReaderLease(world.runtime(), NAME, seconds=SECONDS, keep_seconds=0.0):
+        time.sleep(1.5 * SECONDS)
+        with ReaderLease(world.runtime("other"), NAME) as second:
+            assert second.held
+
+
+def test_a_lease_that_another_has_got_is_not_taken_from_it(world: World):
+    """After a machine was suspended there may be another reader."""
+    with ReaderLease(world.runtime(), NAME, seconds=SECONDS) as lease:
+        world.gates.unlock(NAME, "one")  # it ran out
+        assert world.gates.lock(NAME, "other", 60.0)
+        time.sleep(SECONDS)
+
+        assert not lease.renewed()
+    assert world.gates.lock(NAME, "third", 1.0) is None
+
+
+def test_its_thread_ends_with_it(world: World):
+    """A worker polls thousands of times a day."""
+    with ReaderLease(world.runtime(), NAME):
+        pass
+
+    assert not [one for one in threading.enumerate() if one.name == f"lease-{NAME}"]
