@@ -37,7 +37,7 @@ if TYPE_CHECKING:
     from claimx.telemetry.metrics import PrometheusMetrics
 
 _SECONDS_PER_HOUR = 3600.0
-_ANSWER_SECONDS = 60.0  # beyond the time that Kusto has for a query, until its answer is read
+_GIVE_UP_SECONDS = 10.0  # beyond the time in which a query to Kusto must have ended
 
 
 def broker_url_of(settings: Settings) -> str:
@@ -125,6 +125,7 @@ def lake_of(settings: Settings) -> DeltaLake:
 def source_of(settings: Settings) -> ReadAhead:
     """Return the Eventhouse table; raises ConfigurationError when it is not set."""
     from claimx.adapters.kusto import KustoSource
+    from claimx.adapters.kusto_client import ANSWER_SECONDS
     from claimx.adapters.read_ahead import ReadAhead
 
     def make() -> KustoSource:
@@ -141,7 +142,7 @@ def source_of(settings: Settings) -> ReadAhead:
         except ValueError as error:
             raise ConfigurationError([str(error)]) from None
 
-    patience = settings.kusto_timeout + _ANSWER_SECONDS
+    patience = settings.kusto_timeout + ANSWER_SECONDS + _GIVE_UP_SECONDS
     return once("source", lambda: ReadAhead(make, patience))
 
 

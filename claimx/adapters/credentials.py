@@ -16,7 +16,8 @@ from dataclasses import dataclass
 from typing import Any
 from urllib.parse import urlsplit
 
-from claimx.adapters.tokens import LentCredential, StaticToken, TokenCredential, Tokens
+from claimx.adapters.identity import LentCredential, StaticToken, TokenCredential
+from claimx.adapters.tokens import Tokens
 from claimx.domain.addresses import on_loopback
 from claimx.domain.errors import TokenRejected
 
@@ -120,10 +121,14 @@ class Credentials:
         return StaticToken(now=self._now)
 
 
-def _default() -> TokenCredential:
+def _default(connect_seconds: float = 5.0, answer_seconds: float = 15.0) -> TokenCredential:
     from azure.identity import DefaultAzureCredential
 
+    # by itself it waits for an answer of the sign-in service for five minutes, four times over
     credential: TokenCredential = DefaultAzureCredential(
-        exclude_interactive_browser_credential=True
+        exclude_interactive_browser_credential=True,
+        connection_timeout=connect_seconds,
+        read_timeout=answer_seconds,
+        retry_total=1,
     )
     return credential

@@ -132,7 +132,8 @@ def _no_token(error: Any, host: str) -> ClaimXError:
     inner = getattr(error, "exception", None)
     if isinstance(inner, AzureError) and not isinstance(inner, ClientAuthenticationError):
         return Unavailable(f"no token for {host}: {type(inner).__name__}", host=host)
-    if isinstance(inner, requests.RequestException | OSError):
+    # not any OSError: a certificate's file that is missing is one, too
+    if isinstance(inner, requests.RequestException | ConnectionError | TimeoutError):
         return Unavailable(f"no token for {host}: the sign-in service does not answer", host=host)
     return TokenRejected(
         f"no token for {host}: check AZURE_TENANT_ID, AZURE_CLIENT_ID and AZURE_CLIENT_SECRET,"

@@ -10,9 +10,9 @@ from typing import Any
 from urllib.parse import urlsplit
 
 import structlog
-from azure.kusto.data import ClientRequestProperties, KustoClient, KustoConnectionStringBuilder
-from azure.kusto.data.exceptions import KustoMultiApiError
+from azure.kusto.data import ClientRequestProperties, KustoConnectionStringBuilder
 
+from claimx.adapters.kusto_client import ANSWER_SECONDS, CompleteClient
 from claimx.adapters.kusto_errors import FOREIGN, ResultTooLarge, is_too_large, translated
 from claimx.domain.addresses import on_loopback
 from claimx.domain.errors import CircuitOpen, ClaimXError, Permanent, Unreadable
@@ -27,25 +27,6 @@ class Answer:
 
     columns: tuple[tuple[str, str], ...]
     rows: list[list[Any]]
-
-
-class _CompleteClient(KustoClient):
-    """
-    A client that sees the last frame of an answer.
-
-    Kusto may say only there that the rows before it are not all of them, and the stock client drops
-    that frame: a page cut short in silence would move the checkpoint past rows never seen.
-    """
-
-    @staticmethod
-    def _kusto_parse_by_endpoint(endpoint: str, response_json: Any) -> Any:
-        if isinstance(response_json, list):
-            for frame in response_json:
-                if frame.get("FrameType") == "DataSetCompletion" and (
-                    frame.get("HasErrors") or frame.get("Cancelled") or frame.get("OneApiErrors")
-                ):
-                    raise KustoMultiApiError([frame])
-        return KustoClient._kusto_parse_by_endpoint(endpoint, response_json)  # noqa: SLF001 - the hook the class leaves
 
 
 class KustoQueries:
@@ -150,5 +131,11 @@ class KustoQueries:
                 target = KustoConnectionStringBuilder.with_azure_token_credential(
                     self._url, self._credential
                 )
-            self._client = (os.getpid(), _CompleteClient(target))
+            # no proxy between us and a stand-in
+            client = CompleteClient(
+                target,
+                self._timeout.total_seconds() + ANSWER_SECONDS,
+                proxies=self._credential is not None,
+            )
+            self._client = (os.getpid(), client)
         return self._client[1]

@@ -16,7 +16,7 @@ import aiohttp
 from claimx.adapters.blob_errors import translated
 from claimx.adapters.blob_folder import FolderStore
 from claimx.adapters.file_calls import SMALL_BYTES, FileCalls
-from claimx.adapters.tokens import AwaitedCredential
+from claimx.adapters.identity import AwaitedCredential
 from claimx.domain.addresses import on_loopback, split_root
 from claimx.domain.errors import CircuitOpen, ClaimXError, Unavailable
 from claimx.domain.ports.gates import Gates

@@ -2,16 +2,15 @@
 
 from __future__ import annotations
 
-import asyncio
 import threading
-import time
 from collections.abc import Callable
 from contextlib import suppress
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, Protocol, Self
+from typing import TYPE_CHECKING
 
 import structlog
 
+from claimx.adapters.identity import TokenCredential, token_of
 from claimx.domain.errors import TokenRejected
 
 if TYPE_CHECKING:
@@ -22,69 +21,6 @@ log = structlog.get_logger(__name__)
 FRESH_SECONDS = 600.0  # a token handed out lives at least this long, if its identity lets it
 FRESH_SHARE = 0.5  # and of a shorter life at least this much is left
 AGAIN_SECONDS = 10.0  # an identity that fails is left alone for so long
-_STATIC_SECONDS = 86_400
-
-
-class TokenCredential(Protocol):
-    """What the Azure clients ask tokens of."""
-
-    def get_token(self, *scopes: str, **options: Any) -> AccessToken:
-        """Return a token for *scopes*."""
-
-    def close(self) -> None:
-        """Release its connections."""
-
-
-class StaticToken:
-    """A token credential for stand-ins on loopback: always the same invented token."""
-
-    def __init__(self, token: str = "loopback", now: Callable[[], float] = time.time) -> None:  # noqa: S107 - invented, for stand-ins
-        self._token = token
-        self._now = now
-
-    def get_token(self, *_scopes: str, **_options: Any) -> AccessToken:
-        """Return the token, good for a day."""
-        from azure.core.credentials import AccessToken
-
-        return AccessToken(self._token, int(self._now()) + _STATIC_SECONDS)
-
-    def close(self) -> None:
-        """Nothing to release."""
-
-
-class LentCredential:
-    """What clients keep: it asks whichever identity the process has, and closes none."""
-
-    def __init__(self, current: Callable[[], TokenCredential]) -> None:
-        self._current = current
-
-    def get_token(self, *scopes: str, **options: Any) -> AccessToken:
-        """Return the current identity's token."""
-        return self._current().get_token(*scopes, **options)
-
-    def close(self) -> None:
-        """Leave the process's identity to the others that have it."""
-
-
-class AwaitedCredential:
-    """The same for the vendor's asynchronous clients: an identity may take seconds to answer."""
-
-    def __init__(self, credential: TokenCredential) -> None:
-        self._credential = credential
-
-    async def get_token(self, *scopes: str, **options: Any) -> AccessToken:
-        """Return its token."""
-        return await asyncio.to_thread(self._credential.get_token, *scopes, **options)
-
-    async def close(self) -> None:
-        """Leave it to whoever lent it."""
-
-    async def __aenter__(self) -> Self:
-        """Return itself; the clients open and close what they are given."""
-        return self
-
-    async def __aexit__(self, *_: object) -> None:
-        """Leave it open."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -180,7 +116,7 @@ class Tokens:
         return left >= held.wanted or (left > 0 and self._now() < self._again_at.get(scope, 0.0))
 
     def _asked(self, scope: str, held: Held | None) -> Held:
-        token = _token_of(self.identity(), scope)
+        token = token_of(self.identity, scope)
         known = {self._refused.get(scope), held.text if held else None}
         from_cache = held is None or token.token in known
         if token.token == self._refused.get(scope) or (
@@ -197,9 +133,13 @@ class Tokens:
         if now < self._another_at:
             return None
         self._another_at = now + AGAIN_SECONDS
-        another = self._make()
         try:
-            token = _token_of(another, scope)
+            another = self._make()
+        except Exception as error:  # noqa: BLE001 - the old one may still give some
+            log.info("there is no new identity", error=type(error).__name__)
+            return None
+        try:
+            token = token_of(lambda: another, scope)
         except TokenRejected as error:
             log.info("a new identity gives no token", error=str(error))
             with suppress(Exception):  # it is of no use, whatever it says
@@ -210,12 +150,3 @@ class Tokens:
                 self._replaced.close()
             self._replaced, self._identity = self._identity, another
         return token
-
-
-def _token_of(identity: TokenCredential, scope: str) -> AccessToken:
-    from azure.core.exceptions import AzureError
-
-    try:
-        return identity.get_token(scope)
-    except AzureError as error:
-        raise TokenRejected(f"no token for {scope} ({type(error).__name__})") from error

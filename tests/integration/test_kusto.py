@@ -8,20 +8,23 @@ import struct
 import threading
 from collections import deque
 from collections.abc import Iterator
+from contextlib import suppress
 from dataclasses import dataclass, field
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
-from typing import Any
+from typing import Any, Self
 
 import pytest
 import requests
 from azure.core.exceptions import ClientAuthenticationError, ServiceRequestError
 from azure.identity import CredentialUnavailableError
-from azure.kusto.data.exceptions import KustoAuthenticationError
+from azure.kusto.data import KustoConnectionStringBuilder
+from azure.kusto.data.exceptions import KustoAuthenticationError, KustoNetworkError
 
+from claimx.adapters.identity import LentCredential
 from claimx.adapters.kusto import MAX_EXCLUDED, KustoSource
+from claimx.adapters.kusto_client import CompleteClient
 from claimx.adapters.kusto_errors import retry_after, translated
 from claimx.adapters.memory.gates import MemoryGates
-from claimx.adapters.tokens import LentCredential
 from claimx.domain.circuit import CircuitSettings
 from claimx.domain.errors import (
     CircuitOpen,
@@ -93,8 +96,12 @@ def refusal(status: int, message: str = "no such thing", code: str = "General_Ba
     return Reply(status, {"error": error})
 
 
-def one_api(code: str) -> dict[str, Any]:
-    return {"OneApiErrors": [{"error": {"code": code, "message": code, "@message": code}}]}
+def one_api(code: str, **more: str) -> dict[str, Any]:
+    return {"OneApiErrors": [{"error": {"code": code, "message": code} | more}]}
+
+
+def without_its_end(reply: Reply) -> Reply:
+    return Reply(body=reply.body[:-1])
 
 
 class Kusto(ThreadingHTTPServer):
@@ -197,7 +204,14 @@ def row(number: int, at: str) -> list[Any]:
             Unreadable,
             "cut",
         ),
+        (without_its_end(frames(TIMED, row(1, ONE))), Unreadable, "cannot be read"),
+        (Reply(200, []), Unreadable, "cannot be read"),
         (frames(TIMED, row(1, ONE), one_api("E_OTHER")), Unreadable, "E_OTHER"),
+        (
+            frames(TIMED, row(1, ONE), one_api("E_OTHER", **{"@message": "in words"})),
+            Unreadable,
+            "in words",
+        ),
         (frames(TIMED, row(1, ONE), level=2), Unreadable, "words of the serv"),
         (
             frames(TIMED, row(1, ONE), HasErrors=True, **one_api("E_LOST")),
@@ -299,8 +313,18 @@ def test_a_time_larger_than_the_page_is_read_whole(kusto, source):
 TOO_LARGE = frames(TIMED, one_api("E_QUERY_RESULT_SET_TOO_LARGE"))
 
 
-def test_an_answer_too_large_is_asked_for_in_smaller_pages(kusto, source):
-    kusto.replies += [TOO_LARGE, TOO_LARGE, frames(TIMED, row(1, ONE))]
+@pytest.mark.parametrize(
+    "too_large",
+    [
+        TOO_LARGE,
+        frames(TIMED, one_api("80DA0003", **{"@message": "more than was expected"})),
+        frames(TIMED, row(1, ONE), HasErrors=True, **one_api("E_QUERY_RESULT_SET_TOO_LARGE")),
+    ],
+    ids=["among the rows", "by its number", "at the end"],
+)
+def test_an_answer_too_large_is_asked_for_in_smaller_pages(kusto, source, too_large):
+    """Kusto need not put it into words: without any the client stumbled, and nothing was split."""
+    kusto.replies += [too_large, too_large, frames(TIMED, row(1, ONE))]
 
     rows = source.page(BASE, BASE + 10_000_000, 40)
 
@@ -397,6 +421,72 @@ def test_refusals_leave_the_circuit_closed(kusto, source, gates):
     assert gates.circuits() == {}
 
 
+class Silent:
+    """A server that takes connections, sends *head* to each, and then a byte now and then."""
+
+    def __init__(self, head: bytes = b"", pause: float = 60.0) -> None:
+        self._head, self._pause = head, pause
+        self._over = threading.Event()
+        self._listening = socket.create_server(("127.0.0.1", 0))
+        self.url = f"http://127.0.0.1:{self._listening.getsockname()[1]}"
+        self._thread = threading.Thread(target=self._serve)
+
+    def __enter__(self) -> Self:
+        self._thread.start()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._over.set()
+        self._thread.join(5)
+        self._listening.close()
+
+    def _serve(self) -> None:
+        connection, _ = self._listening.accept()
+        with connection, suppress(OSError):
+            connection.recv(65536)
+            connection.sendall(self._head)
+            while not self._over.wait(self._pause):
+                connection.sendall(b" ")
+
+
+def client_of(url: str, total_seconds: float) -> CompleteClient:
+    target = KustoConnectionStringBuilder.with_no_authentication(url)
+    return CompleteClient(target, total_seconds, proxies=False)
+
+
+@pytest.mark.timeout(20)
+def test_an_answer_that_comes_drop_by_drop_is_given_up_on():
+    """The time-out of each read never ran out; only a worker's time limit ended such a poll."""
+    head = b"HTTP/1.1 200 OK\r\nContent-Type: application/json\r\nContent-Length: 9999\r\n\r\n["
+    with Silent(head, pause=0.1) as server, client_of(server.url, 1.0) as client:
+        with pytest.raises(KustoNetworkError) as caught:
+            client.execute_query("db", "T")
+        found = translated(caught.value, what="T", host="h")
+
+    assert type(found) is Unavailable
+    assert "in time" in str(found)
+
+
+@pytest.mark.timeout(20)
+def test_no_request_of_the_client_waits_without_end():
+    """It names no time-out where it asks a cluster for its metadata, before its first query."""
+    with (
+        Silent() as server,
+        client_of(server.url, 0.5) as client,
+        pytest.raises(requests.Timeout),
+    ):
+        client._session.get(f"{server.url}/v1/rest/auth/metadata")
+
+
+def test_a_stand_in_is_asked_without_a_proxy(kusto, gates, monkeypatch):
+    """A proxy of the company knows no loopback; the API and OneLake are asked directly, too."""
+    for name in ("HTTP_PROXY", "http_proxy"):
+        monkeypatch.setenv(name, "http://127.0.0.1:1")
+    kusto.replies.append(frames(COLUMNS))
+
+    assert KustoSource(kusto.url, "db", "T", None, 5.0, gates).columns() == COLUMNS
+
+
 class Credential:
     """A credential that notes whether somebody closed it."""
 
@@ -451,6 +541,8 @@ def test_more_ids_than_a_query_may_carry_are_refused(source):
         (CredentialUnavailableError("no identity here"), TokenRejected),
         (ServiceRequestError("no route"), Unavailable),
         (requests.ConnectionError("refused"), Unavailable),
+        (FileNotFoundError("a certificate"), TokenRejected),
+        (ValueError("a tenant's id"), TokenRejected),
     ],
 )
 def test_no_token_means_wait_for_one_unless_nobody_was_there_to_ask(inner, failure):

@@ -14,9 +14,9 @@ from azure.storage.filedatalake import DataLakeServiceClient
 from blobs import Waited
 
 from claimx.adapters.credentials import Credentials
+from claimx.adapters.identity import StaticToken
 from claimx.adapters.memory.gates import MemoryGates
 from claimx.adapters.onelake import DataLakeStore, make_store
-from claimx.adapters.tokens import StaticToken
 from claimx.domain.addresses import on_loopback, split_root
 from claimx.domain.errors import (
     CircuitOpen,

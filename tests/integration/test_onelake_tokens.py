@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import hashlib
+import os
+import socket
 import ssl
 import subprocess
 import sys
@@ -16,11 +18,11 @@ from blobs import Waited
 from certificates import self_signed
 from large_world import T0, asked
 
-from claimx.adapters.credentials import Credentials, StorageAccess
+from claimx.adapters.credentials import Credentials, StorageAccess, _default
 from claimx.adapters.lake import DeltaLake, Sizes
 from claimx.adapters.memory.gates import MemoryGates
 from claimx.adapters.onelake import DataLakeStore
-from claimx.domain.errors import TokenRejected
+from claimx.domain.errors import ErrorCategory, TokenRejected
 from claimx.domain.tables import MEDIA, TABLES
 from claimx.sandbox.server import Sandbox
 from claimx.sandbox.world import World
@@ -198,3 +200,73 @@ def test_a_table_whose_token_was_taken_back_is_opened_with_another(strict):
     else:
         pytest.fail("still refused")
     assert len(rows) == 2
+
+
+GUID = "11111111-1111-1111-1111-111111111111"
+
+
+def set_up(monkeypatch, environment):
+    """Leave the identity's variables as they are here."""
+    for name in [name for name in os.environ if name.startswith("AZURE_")]:
+        monkeypatch.delenv(name)
+    for name, value in environment.items():
+        monkeypatch.setenv(name, value)
+
+
+@pytest.mark.parametrize(
+    "environment",
+    [
+        {"AZURE_CLIENT_CERTIFICATE_PATH": "/nowhere/certificate.pem"},
+        {"AZURE_TENANT_ID": "my tenant", "AZURE_CLIENT_SECRET": "invented"},
+        {"AZURE_AUTHORITY_HOST": "http://login.example", "AZURE_CLIENT_SECRET": "invented"},
+        {"AZURE_TOKEN_CREDENTIALS": "production"},
+    ],
+    ids=["no certificate", "no tenant's id", "not https", "no such chain"],
+)
+def test_what_is_wrong_with_the_identity_waits_and_kills_no_file(
+    tmp_path, monkeypatch, environment
+):
+    """As another error it was tried five times and buried, or the file fetched again and again."""
+    identity = {"AZURE_TENANT_ID": GUID, "AZURE_CLIENT_ID": GUID}
+    set_up(monkeypatch, identity | environment)
+    credentials = Credentials([ONELAKE])
+    store = Waited(
+        DataLakeStore(
+            ONELAKE,
+            "abfss://media@onelake.dfs.fabric.microsoft.com/lh/Files",
+            credentials.token_credential,
+            MemoryGates(time.monotonic),
+            RecordedMetrics(),
+        )
+    )
+    source = tmp_path / "source"
+    source.write_bytes(b"content")
+    digest = hashlib.sha256(b"content").hexdigest()
+
+    with pytest.raises(TokenRejected, match="AZURE_CLIENT_ID") as caught:
+        store.put("1/media/1.jpg", str(source), 7, digest, "image/jpeg")
+    with pytest.raises(TokenRejected):
+        credentials.storage_access(ONELAKE)
+    store.close()
+
+    assert caught.value.category is ErrorCategory.AUTH
+    assert "invented" not in str(caught.value)
+
+
+@pytest.mark.timeout(60)
+def test_a_sign_in_service_that_says_nothing_is_given_up_on(tmp_path, monkeypatch):
+    """Left to itself the identity waited for twenty minutes, and took a worker's thread."""
+    (tmp_path / "federated").write_text("a token")
+    with socket.create_server(("127.0.0.1", 0)) as silent:
+        set_up(
+            monkeypatch,
+            {
+                "AZURE_TENANT_ID": GUID,
+                "AZURE_CLIENT_ID": GUID,
+                "AZURE_FEDERATED_TOKEN_FILE": str(tmp_path / "federated"),
+                "AZURE_TOKEN_CREDENTIALS": "workloadidentitycredential",
+                "AZURE_AUTHORITY_HOST": f"https://127.0.0.1:{silent.getsockname()[1]}",
+            },
+        )
+        with pytest.raises(TokenRejected):
+            Credentials([ONELAKE], make=lambda: _default(0.5, 0.5)).token()

@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
+import asyncio
+import threading
+
 import pytest
 from azure.core.credentials import AccessToken
 from azure.core.exceptions import ClientAuthenticationError
 
-from claimx.adapters.tokens import AGAIN_SECONDS, LentCredential, Tokens
+from claimx.adapters.identity import AwaitedCredential, LentCredential
+from claimx.adapters.tokens import AGAIN_SECONDS, Tokens
 from claimx.domain.errors import TokenRejected
 
 SCOPE = "https://example/.default"
@@ -177,3 +181,61 @@ def test_an_identity_without_any_token_is_an_error():
 
     with pytest.raises(TokenRejected):
         service.tokens().fresh(SCOPE)
+
+
+class Odd(Identity):
+    """An identity that fails as no Azure service does."""
+
+    def __init__(self, error: Exception) -> None:
+        super().__init__(Service())
+        self._error = error
+
+    def get_token(self, *_scopes: str, **_options: object) -> AccessToken:
+        raise self._error
+
+
+@pytest.mark.parametrize("error", [FileNotFoundError("cert.pem"), ValueError("tenant"), KeyError()])
+def test_an_identity_that_is_set_up_wrongly_gives_no_token_and_is_no_other_error(error):
+    """A certificate's missing file was taken for a file of the cache that is gone."""
+
+    def made() -> Identity:
+        raise error
+
+    for make in (made, lambda: Odd(error)):
+        tokens = Tokens(make, lambda: 0.0)
+        with pytest.raises(TokenRejected, match=type(error).__name__):
+            tokens.fresh(SCOPE)
+        lent = LentCredential(tokens.identity)
+        with pytest.raises(TokenRejected, match="AZURE_CLIENT_ID"):
+            lent.get_token(SCOPE)
+        with pytest.raises(TokenRejected):
+            asyncio.run(AwaitedCredential(lent).get_token(SCOPE))
+
+
+class Hanging(Identity):
+    """An identity whose sign-in service does not answer before it is told to."""
+
+    def __init__(self) -> None:
+        super().__init__(Service())
+        self.answer = threading.Event()
+
+    def get_token(self, *scopes: str, **options: object) -> AccessToken:
+        self.answer.wait(30)
+        return super().get_token(*scopes, **options)
+
+
+@pytest.mark.timeout(40)
+def test_a_sign_in_service_that_hangs_leaves_the_loops_threads_alone():
+    """In these the ledger's steps are made: leases ran out, and uploads were done twice."""
+    hanging = Hanging()
+
+    async def work() -> list[AccessToken]:
+        credential = AwaitedCredential(hanging)
+        asked = [asyncio.create_task(credential.get_token(SCOPE)) for _ in range(100)]
+        try:
+            assert await asyncio.wait_for(asyncio.to_thread(int, "1"), 10) == 1
+        finally:
+            hanging.answer.set()
+        return await asyncio.gather(*asked)
+
+    assert len(asyncio.run(work())) == 100
