@@ -12,7 +12,9 @@ from claimx.cli.config import settings_page
 from claimx.domain.errors import TokenRejected
 from claimx.domain.tables import TABLES
 from claimx.knobs import knobs, unknown_names
+from claimx.services.chunk import BOUND_SECONDS
 from claimx.setting_errors import ConfigurationError
+from claimx.setting_types import LONGEST_CALL, LONGEST_QUERY
 from claimx.settings import Settings
 
 ROOT = Path(__file__).parents[2]
@@ -314,3 +316,23 @@ def test_a_token_is_refused_at_the_start_exactly_when_no_call_could_carry_it(tok
         assert token not in str(caught.value)
     else:
         assert Settings.load({"CLAIMX_API_TOKEN": token}).api_token.get_secret_value()
+
+
+@pytest.mark.parametrize(
+    ("name", "longest"),
+    [
+        ("CLAIMX_API_TIMEOUT_SECONDS", LONGEST_CALL),
+        ("CLAIMX_EVENTHOUSE_QUERY_TIMEOUT", LONGEST_QUERY),
+    ],
+)
+def test_a_time_out_that_could_never_end_anything_is_refused(name, longest):
+    """What ends first gives the work back without an attempt, again and again, in silence."""
+    Settings.load({name: f"{longest}"})
+
+    with pytest.raises(ConfigurationError, match=f"{name}=.* less than or equal to {longest:g}"):
+        Settings.load({name: f"{longest + 1}"})
+
+
+def test_a_call_that_hangs_ends_well_before_its_chunk():
+    """A chunk that ends first gives its events back, and nobody hears of the API."""
+    assert LONGEST_CALL <= BOUND_SECONDS - 30
