@@ -10,11 +10,14 @@ from typing import Any
 
 from pydantic import SecretStr
 
+from claimx.domain.redaction import mask
+from claimx.setting_checks import ADDRESSES, PATHS
 from claimx.settings import TABLE_PATHS, Settings
 
 _PLACE = re.compile(
     r"(?P<scheme>\w+://)(?:.*@)?(?P<host>[\w.-]*(?::\d+)?)(?P<path>/\w*)?", re.ASCII
 )
+_WORKSPACE = re.compile(r"abfss?://([^@/:?#\s]+@)")
 
 
 @dataclass(frozen=True, slots=True)
@@ -46,7 +49,7 @@ def knobs(settings: Settings, environment: Mapping[str, str]) -> list[Knob]:
     found.extend(
         Knob(
             name,
-            settings.table_paths.get(table, ""),
+            _path(settings.table_paths.get(table, "")),
             "",
             f"Own path of {table}.",
             table in settings.table_paths,
@@ -75,9 +78,17 @@ def _shown(name: str, value: Any) -> str:
         if name == "REDIS_URL":
             return ";".join(map(_place, secret.split(";")))
         return "***" if secret else ""
+    if name in PATHS or name in ADDRESSES:
+        return _path(value)
     if isinstance(value, tuple):
         return ",".join(value)
     return "" if value is None else str(value)
+
+
+def _path(text: str) -> str:
+    """Return a path or an address with secrets as ``***``; a workspace before @ is none."""
+    found = _WORKSPACE.match(text)
+    return mask(text).replace("***@", found[1], 1) if found else mask(text)
 
 
 def _place(url: str) -> str:

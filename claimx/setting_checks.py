@@ -15,8 +15,8 @@ from claimx.domain.addresses import on_loopback, split_root
 from claimx.domain.ports.source import TABLE_NAME
 
 PATHS = ("CLAIMX_LAKE_PATH", "ONELAKE_CLAIMX_PATH")
+ADDRESSES = ("CLAIMX_API_URL", "EVENTHOUSE_CLUSTER_URL", "ONELAKE_ENDPOINT")
 
-_ADDRESSES = ("CLAIMX_API_URL", "EVENTHOUSE_CLUSTER_URL", "ONELAKE_ENDPOINT")
 _NOT_BESIDE_THE_SWITCH = ("CLAIMX_API_URL", "EVENTHOUSE_CLUSTER_URL")
 _REDIS_SCHEMES = ("redis", "rediss", "sentinel")
 _SCHEME = re.compile(r"[A-Za-z][A-Za-z0-9+.-]*://")
@@ -31,7 +31,7 @@ def problems_of(texts: Mapping[str, str], paths: Mapping[str, str], *, loopback:
     """
     found = [
         problem
-        for name in _ADDRESSES
+        for name in ADDRESSES
         if name in texts and (problem := _of_address(name, texts[name], loopback=loopback))
     ]
     found += [problem for name, path in paths.items() if (problem := _of_path(name, path))]
@@ -40,6 +40,12 @@ def problems_of(texts: Mapping[str, str], paths: Mapping[str, str], *, loopback:
         found.append(f"CLAIMX_EVENTHOUSE_SOURCE_TABLE={table!r} is no table name")
     if "REDIS_URL" in texts:
         found += list(dict.fromkeys(_of_redis(texts["REDIS_URL"])))
+    token = texts.get("CLAIMX_API_TOKEN", "").strip()
+    if not token.isascii() or not token.isprintable():
+        found.append(
+            "CLAIMX_API_TOKEN holds characters that a header cannot carry;"
+            " it must be printable ASCII in one line"
+        )
     if ":" not in texts.get("FLOWER_BASIC_AUTH", ":"):
         found.append("FLOWER_BASIC_AUTH: must be user:password")
     return found
@@ -51,6 +57,8 @@ def _of_address(name: str, url: str, *, loopback: bool) -> str | None:
         return f"{name} must be an http(s) URL"
     if "@" in parts.netloc:
         return f"{name} must hold no user and no password"
+    if "?" in url or "#" in url:
+        return f"{name} must end before its ? or #: what is asked for is put behind it"
     if loopback and name in _NOT_BESIDE_THE_SWITCH and not on_loopback(url):
         return (
             f"CLAIMX_ALLOW_LOOPBACK is for development only, but {name} is not a"

@@ -6,12 +6,15 @@ import re
 from datetime import UTC, datetime
 from typing import Annotated, Any
 
-from pydantic import AfterValidator, BeforeValidator, NonNegativeFloat
+from pydantic import AfterValidator, BeforeValidator, Field, NonNegativeFloat, PositiveFloat
 
 from claimx.domain.addresses import AllowList
 
 TRUE = frozenset(("true", "1", "yes"))
 FALSE = frozenset(("false", "0", "no"))
+
+LONGEST_CALL = 200.0  # one that hangs ends, and is told, before its chunk gives its event back
+LONGEST_QUERY = 300.0  # its task has the time to end by itself
 
 _SPAN = re.compile(r"(?P<amount>\d+(?:\.\d+)?)\s*(?P<unit>[smhd])", re.IGNORECASE)
 _SECONDS = re.compile(r"\d+(?:\.\d+)?", re.ASCII)
@@ -89,4 +92,6 @@ def _poll_start(value: Any) -> Any:
 Words = Annotated[tuple[str, ...], BeforeValidator(_comma_list)]
 Hosts = Annotated[Words, AfterValidator(_host_names)]
 Flag = Annotated[bool, BeforeValidator(_boolean)]
+CallSeconds = Annotated[PositiveFloat, Field(le=LONGEST_CALL)]
+QuerySeconds = Annotated[PositiveFloat, Field(le=LONGEST_QUERY)]
 PollStart = Annotated[datetime | NonNegativeFloat, BeforeValidator(_poll_start)]

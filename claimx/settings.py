@@ -26,7 +26,7 @@ from pydantic import (
 from claimx.domain.tables import TABLES
 from claimx.setting_checks import PATHS, problems_of
 from claimx.setting_errors import ConfigurationError
-from claimx.setting_types import TRUE, Flag, Hosts, PollStart, Words
+from claimx.setting_types import TRUE, CallSeconds, Flag, Hosts, PollStart, QuerySeconds, Words
 
 DEFAULT_HOSTS = (
     "claimxperience.s3.amazonaws.com",
@@ -74,8 +74,8 @@ class Settings(BaseModel):
     kusto_url: str = _knob("EVENTHOUSE_CLUSTER_URL", "", "Kusto cluster of the events.")
     kusto_database: str = _knob("CLAIMX_EVENTHOUSE_DATABASE", "", "Its database.")
     kusto_table: str = _knob("CLAIMX_EVENTHOUSE_SOURCE_TABLE", "ClaimXEvents", "Its table.")
-    kusto_timeout: PositiveFloat = _knob(
-        "CLAIMX_EVENTHOUSE_QUERY_TIMEOUT", 120.0, "Seconds a query may take."
+    kusto_timeout: QuerySeconds = _knob(
+        "CLAIMX_EVENTHOUSE_QUERY_TIMEOUT", 120.0, "Seconds a query may take; 300 at most."
     )
     poll_interval: PositiveFloat = _knob(
         "CLAIMX_POLL_INTERVAL_SECONDS", 30.0, "Seconds between polls."
@@ -102,7 +102,9 @@ class Settings(BaseModel):
     project_fresh: NonNegativeFloat = _knob(
         "CLAIMX_PROJECT_FRESH_SECONDS", 300.0, "Seconds that a fetched project is not asked again."
     )
-    api_timeout: PositiveFloat = _knob("CLAIMX_API_TIMEOUT_SECONDS", 30.0, "Seconds a call.")
+    api_timeout: CallSeconds = _knob(
+        "CLAIMX_API_TIMEOUT_SECONDS", 30.0, "Seconds a call; 200 at most."
+    )
     api_concurrency: PositiveInt = _knob(
         "CLAIMX_API_CONCURRENCY", 20, "Calls in flight over all workers."
     )

@@ -36,8 +36,9 @@ def environment() -> Mapping[str, str]:
     """
     Return the process's environment over what a ``.env`` file in the working folder says.
 
-    A variable that is blank is not set: the file's stands. Raises ConfigurationError for a file
-    that is named by ENV_FILE and not there, and for one that is no text.
+    A variable that is blank is not set: the file's stands. A ``$`` in the file is a ``$``: tokens
+    are sent as they are. Raises ConfigurationError for a file that is named by ENV_FILE and not
+    there, and for one that is no text.
     """
     from dotenv import dotenv_values
 
@@ -46,7 +47,7 @@ def environment() -> Mapping[str, str]:
     if named and not path.exists():
         raise ConfigurationError([f"ENV_FILE={named}: there is no such file"])
     try:
-        from_file = dotenv_values(path) if path.is_file() else {}
+        from_file = dotenv_values(path, interpolate=False) if path.is_file() else {}
     except (OSError, UnicodeDecodeError) as error:
         what = "is not UTF-8" if isinstance(error, UnicodeDecodeError) else "cannot be read"
         raise ConfigurationError([f"the file {path} {what}"]) from None

@@ -53,6 +53,7 @@ def settings_page() -> str:
         "Generated from `claimx/settings.py` by `make docs`.",
         "Settings come from the environment, or from a `.env` file in the working folder.",
         "`ENV_FILE` names another file, which must be there. A blank variable is not set.",
+        "A `$` in the file is a `$`: nothing is put in its place.",
         "Durations are seconds, fractions allowed; lists are separated by commas.",
         "`claimx config show` prints what is in force, `claimx config validate` checks it.",
         "",

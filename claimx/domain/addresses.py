@@ -17,12 +17,14 @@ from typing import TypeAlias
 from urllib.parse import quote, unquote, urlsplit
 
 from claimx.domain.errors import NotAllowed
+from claimx.domain.redaction import mask
 
 Address: TypeAlias = ipaddress.IPv4Address | ipaddress.IPv6Address
 
 _MAX_URL_LENGTH = 16_384
 _FORBIDDEN = re.compile(r"[\x00-\x1f\x7f\\]")
 _PRINTABLE = "".join(map(chr, range(0x21, 0x7F)))  # what a signed link holds stays as it is
+_BEHIND_PATH = re.compile(r"[?#]")  # a query or a fragment
 _PORTS = {"https": 443, "http": 80}
 
 _NAT64 = ipaddress.IPv6Network("64:ff9b::/96")
@@ -167,12 +169,27 @@ def embedded(address: Address) -> Address:
 
 
 def split_root(root: str) -> tuple[str, str]:
-    """Return (file system, folder) of an abfss:// URI; raises ValueError for another one."""
-    parts = urlsplit(root)
+    """
+    Return (file system, folder) of an abfss:// URI; raises ValueError for another one.
+
+    One with a query or fragment is refused, too: nothing would use it, and all who show the path
+    would tell it. The message holds no user, password or query.
+    """
+    try:
+        parts = urlsplit(root)
+    except ValueError:  # its message may hold a part of the URI
+        parts = urlsplit("")
     if parts.scheme not in ("abfss", "abfs") or not parts.username or not parts.hostname:
+        place = _BEHIND_PATH.split(mask(root), maxsplit=1)[0]  # people paste signed links
         msg = (
-            f"{root!r} is not abfss://<workspace>@<host>/<lakehouse>/...;"
+            f"{place!r} is not abfss://<workspace>@<host>/<lakehouse>/...;"
             " give such a URI or a folder"
+        )
+        raise ValueError(msg)
+    if _BEHIND_PATH.search(root):
+        msg = (
+            "leave out what stands from ? or # on; a signature is not used,"
+            " an Azure identity opens the path"
         )
         raise ValueError(msg)
     return unquote(parts.netloc.rsplit("@", 1)[0]), unquote(parts.path.strip("/"))

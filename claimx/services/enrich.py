@@ -37,10 +37,9 @@ from claimx.services.calls import CountedApi, ProjectAnswers, ProjectChecks
 from claimx.services.chunk import BOUND_SECONDS, Chunk, Counts, claim
 from claimx.services.runtime import Runtime
 from claimx.services.settle import outcome_of
+from claimx.services.turns import events_at_once, in_turn
 
 log = structlog.get_logger(__name__)
-
-CONCURRENCY = 200  # events worked on at a time; the API's own bound is in its slots
 
 ENRICHED = "enriched"
 UNHANDLED = "unhandled"
@@ -62,7 +61,6 @@ class EnrichStage:
         self,
         ids: Sequence[str],
         *,
-        concurrency: int = CONCURRENCY,
         bound_seconds: float = BOUND_SECONDS,
     ) -> Counts:
         """
@@ -84,12 +82,12 @@ class EnrichStage:
             runtime,
             Stage.ENRICH,
             enricher.enrich,
-            concurrency=concurrency,
+            concurrency=events_at_once(runtime.limits.api_concurrency),
             bound_seconds=bound_seconds,
         )
         checks.preload(_projects_of(records))
         try:
-            return await chunk.run(records)
+            return await chunk.run(in_turn(records))
         finally:
             enricher.tell()
 

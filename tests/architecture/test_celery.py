@@ -8,6 +8,7 @@ from pathlib import Path
 import pytest
 
 from claimx.domain.records import Stage
+from claimx.setting_types import LONGEST_QUERY
 from claimx.tasks.base import ClaimXTask
 
 ROOT = Path(__file__).parents[2]
@@ -53,6 +54,11 @@ def test_a_running_chunk_is_never_handed_out_twice(app):
 
     assert conf.task_soft_time_limit < conf.task_time_limit
     assert conf.task_time_limit < conf.broker_transport_options["visibility_timeout"]
+
+
+def test_a_query_ends_before_its_task_must(app):
+    """Its answer has a minute more; an end by the task's limit would tell nobody of the source."""
+    assert app.conf.task_soft_time_limit > LONGEST_QUERY + 60
 
 
 def test_only_json_is_accepted(app):

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Callable
 from typing import Any
 
 import pytest
@@ -41,6 +42,7 @@ from claimx.services.chunk import Counts
 from claimx.services.enrich import EnrichStage
 from claimx.services.runtime import Limits, Runtime
 from claimx.services.settle import failure_of
+from claimx.services.turns import events_at_once
 from claimx.telemetry.metrics import RecordedMetrics
 
 TIME = 1_700_000_000_000_000
@@ -557,3 +559,83 @@ def test_types_without_a_handler_are_logged_once_a_chunk():
 
     told = [line for line in logs if line["event"] == "no handler"]
     assert [(line["type"], line["events"]) for line in told] == [("SOMETHING_NEW", 30)]
+
+
+class NarrowApi(MemoryClaimXApi):
+    """A vendor that answers *slots* calls at a time, those first that have waited longest."""
+
+    def __init__(self, now: Callable[[], float], slots: int, latency: float) -> None:
+        super().__init__(now, latency)
+        self._slots = asyncio.Semaphore(slots)
+        self.in_flight = 0
+        self.most_in_flight = 0
+
+    async def _answer(self, *asked: Any) -> Answer:
+        async with self._slots:
+            self.in_flight += 1
+            self.most_in_flight = max(self.most_in_flight, self.in_flight)
+            try:
+                return await super()._answer(*asked)
+            finally:
+                self.in_flight -= 1
+
+
+def test_a_chunk_of_a_slow_api_has_finished_what_it_called_for():
+    """
+    An event whose calls are not all made when the chunk must end is given back.
+
+    Its calls were for nothing, so that of many events begun at once none would ever get done.
+    """
+    world = World(api_concurrency=2)
+    world.api = NarrowApi(world.now, slots=2, latency=0.02)
+    for n in range(1, 61):
+        world.api.projects[str(n)] = project(str(n))
+        world.api.media_items[str(n)] = [media(n)]
+    ids = world.admit(
+        *(
+            event(str(n), EventType.PROJECT_FILE_ADDED, project_id=str(n), media_ids=(str(n),))
+            for n in range(1, 61)
+        )
+    )
+
+    counts = world.enrich(ids, bound_seconds=0.5)
+
+    assert counts.processed > 0
+    assert len(world.api.calls) <= 2 * counts.processed + 2 * events_at_once(2)
+
+
+def test_no_call_slot_is_idle_while_events_wait_for_one_project():
+    """A page's events come by project: the first ones of a chunk may all need the same answer."""
+    world = World(api_concurrency=4)
+    world.api = NarrowApi(world.now, slots=4, latency=0.01)
+    world.api.projects = {str(n): project(str(n)) for n in range(1, 5)}
+    ids = world.admit(
+        *(
+            event(f"{n}-{m}", EventType.POLICYHOLDER_JOINED, project_id=str(n))
+            for n in range(1, 5)
+            for m in range(20)
+        )
+    )
+
+    counts = world.enrich(ids)
+
+    assert counts.processed == 80
+    assert (world.api.most_in_flight, len(world.api.calls)) == (4, 4)
+
+
+def test_what_nobody_handles_does_not_wait_for_calls_of_others():
+    """It needs none, and the API may be slow."""
+    world = World(api_concurrency=1)
+    world.api.latency = 5.0
+    slow = [event(str(n), project_id=str(n)) for n in range(20)]
+    ids = world.admit(*slow, *(event(f"new-{n}", "SOMETHING_NEW") for n in range(20)))
+
+    counts = world.enrich(ids, bound_seconds=0.3)
+
+    assert (counts.processed, counts.released) == (20, 20)
+
+
+@pytest.mark.parametrize(("slots", "events"), [(1, 4), (20, 40), (400, 200)])
+def test_twice_as_many_events_as_call_slots_are_worked_on_within_bounds(slots, events):
+    """Fewer leave slots idle while events compute; more delay an event's last call."""
+    assert events_at_once(slots) == events

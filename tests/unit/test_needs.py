@@ -110,6 +110,25 @@ def test_a_blank_variable_leaves_the_files_value_standing(tmp_path):
     assert done.stdout.strip() == "7"
 
 
+def test_a_token_of_the_env_file_is_sent_as_it_is(tmp_path):
+    """Put in place of ``${HOME}``, a folder's name made another token of it, told by a 401."""
+    (tmp_path / ".env").write_text("CLAIMX_API_TOKEN='pa${HOME}ss$word'")
+    program = (
+        "from claimx import startup;print(startup.load_settings().api_token.get_secret_value())"
+    )
+
+    done = subprocess.run(
+        [sys.executable, "-c", program],
+        cwd=tmp_path,
+        env={**os.environ, "PYTHONPATH": str(ROOT)},
+        capture_output=True,
+        text=True,
+        check=True,
+    )
+
+    assert done.stdout.strip() == "pa${HOME}ss$word"
+
+
 @pytest.mark.parametrize("queue", ["upload", "enrich"])
 def test_a_worker_whose_cache_cannot_be_made_ends_with_a_line(tmp_path, redis_url, queue):
     """Left running, it would seem to be no worker at all: every one says whose cache it has."""

@@ -7,10 +7,14 @@ from pathlib import Path
 
 import pytest
 
+from claimx.adapters.api_token import TokenSource
 from claimx.cli.config import settings_page
+from claimx.domain.errors import TokenRejected
 from claimx.domain.tables import TABLES
 from claimx.knobs import knobs, unknown_names
+from claimx.services.chunk import BOUND_SECONDS
 from claimx.setting_errors import ConfigurationError
+from claimx.setting_types import LONGEST_CALL, LONGEST_QUERY
 from claimx.settings import Settings
 
 ROOT = Path(__file__).parents[2]
@@ -169,6 +173,8 @@ def test_the_configuration_page_is_what_the_settings_declare():
         ("CLAIMX_API_TIMEOUT_SECONDS", "nan"),
         ("CLAIMX_POLL_START", "9999999999d"),
         ("CLAIMX_API_URL", "https://user:secret@api.example/rest"),
+        ("CLAIMX_API_URL", "https://api.example/rest?key=secret"),
+        ("ONELAKE_ENDPOINT", "https://onelake.example/?sv=1&sig=secret"),
         ("CLAIMX_API_URL", "https://[::1"),
         ("EVENTHOUSE_CLUSTER_URL", "https://host:port"),
         ("FLOWER_BASIC_AUTH", "secret"),
@@ -245,3 +251,88 @@ def test_of_an_address_with_a_password_only_the_place_is_shown(url, shown):
     )
 
     assert found == shown
+
+
+@pytest.mark.parametrize("name", ["CLAIMX_LAKE_PATH", "ONELAKE_CLAIMX_PATH"])
+@pytest.mark.parametrize(
+    "path",
+    [
+        "abfss://w@onelake.example/l/Files?sv=1&sig=hidden",
+        "abfss://w@onelake.example/l/Files?other=hidden",
+        "abfss://w@onelake.example/l/Files#hidden",
+        "https://onelake.example/l/Files?sv=1&sig=hidden",
+        "https://onelake.example/l's/Files?other=hidden",
+        "https://me:hidden@onelake.example/l",
+        "https://me:hidden\u2100@onelake.example/l",
+    ],
+)
+def test_a_signed_link_in_place_of_a_path_is_refused_without_its_secret(name, path):
+    """People paste them; the refusal goes to logs that many read, and names what to mend."""
+    with pytest.raises(ConfigurationError) as caught:
+        Settings.load({name: path})
+
+    (line,) = caught.value.problems
+    assert line.startswith(f"{name}: ")
+    assert "hidden" not in line
+
+
+def test_what_follows_a_path_is_named_as_what_to_leave_out():
+    """Accepted, it would open nothing and be told by all who show the path."""
+    with pytest.raises(ConfigurationError, match=r"CLAIMX_EVENTS_TABLE_PATH: leave out .* \? or #"):
+        Settings.load({"CLAIMX_EVENTS_TABLE_PATH": "abfss://w@h/l/Tables/e?sig=hidden"})
+
+
+@pytest.mark.parametrize(
+    ("path", "shown"),
+    [
+        ("abfss://w@onelake.example/l/Files", "abfss://w@onelake.example/l/Files"),
+        ("abfss://w:hidden@onelake.example/l", "abfss://***@onelake.example/l"),
+        ("onelake.example/l/Files?sig=hidden", "onelake.example/l/Files?sig=***"),
+    ],
+)
+@pytest.mark.parametrize(
+    "name", ["CLAIMX_LAKE_PATH", "ONELAKE_CLAIMX_PATH", "CLAIMX_MEDIA_TABLE_PATH"]
+)
+def test_of_a_path_all_but_secrets_is_shown(name, path, shown):
+    """What is taken for a folder may be a link without its scheme; a workspace is no secret."""
+    environment = {name: path}
+
+    found = {knob.name: knob.value for knob in knobs(Settings.load(environment), environment)}
+
+    assert found[name] == shown
+
+
+@pytest.mark.parametrize(
+    "token",
+    ["dXNlcjpwYXNz", "two words", " padded\t", "line\nbreak", "hid\x07den", "hiddén", "\x7f"],
+)
+def test_a_token_is_refused_at_the_start_exactly_when_no_call_could_carry_it(token):
+    """Each event would wait 72 hours for another one, and only its debug lines would say so."""
+    try:
+        TokenSource(token).current()
+    except TokenRejected:
+        with pytest.raises(ConfigurationError, match="CLAIMX_API_TOKEN") as caught:
+            Settings.load({"CLAIMX_API_TOKEN": token})
+        assert token not in str(caught.value)
+    else:
+        assert Settings.load({"CLAIMX_API_TOKEN": token}).api_token.get_secret_value()
+
+
+@pytest.mark.parametrize(
+    ("name", "longest"),
+    [
+        ("CLAIMX_API_TIMEOUT_SECONDS", LONGEST_CALL),
+        ("CLAIMX_EVENTHOUSE_QUERY_TIMEOUT", LONGEST_QUERY),
+    ],
+)
+def test_a_time_out_that_could_never_end_anything_is_refused(name, longest):
+    """What ends first gives the work back without an attempt, again and again, in silence."""
+    Settings.load({name: f"{longest}"})
+
+    with pytest.raises(ConfigurationError, match=f"{name}=.* less than or equal to {longest:g}"):
+        Settings.load({name: f"{longest + 1}"})
+
+
+def test_a_call_that_hangs_ends_well_before_its_chunk():
+    """A chunk that ends first gives its events back, and nobody hears of the API."""
+    assert LONGEST_CALL <= BOUND_SECONDS - 30
