@@ -9,9 +9,6 @@ from typing import Self
 
 from claimx.services.runtime import Runtime
 
-LOCK_SECONDS = 10.0
-"""How long a reader that died keeps others waiting."""
-
 KEEP_SECONDS = 600.0
 """
 How long the lease is kept for a reader that gets no further; a worker's task has ended by then.
@@ -25,7 +22,7 @@ _SHARE = 1 / 3  # of the lease, between two renewals
 
 class ReaderLease:
     """
-    The lease *name* for *seconds*; with ``with`` it is taken if it is free, kept, and given back.
+    The lease *name*; with ``with`` it is taken if it is free, kept, and given back.
 
     A thread keeps it while its holder waits for the source, which may take minutes to answer: a
     lease that ran out meanwhile would be taken by the next poll, which waits just as long, and soon
@@ -33,17 +30,10 @@ class ReaderLease:
     *fence* is the lease's number, greater each time it is taken, and 0 while it is not.
     """
 
-    def __init__(
-        self,
-        runtime: Runtime,
-        name: str,
-        *,
-        seconds: float = LOCK_SECONDS,
-        keep_seconds: float = KEEP_SECONDS,
-    ) -> None:
+    def __init__(self, runtime: Runtime, name: str, *, keep_seconds: float = KEEP_SECONDS) -> None:
         self._gates = runtime.gates
         self._holder = runtime.holder
-        self._seconds = seconds
+        self._seconds = runtime.limits.reader_lease
         self._keep_seconds = keep_seconds
         self._name = name
         self._until = 0.0

@@ -34,6 +34,7 @@ class Limits:
     max_in_flight: int = 100_000
     project_fresh: float = 300.0
     lease_seconds: float = 8.0
+    reader_lease: float = 10.0  # how long a reader of the source that died keeps others waiting
     api_concurrency: int = 20
     download_concurrency: int = 10
     upload_concurrency: int = 10

@@ -19,6 +19,12 @@ def source(machine: Machine) -> None:
     with machine.interrupted():
         machine.task("poll")
     machine.pass_(90)
+    limits = machine.runtime.limits
+    machine.runtime.limits = replace(limits, reader_lease=0.03)  # shorter than the source takes
+    machine.fault(where="kusto", kind="slow", seconds=0.3, count=1)
+    machine.task("poll")
+    machine.runtime.limits = limits
+    machine.pass_(90)
     command("backfill", "--from", "3h", "--rate", "100000")
     machine.deliver("ingest")
     machine.pass_(30)

@@ -15,7 +15,6 @@ from claimx.domain.records import Stage, event_record_id
 from claimx.domain.times import MICROS_PER_SECOND, from_seconds
 from claimx.services.catch_up import AHEAD_PAGES, PATIENCE_SECONDS, Ended, progress_of
 from claimx.services.poll import Stop, poll_once
-from claimx.services.reader_lease import LOCK_SECONDS
 from claimx.services.recover import FORGOT
 from claimx.services.set_aside import MOST_GAPS
 
@@ -303,7 +302,7 @@ def test_a_run_that_died_goes_on_where_it_stopped():
     poll_once(world.runtime())
     with pytest.raises(KeyboardInterrupt):
         world.catch_up(make_source=lambda: _Dying(world.source, pages=2))
-    world.clock += LOCK_SECONDS + 1
+    world.clock += world.limits.reader_lease + 1
     world.ingest()
     calls = len(world.source.calls)
 
@@ -519,7 +518,7 @@ class _Overtaken:
         return getattr(self._ledger, name)
 
     def set_aside(self, *args: Any) -> Any:
-        self._world.clock += LOCK_SECONDS + 1
+        self._world.clock += self._world.limits.reader_lease + 1
         assert poll_once(self._world.runtime("fast")).set_aside
         return self._ledger.set_aside(*args)
 

@@ -19,7 +19,6 @@ from claimx.services.backfill import backfill
 from claimx.services.pages import PATIENCE_SECONDS
 from claimx.services.poll import Stop, poll_once
 from claimx.services.poll_pages import UNCHECKED
-from claimx.services.reader_lease import LOCK_SECONDS
 from claimx.services.recover import FORGOT
 
 
@@ -70,7 +69,7 @@ def test_a_page_larger_than_one_step_is_stored_in_several_and_moves_the_checkpoi
     assert world.ledger.checkpoint(LIVE).source_time < from_seconds(NOON - 60)
     world.redrive()
     world.ingest()
-    world.clock += LOCK_SECONDS
+    world.clock += world.limits.reader_lease
     world.redrive()
     world.ingest()
     poll_once(world.runtime())
@@ -375,7 +374,7 @@ def put_back_under(world: World) -> Around:
 
     def go_on() -> None:
         saved.append(store.save())
-        world.clock += LOCK_SECONDS + 1
+        world.clock += world.limits.reader_lease + 1
         poll_once(world.runtime("other"))
         world.ingest()
 
@@ -441,7 +440,7 @@ def test_a_poll_takes_no_note_of_a_later_checkpoint_than_its_own_for_what_was_re
     saved = store.save()
 
     def another_reads_on() -> None:
-        world.clock += LOCK_SECONDS + 1
+        world.clock += world.limits.reader_lease + 1
         assert poll_once(world.runtime("other")).fresh == 1
         world.ingest()
 
@@ -467,7 +466,7 @@ def test_a_poll_that_reads_an_overlap_again_does_not_stop_one_that_waits_for_its
     world.happened("new", seconds_ago=50)
 
     def another() -> None:
-        world.clock += LOCK_SECONDS + 1
+        world.clock += world.limits.reader_lease + 1
         source = _AtNewRows(world.source, reached, _away)
         later = poll_once(world.runtime("later", make_source=lambda: source))
         assert (later.stopped, later.known) == (Stop.FAILED, 1)
@@ -886,7 +885,7 @@ class _Slow:
 
 
 def _takes_over(world: World, other: Any) -> None:
-    world.clock += LOCK_SECONDS + 1
+    world.clock += world.limits.reader_lease + 1
     assert poll_once(other).fresh == 1
 
 
@@ -943,7 +942,7 @@ def test_the_patience_of_a_poll_ends_long_before_its_lease():
     report = poll_once(world.runtime(), sleep=pauses.append)
 
     assert report.stopped is Stop.INGEST
-    assert 0 < sum(pauses) < LOCK_SECONDS / 2
+    assert 0 < sum(pauses) < world.limits.reader_lease / 2
 
 
 def test_a_poll_waits_for_young_pages_though_others_have_lain_for_long():

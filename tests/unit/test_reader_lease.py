@@ -19,7 +19,7 @@ SECONDS = 0.3
 @pytest.fixture
 def world() -> World:
     """A world whose leases run out by the machine's own clock, as the thread that keeps them."""
-    world = World()
+    world = World(reader_lease=SECONDS)
     world.gates = MemoryGates(time.monotonic)
     return world
 
@@ -31,7 +31,7 @@ def test_a_lease_is_kept_for_as_long_as_its_holder_waits(world: World):
     Each poll that finds the lease free waits for it as well: four of them, and a worker of four
     children does nothing else.
     """
-    with ReaderLease(world.runtime(), NAME, seconds=SECONDS) as lease:
+    with ReaderLease(world.runtime(), NAME) as lease:
         assert lease.held
         time.sleep(3 * SECONDS)  # it asks the source, and renews nothing
         with ReaderLease(world.runtime("other"), NAME) as second:
@@ -41,7 +41,7 @@ def test_a_lease_is_kept_for_as_long_as_its_holder_waits(world: World):
 
 def test_a_poll_ends_at_once_while_another_waits_for_the_source(world: World):
     """It must not take a child of its own."""
-    with ReaderLease(world.runtime(), NAME, seconds=SECONDS):
+    with ReaderLease(world.runtime(), NAME):
         time.sleep(2 * SECONDS)
         report = poll_once(world.runtime("other"))
 
@@ -52,8 +52,8 @@ def test_a_poll_ends_at_once_while_another_waits_for_the_source(world: World):
 def test_a_lease_that_was_given_back_is_free_at_once(world: World):
     """The thread that kept it must not take it again."""
     for _ in range(3):
-        with ReaderLease(world.runtime(), NAME, seconds=0.03):
-            time.sleep(0.02)  # about when the thread renews it
+        with ReaderLease(world.runtime(), NAME):
+            time.sleep(SECONDS / 3)  # about when the thread renews it
         with ReaderLease(world.runtime("other"), NAME) as second:
             assert second.held
 
@@ -68,7 +68,7 @@ def test_a_lease_is_given_back_when_its_holder_fails(world: World):
 
 def test_a_holder_that_gets_nowhere_loses_its_lease_in_the_end(world: World):
     """A command that hangs for ever must not keep all others from the source."""
-    with ReaderLease(world.runtime(), NAME, seconds=SECONDS, keep_seconds=0.0):
+    with ReaderLease(world.runtime(), NAME, keep_seconds=0.0):
         time.sleep(1.5 * SECONDS)
         with ReaderLease(world.runtime("other"), NAME) as second:
             assert second.held
@@ -76,7 +76,7 @@ def test_a_holder_that_gets_nowhere_loses_its_lease_in_the_end(world: World):
 
 def test_a_lease_that_another_has_got_is_not_taken_from_it(world: World):
     """After a machine was suspended there may be another reader."""
-    with ReaderLease(world.runtime(), NAME, seconds=SECONDS) as lease:
+    with ReaderLease(world.runtime(), NAME) as lease:
         world.gates.unlock(NAME, "one")  # it ran out
         assert world.gates.lock(NAME, "other", 60.0)
         time.sleep(SECONDS)
