@@ -694,10 +694,24 @@ def test_a_body_without_a_tag_is_not_resumed(cache):
 
 
 def test_a_full_cache_is_said_so(tmp_path):
-    cache = DiskCache(tmp_path, 1000, spare_bytes=0)
+    cache = DiskCache(tmp_path, len(JPEG) + 10, spare_bytes=0)
+    other = cache.begin(11)
+    other.write(b"another one")
 
     with pytest.raises(DiskFull):
         fetch(cache, answers={"/photo.jpg": answer()})
+
+    other.discard()
+    assert left_behind(cache) == []
+
+
+@pytest.mark.parametrize("announced", [True, False])
+def test_a_file_that_has_no_room_even_alone_is_not_allowed(tmp_path, announced):
+    cache = DiskCache(tmp_path, 1000, spare_bytes=0)
+    body = answer() if announced else framed(gzip.compress(JPEG), "chunked")
+
+    with pytest.raises(NotAllowed, match="CLAIMX_CACHE_MAX_BYTES"):
+        fetch(cache, answers={"/photo.jpg": body})
 
     assert left_behind(cache) == []
 
