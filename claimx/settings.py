@@ -129,7 +129,8 @@ class Settings(BaseModel):
     max_media_bytes: PositiveInt = _knob(
         "CLAIMX_MAX_MEDIA_BYTES",
         5 * 1024**3,
-        "Bytes a media file may have.",
+        "Bytes a media file may have; a download has 230 s, an upload to OneLake too, so one of"
+        " 5 GiB needs 23 MB/s.",
     )
     download_concurrency: PositiveInt = _knob(
         "CLAIMX_DOWNLOAD_CONCURRENCY", 10, "Downloads side by side in a worker process."
