@@ -129,7 +129,10 @@ class Settings(BaseModel):
         "CLAIMX_CACHE_MAX_BYTES", 20 * 1024**3, "Bytes the cache may hold."
     )
     max_media_bytes: PositiveInt = _knob(
-        "CLAIMX_MAX_MEDIA_BYTES", 5 * 1024**3, "Bytes a media file may have."
+        "CLAIMX_MAX_MEDIA_BYTES",
+        5 * 1024**3,
+        "Bytes a media file may have; a download has 230 s, an upload to OneLake too, so one of"
+        " 5 GiB needs 23 MB/s.",
     )
     download_concurrency: PositiveInt = _knob(
         "CLAIMX_DOWNLOAD_CONCURRENCY", 10, "Downloads side by side in a worker process."
@@ -156,7 +159,9 @@ class Settings(BaseModel):
     retry_base: PositiveFloat = _knob("CLAIMX_RETRY_BASE_SECONDS", 30.0, "First back-off.")
     retry_max: PositiveFloat = _knob("CLAIMX_RETRY_MAX_SECONDS", 2400.0, "Greatest back-off.")
     wait_max_hours: PositiveFloat = _knob(
-        "CLAIMX_WAIT_MAX_HOURS", 72.0, "Hours to wait for a token or an open circuit."
+        "CLAIMX_WAIT_MAX_HOURS",
+        72.0,
+        "Hours to wait for a token, an open circuit, or room in the cache.",
     )
     circuit_failures: PositiveInt = _knob(
         "CLAIMX_CIRCUIT_FAILURES", 5, "Consecutive failures that open a circuit."

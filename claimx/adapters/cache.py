@@ -20,7 +20,7 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 from uuid import uuid4
 
-from claimx.domain.errors import DiskFull
+from claimx.domain.errors import DiskFull, NotAllowed
 from claimx.domain.ports.media import CacheEntry
 
 _NODE_FILE = ".node"
@@ -72,8 +72,10 @@ class DiskCache:
         """
         Begin a file of about *expected* bytes; raises DiskFull when there is no room for it.
 
-        The caller must `Incoming.keep` or `Incoming.discard` it.
+        The caller must `Incoming.keep` or `Incoming.discard` it. Raises NotAllowed for one that
+        has no room even alone.
         """
+        self.check_length(expected)
         self.reserve(expected)
         return Incoming(self, expected)
 
@@ -112,6 +114,14 @@ class DiskCache:
                 self.reserve(-length)
                 removed += 1
         return removed
+
+    def check_length(self, length: int) -> None:
+        """Raise NotAllowed for a file of *length* bytes when nothing would make room for it."""
+        if length > self._max_bytes:
+            raise NotAllowed(
+                f"the file has {length} bytes or more, the whole cache {self._max_bytes}"
+                " (CLAIMX_CACHE_MAX_BYTES)"
+            )
 
     def reserve(self, count: int) -> None:
         """Count *count* bytes more (or fewer) in; raises DiskFull when there is no room."""
@@ -167,9 +177,10 @@ class Incoming:
         return self._hash.hexdigest()
 
     def write(self, chunk: bytes | bytearray) -> None:
-        """Append; raises DiskFull when disk or quota are full."""
+        """Append; raises DiskFull when disk or quota are full, NotAllowed as `DiskCache.begin`."""
         beyond = self.length + len(chunk) - self._reserved
         if beyond > 0:
+            self._cache.check_length(self.length + len(chunk))
             self._cache.reserve(beyond)
             self._reserved += beyond
         rest = memoryview(chunk)

@@ -45,6 +45,7 @@ MAX_REDIRECTS = 5
 MAX_RESUMES = 3
 _REDIRECTS = frozenset((301, 302, 303, 307, 308))
 _SIGNATURE_OVER = frozenset((401, 403, 410))
+_NO_SUCH_PART = frozenset((412, 416))
 
 
 @dataclass(frozen=True, slots=True)
@@ -169,6 +170,9 @@ class HTTPMediaFetcher:
                 async with self._answer(target, transfer, signed=signed) as response:
                     if response.status in _REDIRECTS:
                         return _Moved(response.headers.get("Location"))
+                    if response.status in _NO_SUCH_PART:  # the file was replaced meanwhile
+                        transfer.begin_anew()
+                        continue
                     protocol = response._protocol  # noqa: SLF001 - gone once the body is read
                     await transfer.take(response)
                     return await transfer.finish(item.media_id, protocol)
@@ -217,12 +221,14 @@ def refusal(
     response: aiohttp.ClientResponse, now: float, *, signed: bool, resuming: bool = False
 ) -> ClaimXError | None:
     """
-    Return what a status means for a media file, None for one that is followed or read.
+    Return what a status means for a media file, None for one that is followed, read or begun anew.
 
     *signed* says that the link carries a signature, *resuming* that a part was asked for.
     """
     status, host = response.status, response.url.host
-    if status == 200 or status in _REDIRECTS or (status == 206 and resuming):  # noqa: PLR2004 - HTTP
+    if status == 200 or status in _REDIRECTS:  # noqa: PLR2004 - HTTP
+        return None
+    if resuming and (status == 206 or status in _NO_SUCH_PART):  # noqa: PLR2004 - HTTP
         return None
     delay = retry_after(response.headers.get("Retry-After"), now)
     kind: type[ClaimXError]

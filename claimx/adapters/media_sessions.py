@@ -99,6 +99,7 @@ class MediaSessions:
             timeout=self._timeout,
             read_bufsize=_READ_BYTES,
             trust_env=False,
+            auto_decompress=False,  # it takes a stream that is cut for a whole one
             # files as they are: their length and hash are to be the stored ones
             headers={"Accept": "*/*", "Accept-Encoding": "identity", "User-Agent": "claimx"},
         )

@@ -9,6 +9,7 @@ import aiohttp
 from aiohttp.http_exceptions import HttpProcessingError
 
 from claimx.adapters.cache import DiskCache, Incoming
+from claimx.adapters.compressed import Decompression, Undecodable, coding_in
 from claimx.adapters.file_calls import SMALL_BYTES, FileCalls
 from claimx.domain.errors import NotAllowed, Unreadable
 from claimx.domain.media import Content, Rules
@@ -36,6 +37,7 @@ class Transfer:
         self._incoming: Incoming | None = None
         self._buffer = bytearray()
         self._total: int | None = None
+        self._announced = False
         self._tag = ""
         self._resumed_at = 0
         self._header: str | None = None
@@ -53,24 +55,38 @@ class Transfer:
         """Say whether the rest may be asked for: a tag identifies the file, and this try got on."""
         return bool(self._tag and self._total and self._resumed_at < self.received < self._total)
 
+    def begin_anew(self) -> None:
+        """Forget what was received: the whole is asked for next."""
+        self.discard()
+        self._buffer = bytearray()
+        self.received = self._resumed_at = 0
+        self.content = None
+        self._tag = ""
+
     async def take(self, response: aiohttp.ClientResponse) -> None:
         """
-        Receive the body of a 200, or of a 206 that was asked for.
+        Receive the body of a 200, or of a 206 that was asked for; decompressed, within the bound.
 
         Raises NotAllowed, LinkExpired, DiskFull, Unreadable, and aiohttp's errors for a body that
         is cut; what was received until then counts for a resumption.
         """
-        self._open(response)
         host = response.url.host
-        async for chunk in response.content.iter_any():
-            self.received += len(chunk)
-            if self.received > self._max_bytes:
-                raise NotAllowed(f"the file is longer than {self._max_bytes} bytes", host=host)
-            self._buffer += chunk
-            if len(self._buffer) >= SMALL_BYTES:
-                self._look()
-                piece, self._buffer = self._buffer, bytearray()
-                await self._calls.run_apart(self._file().write, piece)
+        try:
+            stream = self._open(response)
+            async for chunk in response.content.iter_any():
+                for piece in stream.pieces(chunk) if stream else (chunk,):
+                    self.received += len(piece)
+                    if self.received > self._max_bytes:
+                        told = f"the file is longer than {self._max_bytes} bytes"
+                        raise NotAllowed(told, host=host)
+                    self._buffer += piece
+                    if len(self._buffer) >= SMALL_BYTES:
+                        await self._write_away()
+        except Undecodable as error:
+            raise Unreadable(f"the body does not decompress: {error}", host=host) from error
+        # an empty file has no stream, where its length says so
+        if stream and not stream.whole and response.content_length != 0:
+            raise Unreadable("the body does not end with its compressed stream", host=host)
         if self._total is not None and self.received != self._total:
             raise Unreadable(
                 f"the body has {self.received} bytes, announced were {self._total}",
@@ -87,7 +103,7 @@ class Transfer:
         """
         await asyncio.sleep(0)  # a turn of the loop, in which it would be noticed
         failed = getattr(protocol, "exception", lambda: None)()
-        if self._total is not None and isinstance(failed, HttpProcessingError):
+        if self._announced and isinstance(failed, HttpProcessingError):
             raise Unreadable("the body is longer than its Content-Length")
         # a large file takes seconds to sync
         run = self._calls.run if self.received <= SMALL_BYTES else self._calls.run_apart
@@ -99,17 +115,17 @@ class Transfer:
             self._incoming.discard()
             self._incoming = None
 
-    def _open(self, response: aiohttp.ClientResponse) -> None:
-        encoded = response.headers.get("Content-Encoding", "identity").lower() != "identity"
-        length = None if encoded else response.content_length
+    def _open(self, response: aiohttp.ClientResponse) -> Decompression | None:
+        """Prepare for the body; returns what takes it apart when it is compressed."""
+        coding = coding_in(",".join(response.headers.getall("Content-Encoding", ())))
         if response.status == _PARTIAL:
-            self._check_range(response)
+            self._check_range(response, coding)
             self._resumed_at = self.received
-            return
-        self.discard()  # not what was begun: from the start
-        self._buffer = bytearray()
-        self.received = self._resumed_at = 0
-        self.content = None
+            return None
+        self.begin_anew()  # not what was begun: from the start
+        stream = Decompression(coding) if coding else None
+        length = None if coding else response.content_length
+        self._announced = response.content_length is not None
         self._total = length
         if length is not None and length > self._max_bytes:
             raise NotAllowed(
@@ -118,13 +134,16 @@ class Transfer:
             )
         self._header = response.headers.get("Content-Type")
         tag = response.headers.get("ETag", "")
-        self._tag = tag if tag.startswith('"') and not encoded else ""  # a weak one proves nothing
+        # a weak one proves nothing, and the parts of a compressed body are not the file's
+        self._tag = tag if tag.startswith('"') and not coding else ""
         self._incoming = self._cache.begin(length or 0)
+        return stream
 
-    def _check_range(self, response: aiohttp.ClientResponse) -> None:
+    def _check_range(self, response: aiohttp.ClientResponse, coding: str | None) -> None:
         found = _RANGE.fullmatch(response.headers.get("Content-Range", ""))
         if (
             found is None
+            or coding is not None  # compressed meanwhile: its offsets are others
             or int(found[1]) != self.received
             or (found[3] != "*" and int(found[3]) != self._total)
             or response.headers.get("ETag", self._tag) != self._tag
@@ -133,6 +152,11 @@ class Transfer:
             raise Unreadable(
                 "the answer is another part than was asked for", host=response.url.host
             )
+
+    async def _write_away(self) -> None:
+        self._look()
+        piece, self._buffer = self._buffer, bytearray()
+        await self._calls.run_apart(self._file().write, piece)
 
     def _look(self) -> None:
         """Check the first bytes, once."""

@@ -10,7 +10,7 @@ Nobody matches on message text: adapters translate foreign errors into these, an
     │   ├── Unavailable         5xx, connection error, time-out
     │   ├── Unreadable          a body that is cut short, too long, or not JSON
     │   ├── NotYetThere         eventually consistent: absent from an answer
-    │   └── DiskFull            the cache has no room; the stage pauses
+    │   └── DiskFull            the cache has no room; waits, no attempt spent
     ├── Permanent            straight to the dead letters
     │   ├── NotFound            404, 410
     │   ├── Refused             403 and other 4xx
@@ -107,7 +107,7 @@ class NotYetThere(Transient):
 
 
 class DiskFull(Transient):
-    """The cache's disk or quota is full."""
+    """The cache's disk or quota is full; others make room, so the record waits."""
 
 
 class Permanent(ClaimXError):

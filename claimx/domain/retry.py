@@ -9,7 +9,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TypeAlias
 
-from claimx.domain.errors import ClaimXError, ErrorCategory, LinkExpired, category_of
+from claimx.domain.errors import ClaimXError, DiskFull, ErrorCategory, LinkExpired, category_of
 
 
 @dataclass(frozen=True, slots=True)
@@ -21,7 +21,7 @@ class Retry:
 
 @dataclass(frozen=True, slots=True)
 class Wait:
-    """Later, the attempt is given back: a token or a circuit must recover first."""
+    """Later, the attempt is given back: a token, a circuit or the cache must recover first."""
 
     delay: float
 
@@ -41,6 +41,7 @@ class GiveUp:
 Decision: TypeAlias = Retry | Wait | Refresh | GiveUp
 
 MAX_RETRY_AFTER_SECONDS = 3600.0  # domain page, section 6: honoured up to an hour
+PAUSE_SECONDS = 30.0  # after a full cache: time for some uploads
 MAX_REFRESHES = 3  # domain page, section 3: over a record's life
 
 
@@ -75,17 +76,22 @@ class RetryPolicy:
         asked = error.retry_after if isinstance(error, ClaimXError) else None
         if isinstance(error, LinkExpired):
             return Refresh() if refreshes < MAX_REFRESHES else GiveUp("link refreshed too often")
+        if isinstance(error, DiskFull):  # transient, but an outage of the uploads outlasts attempts
+            return self._wait(waited_seconds, asked or PAUSE_SECONDS, jitter)
         match category_of(error):
             case ErrorCategory.PERMANENT:
                 return GiveUp("permanent")
             case ErrorCategory.AUTH | ErrorCategory.CIRCUIT_OPEN:
-                if waited_seconds >= self.wait_max_seconds:
-                    return GiveUp("waited too long")
-                return Wait(self._delay(0, asked, jitter))
+                return self._wait(waited_seconds, asked, jitter)
             case ErrorCategory.TRANSIENT | ErrorCategory.UNKNOWN:
                 if attempts >= self.max_retries:
                     return GiveUp("retries exhausted")
                 return Retry(self._delay(attempts, asked, jitter))
+
+    def _wait(self, waited_seconds: float, asked: float | None, jitter: float) -> Wait | GiveUp:
+        if waited_seconds >= self.wait_max_seconds:
+            return GiveUp("waited too long")
+        return Wait(self._delay(0, asked, jitter))
 
     def _delay(self, attempts: int, asked: float | None, jitter: float) -> float:
         if asked is not None and asked > 0:

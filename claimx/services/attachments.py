@@ -3,8 +3,8 @@ What a media file's record carries through its stages, and the attachment row it
 
 Beside the media item (`claimx.domain.codec.media_to_json`) its data hold ``refresh`` (true: ask
 for a new link first), ``refreshes`` (links asked for so far), ``free`` (those that a vanished file
-cost, which the bound does not count), ``vanished``, ``cached``, ``blob_path``, ``uploaded_at`` and
-at last ``status``.
+or a full cache cost, which the bound does not count), ``vanished``, ``cached``, ``blob_path``,
+``uploaded_at`` and at last ``status``.
 """
 
 from __future__ import annotations

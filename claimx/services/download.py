@@ -13,8 +13,8 @@ from claimx.domain.errors import DiskFull, LinkExpired, NotYetThere
 from claimx.domain.links import expiry
 from claimx.domain.ports.api import ClaimXApi
 from claimx.domain.ports.media import MediaFetcher
-from claimx.domain.records import Advance, Outcome, Record, Stage, Waited
-from claimx.domain.retry import Refresh
+from claimx.domain.records import Advance, Outcome, Record, Stage
+from claimx.domain.retry import PAUSE_SECONDS, Refresh
 from claimx.services.attachments import (
     cached_to_json,
     count_of,
@@ -24,11 +24,10 @@ from claimx.services.attachments import (
 )
 from claimx.services.chunk import BOUND_SECONDS, Chunk, Counts, claim
 from claimx.services.runtime import Runtime
-from claimx.services.settle import decision_on, failure_of
+from claimx.services.settle import decision_on
 
 log = structlog.get_logger(__name__)
 
-PAUSE_SECONDS = 30.0  # after a full disk; then one file tries again
 LARGEST_CHUNK = 500
 
 
@@ -36,8 +35,8 @@ class DownloadStage:
     """
     Downloads of one process, into the cache of *node*.
 
-    After a full disk the stage pauses: nothing is claimed, and what was claimed waits without
-    spending an attempt.
+    When the cache is full the stage pauses for `PAUSE_SECONDS`: nothing is claimed, and what was
+    claimed waits. So does what found it full; none of them spends an attempt.
     """
 
     def __init__(self, runtime: Runtime, api: ClaimXApi, fetcher: MediaFetcher, node: str) -> None:
@@ -71,13 +70,15 @@ class DownloadStage:
         """Return what becomes of one record."""
         data = dict(record.data)
         if (pause := self._pause()) > 0:
-            full = DiskFull("the cache has no room; downloads pause")
-            failure = failure_of(Stage.DOWNLOAD, full, self._runtime.now())
-            return Waited(record, pause, failure)
+            full = DiskFull("the cache has no room; downloads pause", pause)
+            return failed(record, full, self._runtime, data)
         try:
             return await self._download(record, data)
         except Exception as error:  # noqa: BLE001 - the policy judges what nobody classified
             if isinstance(error, DiskFull):
+                # links end while it waits, for which it must not die either
+                spent = count_of(data, "refreshes") - count_of(record.data, "refreshes")
+                data["free"] = count_of(data, "free") + spent
                 self._paused_until = self._runtime.now() + PAUSE_SECONDS
                 log.warning("the cache has no room: downloads pause", reason=str(error))
             return failed(record, error, self._runtime, data)

@@ -1,8 +1,11 @@
 """The media fetcher against real servers that misbehave (domain page, sections 3 and 6)."""
 
 import asyncio
+import gzip
 import hashlib
+import random
 import time
+import zlib
 from contextlib import asynccontextmanager
 from pathlib import Path
 from urllib.parse import urlencode
@@ -230,6 +233,114 @@ def test_a_body_that_is_not_what_was_announced_is_unreadable(cache, body):
         fetch(cache, answers={"/photo.jpg": body})
 
     assert left_behind(cache) == []
+
+
+# compressed bodies
+
+
+def raw(body):
+    packer = zlib.compressobj(wbits=-zlib.MAX_WBITS)
+    return packer.compress(body) + packer.flush()
+
+
+def framed(body, how, encoding="gzip"):
+    """Return *body* in a whole answer whose framing is intact."""
+    head = {
+        "length": f"Content-Length: {len(body)}",
+        "chunked": "Transfer-Encoding: chunked",
+        "close": "Connection: close",
+    }[how]
+    if how == "chunked":
+        body = (b"%x\r\n" % len(body) + body + b"\r\n" if body else b"") + b"0\r\n\r\n"
+    lines = f"HTTP/1.1 200 OK\r\nContent-Encoding: {encoding}\r\n{head}\r\n\r\n"
+    return lines.encode() + body
+
+
+LARGE = JPEG[:11] + random.Random(7).randbytes(1_000_000)
+FRAMINGS = ["length", "chunked", "close"]
+PACKED_JPEG = framed(gzip.compress(JPEG), "length")
+PACKED = [("gzip", gzip.compress), ("x-gzip", gzip.compress), ("deflate", zlib.compress)]
+PACKED += [("deflate", raw), ("aws-chunked, GZIP", gzip.compress)]
+
+
+@pytest.mark.parametrize("framing", FRAMINGS)
+@pytest.mark.parametrize(("encoding", "pack"), PACKED)
+def test_a_file_that_comes_compressed_is_stored_as_it_is(cache, framing, encoding, pack):
+    """It was asked for uncompressed, but objects are stored so, and CDNs do as they like."""
+    body = framed(pack(LARGE), framing, encoding)
+
+    file, _ = fetch(cache, answers={"/photo.jpg": body})
+
+    assert (file.bytes, file.sha256) == (len(LARGE), hashlib.sha256(LARGE).hexdigest())
+    assert cache.path(file.name).read_bytes() == LARGE
+
+
+def test_a_gzip_body_of_several_members_is_one_file(cache):
+    body = gzip.compress(JPEG) + gzip.compress(b"more")
+
+    file, _ = fetch(cache, answers={"/photo.jpg": framed(body, "length")})
+
+    assert cache.path(file.name).read_bytes() == JPEG + b"more"
+
+
+CUTS = [(how, left) for how in FRAMINGS for left in (0, 500_000, -1)][1:]  # but an empty file
+
+
+@pytest.mark.parametrize(("framing", "left"), CUTS)
+@pytest.mark.parametrize(("encoding", "pack"), PACKED[:4])
+def test_a_body_cut_within_its_compressed_stream_is_unreadable(
+    cache, framing, left, encoding, pack
+):
+    """Its framing is intact, so nothing but the stream tells; half a photo was stored for one."""
+    cut = pack(LARGE)[:left]
+
+    with pytest.raises(Unreadable):
+        fetch(cache, answers={"/photo.jpg": framed(cut, framing, encoding)})
+
+    assert left_behind(cache) == []
+
+
+@pytest.mark.parametrize(
+    "body",
+    [
+        framed(JPEG, "length"),
+        framed(JPEG, "length", "deflate"),
+        framed(b"Kitchen, photo 1", "length", "deflate"),
+        framed(zlib.compress(JPEG) + b"x", "length", "deflate"),
+        framed(gzip.compress(JPEG) + b"x", "length"),
+        framed(JPEG, "length", "br"),
+        framed(gzip.compress(gzip.compress(JPEG)), "length", "gzip, gzip"),
+        [PACKED_JPEG[:200], 0.05, PACKED_JPEG[200:] + b"more"],
+    ],
+    ids=["not", "not, 2", "text", "longer", "longer, 2", "unknown", "twice", "beyond its length"],
+)
+def test_a_body_that_is_not_compressed_as_it_says_is_unreadable(cache, body):
+    with pytest.raises(Unreadable):
+        fetch(cache, answers={"/photo.jpg": body}, name="photo.jpg")
+
+    assert left_behind(cache) == []
+
+
+def test_an_empty_file_under_a_compression_is_a_file(cache):
+    file, _ = fetch(cache, answers={"/photo.jpg": framed(b"", "length")})
+
+    assert file.bytes == 0
+
+
+def test_the_bound_on_a_file_is_on_what_it_becomes(cache):
+    bomb = gzip.compress(JPEG + bytes(100 << 20))
+
+    with pytest.raises(NotAllowed, match="longer than"):
+        fetch(cache, answers={"/photo.jpg": framed(bomb, "length")})
+
+    assert left_behind(cache) == []
+
+
+@pytest.mark.parametrize("encoding", ["UTF-8", "aws-chunked", "identity"])
+def test_a_file_under_what_is_no_compression_is_taken_as_it_is(cache, encoding):
+    file, _ = fetch(cache, answers={"/photo.jpg": framed(JPEG, "length", encoding)})
+
+    assert file.sha256 == hashlib.sha256(JPEG).hexdigest()
 
 
 @pytest.mark.parametrize("parts", [[5.0], [answer()[:500], 5.0], [b""]])
@@ -493,6 +604,81 @@ def test_another_part_than_was_asked_for_is_unreadable(cache, span):
     assert left_behind(cache) == []
 
 
+def test_a_compressed_body_is_not_resumed(cache):
+    """Its parts are of the compressed stream, and what was received of it is counted otherwise."""
+    whole = answer(gzip.compress(LARGE), ETag='"v1"', Content_Encoding="gzip")
+
+    async def run():
+        async with serving() as host:
+            host.answers["/photo.jpg"] = whole[:-500_000]
+            with pytest.raises(Unreadable):
+                await a_fetcher(cache).fetch(an_item(host.link()))
+            return host.requests
+
+    assert len(asyncio.run(run())) == 1
+    assert left_behind(cache) == []
+
+
+def test_a_rest_that_comes_compressed_is_another_part_than_was_asked_for(cache):
+    """Its range is one of the compressed stream, and would fit by chance."""
+    half = len(JPEG) // 2
+    span = f"bytes {len(JPEG) - half}-{len(JPEG) - 1}/{len(JPEG)}"
+    packed = answer(b"x" * half, 206, Content_Range=span, ETag='"v1"', Content_Encoding="gzip")
+
+    with pytest.raises(Unreadable, match="another part"):
+        fetch(cache, answers={"/photo.jpg": cut_once(JPEG, second=packed)})
+
+    assert left_behind(cache) == []
+
+
+def test_a_file_that_is_compressed_by_now_is_begun_anew(cache):
+    packed = answer(gzip.compress(LARGE), ETag='"v2"', Content_Encoding="gzip")
+
+    file, _ = fetch(cache, answers={"/photo.jpg": cut_once(LARGE, second=packed)})
+
+    assert cache.path(file.name).read_bytes() == LARGE
+
+
+@pytest.mark.parametrize("status", [412, 416])
+def test_a_part_that_is_no_more_begins_the_file_anew(cache, status):
+    """The file was replaced meanwhile: by a shorter one, or under another tag."""
+    other = JPEG[: len(JPEG) // 3]
+    cut = cut_once(JPEG, second=answer(b"", status))
+    gates = MemoryGates(time.monotonic)
+
+    def reply(head):
+        return answer(other, ETag='"v2"') if len(asked) == 2 else asked.append(head) or cut(head)
+
+    asked = []
+    file, host = fetch(cache, answers={"/photo.jpg": reply}, gates=gates)
+
+    assert cache.path(file.name).read_bytes() == other
+    assert left_behind(cache) == [file.name]
+    assert ["Range:" in head for head in host.requests] == [False, True, False]
+    assert gates.circuits() == {}
+
+
+@pytest.mark.parametrize("status", [412, 416])
+def test_a_host_that_knows_no_part_of_what_it_cuts_is_unreadable(cache, status):
+    """Asked again and again it has an end, and what it sent goes."""
+
+    async def run():
+        async with serving() as host:
+            host.answers["/photo.jpg"] = cut_once(LARGE, second=answer(b"", status))
+            with pytest.raises(Unreadable):
+                await a_fetcher(cache).fetch(an_item(host.link()))
+            return host.requests
+
+    assert len(asyncio.run(run())) == 4
+    assert left_behind(cache) == []
+
+
+@pytest.mark.parametrize("status", [412, 416])
+def test_what_was_not_asked_for_in_part_is_refused(cache, status):
+    with pytest.raises(Refused):
+        fetch(cache, answers={"/photo.jpg": answer(b"", status)})
+
+
 def test_a_body_without_a_tag_is_not_resumed(cache):
     async def run():
         async with serving() as host:
@@ -508,10 +694,24 @@ def test_a_body_without_a_tag_is_not_resumed(cache):
 
 
 def test_a_full_cache_is_said_so(tmp_path):
-    cache = DiskCache(tmp_path, 1000, spare_bytes=0)
+    cache = DiskCache(tmp_path, len(JPEG) + 10, spare_bytes=0)
+    other = cache.begin(11)
+    other.write(b"another one")
 
     with pytest.raises(DiskFull):
         fetch(cache, answers={"/photo.jpg": answer()})
+
+    other.discard()
+    assert left_behind(cache) == []
+
+
+@pytest.mark.parametrize("announced", [True, False])
+def test_a_file_that_has_no_room_even_alone_is_not_allowed(tmp_path, announced):
+    cache = DiskCache(tmp_path, 1000, spare_bytes=0)
+    body = answer() if announced else framed(gzip.compress(JPEG), "chunked")
+
+    with pytest.raises(NotAllowed, match="CLAIMX_CACHE_MAX_BYTES"):
+        fetch(cache, answers={"/photo.jpg": body})
 
     assert left_behind(cache) == []
 

@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from claimx.adapters.cache import DiskCache
-from claimx.domain.errors import DiskFull
+from claimx.domain.errors import DiskFull, NotAllowed
 
 
 @pytest.fixture
@@ -124,6 +124,19 @@ def test_the_quota_holds_for_what_is_announced_and_for_what_comes(cache):
     incoming.discard()
 
     cache.begin(400).discard()
+
+
+def test_a_file_that_has_no_room_even_alone_is_not_allowed(cache):
+    """Nothing that is uploaded makes room for it, so nobody is to wait for that."""
+    with pytest.raises(NotAllowed, match="CLAIMX_CACHE_MAX_BYTES"):
+        cache.begin(1001)
+    incoming = cache.begin()
+    incoming.write(b"x" * 1000)
+    with pytest.raises(NotAllowed, match="CLAIMX_CACHE_MAX_BYTES"):
+        incoming.write(b"x")
+    incoming.discard()
+
+    assert files(cache) == []
 
 
 def test_what_is_removed_makes_room(cache):

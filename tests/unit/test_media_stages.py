@@ -3,6 +3,7 @@
 import asyncio
 import hashlib
 import os
+from dataclasses import replace
 from typing import Any
 from urllib.parse import urlencode
 
@@ -27,10 +28,10 @@ from claimx.domain.errors import (
 from claimx.domain.media import Rules
 from claimx.domain.records import Advance, Buried, Kind, Record, Retried, Stage, Waited
 from claimx.domain.refusal import refusal
-from claimx.domain.retry import RetryPolicy
+from claimx.domain.retry import PAUSE_SECONDS, RetryPolicy
 from claimx.domain.tables import ATTACHMENTS
 from claimx.services.attachments import failed_row
-from claimx.services.download import PAUSE_SECONDS, DownloadStage, link_in
+from claimx.services.download import DownloadStage, link_in
 from claimx.services.record import RecordStage
 from claimx.services.runtime import Limits, Runtime
 from claimx.services.settle import failure_of
@@ -274,15 +275,66 @@ def test_a_full_disk_pauses_the_stage(world):
 
     hit, next_one = world.download(a_record()), world.download(a_record())
 
-    assert isinstance(hit, Retried)
+    assert isinstance(hit, Waited)
     assert isinstance(next_one, Waited)
-    assert next_one.delay == PAUSE_SECONDS
+    assert hit.delay == next_one.delay == PAUSE_SECONDS
     assert len(world.fetcher.fetched) == 1
     assert asyncio.run(world.downloads.run(["m:99"])).processed == 0  # nothing is even claimed
 
     world.now += PAUSE_SECONDS
     world.fetcher.files[link()] = JPEG
     assert isinstance(world.download(a_record()), Advance)
+
+
+def test_nothing_dies_of_a_full_disk_before_a_wait_is_over(world):
+    """An outage of the uploads keeps the cache full for longer than all attempts take."""
+    world.fetcher.files[link()] = DiskFull("no room")
+    spent = a_record(attempts=4)
+
+    for _ in range(100):
+        assert isinstance(world.download(spent), Waited)
+        world.now += PAUSE_SECONDS
+
+
+def test_links_that_end_while_the_cache_is_full_are_not_counted(world):
+    """Some live for an hour, and the uploads may be away for days."""
+    record = a_record()
+    for number in range(1, 6):
+        world.offers(link(number))
+        world.fetcher.files = {link(number): DiskFull("no room")}
+        outcome = world.download(record)
+        assert isinstance(outcome, Waited)
+        record = replace(record, data=outcome.data)
+        world.now += PAUSE_SECONDS
+
+    world.fetcher.files = {link(5): JPEG}
+    assert world.download(record).data["refreshes"] == 5
+
+
+@pytest.mark.parametrize("pausing", [False, True])
+def test_a_wait_for_room_has_the_end_of_every_wait(world, pausing):
+    world.fetcher.files[link()] = DiskFull("no room")
+    if pausing:
+        world.download(a_record())
+    late = replace(a_record(), waited_seconds=world.runtime.retry.wait_max_seconds)
+
+    outcome = world.download(late)
+
+    assert isinstance(outcome, Buried)
+    assert outcome.failure.reason == "waited too long"
+    assert row_of(outcome).values["error_category"] == "TRANSIENT"
+
+
+def test_a_file_greater_than_the_whole_cache_pauses_nobody(world):
+    """Nothing will ever make room for it; the operator is told by what."""
+    world.fetcher.files[link()] = JPEG + bytes(1 << 20)
+    world.fetcher.files[link(1)] = JPEG
+
+    outcome = world.download(a_record())
+
+    assert isinstance(outcome, Buried)
+    assert "CLAIMX_CACHE_MAX_BYTES" in row_of(outcome).values["error"]
+    assert isinstance(world.download(a_record(link=link(1))), Advance)
 
 
 def test_a_record_without_a_media_item_is_buried_without_a_row(world):

@@ -25,7 +25,7 @@ from claimx.domain.errors import (
 )
 from claimx.domain.records import Buried, Kind, NewRecord, Record, Retried, Stage, Waited
 from claimx.domain.redaction import redact
-from claimx.domain.retry import GiveUp, Refresh, Retry, RetryPolicy, Wait
+from claimx.domain.retry import PAUSE_SECONDS, GiveUp, Refresh, Retry, RetryPolicy, Wait
 from claimx.services.settle import failure_of, outcome_of
 
 JUDGING = SimpleNamespace(retry=RetryPolicy(), now=lambda: 1000.0, jitter=lambda: 0.0)
@@ -44,7 +44,6 @@ def record(**given) -> Record:
         Unreadable("x"),
         TryLater("x"),
         NotYetThere("x"),
-        DiskFull("x"),
         ValueError("nobody classified this"),
     ],
 )
@@ -65,12 +64,17 @@ def test_what_is_permanent_dies_at_once(error):
     assert RetryPolicy().decide(error("x"), 0) == GiveUp("permanent")
 
 
-@pytest.mark.parametrize("error", [TokenRejected, CircuitOpen])
+@pytest.mark.parametrize("error", [TokenRejected, CircuitOpen, DiskFull])
 def test_a_wait_spends_no_attempt_however_many_were_spent_and_is_bounded_by_age(error):
     policy = RetryPolicy(wait_max_seconds=10)
 
     assert policy.decide(error("x", 7.0), 99, waited_seconds=9) == Wait(7.0)
     assert policy.decide(error("x"), 99, waited_seconds=10) == GiveUp("waited too long")
+
+
+def test_room_in_the_cache_is_looked_for_again_after_a_pause_whatever_the_back_off():
+    """The stage pauses for as long: earlier it would only be sent away again."""
+    assert RetryPolicy(base_seconds=1.0).decide(DiskFull("x"), 0) == Wait(PAUSE_SECONDS)
 
 
 def test_a_link_is_refreshed_three_times_over_a_records_life():
