@@ -164,8 +164,8 @@ def _start(
         arguments += ["--faults", "typical"]
     found: dict[str, Any] = stack.start_sandbox(arguments)
     stack.environment.update(_HURRIED)
-    stack.environment.setdefault("CLAIMX_LAKE_PATH", str((folder / "lake").resolve()))
-    stack.environment.setdefault("CACHE_DIR", str((folder / "cache").resolve()))
+    stack.environment["CLAIMX_LAKE_PATH"] = str((folder / "lake").resolve())
+    stack.environment["CACHE_DIR"] = str((folder / "cache").resolve())
     if not found.get("rows"):
         raise Unavailable("the sandbox holds no rows")
     stack.start_pipeline()

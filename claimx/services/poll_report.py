@@ -1,4 +1,4 @@
-"""What a poll did, and why it ended."""
+"""What a poll did, why it ended, and how far the source is read."""
 
 from __future__ import annotations
 
@@ -8,11 +8,31 @@ from enum import StrEnum
 import structlog
 
 from claimx.domain.errors import ClaimXError, ErrorCategory
-from claimx.domain.polling import Window
-from claimx.domain.ports.ledger import Checkpoint, Gap
-from claimx.domain.times import to_iso
+from claimx.domain.polling import LIVE, READ, Window
+from claimx.domain.ports.ledger import Checkpoint, Gap, Ledger
+from claimx.domain.ports.telemetry import Metrics
+from claimx.domain.times import MICROS_PER_SECOND, Micros, to_iso
 
 log = structlog.get_logger(__name__)
+
+
+def read_until(ledger: Ledger) -> Micros | None:
+    """Return up to which ingestion time the live poll has read; None before the first one."""
+    cursors = (ledger.checkpoint(name) for name in (LIVE, READ))
+    return max((one.source_time for one in cursors if one is not None), default=None)
+
+
+def measure_reading(ledger: Ledger, metrics: Metrics) -> None:
+    """
+    Tell how far the source is read, whatever became of the poll. Raises Unavailable.
+
+    The moment, too: a gauge of seconds stands still with whoever sets it.
+    """
+    until = read_until(ledger)
+    if until is not None:
+        seconds = until / MICROS_PER_SECOND
+        metrics.set("poll_until_seconds", seconds)
+        metrics.set("poll_lag_seconds", max(0.0, ledger.now() - seconds), cursor=LIVE)
 
 
 class Stop(StrEnum):

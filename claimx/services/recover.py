@@ -72,12 +72,13 @@ class RecoverReport:
     """
     What a run did.
 
-    *offered* media were given to the ledger, which takes those that it does not have; *unusable*
-    rows name no project that could be asked for a link.
+    *offered* media were given to the ledger, which takes those that it does not have: *forgotten*
+    ones. *unusable* rows name no project that could be asked for a link.
     """
 
     ended: Recovery = Recovery.NOT_NEEDED
     offered: int = 0
+    forgotten: int = 0
     unusable: int = 0
     error: str = ""
 
@@ -109,11 +110,11 @@ def recover_media(runtime: Runtime) -> RecoverReport:
             error=str(error),
             status=error.status,
         )
-    if report.offered or report.unusable:
+    if report.forgotten:
         log.warning(
             "Redis had lost its records: media without attachments are fetched again",
             ended=report.ended.value,
-            media=report.offered,
+            media=report.forgotten,
             unusable=report.unusable,
         )
     return report
@@ -203,11 +204,13 @@ class _Pass:
             if room <= 0:
                 return Recovery.PRESSURE
             step = records[at : at + min(room, RECORDS_A_STEP)]
+            there = self._runtime.ledger.states([record.id for record in step])
             # no hints: the redriver sends them within seconds, paced by the length of its queues
             if not self._store(self._checkpoint.source_time if self._checkpoint else 0, step):
                 return Recovery.SUPERSEDED
             at += len(step)
             self._report.offered += len(step)
+            self._report.forgotten += len(step) - len(there)
         return None
 
     def _store(self, reached: Micros, records: Sequence[NewRecord]) -> Checkpoint | None:

@@ -5,11 +5,11 @@ from __future__ import annotations
 from dataclasses import asdict, dataclass
 from typing import Any
 
-from claimx.domain.polling import LIVE, READ
 from claimx.domain.records import Census, Kind, Stage, State
 from claimx.domain.times import MICROS_PER_SECOND, to_iso
 from claimx.services import reconcile
 from claimx.services.catch_up import progress_of
+from claimx.services.poll_report import read_until
 from claimx.services.runtime import Runtime
 from claimx.services.standstill import CATCH_UP, STANDING_SECONDS, held_since, jam_of
 
@@ -58,8 +58,7 @@ def export_depths(runtime: Runtime) -> None:
 def take_status(runtime: Runtime) -> Status:
     """Count everything once; bounded by the census."""
     census = runtime.ledger.census()
-    cursors = (runtime.ledger.checkpoint(name) for name in (LIVE, READ))
-    read = max((one.source_time for one in cursors if one is not None), default=None)
+    read = read_until(runtime.ledger)
     lag = None if read is None else max(0.0, runtime.ledger.now() - read / MICROS_PER_SECOND)
     counters: dict[str, dict[str, int]] = {}
     for name, count in census.counters.items():

@@ -45,7 +45,7 @@ def configure(level: str, form: str, *, process: str) -> None:
         structlog.processors.TimeStamper(fmt="iso", utc=True, key="time"),
         _process_name(process),
         structlog.processors.StackInfoRenderer(),
-        *([] if console else [structlog.processors.format_exc_info]),
+        structlog.processors.format_exc_info,  # before the redaction, on a terminal as well
         _redact,
     ]
     structlog.configure(
@@ -87,6 +87,21 @@ def _process_name(process: str) -> Any:
 
 def _redact(_logger: Any, _method: str, entry: MutableMapping[str, Any]) -> Any:
     for key, value in entry.items():
-        if isinstance(value, str) and not key.startswith("_"):
-            entry[key] = mask(value)
+        if not key.startswith("_"):
+            entry[key] = _masked(value)
     return entry
+
+
+def _masked(value: Any) -> Any:
+    """Return a value with every text in it masked; what is none of JSON's becomes its text."""
+    match value:
+        case str():
+            return mask(value)
+        case None | bool() | int() | float():
+            return value
+        case dict():
+            return {key: _masked(one) for key, one in value.items()}
+        case list() | tuple() | set() | frozenset():
+            return [_masked(one) for one in value]
+        case _:
+            return mask(str(value))

@@ -45,6 +45,7 @@ METRICS: Mapping[Metric, Declaration] = {
     "media_bytes": Declaration("counter", ("direction",), "Bytes of media moved."),
     "poll_rows": Declaration("counter", ("cursor",), "Rows that the source returned."),
     "poll_lag_seconds": Declaration("gauge", ("cursor",), "How far behind the source is read."),
+    "poll_until_seconds": Declaration("gauge", (), "Ingestion time up to which it is read."),
     "catch_up_seconds": Declaration(
         "gauge", (), "Source time that the live poll set aside and that is not read yet."
     ),

@@ -733,6 +733,19 @@ def test_the_lag_of_a_dry_source_is_the_settling_time():
     assert world.metrics.values["poll_lag_seconds", (LIVE,)] == pytest.approx(5.0)
 
 
+def test_the_lag_is_told_while_polls_fail():
+    """The gauge kept its last good value, and the alert on it never fired."""
+    world = having_read("before", seconds_ago=100)
+    read = world.metrics.values["poll_until_seconds", ()]
+    world.clock += 1000
+
+    assert poll_once(world.runtime(make_source=_away)).stopped is Stop.FAILED
+
+    assert read == pytest.approx(world.clock - 1005)
+    assert world.metrics.values["poll_until_seconds", ()] == read
+    assert world.metrics.values["poll_lag_seconds", (LIVE,)] == pytest.approx(1005)
+
+
 def test_a_dry_run_reads_and_changes_nothing():
     world = World()
     world.happened("e1", seconds_ago=50)

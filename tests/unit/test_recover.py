@@ -6,6 +6,7 @@ import asyncio
 
 import pytest
 from polling_world import World
+from structlog.testing import capture_logs
 
 from claimx.adapters.memory.claimx_api import MemoryClaimXApi
 from claimx.adapters.memory.ledger import MemoryLedger
@@ -106,6 +107,17 @@ def test_media_without_a_completed_attachment_are_admitted_again(lost):
 
     assert (report.ended, report.offered) == (Recovery.DONE, 3)
     assert lost.waiting() == {"m:failed", "m:open1", "m:open2"}
+
+
+def test_only_what_the_ledger_had_forgotten_is_told_as_lost(lost):
+    """At a first start it offers what is under way anyway: nobody must be woken up for that."""
+    with capture_logs() as told:
+        first = lost.recover()
+        lost.clock += FIRST_PAUSE_SECONDS
+        again = lost.recover()
+
+    assert (first.forgotten, again.offered, again.forgotten) == (3, 3, 0)
+    assert [line["media"] for line in told if "lost its records" in line["event"]] == [3]
 
 
 def test_they_ask_for_a_fresh_link_and_are_downloaded(lost):

@@ -7,13 +7,41 @@ import sys
 
 import pytest
 
+from claimx.adapters.ledger import RedisLedger
 from claimx.cli.stack import Stack
 from claimx.domain.errors import Unavailable
+from claimx.domain.polling import LIVE
 
 
 def test_a_developers_env_file_is_not_read(tmp_path):
     """It may name real tables, and the demo writes."""
     assert Stack(tmp_path).environment["ENV_FILE"] == os.devnull
+
+
+def test_a_shells_settings_are_not_read(tmp_path, monkeypatch):
+    """With production's exported, a demo wrote its rows into production's lake."""
+    for name in ("CLAIMX_LAKE_PATH", "ONELAKE_CLAIMX_PATH", "CACHE_DIR", "AZURE_CLIENT_SECRET"):
+        monkeypatch.setenv(name, "/real")
+    monkeypatch.setenv("REDIS_URL", "redis://real/0")
+
+    environment = Stack(tmp_path).environment
+
+    assert "/real" not in environment.values()
+    assert "REDIS_URL" not in environment
+    assert environment["PATH"] == os.environ["PATH"]
+
+
+def test_a_redis_that_a_pipeline_works_with_is_not_used(
+    tmp_path, monkeypatch, redis_url, redis_client
+):
+    """A demo with production's REDIS_URL worked on what waited there, and buried it."""
+    monkeypatch.setenv("REDIS_URL", redis_url)
+    redis_client.set("somebody's", "key")
+    assert Stack(tmp_path).start_redis() == redis_url
+    RedisLedger(redis_client).store_page(LIVE, None, 1, [])
+
+    with pytest.raises(Unavailable, match="unset REDIS_URL"):
+        Stack(tmp_path).start_redis()
 
 
 def test_an_interrupt_between_a_start_and_its_note_waits_for_the_note(tmp_path):

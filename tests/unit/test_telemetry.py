@@ -69,6 +69,39 @@ def test_an_exception_is_one_line_and_redacted(output):
     assert "jo@example.com" not in line
 
 
+@pytest.mark.parametrize("form", ["json", "console"])
+def test_no_form_tells_what_an_exception_or_its_variables_hold(output, form):
+    """On a terminal a traceback was made after the redaction, and showed local variables."""
+    logs.configure("INFO", form, process="worker")
+    link = "https://m.example/f?sig=abc123"
+
+    try:
+        int(f"GET {link} for jo@example.com")
+    except ValueError:
+        structlog.get_logger("x").exception("failed")
+        logging.getLogger("y").exception("failed, too")
+
+    told = output()
+    assert "ValueError" in told
+    assert "abc123" not in told
+    assert "jo@example.com" not in told
+
+
+@pytest.mark.parametrize("form", ["json", "console"])
+def test_what_lies_in_a_field_is_redacted_however_deep(output, form):
+    logs.configure("INFO", form, process="worker")
+    link = "https://m.example/f?sig=abc123"
+
+    structlog.get_logger("x").info(
+        "seen", links=[link], more={"one": (link, {"two": link})}, error=ValueError(link), count=3
+    )
+
+    told = output()
+    assert told.count("m.example") == 4
+    assert "abc123" not in told
+    assert "3" in told
+
+
 @pytest.mark.parametrize(
     "text",
     [

@@ -17,6 +17,7 @@ Metric: TypeAlias = Literal[
     "media_bytes",
     "poll_rows",
     "poll_lag_seconds",
+    "poll_until_seconds",
     "stage_seconds",
     "flush_seconds",
     "flush_rows",
