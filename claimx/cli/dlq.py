@@ -64,6 +64,10 @@ def _row(letter: DeadLetter) -> dict[str, Any]:
     }
 
 
+def _step(noted: dict[str, Any]) -> dict[str, Any]:
+    return noted | {"at": moment(noted["at"])}
+
+
 @click.group()
 def dlq() -> None:
     """Dead letters: list, show, requeue."""
@@ -96,7 +100,10 @@ def show_letter(ids: tuple[str, ...], form: str) -> None:
     """
     match = DeadFilter(ids=records_named(ids), limit=None)
     letters = bootstrap.operator_runtime().ledger.dead_letters(match)
-    rows = [{**_row(x), "carries": sorted(x.data), "history": list(x.history)} for x in letters]
+    rows = [
+        {**_row(x), "carries": sorted(x.data), "history": [_step(one) for one in x.history]}
+        for x in letters
+    ]
     if form != "table":
         show("dead_letters", rows, [], form)
     else:

@@ -113,13 +113,10 @@ def take_status(runtime: Runtime) -> Status:
 
 def _dead_pages(runtime: Runtime, census: Census) -> list[str]:
     """Say that pages died: their events were never admitted, so the invariant holds without."""
-    if not (count := census.dead.get(Kind.PAGE, 0)):
-        return []
-    return [
-        f"{count} {'page is' if count == 1 else 'pages are'} dead, with up to"
-        f" {count * runtime.limits.poll_batch} events that no other number counts: mend what"
-        " claimx dlq ls --kind page tells, then claimx dlq requeue --kind page"
-    ]
+    count = census.dead.get(Kind.PAGE, 0)
+    held = f"with up to {count * runtime.limits.poll_batch} events that no other number counts"
+    remedy = "mend what claimx dlq ls --kind page tells, then claimx dlq requeue --kind page"
+    return [f"dead pages: {count}, {held}: {remedy}"] if count else []
 
 
 def _standstill(runtime: Runtime, census: Census) -> list[str]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import pty
 import subprocess
@@ -10,10 +11,12 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import NamedTuple
 
+import click
 import pytest
 import redis
 
 from claimx.adapters.ledger import RedisLedger
+from claimx.cli.output import moment
 from claimx.domain.errors import ErrorCategory
 from claimx.domain.records import Buried, DeadFilter, Failure, Kind, NewRecord, Stage
 
@@ -64,7 +67,8 @@ def bury(ledger: RedisLedger, *ids: str, kind: Kind = Kind.EVENT, stage: Stage =
     new = [NewRecord(one, kind, stage, {"project_id": 7}, "trace") for one in ids]
     before = ledger.checkpoint("live")
     assert ledger.store_page("live", before, before.source_time + 1 if before else 1, new)
-    failure = Failure(ErrorCategory.PERMANENT, "NotFound", "404 from api", stage, 1.5, 404)
+    message = "404 from the API, which knows nothing of this project, " * 4
+    failure = Failure(ErrorCategory.PERMANENT, "NotFound", message, stage, 1.5, 404)
     ledger.settle([Buried(one, failure) for one in ledger.claim(stage, ids, 60)])
 
 
@@ -158,3 +162,58 @@ def test_a_dry_run_says_what_the_real_one_would_do(claimx, which, going, status)
     assert ("m:1" in dry.out) is bool(going)
     for answer in (dry, real):
         assert ("no business in download: e:2, e:1\n" in answer.err) is (status != 0)
+
+
+@pytest.mark.parametrize("columns", [None, 100])
+def test_ids_and_times_are_printed_whole_however_narrow_it_is(environment, ledger, columns):
+    """They lost their ends to an ellipsis, and an id is there to be handed to the next command."""
+    bury(ledger, HASHED)
+    (letter,) = ledger.dead_letters(DeadFilter())
+
+    table = on_a_terminal(environment, columns) if columns else whole_output(environment)
+
+    assert "…" not in table
+    assert column_of(table, "id", "stage") == HASHED
+    assert column_of(table, "died at", "replays") == moment(letter.died_at)
+
+
+def column_of(table: str, name: str, following: str) -> str:
+    """Return what a column says, put together from the lines it is folded into."""
+    header, *lines = table.splitlines()
+    begin, end = header.index(name), header.index(following)
+    return "".join(line[begin:end].strip() for line in lines)
+
+
+def whole_output(environment: dict[str, str]) -> str:
+    words = [sys.executable, "-m", "claimx", "dlq", "ls"]
+    return subprocess.run(
+        words, env=environment, cwd=ROOT, capture_output=True, text=True, check=True, timeout=60
+    ).stdout
+
+
+def on_a_terminal(environment: dict[str, str], columns: int) -> str:
+    """Return what ``dlq ls`` prints on a terminal so wide."""
+    ours, theirs = pty.openpty()
+    with subprocess.Popen(
+        [sys.executable, "-m", "claimx", "dlq", "ls"],
+        env=environment | {"COLUMNS": str(columns), "NO_COLOR": "1", "TERM": "xterm"},
+        cwd=ROOT,
+        stdin=theirs,
+        stdout=theirs,
+        stderr=theirs,
+    ) as process:
+        os.close(theirs)
+        assert process.wait(30) == 0
+        told = click.unstyle(os.read(ours, 100_000).decode())
+    os.close(ours)
+    return told
+
+
+def test_a_history_has_times_as_everywhere(claimx, ledger):
+    """They were epoch seconds."""
+    bury(ledger, "e:1")
+
+    (shown,) = json.loads(claimx("show", "e:1", "-o", "json").out)["dead_letters"]
+
+    assert [step["at"] for step in shown["history"]] == [shown["died_at"]] * 2
+    assert f"at={shown['died_at']}" in claimx("show", "e:1").out

@@ -98,7 +98,7 @@ def test_a_dead_page_is_told_with_what_to_do():
 
     assert status.dead == {"page": 1, "event": 0, "media": 0}
     (told,) = (one for one in status.problems if "page" in one)
-    assert told.startswith("1 page is dead, with up to 10 events")
+    assert told.startswith("dead pages: 1, with up to 10 events")
     assert "claimx dlq requeue --kind page" in told
     world.ledger.requeue([page.id])
     assert not any("page" in one for one in take_status(world.runtime()).problems)
