@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Collection
 
+from claimx.adapters.api_token import TokenSource
 from claimx.domain.tables import TABLES
 from claimx.settings import Settings
 
@@ -27,6 +28,11 @@ def missing_for(settings: Settings, queues: Collection[str]) -> list[str]:
     if SOURCE_QUEUES & set(queues):
         found += without_path(settings)
     return found
+
+
+def token_problem(settings: Settings) -> str | None:
+    """Return what is wrong with the API token's file right now: no error, it may come later."""
+    return TokenSource(file=settings.api_token_file).file_problem()
 
 
 def without_path(settings: Settings) -> list[str]:

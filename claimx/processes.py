@@ -21,7 +21,7 @@ from claimx.adapters.hints import queue_length, queue_name, queue_named
 from claimx.domain.errors import ClaimXError, Unavailable
 from claimx.domain.records import Stage
 from claimx.knobs import unknown_names
-from claimx.needs import missing_for
+from claimx.needs import WORKSHOP_QUEUES, missing_for, token_problem
 from claimx.settings import Settings, host_name
 from claimx.telemetry import counts_folder, cycle, health, logs
 from claimx.telemetry.metrics import PrometheusMetrics, exposition, totals
@@ -179,6 +179,9 @@ def _take_own_uploads(instance: Any, **_: Any) -> None:
     queues = instance.app.amqp.queues
     if problems := missing_for(settings, queues.consume_from):
         startup.refuse(problems)
+    problem = token_problem(settings)
+    if problem and WORKSHOP_QUEUES & set(queues.consume_from):  # it may come later
+        log.warning("events wait for the API's token", token_file=problem)
     try:  # every worker says whose cache it has
         node = bootstrap.cache_of(settings).node
     except OSError as error:

@@ -36,16 +36,33 @@ class TokenSource:
             raise TokenRejected("the API token holds characters that a header cannot carry")
         return self._token
 
+    def file_problem(self) -> str | None:
+        """Return what is wrong with the file right now, None when all is well or none is named."""
+        if not self._file:
+            return None
+        try:
+            token = self._read()
+        except OSError as error:
+            return f"cannot be read at {self._file} ({error.strerror})"
+        if not token:
+            return f"is empty at {self._file}"
+        if not token.isascii() or not token.isprintable():
+            return f"holds characters that a header cannot carry, at {self._file}"
+        return None
+
     def reload(self) -> None:
         """Read the file again; one that cannot be read leaves the token as it was."""
         if not self._file:
             return
         try:
-            with Path(self._file).open("rb") as file:
-                token = file.read(_MAX_BYTES).decode("utf-8", "replace").strip()
+            token = self._read()
         except OSError as error:
             log.warning("token file cannot be read", file=self._file, error=error.strerror)
             return
         self._loaded = True
         if token:  # an empty file is one that is being rewritten
             self._token = token
+
+    def _read(self) -> str:
+        with Path(self._file).open("rb") as file:
+            return file.read(_MAX_BYTES).decode("utf-8", "replace").strip()

@@ -9,6 +9,7 @@ import click
 from claimx import startup
 from claimx.cli.output import form_option, note, show
 from claimx.knobs import knobs, unknown_names
+from claimx.needs import token_problem
 from claimx.settings import Settings
 
 
@@ -31,11 +32,13 @@ def show_settings(form: str) -> None:
 
 @config.command()
 def validate() -> None:
-    """Check the settings; exit 4 with a line for each error."""
+    """Check the settings; exit 4 with a line for each error, warn of what may be one."""
     environment = startup.environment()
-    Settings.load(environment)
+    settings = Settings.load(environment)
     for warning in unknown_names(environment):
         note(f"warning: {warning}")
+    if problem := token_problem(settings):
+        note(f"warning: CLAIMX_API_TOKEN_FILE {problem}: events wait until it is there")
     note("settings are valid")
 
 

@@ -11,7 +11,10 @@ from claimx import bootstrap
 from claimx.cli.output import clean, form_option, moment, note, show
 from claimx.domain.errors import ErrorCategory
 from claimx.domain.records import DeadFilter, DeadLetter, Kind, Stage, records_named
-from claimx.services.dead_letters import requeue_matching
+from claimx.domain.requeueing import Selection
+from claimx.services.dead_letters import requeue_selected, select
+
+SHOWN_IDS = 10  # of those that stay dead
 
 
 def _filters(command: Any) -> Any:
@@ -20,13 +23,12 @@ def _filters(command: Any) -> Any:
         click.option("--category", type=click.Choice([c.value for c in ErrorCategory])),
         click.option("--error", help="The failure's class, such as NotFound."),
         click.option("--kind", type=click.Choice([k.value for k in Kind])),
-        click.option("--limit", type=click.IntRange(1, 100_000), default=1000, show_default=True),
     ):
         command = option(command)
     return command
 
 
-def _filter(ids: tuple[str, ...], options: dict[str, Any]) -> DeadFilter:
+def _filter(ids: tuple[str, ...], options: dict[str, Any], limit: int | None = None) -> DeadFilter:
     if ids == ("-",):
         ids = tuple(line.strip() for line in sys.stdin if line.strip())
         if not ids:  # no ids would mean all of them
@@ -38,7 +40,8 @@ def _filter(ids: tuple[str, ...], options: dict[str, Any]) -> DeadFilter:
         category=ErrorCategory(options["category"]) if options["category"] else None,
         error=options["error"],
         kind=Kind(options["kind"]) if options["kind"] else None,
-        limit=max(options["limit"], len(ids)),  # all that were named
+        limit=None if ids else limit,  # all that were named
+        bare=True,
     )
 
 
@@ -61,6 +64,10 @@ def _row(letter: DeadLetter) -> dict[str, Any]:
     }
 
 
+def _step(noted: dict[str, Any]) -> dict[str, Any]:
+    return noted | {"at": moment(noted["at"])}
+
+
 @click.group()
 def dlq() -> None:
     """Dead letters: list, show, requeue."""
@@ -68,12 +75,15 @@ def dlq() -> None:
 
 @dlq.command("ls")
 @_filters
+@click.option("--limit", type=click.IntRange(1, 100_000), default=1000, show_default=True)
 @form_option
-def list_letters(form: str, **options: Any) -> None:
+def list_letters(form: str, limit: int, **options: Any) -> None:
     """List dead letters, the newest first; exit 3 when nothing matches."""
-    letters = bootstrap.operator_runtime().ledger.dead_letters(_filter((), options))
+    letters = bootstrap.operator_runtime().ledger.dead_letters(_filter((), options, limit + 1))
     columns = ["id", "stage", "category", "error", "reason", "died_at", "replays", "message"]
-    show("dead_letters", [_row(letter) for letter in letters], columns, form)
+    show("dead_letters", [_row(letter) for letter in letters[:limit]], columns, form)
+    if len(letters) > limit:
+        note(f"there are more than {limit}; raise --limit")
     if not letters:
         note("no dead letter matches")
         sys.exit(3)
@@ -88,8 +98,12 @@ def show_letter(ids: tuple[str, ...], form: str) -> None:
 
     The payload may hold personal data and links, so it is not printed: its fields are named.
     """
-    letters = bootstrap.operator_runtime().ledger.dead_letters(DeadFilter(ids=records_named(ids)))
-    rows = [{**_row(x), "carries": sorted(x.data), "history": list(x.history)} for x in letters]
+    match = DeadFilter(ids=records_named(ids), limit=None)
+    letters = bootstrap.operator_runtime().ledger.dead_letters(match)
+    rows = [
+        {**_row(x), "carries": sorted(x.data), "history": [_step(one) for one in x.history]}
+        for x in letters
+    ]
     if form != "table":
         show("dead_letters", rows, [], form)
     else:
@@ -108,46 +122,62 @@ def show_letter(ids: tuple[str, ...], form: str) -> None:
 @dlq.command()
 @click.argument("ids", nargs=-1)
 @_filters
+@click.option("--limit", type=click.IntRange(min=1), help="The newest alone. [default: all]")
 @click.option("--from-stage", type=click.Choice([s.value for s in Stage]), help="Restart there.")
 @click.option("--all", "everything", is_flag=True, help="Without a filter: all of them.")
 @click.option("--dry-run", is_flag=True, help="Only say what would be requeued.")
 @click.option("--yes", is_flag=True, help="Do not ask.")
 def requeue(
     ids: tuple[str, ...],
+    limit: int | None,
     from_stage: str | None,
     everything: bool,
     dry_run: bool,
     yes: bool,
     **options: Any,
 ) -> None:
-    """Send dead letters back to the stage they died in (IDS, or - for stdin, or a filter)."""
+    """
+    Send dead letters back to the stage they died in (IDS, or - for stdin, or a filter).
+
+    Those that are there when the command begins: what dies meanwhile is left alone.
+    """
     filtered = any(options[name] for name in ("stage", "category", "error", "kind"))
     if not (ids or filtered or everything):
         note("say which: ids, a filter, or --all")
         sys.exit(2)
     runtime = bootstrap.operator_runtime()
-    match = _filter(ids, options)
-    letters = runtime.ledger.dead_letters(match)
-    if not letters:
+    match = _filter(ids, options, limit)
+    chosen = select(runtime, match, Stage(from_stage) if from_stage else None)
+    if not chosen.letters:
         note("no dead letter matches")
         sys.exit(3)
+    going = chosen.fitting
+    _name_misfits(chosen)
     if dry_run:
-        show(
-            "would_requeue",
-            [_row(x) for x in letters],
-            ["id", "stage", "error", "message"],
-            "table",
-        )
-        note(f"would requeue {len(letters)}")
-        return
-    if not yes:
+        columns = ["id", "stage", "error", "message"]
+        show("would_requeue", [_row(x) for x in going], columns, "table")
+        note(f"would requeue {len(going)} of {len(chosen.letters)}")
+        sys.exit(_status(len(going), chosen))
+    if going and not yes:
         if not sys.stdin.isatty():
-            note(f"{len(letters)} would be requeued; --yes is needed where nobody can answer")
+            note(f"{len(going)} would be requeued; --yes is needed where nobody can answer")
             sys.exit(2)
-        click.confirm(f"Requeue {len(letters)}?", abort=True, err=True)
-    done = requeue_matching(runtime, match, Stage(from_stage) if from_stage else None)
-    note(f"requeued {done} of {len(letters)}")
-    if done == 0:
-        sys.exit(1)
-    if done < len(letters):
-        sys.exit(6)
+        click.confirm(f"Requeue {len(going)}?", abort=True, err=True)
+    done = requeue_selected(runtime, chosen)
+    note(f"requeued {done} of {len(chosen.letters)}")
+    if done < len(going):
+        note(f"no longer dead: {len(going) - done}")
+    sys.exit(_status(done, chosen))
+
+
+def _status(done: int, chosen: Selection) -> int:
+    if not done:
+        return 1
+    return 0 if done == len(chosen.letters) else 6
+
+
+def _name_misfits(chosen: Selection) -> None:
+    ids = [letter.id for letter in chosen.misfits]
+    if ids and chosen.stage:
+        more = f" and {len(ids) - SHOWN_IDS} more" if len(ids) > SHOWN_IDS else ""
+        note(f"no business in {chosen.stage.value}: {', '.join(ids[:SHOWN_IDS])}{more}")

@@ -15,6 +15,7 @@ from claimx.cli.output import clean, form_option, note, show
 from claimx.domain.diagnosis import Diagnosis
 from claimx.domain.errors import ClaimXError
 from claimx.domain.tables import TABLES
+from claimx.needs import token_problem
 from claimx.setting_errors import ConfigurationError
 
 UNHEALTHY = 7
@@ -50,7 +51,17 @@ def _lake() -> Iterator[Diagnosis]:
             )
 
 
-AREAS = ("redis", "lake")
+def _api() -> Iterator[Diagnosis]:
+    if problem := token_problem(startup.load_settings()):
+        yield Diagnosis(
+            "CLAIMX_API_TOKEN_FILE",
+            problem,
+            "workers on this host have no token for the ClaimX API, and events wait",
+            "put the token there; workers read it by themselves",
+        )
+
+
+AREAS = ("redis", "lake", "api")
 
 
 class Areas(click.ParamType[tuple[str, ...]]):
@@ -78,6 +89,7 @@ def doctor(only: tuple[str, ...], form: str) -> None:
 
     redis: whether it answers, evicts, and keeps a file. lake: whether the tables are there and can
     be read, by Fabric's SQL endpoint and Power BI too (docs/tables.md), and whether folds keep up.
+    api: whether the token's file can be read here.
     """
     rows = []
     for area in only:
@@ -102,6 +114,8 @@ def _examined(area: str) -> Iterator[Diagnosis]:
                 yield from _redis()
             case "lake":
                 yield from _lake()
+            case "api":
+                yield from _api()
     except ConfigurationError as error:
         for problem in error.problems:
             why = "nothing of this can be looked at"

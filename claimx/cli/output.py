@@ -7,7 +7,7 @@ import re
 import sys
 from collections.abc import Iterable, Mapping, Sequence
 from datetime import UTC, datetime
-from typing import Any
+from typing import Any, Literal
 
 import click
 import orjson
@@ -59,7 +59,9 @@ def _table(rows: Sequence[Mapping[str, Any]], columns: Sequence[str]) -> None:
     table = Table(box=None, pad_edge=False, header_style="bold")
     for column in columns:
         numeric = bool(rows) and isinstance(rows[0].get(column), int | float)
-        table.add_column(column.replace("_", " "), justify="right" if numeric else "left")
+        # folded, not cut: an id or a time without its end is of no use
+        justify: Literal["left", "right"] = "right" if numeric else "left"
+        table.add_column(column.replace("_", " "), justify=justify, overflow="fold")
     for row in rows:
         table.add_row(*(Text(clean("" if row.get(c) is None else row[c])) for c in columns))
     width = None if sys.stdout.isatty() else 200

@@ -2,18 +2,22 @@
 
 from __future__ import annotations
 
+import math
 import sys
 import time
-from typing import Any
+from typing import Any, NoReturn
 
 import click
 import orjson
 
 from claimx import bootstrap
-from claimx.cli.output import SCHEMA_VERSION, clean, form_option
+from claimx.cli.output import SCHEMA_VERSION, clean, form_option, note
+from claimx.domain.errors import ClaimXError
 from claimx.services.status import Status, take_status
+from claimx.setting_types import span_seconds
 
 _LIMITS = {"lag": "poll_lag_seconds", "dead": "dead", "depth": "active", "missing": "missing"}
+_EVERY_SECONDS = 2.0
 
 
 @click.command()
@@ -22,35 +26,55 @@ _LIMITS = {"lag": "poll_lag_seconds", "dead": "dead", "depth": "active", "missin
 @form_option
 def status(watch: bool, fail_on: str, form: str) -> None:
     """Print stages, depths, retries by attempt, waiting, dead letters and the invariant."""
-    limits = _parse_limits(fail_on)
-    runtime = bootstrap.operator_runtime()
-    while True:
-        found = take_status(runtime)
-        if watch and form == "table":
-            click.clear()
-        _print(found, form)
-        if not watch:
-            break
-        time.sleep(2)
+    limits = parse_limits(fail_on)
+    if watch:
+        _watch(form)
+    found = take_status(bootstrap.operator_runtime())
+    _print(found, form)
     if found.problems or any(_value(found, name) > most for name, most in limits.items()):
         sys.exit(7)
 
 
-def _parse_limits(text: str) -> dict[str, float]:
+def _watch(form: str) -> NoReturn:
+    """Print it again and again until Ctrl-C; while Redis is away, say so and go on."""
+    while True:
+        try:
+            found = take_status(bootstrap.operator_runtime())
+        except ClaimXError as error:
+            note(f"claimx: {error}; asked again every {_EVERY_SECONDS:g} s")
+        else:
+            if form == "table":
+                click.clear()
+            _print(found, form)
+        time.sleep(_EVERY_SECONDS)
+
+
+def parse_limits(text: str) -> dict[str, float]:
+    """Return the limits of ``--fail-on`` by name; raises BadParameter for what is none."""
     limits = {}
     for part in filter(None, (p.strip() for p in text.split(","))):
         name, _, value = part.partition("=")
-        try:
-            limits[name] = float(value.strip().removesuffix("s"))
-        except ValueError:
-            raise click.BadParameter(
-                f"{part!r} is not name=number", param_hint="--fail-on"
-            ) from None
         if name not in _LIMITS:
             raise click.BadParameter(
                 f"{name!r} is not one of {', '.join(_LIMITS)}", param_hint="--fail-on"
             )
+        try:
+            limits[name] = _limit(name, value)
+        except ValueError:
+            takes = "a time such as 120, 120s, 5m or 2h" if name == "lag" else "a number"
+            raise click.BadParameter(
+                f"{part!r}: {name} takes {takes}", param_hint="--fail-on"
+            ) from None
     return limits
+
+
+def _limit(name: str, value: str) -> float:
+    """Return a limit that can be exceeded; raises ValueError for what is none."""
+    span = span_seconds(value) if name == "lag" else None
+    limit = float(value) if span is None else span
+    if not 0 <= limit < math.inf:  # not a number, either: nothing is above it
+        raise ValueError(value)
+    return limit
 
 
 def _value(found: Status, name: str) -> float:

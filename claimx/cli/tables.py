@@ -32,11 +32,15 @@ def tables() -> None:
 @tables.command("ls")
 @form_option
 def list_tables(form: str) -> None:
-    """Print rows, files, what waits beside it, and the last commit of every table."""
+    """Print rows, files, what waits beside it, the last commit of each; exit 3 without any."""
     lake = _lake()
-    rows = [dataclasses.asdict(lake.inspection.state(table)) for table in TABLES.values()]
+    states = [lake.inspection.state(table) for table in TABLES.values()]
+    rows = [dataclasses.asdict(state) for state in states]
     columns = ["name", "rows", "files", "bytes", "pieces", "waiting", "version", "last_commit"]
     show("tables", rows, columns, form)
+    if not any(state.exists for state in states):
+        _tell_absent({state.name: state.path for state in states})
+        sys.exit(NOTHING)
 
 
 @tables.command("show")
@@ -49,7 +53,7 @@ def show_table(name: str, form: str) -> None:
     rows = [found] if form != "table" else _pairs(found)
     show("table", rows, ["name", "value"], form)
     if not state.exists:
-        note(f"{name}: there is no table at {state.path}")
+        _tell_absent({name: state.path})
         sys.exit(NOTHING)
 
 
@@ -75,11 +79,15 @@ def schema(name: str, form: str) -> None:
 @click.argument("names", nargs=-1, type=click.Choice(list(TABLES)), metavar="[TABLE]...")
 @form_option
 def diff(names: tuple[str, ...], form: str) -> None:
-    """Print what tables in the lake differ in from their declaration; exit 7 when any does."""
+    """
+    Print what tables in the lake differ in from their declaration; exit 7 when any does.
+
+    Exit 3 when there is no table; of several, those that are not there are named.
+    """
     lake = _lake()
     rows = [
         {"table": table.name, "difference": line}
-        for table in _chosen(names)
+        for table in _there(names)
         for line in lake.inspection.differences(table)
     ]
     show("differences", rows, ["table", "difference"], form)
@@ -92,10 +100,12 @@ def diff(names: tuple[str, ...], form: str) -> None:
 @click.option("--limit", type=click.IntRange(1, MOST_COMMITS), default=20, show_default=True)
 @form_option
 def history(name: str, limit: int, form: str) -> None:
-    """Print the newest commits of a table."""
-    rows = _lake().inspection.history(TABLES[name], limit)
+    """Print the newest commits of a table; exit 3 when it is not there."""
+    inspection = _lake().inspection
+    rows = inspection.history(TABLES[name], limit)
     show("commits", rows, ["version", "at", "operation", "metrics"], form)
     if not rows:
+        _tell_absent(inspection.absent([TABLES[name]]))
         sys.exit(NOTHING)
 
 
@@ -124,7 +134,7 @@ def fold(names: tuple[str, ...]) -> None:
         runtime.lake.large, runtime.gates, runtime.metrics, runtime.now, holder=runtime.holder
     )
     busy = False
-    for table in _chosen(names):
+    for table in _there(names):
         waiting = 0 if table.insert_only else runtime.lake.large.backlog(table).changes
         if not waiting:
             continue
@@ -160,21 +170,35 @@ def _maintain(names: tuple[str, ...], *, full: bool) -> None:
 
     runtime = bootstrap.operator_runtime()
     lake: Any = runtime.lake
-    done = maintain_lake(lake, runtime.gates, runtime.holder, _chosen(names), full=full)
+    wanted = _there(names)
+    done = maintain_lake(lake, runtime.gates, runtime.holder, wanted, full=full)
     problems = [line for one in done.values() for line in one.problems]
     for name, one in done.items():
         note(f"{name}: {one.compacted_files} files made fewer, {one.removed_files} removed")
     for line in problems:
         note(line)
-    if len(done) < len(_chosen(names)):
+    if len(done) < len(wanted):
         note("another process is at it")
         sys.exit(BUSY)
     if problems:
         sys.exit(UNHEALTHY)
 
 
-def _chosen(names: tuple[str, ...]) -> list[Table]:
-    return [TABLES[name] for name in names or TABLES]
+def _there(names: tuple[str, ...]) -> list[Table]:
+    """Return those of the tables that are there, and name the others; exit 3 without any."""
+    chosen = [TABLES[name] for name in names or TABLES]
+    absent = _lake().inspection.absent(chosen)
+    _tell_absent(absent)
+    if len(absent) == len(chosen):
+        sys.exit(NOTHING)
+    return [table for table in chosen if table.name not in absent]
+
+
+def _tell_absent(absent: dict[str, str]) -> None:
+    for name, path in absent.items():
+        note(f"{name}: there is no table at {path}")
+    if len(absent) == len(TABLES):
+        note("a writer makes them when it starts: none has yet, or the path is another")
 
 
 def _lake() -> DeltaLake:

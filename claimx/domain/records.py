@@ -182,14 +182,20 @@ class DeadLetter:
 
 @dataclass(frozen=True, slots=True)
 class DeadFilter:
-    """Which dead letters a command means; absent parts match everything."""
+    """
+    Which dead letters a command means; absent parts match everything.
+
+    Without a *limit* it means all that are there when it is asked. *bare* ones come without data
+    and history, of which a hundred thousand would fill a small host.
+    """
 
     ids: tuple[str, ...] = ()
     stage: Stage | None = None
     category: ErrorCategory | None = None
     error: str | None = None
     kind: Kind | None = None
-    limit: int = 1000
+    limit: int | None = 1000
+    bare: bool = False
 
 
 @dataclass(frozen=True, slots=True)

@@ -22,7 +22,8 @@ class Status:
     A moment of the pipeline.
 
     *catch_up* are the gaps that the live poll has set aside, how far each is read, and what is left
-    of it; *missing* is the invariant's difference by kind (zero, or records went astray);
+    of it; *dead* counts pages as well, of which each holds many events that nothing else counts;
+    *missing* is the invariant's difference by kind (zero, or records went astray);
     *problems* are sentences that say what is wrong and what to do.
     """
 
@@ -93,7 +94,7 @@ def take_status(runtime: Runtime) -> Status:
         stages=stages,
         counters=counters,
         active={kind.value: census.active.get(kind, 0) for kind in _KINDS},
-        dead={kind.value: census.dead.get(kind, 0) for kind in _KINDS},
+        dead={kind.value: census.dead.get(kind, 0) for kind in Kind},
         missing=missing,
         stream_length=census.stream_length,
         stream_pending=census.stream_pending,
@@ -101,11 +102,20 @@ def take_status(runtime: Runtime) -> Status:
         processes=processes,
         problems=[
             *_problems(missing, processes),
+            *_dead_pages(runtime, census),
             *_standstill(runtime, census),
             *(str(one) for one in runtime.diagnose_store() or []),
             *reconcile.problems(runtime),
         ],
     )
+
+
+def _dead_pages(runtime: Runtime, census: Census) -> list[str]:
+    """Say that pages died: their events were never admitted, so the invariant holds without."""
+    count = census.dead.get(Kind.PAGE, 0)
+    held = f"with up to {count * runtime.limits.poll_batch} events that no other number counts"
+    remedy = "mend what claimx dlq ls --kind page tells, then claimx dlq requeue --kind page"
+    return [f"dead pages: {count}, {held}: {remedy}"] if count else []
 
 
 def _standstill(runtime: Runtime, census: Census) -> list[str]:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from typing import Any
+from typing import Any, NoReturn
 
 import structlog
 from celery import shared_task
@@ -22,8 +22,6 @@ from claimx.services.status import export_depths
 from claimx.tasks.base import ClaimXTask
 
 log = structlog.get_logger(__name__)
-
-_MOST_REQUEUED = 100_000
 
 
 @shared_task(base=ClaimXTask, bind=True, name="claimx.poll")
@@ -84,34 +82,65 @@ def sweep(self: ClaimXTask, **_: Any) -> None:
 @shared_task(base=ClaimXTask, bind=True, name="claimx.admin.requeue_dead_letters")
 def requeue_dead_letters(
     self: ClaimXTask,
-    ids: list[str] | None = None,
+    ids: Any = None,
     stage: str | None = None,
     category: str | None = None,
     error: str | None = None,
     kind: str | None = None,
-    limit: int = 1000,
+    limit: int | None = None,
     from_stage: str | None = None,
+    all: bool = False,  # noqa: A002 - the option's name
     **unknown: Any,
 ) -> None:
     """
     Requeue the dead letters that match, as ``claimx dlq requeue`` does.
 
-    A filter that names something unknown requeues nothing: half a filter would requeue too much.
+    Needs *ids*, a filter, or *all*. What names something unknown, or nothing (a program's empty
+    result), requeues nothing: half a filter would requeue too much. The log has the reason.
     """
-    if unknown:
-        log.error("requeue refused: unknown filter", names=sorted(unknown))
-        return
     try:
+        if unknown:
+            _refuse(f"unknown: {', '.join(sorted(unknown))}")
+        if all not in (True, False):
+            _refuse("all must be true or false")
+        if ids is None and not (
+            all or any(one is not None for one in (stage, category, error, kind))
+        ):
+            _refuse("say which: ids, a filter, or all")
         match = DeadFilter(
-            ids=records_named(ids or ()),
-            stage=Stage(stage) if stage else None,
-            category=ErrorCategory(category) if category else None,
-            error=error,
-            kind=Kind(kind) if kind else None,
-            limit=min(int(limit), _MOST_REQUEUED),
+            ids=() if ids is None else records_named(_ids_of(ids)),
+            stage=None if stage is None else Stage(stage),
+            category=None if category is None else ErrorCategory(category),
+            error=None if error is None else _text_of(error),
+            kind=None if kind is None else Kind(kind),
+            limit=None if limit is None else _count_of(limit),
         )
-        target = Stage(from_stage) if from_stage else None
+        target = None if from_stage is None else Stage(from_stage)
     except (TypeError, ValueError) as problem:
         log.error("requeue refused", reason=str(problem))  # noqa: TRY400 - the caller's mistake
         return
     self.run_stage("admin", lambda runtime: requeue_matching(runtime, match, target))
+
+
+def _ids_of(ids: Any) -> list[str]:
+    """Return a list of ids; an empty one is no wish for all, and a text is no list of letters."""
+    if not isinstance(ids, list) or not ids or not {type(one) for one in ids} <= {str}:
+        _refuse("ids must be a list of ids, of one at least")
+    found: list[str] = ids
+    return found
+
+
+def _text_of(error: Any) -> str:
+    if not isinstance(error, str) or not error:
+        _refuse("error must be the name of an error's class")
+    return str(error)
+
+
+def _count_of(limit: Any) -> int:
+    if int(limit) < 1:
+        _refuse("limit must be 1 at least")
+    return int(limit)
+
+
+def _refuse(reason: str) -> NoReturn:
+    raise ValueError(reason)

@@ -35,6 +35,7 @@ from claimx.domain.records import (
     State,
     Waited,
 )
+from claimx.domain.requeueing import way_back
 
 
 @pytest.fixture(params=["memory", "redis"])
@@ -1225,6 +1226,82 @@ def test_dead_letters_are_found_among_thousands(rig):
     assert rig.ledger.requeue(ids) == 2300
     assert rig.ledger.active() == 2300
     rig.ledger.settle([Buried(r, FAILURE) for r in rig.claim(Stage.ENRICH, *ids[:10])])
+
+
+def test_without_a_limit_all_dead_letters_are_found(rig):
+    ids = rig.admit(*(str(n) for n in range(1700)))
+    rig.ledger.settle([Buried(one, FAILURE) for one in rig.claim(Stage.ENRICH, *ids)])
+
+    found = rig.ledger.dead_letters(DeadFilter(limit=None))
+    named = rig.ledger.dead_letters(DeadFilter(ids=tuple(ids), limit=None))
+
+    assert {one.id for one in found} == {one.id for one in named} == set(ids)
+    rig.ledger.requeue(ids[10:])
+
+
+def test_bare_letters_are_the_same_without_data_and_history(rig):
+    """A list of very many shows neither, and would not fit into memory with them."""
+    rig.ledger.settle([Buried(rig.one("a"), FAILURE)])
+    rig.ledger.settle([Buried(media_at(rig, "1"), FAILURE)])
+    rig.ledger.requeue(["m:1"])  # its data, as a worker gets them, ask for a new file
+    rig.ledger.settle([Buried(rig.claim(Stage.DOWNLOAD, "m:1")[0], FAILURE)])
+
+    whole = rig.ledger.dead_letters(DeadFilter())
+    bare = rig.ledger.dead_letters(DeadFilter(bare=True))
+
+    assert all(one.data and one.history for one in whole)
+    assert bare == [replace(one, data={}, history=()) for one in whole]
+    named = DeadFilter(ids=("e:a", "m:1"), bare=True)
+    assert rig.ledger.dead_letters(named) == bare
+
+
+def bury_at(rig: Rig, kind: Kind, stage: Stage) -> str:
+    """Let a record of *kind* die in *stage*, at the writer with rows; returns its id."""
+    match kind, stage:
+        case Kind.EVENT, Stage.INGEST:
+            rig.admit_dead("x")
+            return "e:x"
+        case Kind.PAGE, _:
+            record = rig.page()
+        case Kind.EVENT, _:
+            record = rig.one("a")
+        case _:
+            record = media_at(rig, "1")
+            rig.write()
+    if record.stage is not stage:
+        rig.ledger.settle([Advance(record, stage, {"carried": 1}, b"rows")])
+    if stage is Stage.WRITE:
+        rig.ledger.fail_rows(rig.write(), BROKEN)
+    else:
+        (record,) = [record] if record.stage is stage else rig.claim(stage, record.id)
+        rig.ledger.settle([Buried(record, replace(FAILURE, stage=stage))])
+    return record.id
+
+
+@pytest.mark.parametrize(
+    ("kind", "stage"),
+    [
+        (Kind.PAGE, Stage.INGEST),
+        (Kind.EVENT, Stage.INGEST),
+        (Kind.EVENT, Stage.ENRICH),
+        (Kind.EVENT, Stage.WRITE),
+        (Kind.MEDIA, Stage.DOWNLOAD),
+        (Kind.MEDIA, Stage.UPLOAD),
+        (Kind.MEDIA, Stage.RECORD),
+        (Kind.MEDIA, Stage.WRITE),
+    ],
+)
+@pytest.mark.parametrize("wanted", [None, *Stage])
+def test_a_requeue_leads_where_the_rules_say(rig, kind, stage, wanted):
+    """A dry run goes by the rules alone, and must not promise what the ledger then refuses."""
+    record_id = bury_at(rig, kind, stage)
+    expected = way_back(kind, stage, wanted)
+
+    assert rig.ledger.requeue([record_id], wanted) == (0 if expected is None else 1)
+
+    record, _ = rig.ledger.find(record_id)
+    where = None if record.state is State.DEAD else record.stage
+    assert where is expected
 
 
 def test_a_requeued_event_begins_its_stage_anew_at_once(rig):

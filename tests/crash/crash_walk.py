@@ -49,11 +49,11 @@ LEARN_SECONDS = 60.0
 SECONDS_A_DEATH = 8.0
 RATE = 3.0
 POKES = (
-    ("maintenance", "claimx.maintain"),
-    ("maintenance", "claimx.recover"),
-    ("maintenance", "claimx.sweep"),
-    ("maintenance", "claimx.reconcile"),
-    ("control", "claimx.admin.requeue_dead_letters"),
+    ("maintenance", "claimx.maintain", {}),
+    ("maintenance", "claimx.recover", {}),
+    ("maintenance", "claimx.sweep", {}),
+    ("maintenance", "claimx.reconcile", {}),
+    ("control", "claimx.admin.requeue_dead_letters", {"all": True}),
 )
 
 
@@ -160,9 +160,9 @@ def _world(events: int, rate: float) -> list[str]:
 
 def _poke(rig: DyingRig) -> None:
     """Ask for what beat or an operator asks for more rarely than this walk can wait."""
-    for queue, task in POKES:
+    for queue, task, arguments in POKES:
         if not rig.client.llen(queue):
-            rig.push(queue, task)
+            rig.push(queue, task, **arguments)
 
 
 def _made(folder: Path) -> Path:

@@ -75,7 +75,7 @@ def letters(machine: Machine) -> None:
     writer.step()
 
     command("dlq", "requeue", "--stage", "write", "--from-stage", "enrich", "--yes")
-    machine.task("admin.requeue_dead_letters")
+    machine.task("admin.requeue_dead_letters", all=True)
     machine.pass_(10)
     machine.task("redrive")
     machine.deliver()

@@ -26,7 +26,7 @@ PARTS = (
     ("writer", "services.write:LakeWriter._settle ledger.finish", "before"),
     ("worker", "services.redrive:redrive_once ledger.due", "after"),
     ("worker", "services.maintain:maintain_lake lake.maintain", "after"),
-    ("worker", "services.dead_letters:requeue_matching ledger.requeue", "after"),
+    ("worker", "services.dead_letters:requeue_selected ledger.requeue", "after"),
     ("beat", "adapters.ticking:outliving scheduler.tick", "after"),
 )
 
@@ -36,7 +36,7 @@ def poke(rig: DyingRig, site: str) -> None:
     if site.startswith("services.maintain"):
         rig.push("maintenance", "claimx.maintain")
     if site.startswith("services.dead_letters"):
-        rig.push("control", "claimx.admin.requeue_dead_letters")
+        rig.push("control", "claimx.admin.requeue_dead_letters", all=True)
 
 
 def test_processes_that_die_between_two_effects_lose_and_double_nothing(tmp_path):

@@ -103,7 +103,7 @@ def test_the_scripts_that_only_look_write_nothing(redis_client):
     arguments = {
         "active_media": ["m:1"],
         "census": ["10", "enrich"],
-        "dead_letters": ["", "", "", "", "10", "ids", "e:1"],
+        "dead_letters": ["", "", "", "", "10", "", "ids", "e:1"],
         "find": ["e:1"],
         "gaps": ["live"],
         "states": ["e:1"],

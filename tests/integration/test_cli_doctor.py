@@ -232,6 +232,43 @@ def test_an_address_that_is_none_is_refused_without_being_repeated(doctor):
     assert "cret" not in answer.err
 
 
+@pytest.mark.parametrize(
+    ("content", "said"),
+    [(None, "cannot be read"), ("", "is empty"), ("a\0b", "a header cannot carry"), ("dG9w", "")],
+)
+def test_a_token_file_without_a_token_is_told(doctor, tmp_path, content, said):
+    """All looked well, and every event waited."""
+    file = tmp_path / "token"
+    if content is not None:
+        file.write_text(content)
+
+    answer = doctor("--only", "api", "-o", "json", CLAIMX_API_TOKEN_FILE=str(file))
+
+    told = answer.found.get("CLAIMX_API_TOKEN_FILE", [])
+    assert answer.status == (7 if said else 0)
+    assert [said in line and str(file) in line for line in told] == [True] * bool(said)
+
+
+def test_settings_are_valid_without_the_token_file_but_not_without_a_word(tmp_path):
+    """It may be mounted later, so it is no error."""
+    environment = os.environ | {"CLAIMX_API_TOKEN_FILE": str(tmp_path / "token")}
+
+    done = subprocess.run(
+        [sys.executable, "-m", "claimx", "config", "validate"],
+        env=environment,
+        cwd=ROOT,
+        capture_output=True,
+        text=True,
+        timeout=60,
+        check=False,
+    )
+
+    assert done.returncode == 0
+    warning, verdict = done.stderr.splitlines()
+    assert warning.startswith("warning: CLAIMX_API_TOKEN_FILE cannot be read")
+    assert verdict == "settings are valid"
+
+
 def test_people_are_told_in_three_lines(doctor, tmp_path):
     """What comes from tables that others made may hold escapes of a terminal."""
     answer = doctor("--only", "lake", CLAIMX_LAKE_PATH=f"{tmp_path}/\x1b[31mred")

@@ -156,6 +156,44 @@ def test_a_worker_whose_cache_cannot_be_made_ends_with_a_line(tmp_path, redis_ur
     assert f"claimx: CACHE_DIR={lines['CACHE_DIR']!r}: Not a directory" in done.stderr
 
 
+@pytest.mark.parametrize(("queue", "warned"), [("enrich", True), ("poll", False)])
+def test_a_worker_warns_of_a_token_file_that_is_not_there_and_starts(
+    tmp_path, redis_url, queue, warned
+):
+    """It may be mounted later; until then all events wait, and nobody was told why."""
+    lines = {
+        "ENV_FILE": os.devnull,
+        "REDIS_URL": redis_url,
+        "CACHE_DIR": str(tmp_path / "cache"),
+        "CLAIMX_API_URL": "https://api.example",
+        "CLAIMX_API_TOKEN_FILE": str(tmp_path / "token"),
+        "ONELAKE_CLAIMX_PATH": str(tmp_path / "media"),
+        "EVENTHOUSE_CLUSTER_URL": "https://cluster.example",
+        "CLAIMX_EVENTHOUSE_DATABASE": "d",
+        "CLAIMX_LAKE_PATH": str(tmp_path / "lake"),
+        "CLAIMX_LOG_FORMAT": "json",
+        "PYTHONPATH": str(ROOT),
+    }
+    with subprocess.Popen(
+        [sys.executable, "-m", "celery", "-A", "claimx", "worker", "-Q", queue, "-c", "1"],
+        cwd=ROOT,
+        env={**os.environ, **lines},
+        stdout=subprocess.DEVNULL,
+        stderr=subprocess.PIPE,
+        text=True,
+    ) as worker:
+        told = []
+        for line in worker.stderr:
+            told.append(line)
+            if " ready." in line:
+                break
+        worker.terminate()
+        worker.stderr.read()
+
+    assert " ready." in told[-1]
+    assert any("token_file" in line and "cannot be read" in line for line in told) is warned
+
+
 @pytest.mark.parametrize("command", [["poll", "once"], ["backfill", "--from", "2h"]])
 def test_a_command_that_reads_the_source_says_what_is_not_set(tmp_path, command):
     done = subprocess.run(

@@ -5,7 +5,8 @@ from __future__ import annotations
 import pytest
 from polling_world import NOON, World, event_row
 
-from claimx.domain.errors import Unavailable
+from claimx.domain.errors import ErrorCategory, Unavailable
+from claimx.domain.records import Buried, Failure, Stage
 from claimx.domain.times import from_seconds
 from claimx.services.poll import poll_once
 from claimx.services.status import export_depths, take_status
@@ -82,3 +83,22 @@ def test_depths_are_what_the_stages_hold():
     assert before["depth", ("ingest",)] == 1
     assert runtime.metrics.values["depth", ("ingest",)] == 0
     assert runtime.metrics.values["depth", ("enrich",)] == 2
+
+
+def test_a_dead_page_is_told_with_what_to_do():
+    """Its events are not admitted yet: the invariant holds, and nothing else counts them."""
+    world = World()
+    world.happened("e1", seconds_ago=60)
+    poll_once(world.runtime())
+    (page,) = world.ledger.claim(Stage.INGEST, world.hints.taken(Stage.INGEST), 60)
+    failure = Failure(ErrorCategory.UNKNOWN, "ValueError", "", Stage.INGEST, world.clock)
+    world.ledger.settle([Buried(page, failure)])
+
+    status = take_status(world.runtime())
+
+    assert status.dead == {"page": 1, "event": 0, "media": 0}
+    (told,) = (one for one in status.problems if "page" in one)
+    assert told.startswith("dead pages: 1, with up to 10 events")
+    assert "claimx dlq requeue --kind page" in told
+    world.ledger.requeue([page.id])
+    assert not any("page" in one for one in take_status(world.runtime()).problems)

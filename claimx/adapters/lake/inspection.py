@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Any, TypeVar
@@ -67,6 +67,14 @@ class Inspection:
         """Return how a table lies; one that is not there has version -1."""
         found = self._look(table, lambda snapshot: self._state(snapshot, table))
         return found or TableState(table.name, self._handles[table.name].uri)
+
+    def absent(self, tables: Iterable[Table]) -> dict[str, str]:
+        """Return where those of *tables* should be that are not there, by name."""
+        return {
+            table.name: self._handles[table.name].uri
+            for table in tables
+            if self._look(table, lambda _: True) is None
+        }
 
     def history(self, table: Table, limit: int) -> list[dict[str, Any]]:
         """Return the newest commits, the newest first: version, time, operation and its numbers."""

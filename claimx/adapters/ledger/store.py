@@ -30,7 +30,7 @@ from claimx.domain.records import (
 
 SCANNED = 2000  # records a stage that the census looks at for the oldest
 TAKEOVER_SECONDS = 10.0
-MAX_LETTERS_SCANNED = 1_000_000
+MAX_LETTERS_SCANNED = 10_000_000  # tens of GB in Redis
 
 
 class RedisLedger(RedisAdmission, RedisWriterDesk):
@@ -162,16 +162,18 @@ class RedisLedger(RedisAdmission, RedisWriterDesk):
             match.error or "",
             match.kind.value if match.kind else "",
         ]
+        bare = "1" if match.bare else ""
         if match.ids:
             for chunk in chunks(list(dict.fromkeys(match.ids))):
-                _, answer = self._redis.run("dead_letters", *wanted, len(chunk), "ids", *chunk)
+                limits = (len(chunk), bare)
+                _, answer = self._redis.run("dead_letters", *wanted, *limits, "ids", *chunk)
                 found |= _letters(answer)
             newest = sorted(found.values(), key=lambda one: (one.died_at, one.id), reverse=True)
             return newest[: match.limit]
-        rank = 0
-        while 0 <= rank < MAX_LETTERS_SCANNED and len(found) < match.limit:
-            room = min(CHUNK_RECORDS, match.limit - len(found))
-            rank, answer = self._redis.run("dead_letters", *wanted, room, "", rank)
+        rank, most = 0, MAX_LETTERS_SCANNED if match.limit is None else match.limit
+        while 0 <= rank < MAX_LETTERS_SCANNED and len(found) < most:
+            room = min(CHUNK_RECORDS, most - len(found))
+            rank, answer = self._redis.run("dead_letters", *wanted, room, bare, "", rank)
             found |= _letters(answer)
         return list(found.values())
 

@@ -232,7 +232,7 @@ def record_from(
 def letter_from(
     record_id: bytes, head: bytes, data: bytes, history: bytes, failure: bytes
 ) -> DeadLetter:
-    """Return a dead letter from what ``dead_letters`` gave."""
+    """Return a dead letter from what ``dead_letters`` gave; a bare one has no data."""
     parts = head.decode().split(" ", 7)
     kind, stage, attempts, replays, fresh, died, admitted, trace = parts
     return DeadLetter(
@@ -244,8 +244,8 @@ def letter_from(
         trace=trace,
         attempts=int(attempts),
         replays=int(replays),
-        data=decoded(data, int(fresh)),
-        history=history_from(Kind(kind), float(admitted), history),
+        data=decoded(data, int(fresh)) if data else {},
+        history=history_from(Kind(kind), float(admitted), history) if data else (),
     )
 
 

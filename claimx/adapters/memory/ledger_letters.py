@@ -3,18 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
+from dataclasses import replace
 
 from claimx.adapters.ledger import wire
 from claimx.adapters.memory.ledger_records import Records
 from claimx.adapters.memory.ledger_state import Kept
 from claimx.domain.records import DeadFilter, DeadLetter, Failure, Kind, Stage
-
-_FIRST = {Kind.PAGE: Stage.INGEST, Kind.EVENT: Stage.ENRICH, Kind.MEDIA: Stage.DOWNLOAD}
-_OPEN = {
-    Kind.PAGE: {Stage.INGEST},
-    Kind.EVENT: {Stage.ENRICH, Stage.WRITE},
-    Kind.MEDIA: {Stage.DOWNLOAD, Stage.UPLOAD, Stage.RECORD, Stage.WRITE},
-}
+from claimx.domain.requeueing import FIRST, way_back
 
 
 def letters_of(records: Records, match: DeadFilter) -> list[DeadLetter]:
@@ -25,7 +20,8 @@ def letters_of(records: Records, match: DeadFilter) -> list[DeadLetter]:
         if kept.dead and kept.failure and _matches(kept, kept.failure, match)
     ]
     newest = sorted(found, key=lambda letter: (letter.died_at, letter.id), reverse=True)
-    return newest[: match.limit]
+    wanted = newest[: match.limit]
+    return [replace(letter, data={}, history=()) for letter in wanted] if match.bare else wanted
 
 
 def requeue(records: Records, ids: Iterable[str], stage: Stage | None) -> int:
@@ -67,12 +63,5 @@ def _matches(kept: Kept, failure: Failure, match: DeadFilter) -> bool:
 
 def _target(kept: Kept, wanted: Stage | None) -> Stage | None:
     """Return where a dead record goes back to, None when it has no business in *wanted*."""
-    if kept.kind is Kind.EVENT and kept.stage is Stage.INGEST:
-        return Stage.INGEST if wanted in (None, Stage.INGEST) else None
-    own = Stage.DOWNLOAD if kept.kind is Kind.MEDIA else kept.stage
-    target = wanted or own
-    if target not in _OPEN[kept.kind]:
-        return None
-    if target is Stage.WRITE and (kept.stage is not Stage.WRITE or not kept.rows):
-        return _FIRST[kept.kind]
-    return target
+    target = way_back(kept.kind, kept.stage, wanted)
+    return FIRST[kept.kind] if target is Stage.WRITE and not kept.rows else target

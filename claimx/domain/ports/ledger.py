@@ -283,14 +283,14 @@ class Ledger(Protocol):
 
     # dead letters and the operator
     def dead_letters(self, match: DeadFilter) -> list[DeadLetter]:
-        """Return dead letters, the newest first."""
+        """Return dead letters, the newest first; none that died after the call began."""
 
     def requeue(self, ids: Sequence[str], stage: Stage | None = None) -> int:
         """
         Send dead records back to the stage they died in (or *stage*), due now; returns how many.
 
         Media go back to DOWNLOAD with a fresh link asked for; attempts and refreshes start anew.
-        Of two callers only one counts a record. Rows of it not yet written are dropped.
+        Of two callers one counts a record. Rows not yet written go. `domain.requeueing` has rules.
         """
 
     def find(self, record_id: str) -> tuple[Record, tuple[dict[str, Any], ...]] | None:

@@ -1,13 +1,14 @@
--- ARGV: time, stage, category, error, kind (each empty for any), limit, and either '' and the rank
--- to go on from, or 'ids' and ids.
+-- ARGV: time, stage, category, error, kind (each empty for any), limit, '1' for letters without data
+-- and history, and either '' and the rank to go on from, or 'ids' and ids.
 -- Returns {next rank or -1, {id, head, data, history, failure} a letter}, the newest first.
 local stage, category, error, kind, limit = ARGV[2], ARGV[3], ARGV[4], ARGV[5], tonumber(ARGV[6])
+local bare = ARGV[7] == '1'
 local SCANNED = 1000
 local ids, from = {}, nil
-if ARGV[7] == 'ids' then
-  for at = 8, #ARGV do ids[#ids + 1] = ARGV[at] end
+if ARGV[8] == 'ids' then
+  for at = 9, #ARGV do ids[#ids + 1] = ARGV[at] end
 else
-  from = tonumber(ARGV[8])
+  from = tonumber(ARGV[9])
   ids = redis.call('ZREVRANGE', root .. ':dead', from, from + SCANNED - 1)
 end
 
@@ -16,7 +17,7 @@ for n, id in ipairs(ids) do
   local m = load(id)
   if m and m[STATE] == 'dead' and (stage == '' or m[STAGE] == stage) and (category == '' or m[CATEGORY] == category)
     and (error == '' or m[ERROR] == error) and (kind == '' or m[KIND] == kind) then
-    local got = redis.call('HMGET', record(id), 'd', 'h', 'f')
+    local got = bare and { '', '', redis.call('HGET', record(id), 'f') } or redis.call('HMGET', record(id), 'd', 'h', 'f')
     answer[#answer + 1] = id
     answer[#answer + 1] = string.format('%s %s %d %d %d %s %.6f %s', m[KIND], m[STAGE], m[ATTEMPTS], m[REPLAYS],
       m[FRESH], redis.call('ZSCORE', root .. ':dead', id) or '0', m[ADMITTED], m[TRACE])
