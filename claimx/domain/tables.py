@@ -93,6 +93,9 @@ PROJECTS = Table(
     ),
 )
 
+POLICYHOLDER = "POLICYHOLDER"
+"""The type of a customer's contact, and of those to whom external links were sent."""
+
 CONTACTS = Table(
     name="claimx_contacts",
     setting="CONTACTS",

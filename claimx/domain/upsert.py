@@ -17,7 +17,7 @@ from claimx.domain.changes import Change, Source, Values
 from claimx.domain.columns import Table
 from claimx.domain.row_merge import RowMerge, order_of
 from claimx.domain.shape import GUARD, Shape, shape_of
-from claimx.domain.tables import ATTACHMENTS, CONTACTS, PROJECTS
+from claimx.domain.tables import ATTACHMENTS, CONTACTS, POLICYHOLDER, PROJECTS
 from claimx.domain.times import Micros, day_of
 
 Key: TypeAlias = tuple[str, ...]
@@ -26,6 +26,10 @@ Said: TypeAlias = dict[Micros, list[Change]]
 """What was said of one key, by the time of the flush that brought it."""
 
 NAME = "master_file_name"
+NAMED = (PROJECTS, CONTACTS)
+"""Tables in which the name that an MFN event gave a project stands above the API's."""
+
+_PROJECT = "project_id"
 COMPLETED = "completed"
 
 
@@ -49,8 +53,9 @@ def merge(
     Return the full row that *changes*, all of one key, make of *existing*.
 
     It is *existing* itself when nothing changes. *names* are the MFN events known for projects,
-    by project id; those in the batch are found here. *now* only becomes ``created_at`` and
-    ``updated_at``, the latter when a value changed that is not bookkeeping.
+    by project id; those in the batch are found here. They name the policyholder, too. *now* only
+    becomes ``created_at`` and ``updated_at``, the latter when a value changed that is not
+    bookkeeping.
     """
     if not changes:
         msg = f"no changes to merge into a row of {table.name}"
@@ -65,8 +70,8 @@ def merge(
     if table is CONTACTS:
         merged.forget_guard_of_link_rows()
     merged.apply()
-    if table is PROJECTS:
-        merged.rename(_name_that_holds(merged.values[table.key[0]], changes, names or {}))
+    if _is_named(table, merged.values):
+        merged.rename(_name_that_holds(merged.values[_PROJECT], changes, names or {}))
     return _row(table, existing, merged.values, now, event_id=merged.event_id(), guard=merged.guard)
 
 
@@ -81,7 +86,7 @@ def merge_all(
     row, known = existing, dict(names or {})
     for moment in sorted(said):
         row = merge(table, row, said[moment], moment, known)
-        if table is PROJECTS:
+        if table in NAMED:
             for project_id, name in named_by(said[moment]).items():
                 known[project_id] = max(name, known.get(project_id, name))
     if row is None:
@@ -110,22 +115,22 @@ def by_key(table: Table, changes: Iterable[Change]) -> dict[Key, list[Change]]:
 
 
 def named_by(changes: Iterable[Change]) -> dict[str, NamedBy]:
-    """Return the newest MFN event of each project among *changes* of ``claimx_projects``."""
+    """Return the newest MFN event of each project among *changes* of one of `NAMED`."""
     names: dict[str, NamedBy] = {}
     for change in changes:
         name = change.values.get(NAME)
         if change.source is Source.EVENT and name is not None:
-            project_id = change.values[PROJECTS.key[0]]
+            project_id = change.values[_PROJECT]
             this = NamedBy(change.event_time, change.event_id, name)
             names[project_id] = max(this, names.get(project_id, this))
     return names
 
 
 def renames(table: Table, existing: Values | None, merged: Values) -> bool:
-    """Tell whether a project lost or changed a name that an MFN event may have given it."""
+    """Tell whether a row of `NAMED` lost or changed a name that an MFN event may have given it."""
     return (
-        table is PROJECTS
-        and existing is not None
+        existing is not None
+        and _is_named(table, existing)
         and existing.get(NAME) is not None
         and existing[NAME] != merged[NAME]
     )
@@ -137,6 +142,11 @@ def partition_day(table: Table, values: Mapping[str, Any], event_time: Micros) -
         return None
     ingested_at = values.get("ingested_at")
     return day_of(event_time if ingested_at is None else ingested_at).isoformat()
+
+
+def _is_named(table: Table, values: Mapping[str, Any]) -> bool:
+    """Say whether a row has its project's name: of contacts the policyholder's alone."""
+    return table is PROJECTS or (table is CONTACTS and values["contact_type"] == POLICYHOLDER)
 
 
 def _name_that_holds(
@@ -169,7 +179,7 @@ def _first(table: Table, changes: Sequence[Change], now: Micros) -> Values:
 def _new(table: Table, change: Change, now: Micros, names: Mapping[str, NamedBy]) -> Values:
     """Return the row that one answer makes where there was none: what `RowMerge` would, sooner."""
     values = dict.fromkeys(shape_of(table).values) | change.values
-    if table is PROJECTS and (named := names.get(change.values[table.key[0]])) is not None:
+    if names and _is_named(table, values) and (named := names.get(change.values[_PROJECT])):
         values[NAME] = named.name
     guard = order_of(change)[0]
     return _row(table, None, values, now, event_id=change.event_id, guard=guard)

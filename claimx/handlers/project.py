@@ -2,22 +2,21 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
+from collections.abc import Iterable
 from typing import Any
 
-from claimx.domain.changes import Change, Enrichment, Values
+from claimx.domain.changes import Change, Enrichment, Source, Values
 from claimx.domain.columns import Table
 from claimx.domain.errors import Malformed, Refused
 from claimx.domain.events import Event, EventType
 from claimx.domain.ports.api import Answer, EventApi
 from claimx.domain.reader import Reader, Unconverted, fields
 from claimx.domain.shared_rows import SharedRows
-from claimx.domain.tables import CONTACTS, PROJECTS
+from claimx.domain.tables import CONTACTS, POLICYHOLDER, PROJECTS
 from claimx.domain.values import Unconvertible, boolean, same_id
 from claimx.handlers.registry import registry
 from claimx.handlers.rows import fact, object_of, shared_rows
 
-POLICYHOLDER = "POLICYHOLDER"
 CLAIM_REP = "CLAIM_REP"
 
 _PROJECT = fields(
@@ -50,26 +49,27 @@ async def enrich_project(event: Event, api: EventApi, out: Enrichment) -> None:
     project_id = project_of(event)
     named = event.master_file_name if event.type == EventType.PROJECT_MFN_ADDED else None
     answer = await api.project(project_id)
-    out.changes += project_changes(answer, project_id, event, out.unconverted, named)
+    changes = project_changes(answer, project_id, event, out.unconverted)
+    out.changes += changes
     if named is not None:
         out.changes.append(fact(event, project_id, master_file_name=named))
+        out.changes += _policyholders_name(changes, event, named)
 
 
 async def check_project(
     project_id: str, event: Event, api: EventApi, out: Enrichment
-) -> str | None:
+) -> Change | None:
     """
     Fetch the project unless it is known; its row and contacts are written as for a CREATED event.
 
-    Returns the project's master file name, None when there is none or nothing was fetched.
+    Returns the project's row, None when nothing was fetched.
     """
     answer = await api.project_unless_known(project_id)
     if answer is None:
         return None
     changes = project_changes(answer, project_id, event, out.unconverted)
     out.changes += changes
-    name: str | None = changes[0].values["master_file_name"]
-    return name
+    return changes[0]
 
 
 def project_of(event: Event) -> str:
@@ -84,31 +84,33 @@ def project_changes(
     project_id: str,
     event: Event,
     unconverted: Unconverted,
-    named: str | None = None,
 ) -> list[Change]:
     """
     Return the project's row first, then its contacts.
 
-    *named* is the name that the event gives the project, where it does. Raises Unreadable when the
-    answer holds no project, Refused when it is another one than *project_id*.
+    Raises Unreadable when the answer holds no project, Refused when it is another one than
+    *project_id*.
     """
     shared: SharedRows | None = answer.notes.get(project_id)
     if shared is None:  # one answer serves many events, and reading it costs more than a call
         rows = _rows(answer, project_id, unconverted)
         shared = answer.notes[project_id] = shared_rows(rows, answer.asked_at)
-    changes = shared.changes(event.event_id, event.time)
-    return _named(changes, named) if named else changes
+    return shared.changes(event.event_id, event.time)
 
 
-def _named(changes: list[Change], name: str) -> list[Change]:
-    """Give the policyholder the name that this event alone gives; the rows are its own then."""
-    found = []
-    for change in changes:
-        values = dict(change.values)
-        if values.get("contact_type") == POLICYHOLDER:
-            values["master_file_name"] = name
-        found.append(replace(change, values=values))
-    return found
+def _policyholders_name(changes: Iterable[Change], event: Event, name: str) -> list[Change]:
+    """Return what the event itself says of the policyholder among *changes*: the name."""
+    return [
+        Change(
+            CONTACTS.name,
+            {column: change.values[column] for column in CONTACTS.key} | {"master_file_name": name},
+            Source.EVENT,
+            event.event_id,
+            event.time,
+        )
+        for change in changes
+        if change.values.get("contact_type") == POLICYHOLDER
+    ]
 
 
 def _rows(answer: Answer, project_id: str, unconverted: Unconverted) -> list[tuple[Table, Values]]:

@@ -11,9 +11,16 @@ from claimx.domain.errors import Malformed
 from claimx.domain.events import Event, EventType
 from claimx.domain.ports.api import Answer, EventApi
 from claimx.domain.reader import Reader, Unconverted, fields
-from claimx.domain.tables import CONTACTS, EXTERNAL_LINKS, MEDIA, TASK_TEMPLATES, TASKS
+from claimx.domain.tables import (
+    CONTACTS,
+    EXTERNAL_LINKS,
+    MEDIA,
+    POLICYHOLDER,
+    TASK_TEMPLATES,
+    TASKS,
+)
 from claimx.handlers.media import fetch_media, named_media
-from claimx.handlers.project import POLICYHOLDER, check_project, folded
+from claimx.handlers.project import check_project, folded
 from claimx.handlers.registry import registry
 from claimx.handlers.rows import answered, object_of
 
@@ -67,12 +74,14 @@ async def _enrich_task(event: Event, api: EventApi, out: Enrichment) -> tuple[Va
     project_id = task["project_id"]
     if project_id is None:
         raise Malformed(f"neither the event nor project task {asked} names a project")
-    master_file_name: str | None = None
+    project: Change | None = None
     try:
-        master_file_name = await check_project(project_id, event, api, out)
+        project = await check_project(project_id, event, api, out)
     finally:  # the recipient was found already, whatever became of the project
-        recipient = _recipient(answer, task, master_file_name, out.unconverted)
-        out.changes += answered(CONTACTS, recipient, event, answer.asked_at, Source.LINK)
+        recipient = _recipient(answer, task, project, out.unconverted)
+        # the project was asked a moment later, and its customer must not outdate the event's link
+        asked_at = max(answer.asked_at, (project and project.enriched_at) or 0)
+        out.changes += answered(CONTACTS, recipient, event, asked_at, Source.LINK)
     return task, answer
 
 
@@ -119,7 +128,7 @@ def answered_media(task: dict[str, Any], unconverted: Unconverted) -> list[str]:
 
 
 def _recipient(
-    answer: Answer, task: Values, master_file_name: str | None, unconverted: Unconverted
+    answer: Answer, task: Values, project: Change | None, unconverted: Unconverted
 ) -> Values:
     """Return the contact that the external link was sent to."""
     link = answer.data.get("externalLinkData")
@@ -130,7 +139,7 @@ def _recipient(
         "contact_email": folded(values["contact_email"]),
         "contact_type": POLICYHOLDER,
         "is_primary_contact": False,
-        "master_file_name": master_file_name,
+        "master_file_name": project and project.values["master_file_name"],
         "task_assignment_id": task["assignment_id"],
     }
 

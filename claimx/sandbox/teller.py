@@ -204,7 +204,8 @@ class _Teller:
                 "contact_type": kind,
             }
             if kind == "POLICYHOLDER":
-                full["master_file_name"] = one_of(holders)
+                named = self.names.get(number)
+                full["master_file_name"] = named[1] if named else project.api_mfn
                 _fill(full, links.pop(email, []))
             self._put("claimx_contacts", {**full, **_tail(events)})
         for email, guests in links.items():

@@ -381,6 +381,41 @@ class TestOnePolicyholderFromTwoSources:
 
         assert only_row(lake, CONTACTS)["phone_number"] is None
 
+    def test_a_link_names_its_task_on_the_customers_row(self, lake):
+        """The newest does, also where its event asked for the customer as well."""
+        for at, task in ((5, "7"), (9, "8")):
+            lake.upsert(CONTACTS, [self.customer(at), self.link(at, task_assignment_id=task)], T0)
+
+        row = only_row(lake, CONTACTS)
+        assert (row["task_assignment_id"], row["is_primary_contact"]) == ("8", True)
+
+    def named(self, at: int, name: str) -> Change:
+        return fact(CONTACTS, f"mfn{at}", at, **self.KEY, master_file_name=name)
+
+    @pytest.mark.parametrize("order", [(5, 8), (8, 5)])
+    def test_the_newest_mfn_event_names_the_policyholder_whatever_comes_later(self, lake, order):
+        """Its project keeps the name; the API's came back with the next answer."""
+        names = {5: "OLD", 8: "NEW"}
+        for asked, at in enumerate(order, 10):
+            told = self.customer(asked, master_file_name=f"API{asked}")
+            lake.upsert(CONTACTS, [told, self.named(at, names[at])], T0)
+        for asked in (20, 21):
+            lake.upsert(CONTACTS, [self.customer(asked, master_file_name=f"API{asked}")], T0)
+            assert only_row(lake, CONTACTS)["master_file_name"] == "NEW"
+
+        lake.upsert(CONTACTS, [self.customer(22, master_file_name=None)], T0)
+        assert only_row(lake, CONTACTS)["master_file_name"] == "NEW"
+        assert only_row(lake, CONTACTS)["last_enriched_at"] == T0 + 22
+
+    def test_a_representative_has_a_name_of_their_own(self, lake):
+        key = self.KEY | {"contact_type": "CLAIM_REP"}
+        lake.upsert(PROJECTS, [fact(PROJECTS, "e", 4, project_id="p1", master_file_name="MFN")], T0)
+        for asked in (5, 9):
+            told = answer(CONTACTS, asked, **key, master_file_name=f"T-{asked}")
+            lake.upsert(CONTACTS, [told], T0)
+
+        assert only_row(lake, CONTACTS)["master_file_name"] == "T-9"
+
     def test_a_representative_may_stop_being_primary(self, lake):
         key = self.KEY | {"contact_type": "CLAIM_REP"}
         lake.upsert(CONTACTS, [answer(CONTACTS, 5, **key, is_primary_contact=True)], T0)

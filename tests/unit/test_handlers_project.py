@@ -255,15 +255,15 @@ def test_the_name_of_an_mfn_event_is_a_fact_of_the_event_and_the_policyholders()
     out = enriched(an_event("PROJECT_MFN_ADDED", master_file_name="MFN-EVENT"), vendor)
 
     assert vendor.calls == [("project", PROJECT)]
-    assert out.changes[-1] == Change(
-        "claimx_projects",
-        {"project_id": PROJECT, "master_file_name": "MFN-EVENT"},
-        Source.EVENT,
-        "e-1",
-        EVENT_TIME,
-    )
+    facts = [change for change in out.changes if change.source is Source.EVENT]
+    named = {"project_id": PROJECT, "master_file_name": "MFN-EVENT"}
+    customer = named | {"contact_email": "ada@example.com", "contact_type": "POLICYHOLDER"}
+    assert facts == [
+        Change("claimx_projects", named, Source.EVENT, "e-1", EVENT_TIME),
+        Change("claimx_contacts", customer, Source.EVENT, "e-1", EVENT_TIME),
+    ]
     assert rows_of(out, "claimx_projects")[0]["master_file_name"] == "MFN-API"
-    assert rows_of(out, "claimx_contacts")[0]["master_file_name"] == "MFN-EVENT"
+    assert rows_of(out, "claimx_contacts")[0]["master_file_name"] == "MFN-API"
     assert rows_of(out, "claimx_contacts")[1]["master_file_name"] == "T-1"
 
 

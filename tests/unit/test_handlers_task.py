@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import pytest
 from builders import (
+    ASKED,
     PROJECT,
     TASK,
     VendorInMemory,
@@ -20,6 +21,7 @@ from builders import (
 from claimx.domain.changes import Source
 from claimx.domain.columns import Rule
 from claimx.domain.errors import Malformed, NotFound, NotYetThere, Unreadable
+from claimx.domain.ports.api import Answer
 from claimx.domain.tables import CONTACTS, EXTERNAL_LINKS, TABLES, TASK_TEMPLATES, TASKS
 from claimx.domain.times import to_iso
 
@@ -140,6 +142,25 @@ def test_the_recipients_file_name_is_the_projects():
     (row,) = rows_of(enriched(assigned(), vendor(known=[])), "claimx_contacts", Source.LINK)
 
     assert row == RECIPIENT | {"master_file_name": "MFN-API"}
+
+
+class Later(VendorInMemory):
+    """A vendor whose projects are asked for a moment after the tasks."""
+
+    async def project(self, project_id):
+        return Answer((await super().project(project_id)).data, ASKED + 50_000)
+
+
+def test_an_events_link_is_as_new_as_its_project():
+    """The customer, asked for a moment later, outdated the event's own link: it named no task."""
+    out = enriched(assigned(), Later(tasks={TASK: a_task()}))
+
+    links = [change for change in out.changes if change.source is Source.LINK]
+    customers = [c for c in out.changes if c.table == CONTACTS.name and c.source is Source.ANSWER]
+    tasks = [change for change in out.changes if change.table == TASKS.name]
+    assert [change.enriched_at for change in links] == [ASKED + 50_000]
+    assert {change.enriched_at for change in customers} == {ASKED + 50_000}
+    assert [change.enriched_at for change in tasks] == [ASKED]
 
 
 def test_an_assigned_task_costs_its_call_and_the_project_check():

@@ -8,8 +8,7 @@ from claimx.adapters.lake.names import Names
 from claimx.adapters.lake.plan import Decide, Plan
 from claimx.domain.changes import Values
 from claimx.domain.columns import Table
-from claimx.domain.tables import PROJECTS
-from claimx.domain.upsert import Key, NamedBy, Said, merge_all, named_by, renames
+from claimx.domain.upsert import NAMED, Key, NamedBy, Said, merge_all, named_by, renames
 
 
 class Deciding:
@@ -26,7 +25,7 @@ class Deciding:
         """
         given: dict[str, NamedBy] = {}
         before: dict[str, NamedBy] = {}
-        if table is PROJECTS and self._names:
+        if table in NAMED and self._names:
             flushes = (flush for said in groups.values() for flush in said.values())
             given = named_by(change for flush in flushes for change in flush)
             before = self._names.record(given) if given else {}
@@ -44,7 +43,7 @@ class Deciding:
         """Return *rows* as they are when all that is *said* of them is taken in, and new ones."""
         if not said:
             return rows
-        known = self._names if table is PROJECTS else None
+        known = self._names if table in NAMED else None
         names = known.of([key[0] for key in said]) if known else {}
         found = {tuple(row[name] for name in table.key): row for row in rows}
         for key, flushes in said.items():
