@@ -15,7 +15,7 @@ from typing import Any
 import structlog
 from celery import signals
 
-from claimx import bootstrap, garbage, startup
+from claimx import bootstrap, garbage, redis_clients, startup
 from claimx.adapters import leaving, leaving_step, ticking
 from claimx.adapters.hints import queue_length, queue_name, queue_named
 from claimx.domain.errors import ClaimXError, Unavailable
@@ -49,7 +49,7 @@ class Attendance:
         self._role = role
         self._name = f"{host_name()}:{os.getpid()}"
         self._gates = bootstrap.gates_of(settings)
-        self._ledger = bootstrap.ledger_of(settings)
+        self._ledger = redis_clients.ledger_of(settings)
         self._stopped = threading.Event()
         self._info = dict(info)
         self._servers: list[health.HealthServer] = []
@@ -128,7 +128,7 @@ def wait_for_redis(
     delay, said = 0.2, False
     while True:
         try:
-            bootstrap.ledger_of(settings).ping()
+            redis_clients.ledger_of(settings).ping()
             return
         except Unavailable as error:
             if time.monotonic() > deadline:
@@ -227,7 +227,7 @@ def _child_gone(pid: int, **_: Any) -> None:
 def _beat_ready(sender: Any, **_: Any) -> None:
     settings = startup.load_settings()
     one = attend("beat", settings)
-    client = bootstrap.redis_of(settings, quick=True)
+    client = redis_clients.redis_of(settings, quick=True)
     sender.scheduler.apply_async = ticking.sparing(
         sender.scheduler, lambda queue: queue_length(client, queue)
     )

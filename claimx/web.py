@@ -13,7 +13,7 @@ from http import HTTPStatus
 import requests
 
 from claimx import processes
-from claimx.bootstrap import broker_url_of
+from claimx.redis_clients import broker_url_of
 from claimx.startup import load_settings
 
 
