@@ -19,7 +19,7 @@ from claimx.domain.ports.hints import Hints
 from claimx.domain.retry import RetryPolicy
 from claimx.domain.tables import TABLES
 from claimx.needs import SOURCE_QUEUES, WORKSHOP_QUEUES, missing_for
-from claimx.redis_clients import ledger_of, redis_of
+from claimx.redis_clients import ask_redis, ledger_of, redis_of
 from claimx.services.hinting import NoHints
 from claimx.services.runtime import Limits, Runtime
 from claimx.setting_errors import ConfigurationError
@@ -258,7 +258,6 @@ def close_workshop() -> None:
 
 
 def operator_runtime() -> Runtime:
-    """Return the runtime of a command; raises Unavailable when Redis does not answer."""
-    found = runtime()
-    found.ledger.ping()
-    return found
+    """Return the runtime of a command; raises Unavailable, soon, when Redis does not answer."""
+    ask_redis(load_settings())
+    return runtime()

@@ -8,6 +8,8 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
+import redis
+
 from claimx.adapters import redis_client
 from claimx.setting_errors import ConfigurationError
 from claimx.settings import Settings
@@ -15,6 +17,9 @@ from claimx.startup import once
 
 if TYPE_CHECKING:
     from claimx.adapters.ledger import RedisLedger
+
+ANSWER_SECONDS = 3.0
+"""How long a command and a probe wait for Redis, instead of the minutes that work waits."""
 
 _SECONDS_PER_HOUR = 3600.0
 
@@ -38,6 +43,20 @@ def redis_of(settings: Settings, *, quick: bool = False) -> Any:
 def ledger_of(settings: Settings) -> RedisLedger:
     """Return the ledger."""
     return once("ledger", lambda: _ledger(settings, redis_of(settings)))
+
+
+def ask_redis(settings: Settings) -> None:
+    """Raise Unavailable unless Redis answers and accepts writes, within `ANSWER_SECONDS`."""
+    with _connect(settings, quick=True, quick_seconds=ANSWER_SECONDS) as client:
+        _ledger(settings, client).ping()
+
+
+def answers(settings: Settings) -> bool:
+    """Say whether Redis answers at once."""
+    try:
+        return bool(redis_of(settings, quick=True).ping())
+    except redis.RedisError:
+        return False
 
 
 def _ledger(settings: Settings, client: Any) -> RedisLedger:

@@ -12,7 +12,7 @@ from http import HTTPStatus
 
 import requests
 
-from claimx import processes
+from claimx.attendance import attend
 from claimx.redis_clients import broker_url_of
 from claimx.startup import load_settings
 
@@ -37,7 +37,7 @@ def main() -> None:
     from claimx.celery import app
 
     url = f"http://127.0.0.1:{os.environ['FLOWER_PORT']}/healthcheck"
-    processes.attend("web", settings, live=lambda: _flower_problems(url))
+    attend("web", settings, live=lambda: _flower_problems(url)).begin({})
     app.start(["--broker", broker_url_of(settings), "flower"])
 
 

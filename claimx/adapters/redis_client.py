@@ -15,6 +15,7 @@ from claimx.domain.diagnosis import Diagnosis
 from claimx.domain.errors import Malformed
 
 SENTINEL_PORT = 26379
+QUICK_SECONDS = 0.5  # a starved machine answers that late
 _ASK_SECONDS = 5.0  # of a Sentinel; of RedBeat's Redis, too
 
 
@@ -96,18 +97,20 @@ def redbeat_url_and_options(url: str, master: str) -> tuple[str, dict[str, Any]]
     }
 
 
-def connect(url: str, master: str, *, quick: bool = False) -> redis.Redis:
+def connect(
+    url: str, master: str, *, quick: bool = False, quick_seconds: float = QUICK_SECONDS
+) -> redis.Redis:
     """
     Return a client with time-outs and bounded retries; no connection is made yet.
 
-    *quick* is for gates, which must not wait for a Redis that does not answer: no retry, 0.5 s (a
-    starved machine answers that late). Otherwise 5 s to connect, 30 s to answer and three retries
-    over about a second.
+    *quick* is for gates, which must not wait for a Redis that does not answer: no retry, and
+    *quick_seconds* for each answer. Otherwise 5 s to connect, 30 s to answer and three retries over
+    about a second.
     Raises Malformed for a URL of another scheme.
     """
     options: dict[str, Any] = {
-        "socket_timeout": 0.5 if quick else 30.0,
-        "socket_connect_timeout": 0.5 if quick else 5.0,
+        "socket_timeout": quick_seconds if quick else 30.0,
+        "socket_connect_timeout": quick_seconds if quick else 5.0,
         "socket_keepalive": True,
         "health_check_interval": 25,
         "retry": Retry(NoBackoff(), 0) if quick else Retry(ExponentialBackoff(0.5, 0.1), 3),

@@ -34,9 +34,13 @@ class Progress:
         """Say that the loop went round."""
         self._last = self._now()
 
+    def silent_seconds(self) -> float:
+        """Return how long ago it last did."""
+        return self._now() - self._last
+
     def problems(self) -> dict[str, str]:
         """Return the stall, if there is one."""
-        silent = self._now() - self._last
+        silent = self.silent_seconds()
         return {"progress": f"none for {silent:.0f} s"} if silent > self._limit else {}
 
 
@@ -83,6 +87,10 @@ class HealthServer:
         """Stop serving and free the port."""
         self._server.shutdown()
         self._server.server_close()
+
+    def let_go(self) -> None:
+        """Close the port in a forked child; the parent goes on to serve."""
+        self._server.socket.close()
 
 
 def _bind(host: str, port: int, handler: type[BaseHTTPRequestHandler]) -> ThreadingHTTPServer:
