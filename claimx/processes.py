@@ -162,6 +162,7 @@ def _beat_ready(sender: Any, **_: Any) -> None:
     sender.scheduler.apply_async = ticking.sparing(
         sender.scheduler, lambda queue: queue_length(client, queue)
     )
+    sender.scheduler.close = ticking.letting_go(sender.scheduler, client.ping)
     tick = ticking.outliving(sender.scheduler)
 
     def watched(*args: Any, **kwargs: Any) -> Any:

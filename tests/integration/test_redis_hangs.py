@@ -38,6 +38,22 @@ def probe(address: str, what: str, seconds: float = 5.0) -> int:
     return requests.get(f"http://{address}/health/{what}", timeout=seconds).status_code
 
 
+@pytest.mark.parametrize("how", ["frozen", "gone"])
+def test_beat_ends_when_it_is_told_to_without_redis(tmp_path, how):
+    """Its lock cannot be given back then, and ends by itself; nobody asks a second time."""
+    with Rig(tmp_path, "--events", "100") as rig:
+        beat = rig.process("beat")
+        rig.until_announced("beat")
+        with without_redis(rig, how):
+            time.sleep(3)  # in the midst of a tick that waits
+
+            beat.terminate()
+            status = beat.wait(20)
+
+        assert status == 0, rig.tails()
+        assert "Traceback" not in rig.text_of_log("beat")
+
+
 def test_a_redis_that_hangs_is_told_of_within_seconds(tmp_path):
     """Work waits for minutes; whoever asks how things are must not."""
     with Rig(tmp_path, "--events", "100", settings={"PORT": str(free_port())}) as rig:
