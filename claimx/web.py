@@ -8,6 +8,8 @@ from __future__ import annotations
 
 import os
 import sys
+import threading
+import time
 from http import HTTPStatus
 
 import requests
@@ -15,6 +17,8 @@ import requests
 from claimx.attendance import attend
 from claimx.redis_clients import broker_url_of
 from claimx.startup import load_settings
+
+_LEAVE_SECONDS = 3.0
 
 
 def main() -> None:
@@ -38,7 +42,18 @@ def main() -> None:
 
     url = f"http://127.0.0.1:{os.environ['FLOWER_PORT']}/healthcheck"
     attend("web", settings, live=lambda: _flower_problems(url)).begin({})
-    app.start(["--broker", broker_url_of(settings), "flower"])
+    status = 1
+    try:
+        app.start(["--broker", broker_url_of(settings), "flower"])
+        status = 0
+    finally:  # Flower's threads, which are waited for, ask a broker that is away for ever
+        threading.Thread(target=_end, args=(status,), daemon=True).start()
+
+
+def _end(status: int) -> None:
+    """End the process when it has not ended by itself."""
+    time.sleep(_LEAVE_SECONDS)
+    os._exit(status)
 
 
 def _flower_problems(url: str) -> dict[str, str]:

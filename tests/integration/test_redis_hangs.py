@@ -6,7 +6,7 @@ import os
 import signal
 import time
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 
 import pytest
 import requests
@@ -52,6 +52,24 @@ def test_beat_ends_when_it_is_told_to_without_redis(tmp_path, how):
 
         assert status == 0, rig.tails()
         assert "Traceback" not in rig.text_of_log("beat")
+
+
+@pytest.mark.parametrize("how", ["frozen", "gone"])
+def test_web_ends_when_it_is_told_to_without_redis(tmp_path, how):
+    """Flower's threads ask for the broker for ever, and Python waits for threads."""
+    port = str(free_port())
+    with Rig(tmp_path, "--events", "100", settings={"PORT": port}) as rig:
+        web = rig.process("web")
+        announced = rig.until_announced("web")["web"]["health"]
+        rig.until("Flower to be up", lambda: probe(announced, "live") == 200)
+        with without_redis(rig, how):
+            with suppress(requests.RequestException):  # it asks the workers
+                requests.get(f"http://127.0.0.1:{port}/workers?refresh=1", timeout=3)
+
+            web.terminate()
+            status = web.wait(10)
+
+        assert status == 0, rig.tails()
 
 
 def test_a_redis_that_hangs_is_told_of_within_seconds(tmp_path):
