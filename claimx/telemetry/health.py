@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import errno
 import json
+import sys
 import threading
 import time
 from collections.abc import Callable
@@ -93,14 +94,24 @@ class HealthServer:
         self._server.socket.close()
 
 
+class _Server(ThreadingHTTPServer):
+    """What goes wrong with a probe is a line of the log, where the library prints a traceback."""
+
+    def handle_error(self, _request: object, _address: object) -> None:
+        """Say what an answer failed of; a probe that hangs up is none of our business."""
+        error = sys.exception()
+        if not isinstance(error, OSError):
+            log.warning("a probe got no answer", error=type(error).__name__)
+
+
 def _bind(host: str, port: int, handler: type[BaseHTTPRequestHandler]) -> ThreadingHTTPServer:
     try:
-        return ThreadingHTTPServer((host, port), handler)
+        return _Server((host, port), handler)
     except OSError as error:
         if error.errno != errno.EADDRINUSE:
             raise
         log.warning("port is taken, using a free one", port=port)
-        return ThreadingHTTPServer((host, 0), handler)
+        return _Server((host, 0), handler)
 
 
 def _verdict(check: Check) -> tuple[int, str, bytes]:
