@@ -10,6 +10,7 @@ import os
 import sys
 import threading
 import time
+from collections.abc import Mapping
 from http import HTTPStatus
 
 import requests
@@ -25,6 +26,9 @@ def main() -> None:
     """Run Flower until it is told to stop."""
     settings = load_settings()
     auth = settings.flower_auth.get_secret_value()
+    for name in [name for name, value in os.environ.items() if not value.strip()]:
+        if name.startswith("FLOWER_"):
+            del os.environ[name]  # Flower takes a blank one for a value
     if auth:
         os.environ["FLOWER_BASIC_AUTH"] = auth  # not an argument: those show in process lists
     os.environ.setdefault("FLOWER_ADDRESS", "0.0.0.0" if auth else "127.0.0.1")
@@ -40,7 +44,7 @@ def main() -> None:
     os.environ.setdefault("FLOWER_PURGE_OFFLINE_WORKERS", "600")
     from claimx.celery import app
 
-    url = f"http://127.0.0.1:{os.environ['FLOWER_PORT']}/healthcheck"
+    url = health_url(os.environ)
     attend("web", settings, live=lambda: _flower_problems(url)).begin({})
     status = 1
     try:
@@ -48,6 +52,16 @@ def main() -> None:
         status = 0
     finally:  # Flower's threads, which are waited for, ask a broker that is away for ever
         threading.Thread(target=_end, args=(status,), daemon=True).start()
+
+
+def health_url(environment: Mapping[str, str]) -> str:
+    """Return where Flower, set by *environment*, says whether it is well."""
+    host = environment["FLOWER_ADDRESS"]
+    host = {"0.0.0.0": "127.0.0.1", "::": "::1"}.get(host, host)
+    place = f"[{host}]" if ":" in host else host
+    prefix = environment.get("FLOWER_URL_PREFIX", "").strip("/")
+    path = f"{prefix}/healthcheck" if prefix else "healthcheck"
+    return f"http://{place}:{environment['FLOWER_PORT']}/{path}"
 
 
 def _end(status: int) -> None:
