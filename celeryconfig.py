@@ -5,7 +5,9 @@ from datetime import timedelta
 
 from claimx.adapters import transport
 from claimx.adapters.hints import queue_named
-from claimx.bootstrap import broker_url_of, load_settings
+from claimx.adapters.redis_client import asking_sentinels
+from claimx.redis_clients import broker_url_of, redbeat_of
+from claimx.startup import load_settings
 
 settings = load_settings()
 transport.install()  # a worker outlives items that are no messages
@@ -24,6 +26,8 @@ broker_transport_options = {
     "socket_connect_timeout": 5,
     "socket_keepalive": True,
     "health_check_interval": 25,
+    "master_name": settings.redis_master,  # this and the next are for sentinel://
+    "sentinel_kwargs": asking_sentinels(),
 }
 
 # --- messages ---------------------------------------------------------------------------------
@@ -87,7 +91,7 @@ task_send_sent_event = False
 
 # --- beat -------------------------------------------------------------------------------------
 beat_scheduler = "redbeat.RedBeatScheduler"  # one of several beats ticks, by a lock in Redis
-redbeat_redis_url = broker_url
+redbeat_redis_url, redbeat_redis_options = redbeat_of(settings)
 redbeat_key_prefix = "claimx:redbeat:"
 redbeat_lock_timeout = 8  # a killed beat's successor ticks after this
 beat_max_loop_interval = 2  # the lock is renewed each loop

@@ -1,5 +1,5 @@
 """
-Settings to Runtime: the only module that constructs real adapters.
+Settings to Runtime: the only module that constructs real adapters, beside `redis_clients`.
 
 Entry points call it when their process starts; each thing is built once a process
 (`claimx.startup.once`).
@@ -14,11 +14,12 @@ from collections.abc import Collection
 from typing import TYPE_CHECKING, Any
 
 from claimx.adapters import leaving
-from claimx.adapters.redis_client import connect, diagnoses, with_tls_checked
+from claimx.adapters.redis_client import diagnoses
 from claimx.domain.ports.hints import Hints
 from claimx.domain.retry import RetryPolicy
 from claimx.domain.tables import TABLES
 from claimx.needs import SOURCE_QUEUES, WORKSHOP_QUEUES, missing_for
+from claimx.redis_clients import ask_redis, ledger_of, redis_of
 from claimx.services.hinting import NoHints
 from claimx.services.runtime import Limits, Runtime
 from claimx.setting_errors import ConfigurationError
@@ -30,7 +31,6 @@ if TYPE_CHECKING:
     from claimx.adapters.credentials import Credentials
     from claimx.adapters.gates import RedisGates
     from claimx.adapters.lake import DeltaLake
-    from claimx.adapters.ledger import RedisLedger
     from claimx.adapters.read_ahead import ReadAhead
     from claimx.services.sweep import CacheSweeper
     from claimx.tasks.workshop import Workshop
@@ -40,43 +40,11 @@ _SECONDS_PER_HOUR = 3600.0
 _GIVE_UP_SECONDS = 10.0  # beyond the time in which a query to Kusto must have ended
 
 
-def broker_url_of(settings: Settings) -> str:
-    """Return the broker's URL as Celery wants it."""
-    return with_tls_checked(settings.redis_url.get_secret_value())
-
-
 def metrics_of() -> PrometheusMetrics:
     """Return this process's metrics."""
     from claimx.telemetry.metrics import PrometheusMetrics
 
     return once("metrics", PrometheusMetrics)
-
-
-def redis_of(settings: Settings, *, quick: bool = False) -> Any:
-    """Return this process's client of Redis; *quick* is the one for gates."""
-
-    def build() -> Any:
-        try:
-            return connect(
-                settings.redis_url.get_secret_value(), settings.redis_master, quick=quick
-            )
-        except ValueError:  # it may quote a part of the password
-            wrong = "REDIS_URL is no URL: is its password percent-encoded, is its port a number?"
-            raise ConfigurationError([wrong]) from None
-
-    return once("redis-quick" if quick else "redis", build)
-
-
-def ledger_of(settings: Settings) -> RedisLedger:
-    """Return the ledger."""
-    from claimx.adapters.ledger import RedisLedger
-
-    return once(
-        "ledger",
-        lambda: RedisLedger(
-            redis_of(settings), dedup_seconds=settings.dedup_hours * _SECONDS_PER_HOUR
-        ),
-    )
 
 
 def gates_of(settings: Settings) -> RedisGates:
@@ -290,7 +258,6 @@ def close_workshop() -> None:
 
 
 def operator_runtime() -> Runtime:
-    """Return the runtime of a command; raises Unavailable when Redis does not answer."""
-    found = runtime()
-    found.ledger.ping()
-    return found
+    """Return the runtime of a command; raises Unavailable, soon, when Redis does not answer."""
+    ask_redis(load_settings())
+    return runtime()

@@ -1,4 +1,4 @@
-"""What every process does beside its work: logs, health, metrics, cycle line, announcement."""
+"""How the processes of Celery begin and end: what a worker and a beat do beside their work."""
 
 from __future__ import annotations
 
@@ -7,111 +7,26 @@ import os
 import shutil
 import signal
 import sys
-import threading
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from typing import Any
 
 import structlog
 from celery import signals
 
-from claimx import bootstrap, garbage, startup
+from claimx import bootstrap, garbage, redis_clients, startup
 from claimx.adapters import leaving, leaving_step, ticking
 from claimx.adapters.hints import queue_length, queue_name, queue_named
+from claimx.attendance import Attendance, attend
 from claimx.domain.errors import ClaimXError, Unavailable
 from claimx.domain.records import Stage
-from claimx.knobs import unknown_names
 from claimx.needs import WORKSHOP_QUEUES, missing_for, token_problem
 from claimx.settings import Settings, host_name
-from claimx.telemetry import counts_folder, cycle, health, logs
-from claimx.telemetry.metrics import PrometheusMetrics, exposition, totals
+from claimx.telemetry import counts_folder
 
 log = structlog.get_logger(__name__)
 
-ANNOUNCE_SECONDS = 3.0  # uploads bound to a machine that is gone wait for this three times
-_STALL_SECONDS = 60.0
 _EXIT_UNREACHABLE = 5
-
-
-class Attendance:
-    """One process's health server, cycle line and announcement; stopped with the process."""
-
-    def __init__(
-        self,
-        role: str,
-        settings: Settings,
-        metrics: PrometheusMetrics,
-        info: Mapping[str, str],
-        live: health.Check | None = None,
-    ) -> None:
-        self.progress = health.Progress(_STALL_SECONDS)
-        self._live = live or self.progress.problems
-        self._role = role
-        self._name = f"{host_name()}:{os.getpid()}"
-        self._gates = bootstrap.gates_of(settings)
-        self._ledger = bootstrap.ledger_of(settings)
-        self._stopped = threading.Event()
-        self._info = dict(info)
-        self._servers: list[health.HealthServer] = []
-        host = settings.health_host
-        for what, port in (("health", settings.health_port), ("metrics", settings.metrics_port)):
-            if port is None:
-                continue
-            try:
-                server = health.HealthServer(
-                    port, self._live, self._ready, lambda: exposition(metrics), host
-                )
-            except OSError as error:  # the work goes on; whoever probes sees that nobody answers
-                log.error(  # noqa: TRY400 - one line is enough
-                    "cannot listen", server=what, host=host, port=port, reason=error.strerror
-                )
-                continue
-            server.start()
-            self._servers.append(server)
-            self._info[what] = server.address
-        self._cycle = cycle.CycleLine(lambda: totals(metrics))
-        self._cycle.start()
-        threading.Thread(target=self._announce, daemon=True, name="announce").start()
-
-    def stop(self) -> None:
-        """Stop serving; the announcement ends by itself."""
-        self._stopped.set()
-        self._cycle.stop()
-        for server in self._servers:
-            server.stop()
-
-    def _ready(self) -> dict[str, str]:
-        try:
-            self._ledger.ping()
-        except Exception as error:  # noqa: BLE001 - whatever it is, we are not ready
-            return {"redis": type(error).__name__}
-        return self._live()
-
-    def _announce(self) -> None:
-        while True:
-            try:
-                self._gates.beat(self._role, self._name, self._info, ANNOUNCE_SECONDS * 3)
-            except Exception as error:  # noqa: BLE001 - announcing is a courtesy
-                log.debug("not announced", error=type(error).__name__)
-            if self._stopped.wait(ANNOUNCE_SECONDS):
-                return
-
-
-def attend(
-    role: str,
-    settings: Settings,
-    info: Mapping[str, str] | None = None,
-    live: health.Check | None = None,
-) -> Attendance:
-    """
-    Begin a process of type *role*: configure its logs and start what stands beside its work.
-
-    It is alive while its loop reports progress, or as *live* says.
-    """
-    logs.configure(settings.log_level, settings.log_format, process=role)
-    for warning in unknown_names(os.environ):
-        log.warning(warning)
-    return Attendance(role, settings, bootstrap.metrics_of(), info or {}, live)
 
 
 def wait_for_redis(
@@ -122,13 +37,14 @@ def wait_for_redis(
     """
     Return when Redis answers, saying once what is waited for; Unavailable if it never does.
 
-    Waiting is progress: restarting the process would not bring Redis back.
+    It is asked with little patience: meanwhile the process may be told to end, which *progress* may
+    do. Waiting is progress; a restart would not bring Redis back.
     """
     deadline = time.monotonic() + patience_seconds
     delay, said = 0.2, False
     while True:
         try:
-            bootstrap.ledger_of(settings).ping()
+            redis_clients.ask_redis(settings)
             return
         except Unavailable as error:
             if time.monotonic() > deadline:
@@ -148,6 +64,7 @@ def connect(app: Any) -> None:
     app.claimx_sweeper = bootstrap.sweeper
     app.steps["worker"].add(leaving_step.LeavingStep)
     for signal_, receiver in (
+        (signals.celeryd_init, _worker_begins),
         (signals.setup_logging, _set_up_logging),
         (signals.celeryd_after_setup, _take_own_uploads),
         (signals.worker_init, _before_fork),
@@ -163,11 +80,21 @@ def connect(app: Any) -> None:
 _attendance: list[Attendance] = []
 
 
+def _attended(role: str) -> Attendance:
+    """Return what stands beside this process."""
+    if not _attendance:
+        _attendance.append(attend(role, startup.load_settings()))
+    return _attendance[0]
+
+
+def _worker_begins(**_: Any) -> None:
+    _attended("worker")
+
+
 def _set_up_logging(**_: Any) -> None:
-    settings = startup.load_settings()
-    logs.configure(settings.log_level, settings.log_format, process="celery")
+    one = _attended("beat")  # a worker is attended already
     try:  # by itself RedBeat ends, and a worker looks less and less often
-        wait_for_redis(settings)
+        wait_for_redis(startup.load_settings(), progress=one.progress.made)
     except ClaimXError as error:
         log.error("Redis did not come", reason=str(error))  # noqa: TRY400 - one line is enough
         sys.exit(_EXIT_UNREACHABLE)
@@ -201,6 +128,8 @@ def _before_fork(sender: Any, **_: Any) -> None:
 
 
 def _after_fork(**_: Any) -> None:
+    for one in _attendance:
+        one.leave_to_parent()
     # hosts send SIGTERM to every process at once; the parent decides when a child ends, and with
     # the remap it says so by SIGQUIT
     if os.environ.get("REMAP_SIGTERM") == "SIGQUIT":
@@ -210,8 +139,8 @@ def _after_fork(**_: Any) -> None:
 def _worker_ready(sender: Any, **_: Any) -> None:
     settings = startup.load_settings()
     queues = ",".join(sorted(sender.app.amqp.queues.consume_from))
-    one = attend("worker", settings, {"queues": queues, "node": bootstrap.cache_of(settings).node})
-    _attendance.append(one)
+    one = _attended("worker")
+    one.begin({"queues": queues, "node": bootstrap.cache_of(settings).node})
     sender.timer.call_repeatedly(5.0, one.progress.made)
 
 
@@ -229,11 +158,14 @@ def _child_gone(pid: int, **_: Any) -> None:
 
 def _beat_ready(sender: Any, **_: Any) -> None:
     settings = startup.load_settings()
-    one = attend("beat", settings)
-    client = bootstrap.redis_of(settings, quick=True)
+    one = _attended("beat")
+    one.begin({})
+    one.excuse(lambda: sender.scheduler.lock is None)  # another beat has it
+    client = redis_clients.redis_of(settings, quick=True)
     sender.scheduler.apply_async = ticking.sparing(
         sender.scheduler, lambda queue: queue_length(client, queue)
     )
+    sender.scheduler.close = ticking.letting_go(sender.scheduler, client.ping)
     tick = ticking.outliving(sender.scheduler)
 
     def watched(*args: Any, **kwargs: Any) -> Any:

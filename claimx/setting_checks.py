@@ -19,6 +19,7 @@ ADDRESSES = ("CLAIMX_API_URL", "EVENTHOUSE_CLUSTER_URL", "ONELAKE_ENDPOINT")
 
 _NOT_BESIDE_THE_SWITCH = ("CLAIMX_API_URL", "EVENTHOUSE_CLUSTER_URL")
 _REDIS_SCHEMES = ("redis", "rediss", "sentinel")
+_LOGINS = re.compile(r"[^:,]+:[^,]+(,[^:,]+:[^,]+)*")
 _SCHEME = re.compile(r"[A-Za-z][A-Za-z0-9+.-]*://")
 
 
@@ -46,8 +47,8 @@ def problems_of(texts: Mapping[str, str], paths: Mapping[str, str], *, loopback:
             "CLAIMX_API_TOKEN holds characters that a header cannot carry;"
             " it must be printable ASCII in one line"
         )
-    if ":" not in texts.get("FLOWER_BASIC_AUTH", ":"):
-        found.append("FLOWER_BASIC_AUTH: must be user:password")
+    if "FLOWER_BASIC_AUTH" in texts and not _LOGINS.fullmatch(texts["FLOWER_BASIC_AUTH"]):
+        found.append("FLOWER_BASIC_AUTH: must be user:password, several by commas")
     return found
 
 

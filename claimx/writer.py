@@ -12,6 +12,7 @@ from types import FrameType
 import structlog
 
 from claimx import bootstrap, garbage, processes, startup
+from claimx.attendance import attend
 from claimx.domain.errors import ClaimXError, NotAllowed
 from claimx.domain.tables import TABLES
 from claimx.needs import without_path
@@ -30,7 +31,8 @@ def main() -> int:
     settings = startup.load_settings()
     if problems := without_path(settings):
         startup.refuse(problems)
-    attendance = processes.attend("writer", settings, {"tables": str(len(TABLES))})
+    attendance = attend("writer", settings)
+    attendance.begin({"tables": str(len(TABLES))})
     stopping: list[int] = []
 
     def stop(number: int, _frame: FrameType | None) -> None:

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from typing import Any
-from urllib.parse import parse_qsl, unquote, urlencode, urlsplit, urlunsplit
+from dataclasses import dataclass
+from typing import Any, Self
+from urllib.parse import parse_qsl, quote, unquote, urlencode, urlsplit, urlunsplit
 
 import redis
 from redis.backoff import ExponentialBackoff, NoBackoff
@@ -14,6 +15,42 @@ from claimx.domain.diagnosis import Diagnosis
 from claimx.domain.errors import Malformed
 
 SENTINEL_PORT = 26379
+QUICK_SECONDS = 0.5  # a starved machine answers that late
+_ASK_SECONDS = 5.0  # of a Sentinel; of RedBeat's Redis, too
+
+
+@dataclass(frozen=True, slots=True)
+class Sentinels:
+    """
+    What ``sentinel://[user:password@]host:port;sentinel://host:port/database`` says.
+
+    User, password and database are the master's, and may stand at any of the nodes.
+    """
+
+    nodes: tuple[tuple[str, int], ...]
+    database: int = 0
+    username: str | None = None
+    password: str | None = None
+
+    @classmethod
+    def of(cls, url: str) -> Self:
+        """Read a URL."""
+        parts = [urlsplit(part) for part in url.split(";")]
+        named = next((part for part in reversed(parts) if part.password), None)
+        return cls(
+            tuple((part.hostname or "127.0.0.1", part.port or SENTINEL_PORT) for part in parts),
+            next((int(path) for part in reversed(parts) if (path := part.path.strip("/"))), 0),
+            unquote(named.username) if named and named.username else None,
+            unquote(named.password) if named and named.password else None,
+        )
+
+    def as_url(self) -> str:
+        """Return the URL with all that is said at every node: Celery goes by the one it is at."""
+        login = ""
+        if self.password is not None:
+            login = f"{quote(self.username or '', safe='')}:{quote(self.password, safe='')}@"
+        hosts = [(f"[{host}]" if ":" in host else host, port) for host, port in self.nodes]
+        return ";".join(f"sentinel://{login}{host}:{port}/{self.database}" for host, port in hosts)
 
 
 def with_tls_checked(url: str) -> str:
@@ -25,18 +62,55 @@ def with_tls_checked(url: str) -> str:
     return urlunsplit(parts._replace(query=urlencode({**query, "ssl_cert_reqs": "required"})))
 
 
-def connect(url: str, master: str, *, quick: bool = False) -> redis.Redis:
+def broker_url(url: str) -> str:
+    """Return *url* as Celery takes it."""
+    return Sentinels.of(url).as_url() if _is_sentinel(url) else with_tls_checked(url)
+
+
+def asking_sentinels() -> dict[str, Any]:
+    """Return how Celery and RedBeat ask a Sentinel: without a retry, since there are others."""
+    return {
+        "socket_timeout": _ASK_SECONDS,
+        "socket_connect_timeout": _ASK_SECONDS,
+        "retry": Retry(NoBackoff(), 0),
+    }
+
+
+def redbeat_url_and_options(url: str, master: str) -> tuple[str, dict[str, Any]]:
+    """
+    Return the ``redbeat_redis_url`` and ``redbeat_redis_options`` of *url*.
+
+    RedBeat takes Sentinels as options. A tick that fails is tried again by beat, a second later.
+    """
+    if not _is_sentinel(url):
+        bounds = {"socket_timeout": _ASK_SECONDS, "socket_connect_timeout": _ASK_SECONDS}
+        return with_tls_checked(url), {**bounds, "retry": Retry(ExponentialBackoff(0.5, 0.1), 1)}
+    said = Sentinels.of(url)
+    return "redis-sentinel://", {
+        "sentinels": list(said.nodes),
+        "service_name": master,
+        "db": said.database,
+        "username": said.username,
+        "password": said.password,
+        "socket_timeout": _ASK_SECONDS,
+        "sentinel_kwargs": asking_sentinels(),
+    }
+
+
+def connect(
+    url: str, master: str, *, quick: bool = False, quick_seconds: float = QUICK_SECONDS
+) -> redis.Redis:
     """
     Return a client with time-outs and bounded retries; no connection is made yet.
 
-    *quick* is for gates, which must not wait for a Redis that does not answer: no retry, 0.5 s (a
-    starved machine answers that late). Otherwise 5 s to connect, 30 s to answer and three retries
-    over about a second.
+    *quick* is for gates, which must not wait for a Redis that does not answer: no retry, and
+    *quick_seconds* for each answer. Otherwise 5 s to connect, 30 s to answer and three retries over
+    about a second.
     Raises Malformed for a URL of another scheme.
     """
     options: dict[str, Any] = {
-        "socket_timeout": 0.5 if quick else 30.0,
-        "socket_connect_timeout": 0.5 if quick else 5.0,
+        "socket_timeout": quick_seconds if quick else 30.0,
+        "socket_connect_timeout": quick_seconds if quick else 5.0,
         "socket_keepalive": True,
         "health_check_interval": 25,
         "retry": Retry(NoBackoff(), 0) if quick else Retry(ExponentialBackoff(0.5, 0.1), 3),
@@ -79,15 +153,16 @@ def diagnoses(client: redis.Redis) -> list[Diagnosis] | None:
     return found
 
 
+def _is_sentinel(url: str) -> bool:
+    return url.startswith("sentinel://")
+
+
 def _behind_sentinel(url: str, master: str, options: dict[str, Any]) -> redis.Redis:
-    """Follow Celery's form: ``sentinel://[:password@]host:port;sentinel://host:port/db``."""
-    nodes: list[tuple[str, int]] = []
-    password, database = None, 0
-    for part in url.split(";"):
-        parsed = urlsplit(part)
-        nodes.append((parsed.hostname or "127.0.0.1", parsed.port or SENTINEL_PORT))
-        password = unquote(parsed.password) if parsed.password else password
-        database = int(parsed.path.strip("/") or database)
-    sentinel = Sentinel(nodes, socket_timeout=options["socket_connect_timeout"])
-    found: redis.Redis = sentinel.master_for(master, db=database, password=password, **options)
+    said = Sentinels.of(url)
+    patience = options["socket_connect_timeout"]
+    asking = {**asking_sentinels(), "socket_timeout": patience, "socket_connect_timeout": patience}
+    sentinel = Sentinel(said.nodes, sentinel_kwargs=asking)
+    found: redis.Redis = sentinel.master_for(
+        master, db=said.database, username=said.username, password=said.password, **options
+    )
     return found

@@ -9,6 +9,7 @@ into queues that nobody serves.
 from __future__ import annotations
 
 from collections.abc import Callable
+from types import SimpleNamespace
 from typing import Any
 
 import structlog
@@ -40,6 +41,8 @@ def outliving(scheduler: Any) -> Callable[..., float]:
         nonlocal away
         try:
             try:
+                if scheduler.lock is None:
+                    _take_first(scheduler)
                 seconds: float = tick(*args, **kwargs)
             except LockError:
                 seconds = _took_over(scheduler)
@@ -54,6 +57,28 @@ def outliving(scheduler: Any) -> Callable[..., float]:
         return seconds
 
     return tick_on
+
+
+def letting_go(scheduler: Any, ask: Callable[[], Any]) -> Callable[[], None]:
+    """
+    Return the end of a RedBeat *scheduler*, which never raises what Redis does, and comes soon.
+
+    A signal's handler calls it in the midst of a tick, which would take such an error for its own
+    and go on for good. *ask* asks Redis with little patience; RedBeat itself has more. Without an
+    answer the lock is left to end by itself.
+    """
+    close = scheduler.close
+
+    def let_go() -> None:
+        try:
+            if scheduler.lock is not None:
+                ask()
+            close()
+        except RedisError:
+            scheduler.lock = None
+            close()
+
+    return let_go
 
 
 def sparing(scheduler: Any, length_of: Callable[[str], int]) -> Callable[..., Any]:
@@ -78,6 +103,13 @@ def sparing(scheduler: Any, length_of: Callable[[str], int]) -> Callable[..., An
         return None
 
     return apply_async
+
+
+def _take_first(scheduler: Any) -> None:
+    """Take the lock that RedBeat could not take at its start, because Redis went away just then."""
+    from redbeat.schedulers import acquire_distributed_beat_lock  # connects itself to a signal
+
+    acquire_distributed_beat_lock(SimpleNamespace(scheduler=scheduler))
 
 
 def _took_over(scheduler: Any) -> float:

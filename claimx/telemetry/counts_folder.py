@@ -12,6 +12,8 @@ from pathlib import Path
 
 _OLD_SECONDS = 3600.0  # children whose parent was killed end their chunks first, and count
 
+_OF_A_CHILD = re.compile(r"(?P<kind>[a-z_]+)_(?P<pid>\d+)\.db")
+
 
 def made(host: str) -> Path:
     """
@@ -26,6 +28,31 @@ def made(host: str) -> Path:
         if owner is not None and not _lives(int(owner[1])) and _is_old(left):
             shutil.rmtree(left, ignore_errors=True)
     return Path(tempfile.mkdtemp(prefix=f"{prefix}{os.getpid()}-"))
+
+
+def merge_ended(folder: Path) -> None:
+    """
+    Put what ended children counted into one file for all of them, so that the files stay few.
+
+    For the parent, while nobody else reads them. Dying in the midst costs what goes with the
+    parent anyway.
+    """
+    from prometheus_client.mmap_dict import MmapedDict
+
+    for left in list(folder.iterdir()):
+        named = _OF_A_CHILD.fullmatch(left.name)
+        if named is None or _lives(int(named["pid"])):
+            continue
+        kind = named["kind"]
+        together = MmapedDict(str(folder / f"{kind}_ended.db"))  # type: ignore[no-untyped-call]  # the library is untyped there
+        for key, value, at, _ in MmapedDict.read_all_values_from_file(str(left)):  # type: ignore[no-untyped-call]  # as above
+            before, since = together.read_value(key)  # type: ignore[no-untyped-call]  # as above
+            if not kind.startswith("gauge"):
+                together.write_value(key, before + value, at)  # type: ignore[no-untyped-call]  # as above
+            elif at >= since:  # of a gauge the newest counts
+                together.write_value(key, value, at)  # type: ignore[no-untyped-call]  # as above
+        together.close()  # type: ignore[no-untyped-call]  # as above
+        left.unlink()
 
 
 def _lives(pid: int) -> bool:

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import errno
 import json
+import sys
 import threading
 import time
 from collections.abc import Callable
@@ -34,9 +35,13 @@ class Progress:
         """Say that the loop went round."""
         self._last = self._now()
 
+    def silent_seconds(self) -> float:
+        """Return how long ago it last did."""
+        return self._now() - self._last
+
     def problems(self) -> dict[str, str]:
         """Return the stall, if there is one."""
-        silent = self._now() - self._last
+        silent = self.silent_seconds()
         return {"progress": f"none for {silent:.0f} s"} if silent > self._limit else {}
 
 
@@ -84,15 +89,29 @@ class HealthServer:
         self._server.shutdown()
         self._server.server_close()
 
+    def let_go(self) -> None:
+        """Close the port in a forked child; the parent goes on to serve."""
+        self._server.socket.close()
+
+
+class _Server(ThreadingHTTPServer):
+    """What goes wrong with a probe is a line of the log, where the library prints a traceback."""
+
+    def handle_error(self, _request: object, _address: object) -> None:
+        """Say what an answer failed of; a probe that hangs up is none of our business."""
+        error = sys.exception()
+        if not isinstance(error, OSError):
+            log.warning("a probe got no answer", error=type(error).__name__)
+
 
 def _bind(host: str, port: int, handler: type[BaseHTTPRequestHandler]) -> ThreadingHTTPServer:
     try:
-        return ThreadingHTTPServer((host, port), handler)
+        return _Server((host, port), handler)
     except OSError as error:
         if error.errno != errno.EADDRINUSE:
             raise
         log.warning("port is taken, using a free one", port=port)
-        return ThreadingHTTPServer((host, 0), handler)
+        return _Server((host, 0), handler)
 
 
 def _verdict(check: Check) -> tuple[int, str, bytes]:

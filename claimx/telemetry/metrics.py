@@ -9,12 +9,15 @@ Ids never become labels: their number has no bound.
 from __future__ import annotations
 
 import os
+import threading
 from collections import Counter
 from collections.abc import Mapping
 from dataclasses import dataclass
+from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal, get_args
 
 from claimx.domain.ports.telemetry import Metric
+from claimx.telemetry.counts_folder import merge_ended
 
 if TYPE_CHECKING:
     from prometheus_client import CollectorRegistry
@@ -165,6 +168,9 @@ class PrometheusMetrics:
         return "other"
 
 
+_reading = threading.Lock()  # probes and the cycle line read the children's files
+
+
 def exposition(metrics: PrometheusMetrics) -> bytes:
     """Return what a scrape gets: this process's metrics, and its children's where there are any."""
     import prometheus_client
@@ -173,7 +179,9 @@ def exposition(metrics: PrometheusMetrics) -> bytes:
     if folder := os.environ.get("PROMETHEUS_MULTIPROC_DIR"):
         registry = prometheus_client.CollectorRegistry()
         multiprocess.MultiProcessCollector(registry, path=folder)  # type: ignore[no-untyped-call]  # the library is untyped there
-        return prometheus_client.generate_latest(registry)
+        with _reading:
+            merge_ended(Path(folder))
+            return prometheus_client.generate_latest(registry)
     return prometheus_client.generate_latest(metrics.registry)
 
 

@@ -57,6 +57,9 @@ FALSE_ALARMS: dict[str, str] = {
     "adapters.ticking: scheduler.lock": "the lock's object; taking it is a site",
     "adapters.hints: producer_pool.acquire": "a connection, borrowed",
     "tasks.base: self.request": "the message that the task runs for",
+    "redis_clients: redis_of.ping": "a question; the ledger's writes a key, this one does not",
+    "processes: client.ping": "the same question, handed on",
+    "processes: scheduler.lock": "whether there is one",
     "telemetry.health: wfile.write": "the answer to a probe",
     "telemetry.health: server.shutdown": "the probes' server",
 }

@@ -70,7 +70,7 @@ class Machine(Mishaps):
     ) -> None:
         os.environ.update(environment)
         clock.go_on(Path(environment["CRASH_CLOCK"]))
-        from claimx import bootstrap, startup
+        from claimx import bootstrap, redis_clients, startup
         from claimx.adapters.ledger import RedisLedger
         from claimx.celery import app
 
@@ -78,7 +78,7 @@ class Machine(Mishaps):
         self.app = app
         self.bootstrap = bootstrap
         self.settings = settings = startup.load_settings()
-        self.client = bootstrap.redis_of(settings)
+        self.client = redis_clients.redis_of(settings)
         ledger = RedisLedger(
             self.client,
             dedup_seconds=settings.dedup_hours * 3600.0,

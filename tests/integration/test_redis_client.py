@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from claimx.adapters.redis_client import connect, diagnoses, with_tls_checked
+from claimx.adapters.redis_client import broker_url, connect, diagnoses, with_tls_checked
 from claimx.domain.errors import Malformed
 
 
@@ -67,3 +67,14 @@ def test_sentinel_urls_take_celerys_form():
     pool = client.connection_pool
     assert pool.service_name == "claims"
     assert pool.connection_kwargs["db"] == 3
+    assert pool.connection_kwargs["password"] == "pw"
+
+
+def test_celery_is_told_the_master_s_password_and_database_at_every_sentinel():
+    """It goes by the node that it is at: of a list it would read database 0 without a password."""
+    url = "sentinel://u:p%2F%40w@s1;sentinel://[::1]:26380/3"
+
+    assert broker_url(url) == (
+        "sentinel://u:p%2F%40w@s1:26379/3;sentinel://u:p%2F%40w@[::1]:26380/3"
+    )
+    assert broker_url("sentinel://s1") == "sentinel://s1:26379/0"

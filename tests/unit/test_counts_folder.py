@@ -55,6 +55,46 @@ def test_all_others_stay(tmp_path, gone):
     assert sorted(tmp_path.iterdir()) == sorted([*kept, mine])
 
 
+_CHILDREN = """
+import os, sys
+from claimx.telemetry.metrics import PrometheusMetrics, exposition
+metrics = PrometheusMetrics()
+for child in range(5):
+    if os.fork() == 0:
+        metrics.add("processed", 2, stage="enrich")
+        metrics.observe("flush_seconds", 0.2, table="t")
+        metrics.set("poll_lag_seconds", child, cursor="live")
+        os._exit(0)
+    os.wait()
+    if child != 1:
+        text = exposition(metrics).decode()
+print(text)
+"""
+
+
+def test_what_ended_children_counted_stays_and_their_files_do_not(tmp_path):
+    """A worker replaces its children every so often; each scrape read the files of all of them."""
+    done = subprocess.run(
+        [sys.executable, "-c", _CHILDREN],
+        capture_output=True,
+        text=True,
+        check=True,
+        timeout=60,
+        env=os.environ | {"PROMETHEUS_MULTIPROC_DIR": str(tmp_path)},
+    )
+
+    assert 'claimx_processed_total{stage="enrich"} 10.0' in done.stdout
+    assert 'claimx_flush_seconds_count{table="t"} 5.0' in done.stdout
+    assert 'claimx_flush_seconds_sum{table="t"} 1.0' in done.stdout
+    assert 'claimx_poll_lag_seconds{cursor="live"} 4.0' in done.stdout
+    assert {one.name for one in tmp_path.glob("*_ended.db")} == {
+        "counter_ended.db",
+        "gauge_mostrecent_ended.db",
+        "histogram_ended.db",
+    }
+    assert len(list(tmp_path.iterdir())) <= 6  # the parent's own beside them
+
+
 def test_the_folder_is_new_and_named_for_its_process():
     one, two = counts_folder.made(HOST), counts_folder.made(HOST)
 

@@ -4,6 +4,10 @@ from __future__ import annotations
 
 import json
 import logging
+import socket
+import struct
+import threading
+import time
 import urllib.error
 import urllib.request
 from collections.abc import Callable, Iterator
@@ -188,6 +192,40 @@ def test_health_tells_live_from_ready():
     assert b"Unavailable" in ready[1]
     assert metrics == (200, b"m 1\n")
     assert missing[0] == 404
+
+
+def test_a_probe_that_hangs_up_leaves_nothing_in_the_log(output):
+    """Each line of the log is JSON; what the library prints is a traceback over many."""
+    logs.configure("INFO", "json", process="worker")
+    asked, gone = threading.Event(), threading.Event()
+
+    def slow() -> bytes:
+        asked.set()
+        gone.wait(5)
+        return b"x" * 10_000_000
+
+    def broken() -> bytes:
+        raise ValueError("a bug")
+
+    for metrics in (slow, broken):
+        server = HealthServer(0, dict, dict, metrics, "127.0.0.1")
+        server.start()
+        host, _, port = server.address.rpartition(":")
+        probe = socket.create_connection((host, int(port)), 5)
+        probe.sendall(b"GET /metrics HTTP/1.1\r\n\r\n")
+        if metrics is slow:
+            asked.wait(5)
+            probe.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
+            probe.close()
+            gone.set()
+        else:
+            assert probe.recv(100) == b""
+        time.sleep(0.3)
+        server.stop()
+
+    (line,) = output().splitlines()
+    assert json.loads(line)["event"] == "a probe got no answer"
+    assert json.loads(line)["error"] == "ValueError"
 
 
 def test_a_port_that_is_taken_becomes_a_free_one():

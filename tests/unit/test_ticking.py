@@ -6,6 +6,8 @@ from types import SimpleNamespace
 from typing import Any
 
 import pytest
+import redbeat
+from celery import Celery
 from redis.exceptions import BusyLoadingError, ConnectionError, LockNotOwnedError  # noqa: A004 - theirs
 
 from claimx.adapters.ticking import AGAIN_SECONDS, MOST_TICKS, outliving, sparing
@@ -69,6 +71,18 @@ def test_an_error_of_the_program_is_not_hidden():
 
     with pytest.raises(ValueError, match="a bug"):
         tick()
+
+
+def test_a_first_lock_that_could_not_be_had_at_the_start_is_taken_by_a_tick(redis_url):
+    """Celery passes over what RedBeat raises then, and the next tick would end beat."""
+    app = Celery("test", broker=redis_url, set_as_current=False)
+    app.conf.update(redbeat_redis_url=redis_url, redbeat_redis_options={}, redbeat_lock_timeout=8)
+    scheduler = redbeat.RedBeatScheduler(app=app, max_interval=2)
+    assert scheduler.lock is None
+
+    outliving(scheduler)()
+
+    assert scheduler.lock.owned()
 
 
 class Sending:

@@ -1,0 +1,48 @@
+"""Flower, the ``web`` process: where it listens, and whether it is found well there."""
+
+from __future__ import annotations
+
+import pytest
+import requests
+from pipeline_rig import Rig, free_port
+
+from claimx.web import health_url
+
+pytestmark = [
+    pytest.mark.integration,
+    pytest.mark.timeout(120),
+    pytest.mark.xdist_group("waiting pipeline"),
+]
+
+
+@pytest.mark.parametrize(
+    ("address", "asked"),
+    [
+        ("127.0.0.1", "127.0.0.1"),
+        ("::1", "[::1]"),
+        ("0.0.0.0", "127.0.0.1"),
+        ("::", "[::1]"),
+    ],
+)
+def test_flower_is_asked_where_it_listens(address, asked):
+    environment = {"FLOWER_ADDRESS": address, "FLOWER_PORT": "5555"}
+
+    assert health_url(environment) == f"http://{asked}:5555/healthcheck"
+
+
+def test_a_healthy_flower_is_alive_wherever_it_is(tmp_path):
+    """Blank variables are not set: a .env file often names what it leaves open."""
+    with Rig(tmp_path, "--events", "100") as rig:
+        for number, own in enumerate(
+            (
+                {"FLOWER_URL_PREFIX": "/flower", "FLOWER_ADDRESS": ""},
+                {"FLOWER_ADDRESS": "localhost", "FLOWER_PORT": "", "FLOWER_URL_PREFIX": " "},
+            )
+        ):
+            ports = {"PORT": str(free_port()), "CLAIMX_HEALTH_PORT": str(free_port())}
+            web = rig.process("web", as_=f"web {number}", **ports, **own)
+            url = f"http://127.0.0.1:{ports['CLAIMX_HEALTH_PORT']}/health/live"
+
+            rig.until(str(own), lambda: requests.get(url, timeout=5).status_code == 200, 20)  # noqa: B023
+
+            assert web.status is None
