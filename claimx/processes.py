@@ -11,6 +11,7 @@ import time
 from collections.abc import Callable
 from typing import Any
 
+import billiard
 import structlog
 from celery import signals
 
@@ -22,7 +23,7 @@ from claimx.domain.errors import ClaimXError, Unavailable
 from claimx.domain.records import Stage
 from claimx.needs import WORKSHOP_QUEUES, missing_for, token_problem
 from claimx.settings import Settings, host_name
-from claimx.telemetry import counts_folder
+from claimx.telemetry import counts_folder, logs
 
 log = structlog.get_logger(__name__)
 
@@ -92,6 +93,10 @@ def _worker_begins(**_: Any) -> None:
 
 
 def _set_up_logging(**_: Any) -> None:
+    if billiard.current_process().name != "MainProcess":  # spawned, where workers do not fork
+        settings = startup.load_settings()
+        logs.configure(settings.log_level, settings.log_format, process="worker")
+        return
     one = _attended("beat")  # a worker is attended already
     try:  # by itself RedBeat ends, and a worker looks less and less often
         wait_for_redis(startup.load_settings(), progress=one.progress.made)
