@@ -70,7 +70,8 @@ task_routes = {
 }
 
 # --- execution --------------------------------------------------------------------------------
-imports = ("claimx.tasks.stages", "claimx.tasks.operations")
+# claimx.celery for a child that was spawned: it is given the app alone, without its signals
+imports = ("claimx.celery", "claimx.tasks.stages", "claimx.tasks.operations")
 task_acks_late = True  # a hint leaves the broker when its work is settled
 task_retry_on_worker_lost = True  # counted; reject_on_worker_lost would loop for ever
 task_soft_time_limit = 540  # the chunk settles what it has and gives the rest back

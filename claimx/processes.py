@@ -13,7 +13,7 @@ from typing import Any
 
 import billiard
 import structlog
-from celery import signals
+from celery import current_app, signals
 
 from claimx import bootstrap, garbage, redis_clients, startup
 from claimx.adapters import leaving, leaving_step, ticking
@@ -60,9 +60,7 @@ def wait_for_redis(
 
 def connect(app: Any) -> None:
     """Connect a Celery app's worker and beat to all this, by its signals."""
-    app.claimx_runtime = lambda: bootstrap.runtime(app)
-    app.claimx_workshop = bootstrap.workshop
-    app.claimx_sweeper = bootstrap.sweeper
+    _lend(app)
     app.steps["worker"].add(leaving_step.LeavingStep)
     for signal_, receiver in (
         (signals.celeryd_init, _worker_begins),
@@ -76,6 +74,13 @@ def connect(app: Any) -> None:
         (signals.beat_init, _beat_ready),
     ):
         signal_.connect(receiver, weak=False)
+
+
+def _lend(app: Any) -> None:
+    """Give an app what its tasks work with."""
+    app.claimx_runtime = lambda: bootstrap.runtime(app)
+    app.claimx_workshop = bootstrap.workshop
+    app.claimx_sweeper = bootstrap.sweeper
 
 
 _attendance: list[Attendance] = []
@@ -133,6 +138,7 @@ def _before_fork(sender: Any, **_: Any) -> None:
 
 
 def _after_fork(**_: Any) -> None:
+    _lend(current_app)  # a spawned child has a copy of the app, made from its settings alone
     for one in _attendance:
         one.leave_to_parent()
     # hosts send SIGTERM to every process at once; the parent decides when a child ends, and with
