@@ -85,6 +85,11 @@ class Witness:
     def seen(self, ids: Sequence[str]) -> set[str]:
         return same("seen", self.ledger.seen(ids), {i for i in ids if self.book.remembers(i)})
 
+    def states(self, ids: Sequence[str]) -> dict[str, State]:
+        units = self.book.units
+        booked = {one: units[one].state for one in ids if one in units}
+        return same("states", self.ledger.states(ids), booked)
+
     # stages
 
     def claim(self, stage: Stage, ids: Sequence[str], lease_seconds: float) -> list[Record]:
