@@ -13,6 +13,7 @@ import requests
 from azure.kusto.data import KustoClient, KustoConnectionStringBuilder
 from azure.kusto.data.client import HTTPAdapterWithSocketOptions
 from azure.kusto.data.exceptions import KustoMultiApiError, KustoServiceError
+from urllib3.connection import HTTPConnection
 
 ANSWER_SECONDS = 50.0
 """
@@ -59,7 +60,9 @@ class _BoundedAdapter(HTTPAdapterWithSocketOptions):
 
     def __init__(self, seconds: float) -> None:
         self._seconds = seconds
-        super().__init__(socket_options=KustoClient.compose_socket_options())  # type: ignore[no-untyped-call]  # theirs
+        # as the stock client has them: without the first, a request waits for an acknowledgement
+        options = HTTPConnection.default_socket_options + KustoClient.compose_socket_options()
+        super().__init__(socket_options=options)  # type: ignore[no-untyped-call]  # theirs
 
     def send(
         self,

@@ -478,6 +478,15 @@ def test_no_request_of_the_client_waits_without_end():
         client._session.get(f"{server.url}/v1/rest/auth/metadata")
 
 
+def test_requests_go_out_at_once():
+    """Without TCP_NODELAY each query's body waited for an acknowledgement, some 40 ms."""
+    with client_of("http://127.0.0.1:1", 1.0) as client:
+        options = client._session.get_adapter("http://127.0.0.1:1").socket_options
+
+    assert (socket.IPPROTO_TCP, socket.TCP_NODELAY, 1) in options
+    assert (socket.SOL_SOCKET, socket.SO_KEEPALIVE, 1) in options
+
+
 def test_a_stand_in_is_asked_without_a_proxy(kusto, gates, monkeypatch):
     """A proxy of the company knows no loopback; the API and OneLake are asked directly, too."""
     for name in ("HTTP_PROXY", "http_proxy"):
