@@ -13,7 +13,8 @@ from typing import Any
 
 import billiard
 import structlog
-from celery import current_app, signals
+from celery import signals
+from celery.app import app_or_default
 
 from claimx import bootstrap, garbage, redis_clients, startup
 from claimx.adapters import leaving, leaving_step, ticking
@@ -138,7 +139,8 @@ def _before_fork(sender: Any, **_: Any) -> None:
 
 
 def _after_fork(**_: Any) -> None:
-    _lend(current_app)  # a spawned child has a copy of the app, made from its settings alone
+    # a spawned child has a copy of the app, made from its settings alone
+    _lend(app_or_default())
     for one in _attendance:
         one.leave_to_parent()
     # hosts send SIGTERM to every process at once; the parent decides when a child ends, and with

@@ -32,7 +32,7 @@ class TokenSource:
         if not self._token:
             where = f"CLAIMX_API_TOKEN_FILE ({self._file})" if self._file else "CLAIMX_API_TOKEN"
             raise TokenRejected(f"there is no API token: {where} is empty or cannot be read")
-        if not self._token.isascii() or not self._token.isprintable():
+        if not _fits_a_header(self._token):
             raise TokenRejected("the API token holds characters that a header cannot carry")
         return self._token
 
@@ -46,7 +46,7 @@ class TokenSource:
             return f"cannot be read at {self._file} ({error.strerror})"
         if not token:
             return f"is empty at {self._file}"
-        if not token.isascii() or not token.isprintable():
+        if not _fits_a_header(token):
             return f"holds characters that a header cannot carry, at {self._file}"
         return None
 
@@ -66,3 +66,7 @@ class TokenSource:
     def _read(self) -> str:
         with Path(self._file).open("rb") as file:
             return file.read(_MAX_BYTES).decode("utf-8", "replace").strip()
+
+
+def _fits_a_header(token: str) -> bool:
+    return token.isascii() and token.isprintable()

@@ -20,6 +20,7 @@ ROOT = Path(__file__).parents[2]
 PROCESS_TYPES = ("web", "beat", "worker", "writer")
 STOP_SECONDS = 40.0  # a worker takes up to 20 s to give back its chunk
 _START_SECONDS = 60.0
+_ANSWER_SECONDS = 5.0
 _OF_SETTINGS = ("CLAIMX_", "ONELAKE_", "EVENTHOUSE_", "FLOWER_", "AZURE_")
 
 # honcho kills five seconds after asking; a worker is entitled to its grace
@@ -199,12 +200,12 @@ def _without_settings(environment: Mapping[str, str]) -> dict[str, str]:
 
 
 def _check_unused(url: str) -> None:
-    import redis
-
     from claimx.adapters.ledger import RedisLedger
+    from claimx.adapters.redis_client import connect
     from claimx.domain.polling import LIVE
 
-    client = redis.Redis.from_url(url, socket_timeout=5.0, socket_connect_timeout=5.0)
+    # its name for the master is the default's: the environment's is not handed on
+    client = connect(url, Settings().redis_master, quick=True, quick_seconds=_ANSWER_SECONDS)
     ledger = RedisLedger(client)
     try:
         used = ledger.checkpoint(LIVE) is not None or any(ledger.census(ages=False).active.values())

@@ -14,12 +14,12 @@ from claimx.domain.errors import ClaimXError
 from claimx.domain.polling import LIVE, READ, Window, live_window
 from claimx.domain.readings import Readings, whole_second
 from claimx.domain.records import event_record_id
-from claimx.domain.times import MICROS_PER_SECOND, Micros, from_seconds
+from claimx.domain.times import Micros, from_seconds
 from claimx.services.first_poll import first_poll
 from claimx.services.overlap import Overlap
 from claimx.services.pages import pages_wait
 from claimx.services.poll_pages import PageReader
-from claimx.services.poll_report import PollReport, Stop, measure_reading
+from claimx.services.poll_report import PollReport, Stop, behind, measure_reading
 from claimx.services.reader_lease import ReaderLease
 from claimx.services.recover import note_forgotten
 from claimx.services.runtime import Runtime
@@ -110,9 +110,7 @@ class _Cycle:
             self._note_read(window)
         if not report.dry_run:
             self._note_end(at)
-        report.lag_seconds = max(
-            0.0, runtime.ledger.now() - max(at, read_before) / MICROS_PER_SECOND
-        )
+        report.lag_seconds = behind(runtime.ledger, max(at, read_before))
 
     def _read(self, window: Window, read_before: Micros, born: Micros) -> Micros:
         """Read and store pages until there is a reason to stop; returns how far."""

@@ -22,6 +22,11 @@ def read_until(ledger: Ledger) -> Micros | None:
     return max((one.source_time for one in cursors if one is not None), default=None)
 
 
+def behind(ledger: Ledger, at: Micros) -> float:
+    """Return how many seconds the ingestion time *at* lies before now. Raises Unavailable."""
+    return max(0.0, ledger.now() - at / MICROS_PER_SECOND)
+
+
 def measure_reading(ledger: Ledger, metrics: Metrics) -> None:
     """
     Tell how far the source is read, whatever became of the poll. Raises Unavailable.
@@ -30,9 +35,8 @@ def measure_reading(ledger: Ledger, metrics: Metrics) -> None:
     """
     until = read_until(ledger)
     if until is not None:
-        seconds = until / MICROS_PER_SECOND
-        metrics.set("poll_until_seconds", seconds)
-        metrics.set("poll_lag_seconds", max(0.0, ledger.now() - seconds), cursor=LIVE)
+        metrics.set("poll_until_seconds", until / MICROS_PER_SECOND)
+        metrics.set("poll_lag_seconds", behind(ledger, until), cursor=LIVE)
 
 
 class Stop(StrEnum):

@@ -115,7 +115,10 @@ def recover_media(runtime: Runtime) -> RecoverReport:
             "Redis had lost its records: media without attachments are fetched again",
             ended=report.ended.value,
             media=report.forgotten,
-            unusable=report.unusable,
+        )
+    if report.unusable:
+        log.warning(
+            "media rows name no project that could be asked for a link", rows=report.unusable
         )
     return report
 

@@ -9,7 +9,7 @@ from claimx.domain.records import Census, Kind, Stage, State
 from claimx.domain.times import MICROS_PER_SECOND, to_iso
 from claimx.services import reconcile
 from claimx.services.catch_up import progress_of
-from claimx.services.poll_report import read_until
+from claimx.services.poll_report import behind, read_until
 from claimx.services.runtime import Runtime
 from claimx.services.standstill import CATCH_UP, STANDING_SECONDS, held_since, jam_of
 
@@ -60,7 +60,7 @@ def take_status(runtime: Runtime) -> Status:
     """Count everything once; bounded by the census."""
     census = runtime.ledger.census()
     read = read_until(runtime.ledger)
-    lag = None if read is None else max(0.0, runtime.ledger.now() - read / MICROS_PER_SECOND)
+    lag = None if read is None else behind(runtime.ledger, read)
     counters: dict[str, dict[str, int]] = {}
     for name, count in census.counters.items():
         kind, _, what = name.partition(".")

@@ -2,17 +2,14 @@
 
 from __future__ import annotations
 
-import json
-import os
 import shutil
-import subprocess
-import sys
 from pathlib import Path
 from typing import NamedTuple
 from uuid import uuid4
 
 import pyarrow as pa
 import pytest
+from cli_runner import claimx
 from deltalake import DeltaTable, Schema
 from deltalake.transaction import AddAction
 from large_world import T0, asked, lake_in
@@ -40,25 +37,17 @@ class Answer(NamedTuple):
 @pytest.fixture
 def doctor(tmp_path, redis_url):
     """Runs it on the tables of a folder."""
-    environment = os.environ | {"CLAIMX_LAKE_PATH": str(tmp_path), "REDIS_URL": redis_url}
+    where = {"CLAIMX_LAKE_PATH": str(tmp_path), "REDIS_URL": redis_url}
 
     def run(*words: str, **settings: str) -> Answer:
-        done = subprocess.run(
-            [sys.executable, "-m", "claimx", "doctor", *words],
-            env=environment | settings,
-            cwd=ROOT,
-            capture_output=True,
-            text=True,
-            timeout=60,
-            check=False,
-        )
+        done = claimx("doctor", *words, **where | settings)
         found: dict[str, list[str]] = {}
-        if "json" in words and done.stdout:
-            for one in json.loads(done.stdout)["diagnoses"]:
+        if "json" in words and done.out:
+            for one in done.rows("diagnoses"):
                 assert one["why"]
                 assert one["remedy"]
                 found.setdefault(one["subject"], []).append(one["wrong"])
-        return Answer(done.returncode, found, done.stdout, done.stderr)
+        return Answer(done.status, found, done.out, done.err)
 
     return run
 
@@ -251,20 +240,10 @@ def test_a_token_file_without_a_token_is_told(doctor, tmp_path, content, said):
 
 def test_settings_are_valid_without_the_token_file_but_not_without_a_word(tmp_path):
     """It may be mounted later, so it is no error."""
-    environment = os.environ | {"CLAIMX_API_TOKEN_FILE": str(tmp_path / "token")}
+    done = claimx("config", "validate", CLAIMX_API_TOKEN_FILE=str(tmp_path / "token"))
 
-    done = subprocess.run(
-        [sys.executable, "-m", "claimx", "config", "validate"],
-        env=environment,
-        cwd=ROOT,
-        capture_output=True,
-        text=True,
-        timeout=60,
-        check=False,
-    )
-
-    assert done.returncode == 0
-    warning, verdict = done.stderr.splitlines()
+    assert done.status == 0
+    warning, verdict = done.err.splitlines()
     assert warning.startswith("warning: CLAIMX_API_TOKEN_FILE cannot be read")
     assert verdict == "settings are valid"
 

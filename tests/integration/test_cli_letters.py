@@ -8,28 +8,22 @@ import pty
 import subprocess
 import sys
 from collections.abc import Callable
-from pathlib import Path
-from typing import NamedTuple
+from functools import partial
 
+import cli_runner
 import click
 import pytest
 import redis
+from cli_runner import ROOT, Answer
 
 from claimx.adapters.ledger import RedisLedger
 from claimx.cli.output import moment
 from claimx.domain.errors import ErrorCategory
 from claimx.domain.records import Buried, DeadFilter, Failure, Kind, NewRecord, Stage
 
-ROOT = Path(__file__).parents[2]
 HASHED = "e:" + "0123456789abcdef" * 4
 
 pytestmark = [pytest.mark.integration, pytest.mark.timeout(120)]
-
-
-class Answer(NamedTuple):
-    status: int
-    out: str
-    err: str
 
 
 @pytest.fixture
@@ -38,23 +32,9 @@ def environment(redis_url) -> dict[str, str]:
 
 
 @pytest.fixture
-def claimx(environment) -> Callable[..., Answer]:
+def claimx(redis_url) -> Callable[..., Answer]:
     """Runs ``claimx dlq``."""
-
-    def run(*words: str, given: str = "", **settings: str) -> Answer:
-        done = subprocess.run(
-            [sys.executable, "-m", "claimx", "dlq", *words],
-            env=environment | settings,
-            cwd=ROOT,
-            input=given,
-            capture_output=True,
-            text=True,
-            timeout=60,
-            check=False,
-        )
-        return Answer(done.returncode, done.stdout, done.stderr)
-
-    return run
+    return partial(cli_runner.claimx, "dlq", REDIS_URL=redis_url)
 
 
 @pytest.fixture

@@ -2,15 +2,12 @@
 
 from __future__ import annotations
 
-import json
-import os
-import subprocess
-import sys
-from pathlib import Path
-from typing import Any, NamedTuple
+from functools import partial
 
+import cli_runner
 import pyarrow as pa
 import pytest
+from cli_runner import ROOT, Answer
 from deltalake import DeltaTable, Schema
 from large_world import MANY, T0, asked, lake_in, stored, table_of
 
@@ -19,38 +16,14 @@ from claimx.adapters.lake.schema import arrow_schema
 from claimx.cli.table_page import tables_page
 from claimx.domain.tables import MEDIA, PROJECTS, TABLES, TASKS
 
-ROOT = Path(__file__).parents[2]
-
 pytestmark = [pytest.mark.integration, pytest.mark.timeout(120)]
-
-
-class Answer(NamedTuple):
-    status: int
-    out: str
-    err: str
-
-    def rows(self, name: str) -> list[dict[str, Any]]:
-        return json.loads(self.out)[name]
 
 
 @pytest.fixture
 def claimx(tmp_path, redis_url):
     """Runs a command on the tables of a folder."""
-    environment = os.environ | {"CLAIMX_LAKE_PATH": str(tmp_path), "REDIS_URL": redis_url}
-
-    def run(*words: str) -> Answer:
-        done = subprocess.run(
-            [sys.executable, "-m", "claimx", "tables", *words],
-            env=environment,
-            cwd=ROOT,
-            capture_output=True,
-            text=True,
-            timeout=60,
-            check=False,
-        )
-        return Answer(done.returncode, done.stdout, done.stderr)
-
-    return run
+    where = {"CLAIMX_LAKE_PATH": str(tmp_path), "REDIS_URL": redis_url}
+    return partial(cli_runner.claimx, "tables", **where)
 
 
 def test_the_tables_page_is_what_the_declarations_say():

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import socket
+import ssl
 import struct
 import threading
 from collections import deque
@@ -19,6 +20,7 @@ from azure.core.exceptions import ClientAuthenticationError, ServiceRequestError
 from azure.identity import CredentialUnavailableError
 from azure.kusto.data import KustoConnectionStringBuilder
 from azure.kusto.data.exceptions import KustoAuthenticationError, KustoNetworkError
+from certificates import self_signed
 
 from claimx.adapters.identity import LentCredential
 from claimx.adapters.kusto import MAX_EXCLUDED, KustoSource
@@ -424,11 +426,14 @@ def test_refusals_leave_the_circuit_closed(kusto, source, gates):
 class Silent:
     """A server that takes connections, sends *head* to each, and then a byte now and then."""
 
-    def __init__(self, head: bytes = b"", pause: float = 60.0) -> None:
-        self._head, self._pause = head, pause
+    def __init__(
+        self, head: bytes = b"", pause: float = 60.0, tls: ssl.SSLContext | None = None
+    ) -> None:
+        self._head, self._pause, self._tls = head, pause, tls
         self._over = threading.Event()
         self._listening = socket.create_server(("127.0.0.1", 0))
-        self.url = f"http://127.0.0.1:{self._listening.getsockname()[1]}"
+        scheme = "https" if tls else "http"
+        self.url = f"{scheme}://127.0.0.1:{self._listening.getsockname()[1]}"
         self._thread = threading.Thread(target=self._serve)
 
     def __enter__(self) -> Self:
@@ -442,6 +447,8 @@ class Silent:
 
     def _serve(self) -> None:
         connection, _ = self._listening.accept()
+        if self._tls:
+            connection = self._tls.wrap_socket(connection, server_side=True)
         with connection, suppress(OSError):
             connection.recv(65536)
             connection.sendall(self._head)
@@ -454,17 +461,33 @@ def client_of(url: str, total_seconds: float) -> CompleteClient:
     return CompleteClient(target, total_seconds, proxies=False)
 
 
+DRIPPING = b"HTTP/1.1 200 OK\r\nContent-Type: application/json\r\nContent-Length: 9999\r\n\r\n["
+
+
 @pytest.mark.timeout(20)
 def test_an_answer_that_comes_drop_by_drop_is_given_up_on():
     """The time-out of each read never ran out; only a worker's time limit ended such a poll."""
-    head = b"HTTP/1.1 200 OK\r\nContent-Type: application/json\r\nContent-Length: 9999\r\n\r\n["
-    with Silent(head, pause=0.1) as server, client_of(server.url, 1.0) as client:
+    with Silent(DRIPPING, 0.1) as server, client_of(server.url, 1.0) as client:
         with pytest.raises(KustoNetworkError) as caught:
             client.execute_query("db", "T")
         found = translated(caught.value, what="T", host="h")
 
     assert type(found) is Unavailable
     assert "in time" in str(found)
+
+
+@pytest.mark.timeout(20)
+def test_so_is_one_that_comes_so_under_tls(tmp_path):
+    """It is ended by another thread than the one that reads it."""
+    certificate = self_signed(tmp_path / "kusto.pem")
+    tls = ssl.create_default_context(ssl.Purpose.CLIENT_AUTH)
+    tls.load_cert_chain(certificate)
+    with (
+        Silent(DRIPPING, 0.1, tls) as server,
+        client_of("http://127.0.0.1:1", 1.0) as client,
+        pytest.raises(requests.ReadTimeout),
+    ):
+        client._session.get(server.url, verify=str(certificate))
 
 
 @pytest.mark.timeout(20)

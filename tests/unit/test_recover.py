@@ -379,9 +379,11 @@ def test_a_pass_ends_when_its_time_is_up(lost):
 def test_a_row_without_a_project_is_told_and_holds_up_nobody(lost):
     lost.media("nobody's", project_id=None)
 
-    report = lost.recover()
+    with capture_logs() as told:
+        report = lost.recover()
 
     assert (report.ended, report.offered, report.unusable) == (Recovery.DONE, 3, 1)
+    assert [line["rows"] for line in told if "name no project" in line["event"]] == [1]
 
 
 def test_only_one_process_does_it_at_a_time(lost):

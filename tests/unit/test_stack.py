@@ -6,6 +6,7 @@ import os
 import sys
 
 import pytest
+from conftest import free_port
 
 from claimx.adapters.ledger import RedisLedger
 from claimx.cli.stack import Stack
@@ -41,6 +42,15 @@ def test_a_redis_that_a_pipeline_works_with_is_not_used(
     RedisLedger(redis_client).store_page(LIVE, None, 1, [])
 
     with pytest.raises(Unavailable, match="unset REDIS_URL"):
+        Stack(tmp_path).start_redis()
+
+
+@pytest.mark.parametrize("form", ["redis://127.0.0.1:{}/0", "sentinel://127.0.0.1:{}"])
+def test_a_redis_that_does_not_answer_is_told(tmp_path, monkeypatch, form):
+    """In whichever form a URL of Redis may have; a Sentinel's was a traceback."""
+    monkeypatch.setenv("REDIS_URL", form.format(free_port()))
+
+    with pytest.raises(Unavailable):
         Stack(tmp_path).start_redis()
 
 
