@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 
 import structlog
 
-from claimx.adapters.identity import TokenCredential, token_of
+from claimx.adapters.identity import AGAIN_SECONDS, TokenCredential, token_of
 from claimx.domain.errors import TokenRejected
 
 if TYPE_CHECKING:
@@ -20,7 +20,6 @@ log = structlog.get_logger(__name__)
 
 FRESH_SECONDS = 600.0  # a token handed out lives at least this long, if its identity lets it
 FRESH_SHARE = 0.5  # and of a shorter life at least this much is left
-AGAIN_SECONDS = 10.0  # an identity that fails is left alone for so long
 
 
 @dataclass(frozen=True, slots=True)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import hashlib
 import os
 import socket
@@ -9,11 +10,13 @@ import ssl
 import subprocess
 import sys
 import time
+from typing import NoReturn
 from uuid import uuid4
 
 import aiohttp.connector
 import pytest
 import requests.adapters
+from azure.core.exceptions import ServiceRequestError
 from blobs import Waited
 from certificates import self_signed
 from large_world import T0, asked
@@ -270,3 +273,42 @@ def test_a_sign_in_service_that_says_nothing_is_given_up_on(tmp_path, monkeypatc
         )
         with pytest.raises(TokenRejected):
             Credentials([ONELAKE], make=lambda: _default(0.5, 0.5)).token()
+
+
+class SlowToFail:
+    """An identity whose sign-in service is away, which takes a moment to find out."""
+
+    def get_token(self, *_: object, **__: object) -> NoReturn:
+        time.sleep(0.4)
+        raise ServiceRequestError("away")
+
+    def close(self) -> None: ...
+
+
+@pytest.mark.timeout(60)
+def test_uploads_side_by_side_wait_for_the_identity_and_blame_nobody_else(tmp_path):
+    """They asked one after another; the last ones ran out of time, and OneLake's circuit opened."""
+    (tmp_path / "source").write_bytes(b"content")
+    digest = hashlib.sha256(b"content").hexdigest()
+    gates = MemoryGates(time.monotonic)
+    store = DataLakeStore(
+        ONELAKE,
+        "abfss://media@onelake.dfs.fabric.microsoft.com/lh/Files",
+        SlowToFail,
+        gates,
+        RecordedMetrics(),
+        total_seconds=1.5,
+    )
+
+    async def upload(number: int) -> None:
+        source = str(tmp_path / "source")
+        await store.put(f"1/media/{number}.jpg", source, 7, digest, "image/jpeg")
+
+    async def work() -> list[object]:
+        uploads = [upload(number) for number in range(10)]
+        found = await asyncio.gather(*uploads, return_exceptions=True)
+        await store.close()
+        return found
+
+    assert {type(one) for one in asyncio.run(work())} == {TokenRejected}
+    assert gates.circuits() == {}

@@ -9,8 +9,8 @@ import pytest
 from azure.core.credentials import AccessToken
 from azure.core.exceptions import ClientAuthenticationError
 
-from claimx.adapters.identity import AwaitedCredential, LentCredential
-from claimx.adapters.tokens import AGAIN_SECONDS, Tokens
+from claimx.adapters.identity import AGAIN_SECONDS, AwaitedCredential, LentCredential
+from claimx.adapters.tokens import Tokens
 from claimx.domain.errors import TokenRejected
 
 SCOPE = "https://example/.default"
@@ -239,3 +239,23 @@ def test_a_sign_in_service_that_hangs_leaves_the_loops_threads_alone():
         return await asyncio.gather(*asked)
 
     assert len(asyncio.run(work())) == 100
+
+
+def test_those_who_wait_while_an_identity_fails_do_not_ask_it_each():
+    """One after another they waited for it, until their own time was up."""
+    service = Service()
+    service.away = True
+
+    async def work() -> int:
+        credential = AwaitedCredential(service._identity(), lambda: service.now)
+        for _ in range(10):
+            with pytest.raises(TokenRejected, match="AZURE_CLIENT_ID"):
+                await credential.get_token(SCOPE)
+        asked = service.asked
+        service.now += AGAIN_SECONDS
+        service.away = False
+        for _ in range(2):
+            assert (await credential.get_token(SCOPE)).token
+        return asked
+
+    assert asyncio.run(work()) == 1
