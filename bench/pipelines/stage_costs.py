@@ -31,7 +31,7 @@ from claimx.adapters.memory.media import MemoryBlobStore, MemoryMediaFetcher
 from claimx.adapters.memory.source import MemorySource
 from claimx.domain.circuit import CircuitSettings
 from claimx.domain.media import Rules
-from claimx.domain.records import Stage
+from claimx.domain.records import Kind, Stage
 from claimx.domain.retry import RetryPolicy
 from claimx.domain.tables import TABLES
 from claimx.domain.times import from_seconds
@@ -90,7 +90,12 @@ class Bench:
             hints=self._hints,
             metrics=PrometheusMetrics(),
             retry=RetryPolicy(),
-            limits=Limits(poll_settle=0.0, poll_interval=1000.0),
+            limits=Limits(
+                poll_settle=0.0,
+                poll_interval=1000.0,
+                max_in_flight=2 * events,
+                far_pages=events,  # all of them lie before the first poll
+            ),
             now=time.time,
             jitter=lambda: 0.0,
             holder="bench:1",
@@ -112,7 +117,7 @@ class Bench:
             threading.setprofile(self._count_call)
         found = {
             "poll": self._measured(lambda: poll_once(self._runtime)),
-            "ingest": self._measured(self._through(Stage.INGEST, self._ingest)),
+            "ingest": self._measured(self._ingest_all),
             "enrich": self._measured(self._through(Stage.ENRICH, shop.enrich)),
             "download": self._measured(self._through(Stage.DOWNLOAD, shop.download)),
             "upload": self._measured(self._through(Stage.UPLOAD, shop.upload)),
@@ -159,8 +164,11 @@ class Bench:
 
         return all_chunks
 
-    def _ingest(self, ids: Sequence[str]) -> None:
-        ingest(self._runtime, ids)
+    def _ingest_all(self) -> None:
+        for ids in self._hints.taken(Stage.INGEST):
+            ingest(self._runtime, ids)
+        if (there := self._runtime.ledger.active(Kind.EVENT)) != self._events:
+            raise RuntimeError(f"{there} of {self._events} events are there: no figure would hold")
 
     def _write(self) -> None:
         runtime = self._runtime

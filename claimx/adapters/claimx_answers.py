@@ -11,8 +11,11 @@ import json
 import math
 import re
 from collections.abc import Sequence
+from contextlib import suppress
 from http import HTTPStatus
 from typing import Any, Self, TypeAlias
+
+import msgspec
 
 from claimx.adapters.http import retry_after
 from claimx.domain.errors import (
@@ -84,6 +87,9 @@ def refusal(  # noqa: PLR0911 - one return for each row of the contract's table
 
 def parsed(body: bytes, content_type: str, charset: str | None = None) -> Any:
     """Return the JSON value; raises Unreadable for anything else, a log-in page included."""
+    if charset is None or charset.lower() == "utf-8":  # nearly all
+        with suppress(msgspec.DecodeError, RecursionError, UnicodeError):
+            return _QUICK_DECODER.decode(body)
     if not body.strip():
         raise Unreadable("the answer is empty")
     try:
@@ -107,6 +113,10 @@ def _number(text: str) -> WrittenFloat | str:
     number = WrittenFloat(text)
     return number if math.isfinite(number) else text
 
+
+# What this one reads the others read the same, at three times the cost. It reads less: no NaN, no
+# mark before the text, no half of a surrogate pair, and integers of 4300 digits at most.
+_QUICK_DECODER = msgspec.json.Decoder(float_hook=_number)
 
 # json.loads makes one for each answer
 _DECODER = json.JSONDecoder(parse_float=_number, parse_constant=lambda _: None)

@@ -173,23 +173,26 @@ def time(value: Any) -> Micros | None:
     Of numbers, those of ten digits are epoch seconds and all others milliseconds; in text, only
     ten and thirteen digits are a time. Digits beyond the microsecond are cut.
     """
-    found: Micros
-    match value:
-        case None:
-            return None
-        case datetime():
-            found = from_datetime(value)
-        case int() if not isinstance(value, bool):
-            found = _of_epoch(value)
-        case float() if math.isfinite(value):
-            found = _of_epoch(Decimal(float.__repr__(value)))
-        case str():
+    found: Micros | None
+    if isinstance(value, str):  # nearly all that there are, and nearly all as everybody writes them
+        found = usual_time(value)
+        if found is None:
             written = clean(value)
             if not written:
                 return None
             found = _of_text(written)
-        case _:
-            raise Unconvertible(type(value).__name__)
+    else:
+        match value:
+            case None:
+                return None
+            case datetime():
+                found = from_datetime(value)
+            case int() if not isinstance(value, bool):
+                found = _of_epoch(value)
+            case float() if math.isfinite(value):
+                found = _of_epoch(Decimal(float.__repr__(value)))
+            case _:
+                raise Unconvertible(type(value).__name__)
     if not EARLIEST <= found <= LATEST:
         raise Unconvertible("beyond the years 1 to 9999")
     return found
