@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 from collections.abc import Mapping
 from functools import lru_cache
-from urllib.parse import unquote_plus, urlsplit
+from urllib.parse import parse_qsl, urlsplit
 
 from claimx.domain.times import MICROS_PER_SECOND, Micros
 from claimx.domain.values import EARLIEST, LATEST, Unconvertible, time
@@ -47,15 +47,10 @@ def is_signed(url: str) -> bool:
 def _query(url: str) -> Mapping[str, str]:
     """Return the query's first value for each name, names in lower case."""
     try:
-        query = urlsplit(url).query
+        pairs = parse_qsl(urlsplit(url).query)
     except ValueError:
         return {}
-    found: dict[str, str] = {}
-    for pair in query.split("&"):
-        name, _, value = pair.partition("=")
-        if value:
-            found.setdefault(unquote_plus(name).lower(), unquote_plus(value))
-    return found
+    return {name.lower(): value for name, value in reversed(pairs)}
 
 
 def _in_range(moment: Micros) -> Micros | None:
