@@ -159,7 +159,7 @@ async def by_claimx(job: Transfers) -> dict[str, float]:
         return await fetcher.fetch(MediaItem(str(number), "7", "e", 0, link, f"{number}.jpg"))
 
     async def put(number: int, cached: CachedFile) -> None:
-        source, place = str(cache.path(cached.name)), f"{job.name}/{number}.jpg"
+        source, place = cache.path(cached.name), f"{job.name}/{number}.jpg"
         await store.put(place, source, cached.bytes, cached.sha256, cached.content_type)
         await asyncio.to_thread(cache.remove, cached.name)
 

@@ -10,7 +10,7 @@ import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
-from uuid import uuid4
+from secrets import token_hex
 
 from claimx.adapters.file_calls import SMALL_BYTES, FileCalls
 from claimx.domain.errors import Unavailable
@@ -39,8 +39,9 @@ class FolderStore:
         side_by_side: int = 10,
         now: Callable[[], float] = time.time,
     ) -> None:
-        self._root = Path(root).absolute()
-        self._parts = self._root / _PARTS
+        # not `Path`s: for each file they take longer than some of the calls
+        self._root = str(Path(root).absolute())
+        self._parts = f"{self._root}/{_PARTS}"
         self._now = now
         self._look_at = 0.0
         self._mode = 0o600
@@ -68,7 +69,7 @@ class FolderStore:
         A share does not: while its server is away, whoever asks it for something hangs.
         """
         try:
-            return os.stat(source).st_dev == self._device  # noqa: PTH116 - asked for every file
+            return os.stat(source).st_dev == self._device
         except OSError:
             return False  # `_put` says what is wrong
 
@@ -91,7 +92,7 @@ class FolderStore:
         finally:
             os.close(file)
 
-    def _linked(self, file: int, source: str, target: Path) -> bool:
+    def _linked(self, file: int, source: str, target: str) -> bool:
         """Give the cached file a second name, or say that it must be copied."""
         try:
             os.fchmod(file, self._mode)
@@ -101,26 +102,26 @@ class FolderStore:
             except FileExistsError:
                 with self._part() as part:
                     _link(file, source, part)
-                    part.replace(target)
+                    os.replace(part, target)
             except FileNotFoundError:
-                target.parent.mkdir(parents=True, exist_ok=True)
+                os.makedirs(os.path.dirname(target), exist_ok=True)
                 _link(file, source, target)
-            _sync_folder(target.parent)
+            _sync_folder(os.path.dirname(target))
         except OSError:  # no links here; what is worse than that, the copy will tell
             return False
         return True
 
-    def _copy(self, file: int, target: Path, length: int, sha256: str) -> None:
+    def _copy(self, file: int, target: str, length: int, sha256: str) -> None:
         with self._part() as part:
             with self._made(part) as copy:
                 self._check(file, length, sha256, copy)
                 os.fsync(copy)
             try:
-                part.replace(target)
+                os.replace(part, target)
             except FileNotFoundError:
-                target.parent.mkdir(parents=True, exist_ok=True)
-                part.replace(target)
-        _sync_folder(target.parent)
+                os.makedirs(os.path.dirname(target), exist_ok=True)
+                os.replace(part, target)
+        _sync_folder(os.path.dirname(target))
 
     def _check(self, file: int, length: int, sha256: str, copy: int | None = None) -> None:
         """Read it, into *copy* if there is one; FileNotFoundError: not what was downloaded."""
@@ -144,17 +145,17 @@ class FolderStore:
         return room
 
     @contextmanager
-    def _part(self) -> Iterator[Path]:
+    def _part(self) -> Iterator[str]:
         """Yield a place of our own in ``.parts``; nothing is left there."""
-        part = self._parts / uuid4().hex
+        part = f"{self._parts}/{token_hex(16)}"
         try:
             yield part
         finally:
             with suppress(OSError):  # it has its place by now
-                part.unlink()
+                os.unlink(part)
 
     @contextmanager
-    def _made(self, part: Path) -> Iterator[int]:
+    def _made(self, part: str) -> Iterator[int]:
         try:
             copy = os.open(part, os.O_WRONLY | os.O_CREAT | os.O_EXCL, self._mode)
         except FileNotFoundError as error:
@@ -174,32 +175,31 @@ class FolderStore:
         now = self._now()
         if now < self._look_at:
             return
-        self._parts.mkdir(parents=True, exist_ok=True)
-        status = self._parts.stat()
+        os.makedirs(self._parts, exist_ok=True)
+        status = os.stat(self._parts)
         self._mode, self._device = status.st_mode & 0o666, status.st_dev
         with os.scandir(self._parts) as parts:
             for part in parts:
                 with suppress(FileNotFoundError):  # its own process was faster
                     if now - part.stat().st_mtime > _OLD_SECONDS:
-                        Path(part.path).unlink()
+                        os.unlink(part.path)
         self._look_at = now + _LOOK_SECONDS
 
-    def _inside(self, path: str) -> Path:
-        target = (self._root / path).absolute()
-        if ".." in Path(path).parts or not target.is_relative_to(self._root):
+    def _inside(self, path: str) -> str:
+        if ".." in path.split("/") or path.startswith("/"):
             msg = f"{path!r} leaves the media folder"
             raise ValueError(msg)
-        return target
+        return f"{self._root}/{path}"
 
 
-def _link(file: int, source: str, name: Path) -> None:
+def _link(file: int, source: str, name: str) -> None:
     """Name the *file* that was checked and synced; OSError when *source* is another by now."""
     os.link(source, name)
-    if not os.path.samestat(os.fstat(file), name.stat()):
+    if not os.path.samestat(os.fstat(file), os.stat(name)):
         raise OSError(errno.ESTALE, os.strerror(errno.ESTALE))
 
 
-def _sync_folder(folder: Path) -> None:
+def _sync_folder(folder: str) -> None:
     """Make the rename itself durable."""
     descriptor = os.open(folder, os.O_RDONLY)
     try:

@@ -1,15 +1,13 @@
 """
 The media cache: a folder on the worker's own disk, between a download and its upload.
 
-Files are named by their media id (in an alphabet that no id can break out of) and their content,
+Files are named by their media id (in hexadecimal, which no id can break out of) and their content,
 so a file is never replaced by another one while somebody reads it, and the sweeper knows whose
 it is. Several processes share a folder; it is one *node*.
 """
 
 from __future__ import annotations
 
-import base64
-import binascii
 import errno
 import hashlib
 import os
@@ -17,17 +15,18 @@ import re
 import threading
 import time
 from collections.abc import Callable, Iterator
+from contextlib import suppress
 from pathlib import Path
-from uuid import uuid4
+from secrets import token_hex
 
 from claimx.domain.errors import DiskFull, NotAllowed
 from claimx.domain.ports.media import CacheEntry
 
 _NODE_FILE = ".node"
 _NODE = re.compile(r"[0-9a-f]{32}")
-_NAME = re.compile(r"(?:i(?P<id>[a-v0-9]{1,200})|h[0-9a-f]{40})\.[0-9a-f]{16}")
+_NAME = re.compile(r"(?:i(?P<id>(?:[0-9a-f]{2}){1,118})|h[0-9a-f]{40})\.[0-9a-f]{16}")
 _PART = re.compile(r"\.[0-9a-f]{32}\.part")
-_LONGEST_ID = 120  # bytes that still fit into a file name once encoded
+_LONGEST_ID = 118  # bytes that still fit into a file name once encoded
 _RECOUNT_SECONDS = 30.0
 _LOOK_SECONDS = 1.0  # a full cache of many files must not be read through for each refusal
 _MEBIBYTE = 1024 * 1024
@@ -51,6 +50,7 @@ class DiskCache:
         now: Callable[[], float] = time.time,
     ) -> None:
         self.root = Path(root).absolute()
+        self._folder = str(self.root)  # for each file: a `Path` takes longer than some of the calls
         self._max_bytes = max_bytes
         self._spare_bytes = spare_bytes
         self._now = now
@@ -61,12 +61,12 @@ class DiskCache:
         self.node = _node_of(self.root)
         """The folder's identity: the same for all processes that share it."""
 
-    def path(self, name: str) -> Path:
+    def path(self, name: str) -> str:
         """Return where a cached file lies; raises ValueError for what is no name of a file here."""
         if _NAME.fullmatch(name) is None:
             msg = f"{name[:80]!r} is not the name of a cached file"
             raise ValueError(msg)
-        return self.root / name
+        return f"{self._folder}/{name}"
 
     def begin(self, expected: int = 0) -> Incoming:
         """
@@ -77,14 +77,14 @@ class DiskCache:
         """
         self.check_length(expected)
         self.reserve(expected)
-        return Incoming(self, expected)
+        return Incoming(self, self._folder, expected)
 
     def remove(self, name: str) -> None:
         """Remove a cached file; one that is gone already is fine."""
         path = self.path(name)
         try:
-            length = path.stat().st_size
-            path.unlink()
+            length = os.stat(path).st_size
+            os.unlink(path)
         except FileNotFoundError:
             return
         self.reserve(-length)
@@ -138,7 +138,7 @@ class DiskCache:
                     f"the cache holds {self._used} of {self._max_bytes} bytes: no room for"
                     f" {count} more (CLAIMX_CACHE_MAX_BYTES)"
                 )
-            disk = os.statvfs(self.root)
+            disk = os.statvfs(self._folder)
             if disk.f_bavail * disk.f_frsize < count + self._spare_bytes:
                 raise DiskFull("the disk of the cache is full")
             self._used += count
@@ -158,14 +158,14 @@ class Incoming:
     """
     A file on its way into the cache: counted and hashed while it is written.
 
-    It is made with the first write; `reserve` said before that there is room.
+    It is made in *folder* with the first write; `reserve` said before that there is room.
     """
 
-    def __init__(self, cache: DiskCache, expected: int) -> None:
+    def __init__(self, cache: DiskCache, folder: str, expected: int) -> None:
         self._cache = cache
         self._reserved = expected
         self._hash = hashlib.sha256()
-        self._path = cache.root / f".{uuid4().hex}.part"
+        self._path = f"{folder}/.{token_hex(16)}.part"
         self._file: int | None = None
         self._over = False  # kept, or discarded
         self._turn = threading.Lock()  # a cancelled download discards while a thread still writes
@@ -206,7 +206,7 @@ class Incoming:
             try:
                 os.fsync(self._opened())  # an empty one was not written to
                 self._close()
-                self._path.replace(self._cache.path(name))
+                os.replace(self._path, self._cache.path(name))
             except OSError as error:
                 raise full(error) from error
             self._over = True
@@ -220,7 +220,8 @@ class Incoming:
             over, self._over = self._over, True
             self._close()
             if not over:
-                self._path.unlink(missing_ok=True)
+                with suppress(FileNotFoundError):  # nothing was written to it
+                    os.unlink(self._path)
             self._cache.reserve(-self._reserved)
             self._reserved = 0
 
@@ -251,17 +252,16 @@ def _encoded(media_id: str) -> str:
     raw = media_id.encode("utf-8", "surrogatepass")
     if not raw or len(raw) > _LONGEST_ID:
         return f"h{hashlib.sha256(raw).hexdigest()[:40]}"
-    return "i" + base64.b32hexencode(raw).decode().rstrip("=").lower()
+    return f"i{raw.hex()}"
 
 
 def _media_id_in(name: str) -> str | None:
     found = _NAME.fullmatch(name)
     if found is None or found["id"] is None:
         return None
-    text = found["id"].upper()
     try:
-        return base64.b32hexdecode(text + "=" * (-len(text) % 8)).decode("utf-8", "surrogatepass")
-    except (binascii.Error, UnicodeDecodeError):
+        return bytes.fromhex(found["id"]).decode("utf-8", "surrogatepass")
+    except UnicodeDecodeError:
         return None
 
 
@@ -276,8 +276,8 @@ def _node_of(root: Path) -> str:
             path.unlink(missing_ok=True)  # cut short by a crash
         except FileNotFoundError:
             pass
-        mine = root / f".{uuid4().hex}.part"
-        mine.write_text(uuid4().hex)
+        mine = root / f".{token_hex(16)}.part"
+        mine.write_text(token_hex(16))
         try:
             os.link(mine, path)  # unlike a rename, never replaces another's
         except FileExistsError:

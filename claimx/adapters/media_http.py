@@ -134,22 +134,20 @@ class HTTPMediaFetcher:
 
     async def _follow(self, item: MediaItem, target: Target, transfer: Transfer) -> str:
         """Follow redirects, each checked like the first URL; returns the file's cached name."""
-        signed = is_signed(item.link)
         for hop in range(MAX_REDIRECTS + 1):
             try:
-                here = signed or is_signed(target.url)
-                found = await self._receive(item, target, transfer, signed=here)
+                found = await self._receive(item, target, transfer)
                 if isinstance(found, str):
                     return found
                 target = self._next(target, found)
             except Permanent as error:
-                if signed and (hop or isinstance(error, _BadRedirect)):
+                if (hop or isinstance(error, _BadRedirect)) and is_signed(item.link):
                     # a signed link that leads anywhere but to the file is over
                     raise LinkExpired(
                         f"the link leads elsewhere: {error}", status=error.status, host=error.host
                     ) from error
                 raise
-        if signed:
+        if is_signed(item.link):
             raise LinkExpired("the link leads nowhere", host=target.host)
         raise _BadRedirect(f"more than {MAX_REDIRECTS} redirects", host=target.host)
 
@@ -161,13 +159,11 @@ class HTTPMediaFetcher:
         except (Permanent, ValueError) as error:
             raise _BadRedirect(f"a redirect to where media may not come from: {error}") from error
 
-    async def _receive(
-        self, item: MediaItem, target: Target, transfer: Transfer, *, signed: bool
-    ) -> str | _Moved:
+    async def _receive(self, item: MediaItem, target: Target, transfer: Transfer) -> str | _Moved:
         """Receive the file, asking for the rest of a cut body; or learn that it moved."""
         for resumes in range(MAX_RESUMES + 1):
             try:
-                async with self._answer(target, transfer, signed=signed) as response:
+                async with self._answer(item, target, transfer) as response:
                     if response.status in _REDIRECTS:
                         return _Moved(response.headers.get("Location"))
                     if response.status in _NO_SUCH_PART:  # the file was replaced meanwhile
@@ -183,7 +179,7 @@ class HTTPMediaFetcher:
 
     @asynccontextmanager
     async def _answer(
-        self, target: Target, transfer: Transfer, *, signed: bool
+        self, item: MediaItem, target: Target, transfer: Transfer
     ) -> AsyncIterator[aiohttp.ClientResponse]:
         """Ask *target* through its host's circuit, and report how it and its body went."""
         circuit = self._gates.circuit(f"media:{target.host}")
@@ -199,7 +195,8 @@ class HTTPMediaFetcher:
                 allow_redirects=False,
             ) as response:
                 resuming = "Range" in response.request_info.headers
-                _raise(refusal(response, self._now(), signed=signed, resuming=resuming))
+                links = (item.link, target.url)
+                _raise(refusal(response, self._now(), links, resuming=resuming))
                 yield response
         except BaseException as error:
             known = _known(error, target.host)
@@ -218,12 +215,12 @@ class _BadRedirect(Refused):
 
 
 def refusal(
-    response: aiohttp.ClientResponse, now: float, *, signed: bool, resuming: bool = False
+    response: aiohttp.ClientResponse, now: float, links: tuple[str, ...], *, resuming: bool
 ) -> ClaimXError | None:
     """
     Return what a status means for a media file, None for one that is followed, read or begun anew.
 
-    *signed* says that the link carries a signature, *resuming* that a part was asked for.
+    *links* led to it, one of them signed or none; *resuming* says that a part was asked for.
     """
     status, host = response.status, response.url.host
     if status == 200 or status in _REDIRECTS:  # noqa: PLR2004 - HTTP
@@ -232,7 +229,7 @@ def refusal(
         return None
     delay = retry_after(response.headers.get("Retry-After"), now)
     kind: type[ClaimXError]
-    if signed and status in _SIGNATURE_OVER:
+    if status in _SIGNATURE_OVER and any(map(is_signed, links)):
         kind = LinkExpired
     elif status in (404, 410):
         kind = NotFound

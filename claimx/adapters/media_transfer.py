@@ -161,7 +161,7 @@ class Transfer:
     def _look(self) -> None:
         """Check the first bytes, once."""
         if self.content is None:
-            self.content = self._rules.check(bytes(self._buffer), self._declared, self._header)
+            self.content = self._rules.check(self._buffer, self._declared, self._header)
 
     def _keep(self, media_id: str) -> str:
         """Write what is left and give the file its name: one call for a small one."""

@@ -13,6 +13,7 @@ import ipaddress
 import re
 from collections.abc import Iterable
 from dataclasses import dataclass
+from functools import lru_cache
 from typing import TypeAlias
 from urllib.parse import quote, unquote, urlsplit
 
@@ -24,6 +25,7 @@ Address: TypeAlias = ipaddress.IPv4Address | ipaddress.IPv6Address
 _MAX_URL_LENGTH = 16_384
 _FORBIDDEN = re.compile(r"[\x00-\x1f\x7f\\]")
 _PRINTABLE = "".join(map(chr, range(0x21, 0x7F)))  # what a signed link holds stays as it is
+_ALL_PRINTABLE = re.compile(r"[!-~]*")
 _BEHIND_PATH = re.compile(r"[?#]")  # a query or a fragment
 _PORTS = {"https": 443, "http": 80}
 
@@ -98,8 +100,8 @@ class AllowList:
             self.check_address(literal, host, plain=parts.scheme == "http")
         name = f"[{host}]" if ":" in host else host
         authority = name if port == _PORTS[parts.scheme] else f"{name}:{port}"
-        path = quote(parts.path, safe=_PRINTABLE) or "/"
-        query = f"?{quote(parts.query, safe=_PRINTABLE)}" if parts.query else ""
+        path = _quoted(parts.path) or "/"
+        query = f"?{_quoted(parts.query)}" if parts.query else ""
         return Target(f"{parts.scheme}://{authority}{path}{query}", parts.scheme, host, port)
 
     def check_address(self, address: Address, host: str, *, plain: bool) -> None:
@@ -116,6 +118,7 @@ class AllowList:
             raise NotAllowed(f"{host} is at an address that is not public", host=host)
 
 
+@lru_cache(maxsize=256)  # media come from few hosts
 def ascii_host(host: str) -> str:
     """
     Return *host* lower-case, in IDNA form, without a trailing dot.
@@ -132,12 +135,18 @@ def ascii_host(host: str) -> str:
     return encoded
 
 
+@lru_cache(maxsize=256)
 def address_of(host: str) -> Address | None:
     """Return the address that *host* literally is, None when it is a name."""
     try:
         return ipaddress.ip_address(host)
     except ValueError:
         return None
+
+
+def _quoted(text: str) -> str:
+    """Return *text* with only those characters quoted that no URL may hold."""
+    return text if _ALL_PRINTABLE.fullmatch(text) else quote(text, safe=_PRINTABLE)
 
 
 def on_loopback(url: str) -> bool:

@@ -48,7 +48,7 @@ class MediaItem:
 
     *link* is a bearer secret: never logged, never in a table, never in a task's arguments.
     *file_name* is the API's name (NFC, trimmed) or None, *media_type* its coarse word or None,
-    *expires_at* the computed or declared end of the link.
+    *expires_at* the end that the link tells, the declared one of a link that tells none.
     """
 
     media_id: str

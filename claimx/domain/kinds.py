@@ -6,8 +6,12 @@ import codecs
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass
+from typing import TypeAlias
+
+Head: TypeAlias = bytes | bytearray
 
 HEAD_BYTES = 256 * 1024  # how much of a file anything here looks at
+_BEGIN_BYTES = 256  # in which every signature lies, and the brands of a film
 
 
 @dataclass(frozen=True, slots=True)
@@ -125,29 +129,30 @@ _C1_CONTROLS = bytes(range(0x7F, 0xA0))
 _LATIN_LETTERS = bytes(range(0xA0, 0x100))
 
 
-def sniff(head: bytes) -> Kind:  # noqa: PLR0911 - one line a family
+def sniff(head: Head) -> Kind:  # noqa: PLR0911 - one line a family
     """Return what *head*, the first bytes of a file that is not empty, shows it to be."""
+    begin = bytes(head[:_BEGIN_BYTES])
     for signature, kind in _SIGNATURES:
-        if head.startswith(signature):
+        if begin.startswith(signature):
             return kind
-    if head[:4] in (b"PK\x03\x04", b"PK\x05\x06"):
+    if begin[:4] in (b"PK\x03\x04", b"PK\x05\x06"):
         return _zip_kind(head)
-    if head[:4] == b"RIFF":
-        return WEBP if head[8:12] == b"WEBP" else UNKNOWN
-    if head[4:8] == b"ftyp":
-        return _ftyp_kind(head)
-    if head[4:8] in _MOV_ATOMS:
+    if begin[:4] == b"RIFF":
+        return WEBP if begin[8:12] == b"WEBP" else UNKNOWN
+    if begin[4:8] == b"ftyp":
+        return _ftyp_kind(begin)
+    if begin[4:8] in _MOV_ATOMS:
         return MOV
     text = as_text(head)
     if text is not None:
         return _text_kind(text)
-    if head[:2] in _SHORT_SIGNATURES:
-        return _SHORT_SIGNATURES[head[:2]]
+    if begin[:2] in _SHORT_SIGNATURES:
+        return _SHORT_SIGNATURES[begin[:2]]
     # readers of PDF allow rubbish before it
     return PDF if b"%PDF-" in head[:1024] else UNKNOWN
 
 
-def refined(found: Kind, extension: str, head: bytes) -> Kind:
+def refined(found: Kind, extension: str, head: Head) -> Kind:
     """
     Return the kind that the name's *extension* makes of *found*, where bytes alone cannot tell.
 
@@ -164,7 +169,7 @@ def refined(found: Kind, extension: str, head: bytes) -> Kind:
     return named if named in _CONTAINERS.get(found, ()) else found
 
 
-def as_text(head: bytes) -> str | None:
+def as_text(head: Head) -> str | None:
     """Return *head* as text in the encoding it shows, None when it is binary."""
     if head.startswith((codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE)):
         return head.decode("utf-16", "ignore").lstrip("\ufeff")
@@ -179,7 +184,7 @@ def as_text(head: bytes) -> str | None:
     return text.lstrip("\ufeff")
 
 
-def may_be_text(head: bytes) -> bool:
+def may_be_text(head: Head) -> bool:
     """Say whether *head* could be text in an encoding that only its name speaks for."""
     if b"\0" in head:
         return any(_decodes(head, encoding) for encoding in ("utf-16-le", "utf-16-be"))
@@ -192,7 +197,7 @@ def is_page(text: str) -> bool:
     return _PAGE.match(_opening(text)) is not None
 
 
-def _decodes(head: bytes, encoding: str) -> bool:
+def _decodes(head: Head, encoding: str) -> bool:
     try:
         text = codecs.getincrementaldecoder(encoding)().decode(head)  # may end within a character
     except UnicodeDecodeError:
@@ -200,7 +205,7 @@ def _decodes(head: bytes, encoding: str) -> bool:
     return "\0" not in text
 
 
-def _binary_as_latin(head: bytes) -> bool:
+def _binary_as_latin(head: Head) -> bool:
     """Say whether *head*, read as Latin-1, has more controls and odd letters than text has."""
     controls = len(head) - len(head.translate(None, _C1_CONTROLS))
     letters = len(head) - len(head.translate(None, _LATIN_LETTERS))
@@ -227,7 +232,7 @@ def _opening(text: str) -> str:
     return opening
 
 
-def _zip_kind(head: bytes) -> Kind:
+def _zip_kind(head: Head) -> Kind:
     # entry names stand uncompressed in the local headers
     for part, kind in ((b"word/", DOCX), (b"xl/", XLSX), (b"XACTDOC", ESX)):
         if part in head:
@@ -236,7 +241,7 @@ def _zip_kind(head: bytes) -> Kind:
 
 
 def _ftyp_kind(head: bytes) -> Kind:
-    size = min(int.from_bytes(head[:4], "big"), 256)
+    size = min(int.from_bytes(head[:4], "big"), _BEGIN_BYTES)
     brands = [head[8:12], *(head[at : at + 4] for at in range(16, size, 4))]
     if brands[0] == b"qt  ":
         return MOV

@@ -20,11 +20,14 @@ def is_ending(item: MediaItem, now: float) -> bool:
     *now* is in epoch seconds. About to be: within a minute, or a tenth of its life where that is
     shorter. A link that does not tell its end is over when the item's ``expires_at`` has passed.
     """
+    known = item.expires_at  # also what the link tells: nearly all links need no reading here
+    if known is not None and now < known / MICROS_PER_SECOND - MARGIN_SECONDS:
+        return False
     end = expiry(item.link)
     if end is None:
-        return item.expires_at is not None and item.expires_at <= now * MICROS_PER_SECOND
+        return known is not None and known <= now * MICROS_PER_SECOND
     if now < end / MICROS_PER_SECOND - MARGIN_SECONDS:
-        return False  # nearly all; the margin is no longer than that
+        return False  # the margin is no longer than that
     margin = min(MARGIN_SECONDS, _life_seconds(item.link) / _SHARE_OF_LIFE)
     return end - margin * MICROS_PER_SECOND <= now * MICROS_PER_SECOND
 

@@ -19,6 +19,7 @@ from claimx.domain.kinds import (
     UNKNOWN,
     XML,
     ZIP,
+    Head,
     Kind,
     as_text,
     is_page,
@@ -74,7 +75,7 @@ class Rules:
             raise NotAllowed(f"files of type .{extension} are not taken in")
         return extension
 
-    def check(self, head: bytes, declared: str, header: str | None) -> Content:
+    def check(self, head: Head, declared: str, header: str | None) -> Content:
         """
         Return what the bytes are, by their first 256 KiB.
 
@@ -88,7 +89,8 @@ class Rules:
             if not declared and kind is not UNKNOWN:
                 self._refuse_unless_taken(kind)
             return Content(kind.content_type, declared or kind.extension)
-        head = head[:HEAD_BYTES]
+        if len(head) > HEAD_BYTES:
+            head = head[:HEAD_BYTES]
         found = sniff(head)
         if _is_web_page(head, found, declared, announced):
             return _page(head, declared, self)
@@ -138,7 +140,7 @@ def is_log_in(text: str) -> bool:
     return any(_LOG_IN.search(tag) for tag in forms) or bool(title and _LOG_IN.search(title[1]))
 
 
-def _is_web_page(head: bytes, found: Kind, declared: str, announced: Kind | None) -> bool:
+def _is_web_page(head: Head, found: Kind, declared: str, announced: Kind | None) -> bool:
     if found is not HTML and announced is not HTML and declared not in HTML.extensions:
         return False
     text = as_text(head)
@@ -151,7 +153,7 @@ def _is_web_page(head: bytes, found: Kind, declared: str, announced: Kind | None
     return announced is HTML and text.lstrip()[:1] == "<" and found is not XML
 
 
-def _page(head: bytes, declared: str, rules: Rules) -> Content:
+def _page(head: Head, declared: str, rules: Rules) -> Content:
     if declared and declared not in HTML.extensions:
         raise LinkExpired("a web page came instead of the file: the link is over")
     text = as_text(head) or head.decode("latin-1")

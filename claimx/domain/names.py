@@ -23,6 +23,8 @@ _RESERVED = re.compile(
 )
 _EXTENSION = re.compile(r"\.[A-Za-z0-9]+")
 
+# What most names are: safe as they are, but for reserved ones.
+_PLAIN_NAME = re.compile(r"[A-Za-z0-9_-]+([ .][A-Za-z0-9_-]+)*")
 # A digit in the last part alone: of two such ids none is the other one with "_..." behind it,
 # so what follows the id in a stored name can never make it look like another's.
 _PLAIN_ID = re.compile(r"([A-Za-z-]*_)*[A-Za-z-]*[0-9][A-Za-z0-9-]*")
@@ -50,13 +52,8 @@ def safe_name(name: str) -> str:
     NFC; separators, wildcards, control and bidi characters become ``_``, no ``..``, no reserved
     device name, no blank or dot at its ends, at most 150 bytes of UTF-8 with the extension kept.
     """
-    text = unicodedata.normalize("NFC", name)
-    text = "".join(
-        "_" if char in _SEPARATORS or unicodedata.category(char) in _INVISIBLE else char
-        for char in text
-    )
-    text = _DOTS.sub(lambda dots: "_" * (len(dots[0]) - 1) + ".", text)
-    text = _shortened(_trimmed(text))
+    is_plain = len(name) <= MAX_NAME_BYTES and _PLAIN_NAME.fullmatch(name) is not None
+    text = name if is_plain else _cleaned(name)
     return _shortened(f"_{text}") if _is_reserved(text) else text
 
 
@@ -85,6 +82,16 @@ def _is_plain(plain: re.Pattern[str], identifier: str) -> bool:
         and plain.fullmatch(identifier) is not None
         and not _is_reserved(identifier)
     )
+
+
+def _cleaned(name: str) -> str:
+    text = unicodedata.normalize("NFC", name)
+    text = "".join(
+        "_" if char in _SEPARATORS or unicodedata.category(char) in _INVISIBLE else char
+        for char in text
+    )
+    text = _DOTS.sub(lambda dots: "_" * (len(dots[0]) - 1) + ".", text)
+    return _shortened(_trimmed(text))
 
 
 def _trimmed(text: str) -> str:

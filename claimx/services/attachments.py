@@ -9,7 +9,7 @@ or a full cache cost, which the bound does not count), ``vanished``, ``cached``,
 
 from __future__ import annotations
 
-from dataclasses import asdict, replace
+from dataclasses import fields, replace
 from typing import Any
 
 from claimx.domain.changes import Change, MediaItem, Source
@@ -23,6 +23,10 @@ from claimx.domain.times import Micros, from_seconds
 from claimx.services.settle import Judging, outcome_of
 
 COMPLETED, FAILED = "completed", "failed"
+_CACHED = tuple(field.name for field in fields(CachedFile))
+_NOTHING_KNOWN: dict[str, Any] = {
+    column.name: None for column in ATTACHMENTS.columns if column.rule is not Rule.BOOKKEEPING
+}
 
 
 def item_of(data: dict[str, Any]) -> MediaItem:
@@ -35,7 +39,7 @@ def item_of(data: dict[str, Any]) -> MediaItem:
 
 def cached_to_json(cached: CachedFile) -> dict[str, Any]:
     """Return the cached file as plain JSON values."""
-    return asdict(cached)
+    return {name: getattr(cached, name) for name in _CACHED}
 
 
 def cached_of(data: dict[str, Any]) -> CachedFile | None:
@@ -113,10 +117,8 @@ def failed_row(item: MediaItem, refreshes: int, failure: Failure) -> Change:
 
 def _row(item: MediaItem, refreshes: int, at: Micros, **found: Any) -> Change:
     """Return a row that speaks of every column, so that it replaces an earlier result whole."""
-    values: dict[str, Any] = {
-        column.name: None for column in ATTACHMENTS.columns if column.rule is not Rule.BOOKKEEPING
-    }
-    values |= {
+    values = {
+        **_NOTHING_KNOWN,
         "media_id": item.media_id,
         "project_id": item.project_id,
         "file_name": item.file_name,

@@ -42,9 +42,13 @@ class CacheSweeper:
         self._due = 0.0
         self._next = 0
 
+    def is_due(self) -> bool:
+        """Say whether `sweep_if_due` has anything to do: it is a minute since the last time."""
+        return self._now() >= self._due
+
     def sweep_if_due(self) -> int:
         """Sweep unless it was done within the last minute; never raises. Returns files removed."""
-        if self._now() < self._due:
+        if not self.is_due():
             return 0
         self._due = self._now() + EVERY_SECONDS
         try:

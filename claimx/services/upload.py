@@ -58,7 +58,8 @@ class UploadStage:
             bound_seconds=bound_seconds,
         )
         counts = await chunk.run(records)
-        await asyncio.to_thread(self._sweeper.sweep_if_due)
+        if self._sweeper.is_due():
+            await asyncio.to_thread(self._sweeper.sweep_if_due)
         return counts
 
     async def work(self, record: Record) -> Outcome:
@@ -100,7 +101,7 @@ class UploadStage:
 
     async def _put(self, path: str, cached: CachedFile) -> None:
         try:
-            source = str(self._cache.path(cached.name))
+            source = self._cache.path(cached.name)
         except ValueError:
             raise FileNotFoundError(cached.name) from None
         await self._store.put(path, source, cached.bytes, cached.sha256, cached.content_type)

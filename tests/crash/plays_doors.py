@@ -75,7 +75,7 @@ def put_by_hand(machine: Machine) -> None:
     record, _ = machine.ledger.find(machine.ids("upload")[0])
     item, cached = item_of(record.data), cached_of(record.data)
     path = blob_path(item.project_id, item.media_id, item.file_name, cached.extension)
-    file = str(machine.cache.path(cached.name))
+    file = machine.cache.path(cached.name)
     shop = machine.workshop
     put = shop._upload._store.put
     shop._loop.run(put(path, file, cached.bytes, cached.sha256, cached.content_type))

@@ -61,10 +61,10 @@ MISTAKES = {
     ),
     "half a file lies where only its process knows of it": Mistake(
         "claimx.adapters.blob_folder",
-        "part = self._parts / uuid4().hex",
-        'part = self._root / f".{uuid4().hex}.part"',
+        'part = f"{self._parts}/{token_hex(16)}"',
+        'part = f"{self._root}/.{token_hex(16)}.part"',
         "elsewhere",
-        "adapters.blob_folder:FolderStore._copy part.replace #1 before",
+        "adapters.blob_folder:FolderStore._copy os.replace #1 before",
         "surplus file",
     ),
 }

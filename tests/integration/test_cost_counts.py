@@ -26,8 +26,8 @@ CALLS = {  # of Python's functions, built-in ones too: what CPU is, on any machi
     "poll": 220,
     "ingest": 160,
     "enrich": 580,
-    "download": 415,
-    "upload": 300,
+    "download": 280,
+    "upload": 265,
     "record": 140,
     "write": 390,
 }

@@ -145,7 +145,7 @@ def test_a_file_is_cached_with_what_it_is(cache):
 
     assert (file.bytes, file.content_type, file.extension) == (len(JPEG), "image/jpeg", "jpg")
     assert file.sha256 == hashlib.sha256(JPEG).hexdigest()
-    assert cache.path(file.name).read_bytes() == JPEG
+    assert Path(cache.path(file.name)).read_bytes() == JPEG
     assert file.node == cache.node
     assert left_behind(cache) == [file.name]
     assert "authorization" not in host.requests[0].lower()
@@ -168,7 +168,7 @@ def test_fetching_again_is_the_same_file(cache):
 def test_a_zero_byte_file_is_a_file(cache):
     file, _ = fetch(cache, answers={"/photo.jpg": answer(b"")})
 
-    assert (file.bytes, cache.path(file.name).read_bytes()) == (0, b"")
+    assert (file.bytes, Path(cache.path(file.name)).read_bytes()) == (0, b"")
 
 
 def test_a_long_file_is_written_in_pieces(cache):
@@ -177,7 +177,7 @@ def test_a_long_file_is_written_in_pieces(cache):
     file, _ = fetch(cache, answers={"/photo.jpg": answer(body)}, max_bytes=len(body))
 
     assert file.sha256 == hashlib.sha256(body).hexdigest()
-    assert cache.path(file.name).stat().st_size == len(body)
+    assert Path(cache.path(file.name)).stat().st_size == len(body)
 
 
 @pytest.mark.parametrize(
@@ -272,7 +272,7 @@ def test_a_file_that_comes_compressed_is_stored_as_it_is(cache, framing, encodin
     file, _ = fetch(cache, answers={"/photo.jpg": body})
 
     assert (file.bytes, file.sha256) == (len(LARGE), hashlib.sha256(LARGE).hexdigest())
-    assert cache.path(file.name).read_bytes() == LARGE
+    assert Path(cache.path(file.name)).read_bytes() == LARGE
 
 
 def test_a_gzip_body_of_several_members_is_one_file(cache):
@@ -280,7 +280,7 @@ def test_a_gzip_body_of_several_members_is_one_file(cache):
 
     file, _ = fetch(cache, answers={"/photo.jpg": framed(body, "length")})
 
-    assert cache.path(file.name).read_bytes() == JPEG + b"more"
+    assert Path(cache.path(file.name)).read_bytes() == JPEG + b"more"
 
 
 CUTS = [(how, left) for how in FRAMINGS for left in (0, 500_000, -1)][1:]  # but an empty file
@@ -636,7 +636,7 @@ def test_a_file_that_is_compressed_by_now_is_begun_anew(cache):
 
     file, _ = fetch(cache, answers={"/photo.jpg": cut_once(LARGE, second=packed)})
 
-    assert cache.path(file.name).read_bytes() == LARGE
+    assert Path(cache.path(file.name)).read_bytes() == LARGE
 
 
 @pytest.mark.parametrize("status", [412, 416])
@@ -652,7 +652,7 @@ def test_a_part_that_is_no_more_begins_the_file_anew(cache, status):
     asked = []
     file, host = fetch(cache, answers={"/photo.jpg": reply}, gates=gates)
 
-    assert cache.path(file.name).read_bytes() == other
+    assert Path(cache.path(file.name)).read_bytes() == other
     assert left_behind(cache) == [file.name]
     assert ["Range:" in head for head in host.requests] == [False, True, False]
     assert gates.circuits() == {}

@@ -4,6 +4,7 @@ import asyncio
 import hashlib
 import os
 from dataclasses import replace
+from pathlib import Path
 from typing import Any
 from urllib.parse import urlencode
 
@@ -371,7 +372,7 @@ def test_another_nodes_file_is_downloaded_again(world, cached):
 
 
 def test_a_file_that_changed_in_the_cache_is_downloaded_again(world, cached):
-    world.cache.path(cached.data["cached"]["name"]).write_bytes(b"x" * len(JPEG))
+    Path(world.cache.path(cached.data["cached"]["name"])).write_bytes(b"x" * len(JPEG))
 
     assert world.upload(cached).stage is Stage.DOWNLOAD
 
@@ -572,5 +573,7 @@ def test_sweeping_is_rare_and_never_raises(world):
     kept(world, "1", 1000)
     sweeper = CacheSweeper(world.cache, ledger, lambda: world.now)
 
+    assert sweeper.is_due()
     assert [sweeper.sweep_if_due() for _ in range(3)] == [0, 0, 0]
     assert len(ledger.asked) == 1
+    assert not sweeper.is_due()

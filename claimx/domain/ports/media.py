@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Any, Protocol
+from typing import Protocol
 
 from claimx.domain.changes import MediaItem
 from claimx.domain.times import Micros
@@ -43,8 +43,8 @@ class MediaCache(Protocol):
     def node(self) -> str:
         """The cache's identity: what `CachedFile.node` and `Advance.affinity` name."""
 
-    def path(self, name: str) -> Any:
-        """Return where a cached file lies (path-like); raises ValueError for a foreign name."""
+    def path(self, name: str) -> str:
+        """Return where a cached file lies; raises ValueError for a foreign name."""
 
     def remove(self, name: str) -> None:
         """Remove a cached file; one that is gone already is fine."""
