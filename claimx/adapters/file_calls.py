@@ -5,14 +5,20 @@ A thread's turn costs 0.2 to 0.4 ms of CPU (`docs/performance.md`): somebody mus
 interpreter's lock changes hands at every call that lets go of it. A quick disk has done a small
 file by then. So such calls are made in the event loop as long as they are quick, and in threads
 for a while once they are not: a slow disk holds up nobody else in the loop.
+
+What a call waits for a core is not the disk's doing, and on a busy box most of what it takes. Where
+the system tells it apart (Linux does), it does not count.
 """
 
 from __future__ import annotations
 
 import asyncio
+import os
+import threading
 import time
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import suppress
 from typing import TypeVar
 
 _T = TypeVar("_T")
@@ -22,14 +28,12 @@ SMALL_BYTES = 1024 * 1024
 
 QUICK_SECONDS = 0.005
 """
-How long calls may take on average to be made in the loop.
-
-On a small box most of it is waiting for a core: 1.3 to 1.8 ms where one alone takes 0.5.
-"""
+How long calls may take on average to be made in the loop, without what they wait for a core."""
 
 WARY_SECONDS = 10.0
 """How long threads make them after that, before the loop tries again."""
 
+_SCHEDULED = "/proc/thread-self/schedstat"  # nanoseconds at work, and waiting for a core
 _WEIGHT = 1 / 16  # of the last call in the average: one hiccup of the machine is no slow disk
 
 
@@ -41,11 +45,16 @@ class FileCalls:
     """
 
     def __init__(
-        self, side_by_side: int = 10, *, now: Callable[[], float] = time.monotonic
+        self,
+        side_by_side: int = 10,
+        *,
+        now: Callable[[], float] = time.monotonic,
+        waits: CoreWaits | None = None,
     ) -> None:
         self._side_by_side = side_by_side
         self._threads: ThreadPoolExecutor | None = None
         self._now = now
+        self._waits = CoreWaits() if waits is None else waits
         self._mean = 0.0
         self._wary_until = now()
 
@@ -60,10 +69,11 @@ class FileCalls:
         begun = self._now()
         if begun < self._wary_until:
             return await self.run_apart(call, *arguments)
+        waited = self._waits()
         try:
             return call(*arguments)
         finally:
-            self._learn(self._now() - begun)
+            self._learn(self._now() - begun - (self._waits() - waited))
 
     async def run_apart(self, call: Callable[..., _T], *arguments: object) -> _T:
         """Make a call in a thread in any case: one that takes long on a quick disk, too."""
@@ -74,6 +84,7 @@ class FileCalls:
 
     def close(self) -> None:
         """Let the threads end."""
+        self._waits.close()
         if self._threads is not None:
             self._threads.shutdown(wait=False, cancel_futures=True)
             self._threads = None
@@ -83,3 +94,34 @@ class FileCalls:
         if self._mean > QUICK_SECONDS:
             self._mean = 0.0
             self._wary_until = self._now() + WARY_SECONDS
+
+
+class CoreWaits:
+    """How many seconds the calling thread has waited for a core so far; 0 where nobody tells."""
+
+    def __init__(self) -> None:
+        self._thread = 0
+        self._file: int | None = None
+
+    def __call__(self) -> float:
+        """Ask the system, which takes it a microsecond."""
+        if self._thread != threading.get_native_id():  # of another thread, or process, until now
+            self._open()
+        if self._file is None:
+            return 0.0
+        try:
+            return int(os.pread(self._file, 64, 0).split()[1]) / 1e9
+        except (OSError, IndexError, ValueError):
+            return 0.0
+
+    def close(self) -> None:
+        """Close what is asked; it opens again if it must."""
+        file, self._file, self._thread = self._file, None, 0
+        if file is not None:
+            os.close(file)
+
+    def _open(self) -> None:
+        self.close()
+        self._thread = threading.get_native_id()
+        with suppress(OSError):
+            self._file = os.open(_SCHEDULED, os.O_RDONLY | os.O_CLOEXEC)

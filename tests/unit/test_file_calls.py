@@ -3,13 +3,17 @@
 from __future__ import annotations
 
 import asyncio
+import os
+import subprocess
+import sys
 import threading
+import time
 from collections.abc import Callable
 from typing import Any
 
 import pytest
 
-from claimx.adapters.file_calls import QUICK_SECONDS, WARY_SECONDS, FileCalls
+from claimx.adapters.file_calls import QUICK_SECONDS, WARY_SECONDS, CoreWaits, FileCalls
 
 
 class Disk:
@@ -18,10 +22,17 @@ class Disk:
     def __init__(self) -> None:
         self.seconds = QUICK_SECONDS / 10
         self.now = 100.0
+        self.waited = 0.0
         self.in_loop: list[bool] = []
 
     def clock(self) -> float:
         return self.now
+
+    def starve(self) -> str:
+        """Do a call of a quick disk for which the machine has no core for a second."""
+        self.now += 1.0
+        self.waited += 1.0
+        return self.call()
 
     def call(self) -> str:
         self.in_loop.append(threading.current_thread() is threading.main_thread())
@@ -29,9 +40,20 @@ class Disk:
         return "done"
 
 
+class Waits(CoreWaits):
+    """What the machine of *disk* tells of the waits for a core."""
+
+    def __init__(self, disk: Disk) -> None:
+        super().__init__()
+        self._disk = disk
+
+    def __call__(self) -> float:
+        return self._disk.waited
+
+
 def run(work: Callable[[FileCalls, Disk], Any]) -> Disk:
     disk = Disk()
-    calls = FileCalls(2, now=disk.clock)
+    calls = FileCalls(2, now=disk.clock, waits=Waits(disk))
     try:
         asyncio.run(work(calls, disk))
     finally:
@@ -55,6 +77,37 @@ def test_one_hiccup_of_the_machine_is_no_slow_disk():
             await calls.run(disk.call)
 
     assert run(work).in_loop == [True] * 40
+
+
+def test_a_machine_without_a_free_core_is_no_slow_disk():
+    """Threads would wait for a core as well, and cost more: it has none to spare."""
+
+    async def work(calls: FileCalls, disk: Disk) -> None:
+        for _ in range(40):
+            await calls.run(disk.starve)
+
+    assert run(work).in_loop == [True] * 40
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="no other system tells it")
+def test_what_a_thread_waits_for_a_core_is_told():
+    """Beside four busy processes on each core a thread waits; and never longer than it is there."""
+    waits = CoreWaits()
+    end = time.monotonic() + 3.0  # in case nobody ends them
+    busy = [sys.executable, "-c", f"import time\nwhile time.monotonic() < {end!r}: pass"]
+    others = [subprocess.Popen(busy) for _ in range(4 * len(os.sched_getaffinity(0)))]
+    try:
+        time.sleep(0.5)
+        begun, before = time.monotonic(), waits()
+        while time.monotonic() - begun < 1.0:
+            pass
+        told, gone = waits() - before, time.monotonic() - begun
+    finally:
+        for other in others:
+            other.kill()
+            other.wait()
+        waits.close()
+    assert 0 < told < gone
 
 
 def test_a_slow_disk_is_left_to_threads_and_tried_again_later():
