@@ -21,6 +21,7 @@ from claimx.sandbox.faults import BadFault
 from claimx.sandbox.mixes import EVEN, ORDINARY
 from claimx.sandbox.server import Sandbox, freeze
 from claimx.sandbox.world import World
+from claimx.tasks.loop import new_loop
 
 SERVICES = ("api", "media", "kusto", "onelake", "control")
 
@@ -91,7 +92,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
     freeze()
     ports = {name: getattr(options, f"{name}_port") for name in SERVICES}
     try:
-        asyncio.run(_serve(sandbox, ports, described, options))
+        with asyncio.Runner(loop_factory=new_loop) as runner:
+            runner.run(_serve(sandbox, ports, described, options))
     except OSError as error:
         sys.stderr.write(f"claimx sandbox: cannot listen: {error}\n")
         return 1

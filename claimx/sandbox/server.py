@@ -25,6 +25,7 @@ from claimx.sandbox.kusto import KustoCluster
 from claimx.sandbox.media import MediaHost
 from claimx.sandbox.onelake import OneLake
 from claimx.sandbox.world import World
+from claimx.tasks.loop import new_loop
 
 TOKEN = "c2FuZGJveDpzYW5kYm94"  # noqa: S105 - invented, and accepted on loopback alone
 WORKSPACE = "sandbox"
@@ -181,7 +182,8 @@ class Sandbox:
 
     def _run(self) -> None:
         try:
-            asyncio.run(self._main())
+            with asyncio.Runner(loop_factory=new_loop) as runner:
+                runner.run(self._main())
         except BaseException as error:  # noqa: BLE001 - handed to the thread that waits
             self._failure = error
         finally:
