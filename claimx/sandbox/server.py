@@ -161,7 +161,7 @@ class Sandbox:
     async def serve(self, ports: dict[str, int] | None = None) -> None:
         """Listen on the running loop; *ports* by service name, free ones where absent."""
         for name, service in self.services().items():
-            service.listen((ports or {}).get(name, 0))
+            await service.listen((ports or {}).get(name, 0))
 
     async def close(self) -> None:
         """Close every server."""
