@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import gc
 import json
 import os
 import subprocess
@@ -286,9 +285,3 @@ class SandboxProcess:
         trace: TracebackType | None,
     ) -> None:
         self.stop()
-
-
-def freeze() -> None:
-    """Keep the collector off the world: it never changes, and walking it costs milliseconds."""
-    gc.collect()
-    gc.freeze()
