@@ -15,12 +15,14 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
+from claimx.garbage import settle
 from claimx.sandbox.backlog import Backlog
 from claimx.sandbox.control import parse_faults
 from claimx.sandbox.faults import BadFault
 from claimx.sandbox.mixes import EVEN, ORDINARY
-from claimx.sandbox.server import Sandbox, freeze
+from claimx.sandbox.server import Sandbox
 from claimx.sandbox.world import World
+from claimx.tasks.loop import new_loop
 
 SERVICES = ("api", "media", "kusto", "onelake", "control")
 
@@ -88,10 +90,11 @@ def main(arguments: Sequence[str] | None = None) -> int:
         backlog=backlog,
         api_seconds=options.api_latency_ms and options.api_latency_ms / 1000,
     )
-    freeze()
+    settle()  # the world never changes, and to walk it costs milliseconds
     ports = {name: getattr(options, f"{name}_port") for name in SERVICES}
     try:
-        asyncio.run(_serve(sandbox, ports, described, options))
+        with asyncio.Runner(loop_factory=new_loop) as runner:
+            runner.run(_serve(sandbox, ports, described, options))
     except OSError as error:
         sys.stderr.write(f"claimx sandbox: cannot listen: {error}\n")
         return 1

@@ -154,8 +154,10 @@ class ClaimXApi(Service):
         if item.link is None:
             raw["fullDownloadLink"] = None
             return raw
-        self._linked[item.media_id] += 1
-        spoilt = self._linked[item.media_id] <= item.link.spoilt
+        spoilt = False
+        if item.link.spoilt:
+            self._linked[item.media_id] += 1
+            spoilt = self._linked[item.media_id] <= item.link.spoilt
         raw["fullDownloadLink"] = self.media.link(item, spoilt=spoilt)
         return raw
 

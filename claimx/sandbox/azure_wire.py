@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import base64
 from email.utils import formatdate
+from functools import lru_cache
 from xml.sax.saxutils import escape
 
 import orjson
@@ -33,11 +34,17 @@ def page_of(entries: list[Entry], marker: str, limit: str | None) -> tuple[list[
     return page, base64.urlsafe_b64encode(entries[most].name.encode()).decode()
 
 
+@lru_cache(maxsize=1024)
+def moment(second: int) -> str:
+    """Return a time as headers tell it."""
+    return formatdate(second, usegmt=True)
+
+
 def tags(entry: Entry) -> dict[str, str]:
     """Return the headers that every write answers with."""
     return {
         "ETag": entry.etag,
-        "Last-Modified": formatdate(entry.modified, usegmt=True),
+        "Last-Modified": moment(int(entry.modified)),
         "x-ms-request-server-encrypted": "true",
     }
 
@@ -51,7 +58,7 @@ def described(entry: Entry) -> dict[str, str]:
         "Accept-Ranges": "bytes",
         "x-ms-blob-type": "BlockBlob",
         "x-ms-resource-type": "directory" if entry.folder else "file",
-        "x-ms-creation-time": formatdate(entry.modified, usegmt=True),
+        "x-ms-creation-time": moment(int(entry.modified)),
         "x-ms-lease-state": "available",
         "x-ms-lease-status": "unlocked",
         "x-ms-owner": "$superuser",
@@ -62,7 +69,7 @@ def described(entry: Entry) -> dict[str, str]:
 
 def blob_xml(entry: Entry) -> str:
     """Return a file as an element of a blob listing."""
-    modified = formatdate(entry.modified, usegmt=True)
+    modified = moment(int(entry.modified))
     return (
         f"<Blob><Name>{escape(entry.name)}</Name><Properties>"
         f"<Creation-Time>{modified}</Creation-Time><Last-Modified>{modified}</Last-Modified>"

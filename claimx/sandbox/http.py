@@ -1,31 +1,24 @@
-"""A lean HTTP server on tornado that can also misbehave: resets, cut bodies, slow answers."""
+"""A lean HTTP server that can also misbehave: resets, cut bodies, slow answers."""
 
 from __future__ import annotations
 
 import asyncio
-import http.client
 import logging
-import socket
 import ssl
-import struct
 import time
 from abc import ABC, abstractmethod
 from random import Random
-from typing import Any, ClassVar
+from typing import ClassVar
 
 import orjson
-from tornado.httpserver import HTTPServer
-from tornado.httputil import HTTPHeaders, HTTPServerRequest, ResponseStartLine
-from tornado.iostream import StreamClosedError
-from tornado.netutil import bind_sockets
 
-from claimx.sandbox.exchange import Answer, Exchange, LowerCaseHeaders, Traffic, log_in_page
+from claimx.sandbox.connection import MAX_BODY_BYTES, ClientLeft, Connection, Request
+from claimx.sandbox.exchange import BODILESS, Answer, Exchange, Traffic, head_of, log_in_page
 from claimx.sandbox.faults import Fault, FaultPlan
 
 logger = logging.getLogger(__name__)
 
-MAX_BODY_BYTES = 256 * 1024 * 1024
-CHUNK_BYTES = 256 * 1024
+BACKLOG = 1024
 
 
 class Service(ABC):
@@ -37,6 +30,8 @@ class Service(ABC):
     """
 
     name: ClassVar[str] = "service"
+    most_bytes: ClassVar[int] = MAX_BODY_BYTES
+    """The largest body of a request that is taken."""
 
     def __init__(
         self, faults: FaultPlan | None = None, latency: tuple[float, float] = (0.0, 0.0)
@@ -48,34 +43,32 @@ class Service(ABC):
         self.port = 0
         self.tls: ssl.SSLContext | None = None
         """Set before it listens, it serves https."""
-        self._server: HTTPServer | None = None
-        self._running: set[asyncio.Task[None]] = set()
+        self._server: asyncio.Server | None = None
+        self._connections: set[Connection] = set()
 
     @property
     def url(self) -> str:
         """Base URL, known once it listens."""
         return f"{'https' if self.tls else 'http'}://127.0.0.1:{self.port}"
 
-    def listen(self, port: int = 0) -> None:
+    async def listen(self, port: int = 0) -> None:
         """Bind the loopback port (0: any free one) and serve on the running event loop."""
-        sockets = bind_sockets(port, "127.0.0.1", family=socket.AF_INET, backlog=1024)
-        self.port = sockets[0].getsockname()[1]
-        server = HTTPServer(
-            self._accept,
-            max_buffer_size=MAX_BODY_BYTES,
-            max_body_size=MAX_BODY_BYTES,
-            ssl_options=self.tls,
+        self._server = await asyncio.get_running_loop().create_server(
+            lambda: Connection(self._serve, self._connections, self.most_bytes),
+            "127.0.0.1",
+            port,
+            backlog=BACKLOG,
+            ssl=self.tls,
         )
-        server.add_sockets(sockets)
-        self._server = server
+        self.port = self._server.sockets[0].getsockname()[1]
 
     async def close(self) -> None:
         """Stop listening and end what still runs."""
-        if self._server is not None:
-            self._server.stop()
-            for task in tuple(self._running):
-                task.cancel()
-            await self._server.close_all_connections()
+        if self._server is None:
+            return
+        self._server.close()
+        served = filter(None, [one.drop() for one in tuple(self._connections)])
+        await asyncio.gather(*served, return_exceptions=True)
 
     @abstractmethod
     async def answer(self, exchange: Exchange) -> Answer | None:
@@ -94,12 +87,7 @@ class Service(ABC):
         del exchange, fault
         return False
 
-    def _accept(self, raw: HTTPServerRequest) -> None:
-        task = asyncio.ensure_future(self._serve(raw))
-        self._running.add(task)
-        task.add_done_callback(self._running.discard)
-
-    async def _serve(self, raw: HTTPServerRequest) -> None:
+    async def _serve(self, raw: Request) -> None:
         traffic = self.traffic
         traffic.requests += 1
         traffic.in_flight += 1
@@ -110,16 +98,18 @@ class Service(ABC):
             if self.latency[1] > 0:
                 await asyncio.sleep(self._chance.uniform(*self.latency))
             await self._respond(exchange)
-        except (StreamClosedError, asyncio.CancelledError):
+        except (ClientLeft, asyncio.CancelledError):
             pass  # the client left, or the sandbox stops
         except Exception:
             traffic.errors += 1
-            logger.exception("sandbox %s failed on %s %s", self.name, raw.method, raw.path)
+            logger.exception("sandbox %s failed on %s %s", self.name, raw.method, raw.target)
             await self._last_word(raw)
         finally:
             traffic.in_flight -= 1
 
-    async def _last_word(self, raw: HTTPServerRequest) -> None:
+    async def _last_word(self, raw: Request) -> None:
+        if raw.connection.begun:
+            return
         try:
             await self.send(Exchange(raw), Answer(500, b'{"error":"the sandbox itself failed"}'))
         except Exception:
@@ -145,7 +135,7 @@ class Service(ABC):
     async def _misbehave(self, exchange: Exchange, fault: Fault) -> None:
         match fault.kind:
             case "reset":
-                reset(exchange)
+                exchange.raw.connection.reset()
             case "login":
                 await self.send(exchange, log_in_page())
             case "html":
@@ -173,67 +163,38 @@ class Service(ABC):
             case "done_error":
                 await self.send(exchange, failure(fault))
             case "done_reset":
-                reset(exchange)
+                exchange.raw.connection.reset()
             case _:
                 await self.send(exchange, answer)
 
     async def send(self, exchange: Exchange, answer: Answer) -> None:
         """Write the whole answer."""
-        connection: Any = exchange.raw.connection
         self.traffic.statuses[answer.status] += 1
-        headers = self._headers(answer)
-        body = b"" if exchange.method == "HEAD" or answer.status in (204, 304) else answer.body
-        start = ResponseStartLine(
-            "HTTP/1.1", answer.status, http.client.responses.get(answer.status, "Status")
-        )
+        body = b"" if exchange.method == "HEAD" or answer.status in BODILESS else answer.body
         self.traffic.bytes_out += len(body)
-        if len(body) <= CHUNK_BYTES:
-            connection.write_headers(start, headers, body)
-        else:
-            await connection.write_headers(start, headers)
-            for offset in range(0, len(body), CHUNK_BYTES):
-                await connection.write(body[offset : offset + CHUNK_BYTES])
-        connection.finish()
+        await exchange.raw.connection.send(head_of(answer, exchange.raw), body)
 
     async def send_cut(self, exchange: Exchange, answer: Answer) -> None:
         """Promise the whole body, send half of it and hang up."""
-        connection: Any = exchange.raw.connection
+        connection = exchange.raw.connection
         if len(answer.body) < 2:
-            reset(exchange)
+            connection.reset()
             return
         self.traffic.statuses[answer.status] += 1
-        start = ResponseStartLine(
-            "HTTP/1.1", answer.status, http.client.responses.get(answer.status, "Status")
-        )
-        await connection.write_headers(
-            start, self._headers(answer), answer.body[: len(answer.body) // 2]
-        )
-        connection.stream.close()
+        head = head_of(answer, exchange.raw)
+        await connection.write(head, answer.body[: len(answer.body) // 2])
+        connection.close()
 
     async def send_slowly(self, exchange: Exchange, answer: Answer, seconds: float) -> None:
         """Send the body in ten pieces over *seconds*."""
-        connection: Any = exchange.raw.connection
+        connection = exchange.raw.connection
         self.traffic.statuses[answer.status] += 1
-        start = ResponseStartLine(
-            "HTTP/1.1", answer.status, http.client.responses.get(answer.status, "Status")
-        )
-        await connection.write_headers(start, self._headers(answer))
+        await connection.write(head_of(answer, exchange.raw))
         piece = max(1, -(-len(answer.body) // 10))
         for offset in range(0, len(answer.body), piece):
             await asyncio.sleep(seconds / 10)
             await connection.write(answer.body[offset : offset + piece])
         connection.finish()
-
-    @staticmethod
-    def _headers(answer: Answer) -> HTTPHeaders:
-        headers = LowerCaseHeaders()
-        length = len(answer.body) if answer.length is None else answer.length
-        if answer.status not in (204, 304):
-            headers["Content-Length"] = str(length)
-            headers["Content-Type"] = answer.content_type
-        for name, value in answer.headers.items():
-            headers[name] = value
-        return headers
 
 
 def failure(fault: Fault) -> Answer:
@@ -241,12 +202,3 @@ def failure(fault: Fault) -> Answer:
     headers = {"Retry-After": f"{fault.seconds:g}"} if fault.status == 429 else {}
     body = orjson.dumps({"error": {"code": str(fault.status), "message": fault.kind}})
     return Answer(fault.status, body, headers=headers)
-
-
-def reset(exchange: Exchange) -> None:
-    """Drop the connection with an RST, as a crashed peer or an impatient proxy does."""
-    connection: Any = exchange.raw.connection
-    stream = connection.stream
-    if stream.socket is not None:
-        stream.socket.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
-    stream.close()

@@ -5,11 +5,13 @@ from __future__ import annotations
 import re
 from collections.abc import Collection, Mapping
 from datetime import datetime
+from functools import lru_cache
 from typing import Any
 
 import orjson
 
 HIDDEN = "_ingestion_time"
+REMEMBERED = 256
 _TOKENS = re.compile(
     r"""(?P<keep>//[^\n]*|"(?:\\.|[^"\\])*"|'(?:\\.|[^'\\])*'|@"[^"]*"|@'[^']*')"""
     r"""|(?P<time>\bingestion_time\s*\(\s*\)|\[\s*'\$IngestionTime'\s*\])"""
@@ -34,6 +36,46 @@ _TICK_LITERAL = re.compile(
 )
 _TAKE = re.compile(r"(?P<operator>\b(?:take|limit|top)\s+)(?P<name>[A-Za-z_]\w*)")
 _TICKS = re.compile(r"\.\d{7}")
+
+
+class KustoError(Exception):
+    """A query that cannot be answered; the message is for the client."""
+
+
+class Translator:
+    """
+    Turns KQL over *table* of *connection*, whose *columns* are known, into SQL for it.
+
+    Texts are remembered with what they mean: the engine takes as long to parse one as to read
+    four thousand rows. For one thread.
+    """
+
+    def __init__(self, connection: Any, table: str, columns: Collection[str]) -> None:
+        from duckdb_kql.engine import schema
+
+        self._columns = columns
+        self._schema = {table: schema(connection)[table]}
+        self._translated = lru_cache(REMEMBERED)(self._translate)
+
+    def sql(self, csl: str, parameters: Mapping[str, Any]) -> tuple[str, dict[str, Any]]:
+        """Return the SQL and what is bound to it; raises KustoError, and what the engine raises."""
+        from duckdb_kql.params import bind
+
+        values = parameters_of(csl, parameters)
+        text = self._translated(rewritten(csl, self._columns, values))
+        declared = {one.slot for one in text.declarations}
+        bound, unbound = bind(list(text.declarations), values)
+        if unbound:
+            msg = f"query parameters without a value: {', '.join(unbound)}"
+            raise KustoError(msg)
+        said = {slot: value for slot, value in text.parameters.items() if slot not in declared}
+        read = {slot: value for slot, value in bound.items() if slot in text.slots}
+        return exact(text.with_parameters({**read, **said}, (), text.declarations), values)
+
+    def _translate(self, text: str) -> Any:
+        from duckdb_kql import to_sql
+
+        return to_sql(text, schema=self._schema, allow_write=False)
 
 
 def rewritten(csl: str, columns: Collection[str], values: Mapping[str, Any]) -> str:

@@ -14,14 +14,12 @@ from claimx.sandbox.backlog import Backlog
 from claimx.sandbox.exchange import Answer, Exchange, json_answer
 from claimx.sandbox.faults import Fault, FaultPlan
 from claimx.sandbox.http import Service
-from claimx.sandbox.kql import HIDDEN, exact, parameters_of, rewritten
+from claimx.sandbox.kql import HIDDEN, KustoError, Translator
 from claimx.sandbox.rows import CAMEL, DYNAMIC_COLUMNS, HELD, SourceRow
 
 _QUERY_PATHS = frozenset({"/v1/rest/query", "/v2/rest/query"})
-
-
-class KustoError(Exception):
-    """A query that cannot be answered; the message is for the client."""
+_AS_THEY_ARE = frozenset({"VARCHAR", "BIGINT", "INTEGER", "BOOLEAN"})
+"""Types of the engine whose values go on the wire unchanged."""
 
 
 class KustoCluster(Service):
@@ -47,13 +45,13 @@ class KustoCluster(Service):
         super().__init__(faults, latency)
         self.database = database
         self.table = table
-        self._columns: list[str] = []
         self._executor = ThreadPoolExecutor(1, thread_name_prefix="sandbox-kusto")
-        self._connection = self._fill(rows)
+        self._connection, columns = self._fill(rows)
+        self._translator = Translator(self._connection, self.table, columns)
         if backlog is not None:
             backlog.add_to(self._connection)
 
-    def _fill(self, rows: list[SourceRow]) -> Any:
+    def _fill(self, rows: list[SourceRow]) -> tuple[Any, list[str]]:
         from duckdb_kql.engine import connect
 
         types: dict[str, str] = {}
@@ -61,7 +59,6 @@ class KustoCluster(Service):
             type_ = "TIMESTAMP" if snake == "ingested_at" else "VARCHAR"
             types[snake] = types[camel] = "JSON" if snake in DYNAMIC_COLUMNS else type_
         types |= {"tenant": "VARCHAR", "payload": "JSON"}
-        self._columns = list(types)
         read = {**types, HIDDEN: "VARCHAR", "_visible_at": "BIGINT"}
         connection = connect(":memory:", config={"threads": 1})
         with tempfile.NamedTemporaryFile(suffix=".ndjson") as file:
@@ -80,7 +77,7 @@ class KustoCluster(Service):
             f'CREATE VIEW "{self.table}" AS SELECT * EXCLUDE (_visible_at) FROM _rows'  # noqa: S608 - as above
             " WHERE _visible_at <= epoch_us(now())"
         )
-        return connection
+        return connection, list(types)
 
     async def release(self) -> None:
         """Let the rows be seen that a world with a head holds back."""
@@ -134,12 +131,10 @@ class KustoCluster(Service):
             raise KustoError(msg)
         loop = asyncio.get_running_loop()
         result = await loop.run_in_executor(self._executor, self._run, csl, parameters)
-        from duckdb_kql.server import v1_response, v2_response
-
         if exchange.path == "/v2/rest/query":
             request_id = exchange.headers.get("x-ms-client-request-id", str(uuid.uuid4()))
-            return v2_response(result, request_id)
-        return v1_response(result)
+            return _v2_frames(result, request_id)
+        return _v1_tables(result)
 
     def _run(self, csl: str, parameters: dict[str, Any]) -> Any:
         """Answer one query in the query thread; whatever the engine refuses is the client's."""
@@ -155,24 +150,11 @@ class KustoCluster(Service):
             cursor.close()
 
     def _result(self, cursor: Any, csl: str, parameters: dict[str, Any]) -> Any:
-        from duckdb_kql import to_sql
-        from duckdb_kql.engine import schema
         from duckdb_kql.server import RestColumn, Result
         from duckdb_kql.types import kusto_type
 
         cursor.execute("SET TimeZone='UTC'")
-        values = parameters_of(csl, parameters)
-        tables = schema(self._connection)
-        translated = to_sql(
-            rewritten(csl, self._columns, values),
-            schema={self.table: tables[self.table]},
-            parameters=values,
-            allow_write=False,
-        )
-        if translated.unbound:
-            msg = f"query parameters without a value: {', '.join(translated.unbound)}"
-            raise KustoError(msg)
-        sql, bound = exact(translated, values)
+        sql, bound = self._translator.sql(csl, parameters)
         relation = cursor.sql(sql, params=bound) if bound else cursor.sql(sql)
         described = zip(relation.columns, map(str, relation.types), strict=True)
         shown = [(name, type_) for name, type_ in described if name != HIDDEN]
@@ -180,7 +162,41 @@ class KustoCluster(Service):
             return Result([], [])
         relation = relation.project(", ".join(_shown(name, type_) for name, type_ in shown))
         columns = [RestColumn.derived(name, kusto_type(type_)) for name, type_ in shown]
-        return Result(columns, relation.fetchall())
+        return Result(columns, _wired(relation, columns))
+
+
+def _wired(relation: Any, columns: list[Any]) -> list[list[Any]]:
+    """Return the rows as they go on the wire; the engine's own way asks at each single value."""
+    from duckdb_kql.kusto._models import to_wire
+
+    rows = [list(row) for row in relation.fetchall()]
+    for at, (column, type_) in enumerate(zip(columns, map(str, relation.types), strict=True)):
+        if type_ in _AS_THEY_ARE:
+            continue
+        for row in rows:
+            if row[at] is not None:
+                row[at] = to_wire(row[at], column.kql)
+    return rows
+
+
+def _v2_frames(result: Any, request_id: str) -> list[dict[str, Any]]:
+    from duckdb_kql.server import v2_response
+
+    frames: list[dict[str, Any]] = v2_response(result._replace(rows=[]), request_id)
+    _primary(frames)["Rows"] = result.rows
+    return frames
+
+
+def _v1_tables(result: Any) -> dict[str, Any]:
+    from duckdb_kql.server import v1_response
+
+    body: dict[str, Any] = v1_response(result._replace(rows=[]))
+    body["Tables"][0]["Rows"] = result.rows
+    return body
+
+
+def _primary(frames: list[dict[str, Any]]) -> dict[str, Any]:
+    return next(frame for frame in frames if frame.get("TableKind") == "PrimaryResult")
 
 
 def _source_json(row: SourceRow) -> dict[str, Any]:
@@ -211,7 +227,7 @@ def _break(frames: list[dict[str, Any]], kind: str) -> None:
             "@permanent": False,
         }
     }
-    primary = next(frame for frame in frames if frame.get("TableKind") == "PrimaryResult")
+    primary = _primary(frames)
     primary["Rows"] = primary["Rows"][: len(primary["Rows"]) // 2]
     if kind == "rows":
         primary["Rows"].append({"OneApiErrors": [error]})

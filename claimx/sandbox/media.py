@@ -8,8 +8,8 @@ import time
 from collections import OrderedDict
 from collections.abc import Callable
 from datetime import UTC, datetime
+from functools import lru_cache
 from typing import ClassVar
-from urllib.parse import urlencode
 
 from claimx.sandbox.entities import MediaFile
 from claimx.sandbox.exchange import Answer, Exchange, log_in_page
@@ -24,6 +24,10 @@ ELSEWHERE = "https://files.not-allowed.example/"
 _PATH = re.compile(r"^/(claimx/download|s3|open|moved)/(\d+)(?:\.\w+)?$")
 _RANGE = re.compile(r"^bytes=(\d*)-(\d*)$")
 _DIGITS = re.compile(r"\d+")
+_S3_QUERY = (
+    "X-Amz-Algorithm=AWS4-HMAC-SHA256"
+    "&X-Amz-Credential=SANDBOX%2F20260101%2Fus-east-1%2Fs3%2Faws4_request"
+)
 _DENIED = (
     b'<?xml version="1.0"?>'
     b"<Error><Code>AccessDenied</Code><Message>Request has expired</Message></Error>"
@@ -59,38 +63,28 @@ class MediaHost(Service):
 
     def link(self, item: MediaFile, *, spoilt: bool = False) -> str:
         """Return a fresh link; a *spoilt* one is expired or was taken back."""
-        spec = item.link
+        spec, key = item.link, item.key
         if spec is None:
-            msg = f"media {item.key} has no link"
+            msg = f"media {key} has no link"
             raise ValueError(msg)
         signed = self._now() - (2 * self.lifetime if spoilt and spec.how == "expired" else 1.0)
         state = "revoked" if spoilt and spec.how == "revoked" else ""
-        extension = KINDS[item.kind].extension
         host = spec.host or self.url
         match spec.style:
             case "s3":
-                stamp = datetime.fromtimestamp(int(signed), UTC).strftime("%Y%m%dT%H%M%SZ")
-                span = str(int(self.lifetime))
-                query = {
-                    "X-Amz-Algorithm": "AWS4-HMAC-SHA256",
-                    "X-Amz-Credential": "SANDBOX/20260101/us-east-1/s3/aws4_request",
-                    "X-Amz-Date": stamp,
-                    "X-Amz-Expires": span,
-                    "X-Amz-SignedHeaders": "host",
-                    "X-Amz-Signature": self._sign(item.key, stamp, span, state),
-                }
-                return f"{host}/s3/{item.key}.{extension}?{urlencode(query)}"
+                stamp, span = _amazon_time(int(signed)), str(int(self.lifetime))
+                return (
+                    f"{host}/s3/{key}.{KINDS[item.kind].extension}?{_S3_QUERY}&X-Amz-Date={stamp}"
+                    f"&X-Amz-Expires={span}&X-Amz-SignedHeaders=host"
+                    f"&X-Amz-Signature={self._sign(key, stamp, span, state)}"
+                )
             case "open":
-                return f"{host}/open/{item.key}.{extension}"
+                return f"{host}/open/{key}.{KINDS[item.kind].extension}"
             case style:
                 stamp, span = str(int(signed * 1000)), str(int(self.lifetime * 1000))
-                query = {
-                    "systemDate": stamp,
-                    "expires": span,
-                    "sign": self._sign(item.key, stamp, span, state),
-                }
-                path = f"moved/{item.key}" if style == "moved" else f"claimx/download/{item.key}"
-                return f"{host}/{path}?{urlencode(query)}"
+                path = "moved" if style == "moved" else "claimx/download"
+                sign = self._sign(key, stamp, span, state)
+                return f"{host}/{path}/{key}?systemDate={stamp}&expires={span}&sign={sign}"
 
     def _sign(self, *parts: str) -> str:
         return hashlib.sha256("|".join((self._secret, *parts)).encode()).hexdigest()[:40]
@@ -176,3 +170,8 @@ class MediaHost(Service):
         while self._held > CACHE_BYTES and self._files:
             self._held -= len(self._files.popitem(last=False)[1])
         return content
+
+
+@lru_cache(maxsize=64)
+def _amazon_time(second: int) -> str:
+    return datetime.fromtimestamp(second, UTC).strftime("%Y%m%dT%H%M%SZ")

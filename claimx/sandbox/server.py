@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import gc
 import json
 import os
 import subprocess
@@ -25,6 +24,7 @@ from claimx.sandbox.kusto import KustoCluster
 from claimx.sandbox.media import MediaHost
 from claimx.sandbox.onelake import OneLake
 from claimx.sandbox.world import World
+from claimx.tasks.loop import new_loop
 
 TOKEN = "c2FuZGJveDpzYW5kYm94"  # noqa: S105 - invented, and accepted on loopback alone
 WORKSPACE = "sandbox"
@@ -160,7 +160,7 @@ class Sandbox:
     async def serve(self, ports: dict[str, int] | None = None) -> None:
         """Listen on the running loop; *ports* by service name, free ones where absent."""
         for name, service in self.services().items():
-            service.listen((ports or {}).get(name, 0))
+            await service.listen((ports or {}).get(name, 0))
 
     async def close(self) -> None:
         """Close every server."""
@@ -181,7 +181,8 @@ class Sandbox:
 
     def _run(self) -> None:
         try:
-            asyncio.run(self._main())
+            with asyncio.Runner(loop_factory=new_loop) as runner:
+                runner.run(self._main())
         except BaseException as error:  # noqa: BLE001 - handed to the thread that waits
             self._failure = error
         finally:
@@ -284,9 +285,3 @@ class SandboxProcess:
         trace: TracebackType | None,
     ) -> None:
         self.stop()
-
-
-def freeze() -> None:
-    """Keep the collector off the world: it never changes, and walking it costs milliseconds."""
-    gc.collect()
-    gc.freeze()

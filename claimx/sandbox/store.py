@@ -6,6 +6,7 @@ import os
 import shutil
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
+from stat import S_ISDIR
 
 STAGING = ".staging"
 _MAX_STAGED = 10_000
@@ -38,7 +39,7 @@ def entry_of(name: str, path: Path) -> Entry:
         stat = path.stat()
     except (FileNotFoundError, NotADirectoryError):
         raise StoreError(404, "PathNotFound", "The specified path does not exist.") from None
-    folder = path.is_dir()
+    folder = S_ISDIR(stat.st_mode)
     etag = f'"0x{stat.st_mtime_ns:X}{stat.st_ino & 0xFFFFFFFF:08X}{stat.st_size & 0xFFFF:04X}"'
     return Entry(name, folder, 0 if folder else stat.st_size, stat.st_mtime, etag)
 
@@ -124,18 +125,21 @@ class FolderStore:
         path = self.place(container, name)
         if not path.is_file():
             raise StoreError(404, "PathNotFound", "The specified path does not exist.")
-        staged = self._staged.get((container, name))
+        staged, mode = self._staged.get((container, name)), "r+b"
         if staged is None:
             if len(self._staged) >= _MAX_STAGED:
                 raise StoreError(503, "ServerBusy", "too many files are being appended to")
             staged = self._fresh()
-            shutil.copyfile(path, staged)
+            if path.stat().st_size:
+                shutil.copyfile(path, staged)
+            else:
+                mode = "w+b"
             self._staged[container, name] = staged
-        if position > staged.stat().st_size:
-            raise StoreError(
-                400, "InvalidFlushPosition", "the bytes before the position are missing"
-            )
-        with staged.open("r+b") as file:
+        with staged.open(mode) as file:
+            if position > file.seek(0, os.SEEK_END):
+                raise StoreError(
+                    400, "InvalidFlushPosition", "the bytes before the position are missing"
+                )
             file.seek(position)
             file.write(content)
 
@@ -222,11 +226,14 @@ class FolderStore:
         return self._staging / f"{os.getpid()}-{self._serial}"
 
     def _settle(self, fresh: Path, path: Path, name: str) -> Entry:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        if path.is_dir():
+        try:
+            try:
+                os.replace(fresh, path)  # noqa: PTH105 - says that it replaces
+            except FileNotFoundError:
+                path.parent.mkdir(parents=True, exist_ok=True)
+                fresh.touch()
+                os.replace(fresh, path)  # noqa: PTH105 - as above
+        except IsADirectoryError:
             fresh.unlink()
-            raise StoreError(409, "ResourceTypeMismatch", "a folder of that name exists")
-        if not fresh.exists():
-            fresh.touch()
-        os.replace(fresh, path)  # noqa: PTH105 - says that it replaces
+            raise StoreError(409, "ResourceTypeMismatch", "a folder of that name exists") from None
         return entry_of(name, path)

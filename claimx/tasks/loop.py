@@ -19,7 +19,7 @@ class ProcessLoop:
     """
 
     def __init__(self) -> None:
-        self._loop = _new_loop()
+        self._loop = new_loop()
 
     def run(self, coroutine: Coroutine[Any, Any, T]) -> T:
         """Return the coroutine's result."""
@@ -46,7 +46,8 @@ class ProcessLoop:
         self._loop.close()
 
 
-def _new_loop() -> asyncio.AbstractEventLoop:
+def new_loop() -> asyncio.AbstractEventLoop:
+    """Return an event loop, of uvloop where it exists."""
     if sys.implementation.name == "cpython" and sys.platform != "win32":
         import uvloop
 

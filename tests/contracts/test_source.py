@@ -66,7 +66,7 @@ def serve(request) -> Iterator[Serve]:
         clusters.append(cluster)
 
         async def listen() -> None:
-            cluster.listen()
+            await cluster.listen()
 
         asyncio.run_coroutine_threadsafe(listen(), loop).result(10)
         gates = MemoryGates(lambda: 0.0)

@@ -133,6 +133,26 @@ def test_a_parameter_keeps_its_ticks_too(sandbox, client):
     assert table[0]["Count"] == len(same)
 
 
+def test_a_query_that_was_asked_before_means_what_is_given_now(client):
+    """Texts are remembered with their translation: neither values nor the clock may be."""
+    csl = "declare query_parameters(a:long = 1, b:string); print a=a, b=b, now=now()"
+
+    def answer(**values):
+        properties = ClientRequestProperties()
+        for name, value in values.items():
+            properties.set_parameter(name, value)
+        return client.execute_query("claimx", csl, properties).primary_results[0][0]
+
+    answers = [answer(b="x"), answer(a=5, b="y"), answer(b="z")]
+
+    assert [(one["a"], one["b"]) for one in answers] == [(1, "x"), (5, "y"), (1, "z")]
+    assert answers[0]["now"] < answers[1]["now"] < answers[2]["now"]
+    with pytest.raises(KustoServiceError, match="without a value: b"):
+        answer(a=5)
+    with pytest.raises(KustoServiceError, match="other"):
+        answer(b="x", other=1)
+
+
 def test_binning_to_a_microsecond_only_drops_the_last_digit(client):
     csl = "ClaimXEvents | project a=ingestion_time(), b=bin(ingestion_time(), 1microsecond)"
 

@@ -109,6 +109,28 @@ def test_flushing_less_or_more_than_was_appended_is_refused(files):
         file.append_data(b"x", 50, 1)
 
 
+def test_appending_goes_on_behind_what_the_file_has(files):
+    file = files.get_file_client("grows")
+    file.upload_data(b"123", overwrite=True)
+
+    file.append_data(b"45", 3, 2)
+    file.append_data(b"6", 5, 1)
+    file.flush_data(6)
+
+    assert file.download_file().readall() == b"123456"
+
+
+def test_a_folder_is_not_replaced_by_a_file(sandbox, files):
+    files.get_file_client("folder/x").upload_data(b"1", overwrite=True)
+    staging = sandbox.folder / "onelake" / ".staging"
+    before = list(staging.iterdir())
+
+    with pytest.raises(HttpResponseError, match="ResourceTypeMismatch"):
+        files.get_file_client("folder").create_file()
+    assert files.get_file_client("folder/x").download_file().readall() == b"1"
+    assert list(staging.iterdir()) == before
+
+
 def test_conditions_are_kept(files):
     file = files.get_file_client("once")
     file.create_file()
