@@ -197,6 +197,8 @@ class DeltaLake:
                 self._ensured -= {table.name, NAMES.name, f"{table.name}{SUFFIX}"}
                 self.large.forget([table.name])
                 handle.drop()
+                if self._names:
+                    self._names.reopen()
             try:
                 return self._commit(handle, table, groups, now)
             except (ColumnsGone, TableNotFoundError) as error:
