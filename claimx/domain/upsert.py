@@ -122,8 +122,7 @@ def named_by(changes: Iterable[Change]) -> dict[str, NamedBy]:
     """Return the newest MFN event of each project among *changes* of one of `NAMED`."""
     names: dict[str, NamedBy] = {}
     for change in changes:
-        name = change.values.get(NAME)
-        if change.source is Source.EVENT and name is not None:
+        if change.source is Source.EVENT and (name := change.values.get(NAME)) is not None:
             project_id = change.values[_PROJECT]
             this = NamedBy(change.event_time, change.event_id, name)
             names[project_id] = max(this, names.get(project_id, this))
