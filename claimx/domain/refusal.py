@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from datetime import date
 from typing import Any
 
@@ -10,9 +10,25 @@ from claimx.domain.changes import Change
 from claimx.domain.columns import Column, ColumnType, Table
 from claimx.domain.shape import shape_of
 from claimx.domain.times import to_datetime
-from claimx.domain.upsert import key_of
+from claimx.domain.upsert import Key, key_of
 
 _INT64 = 2**63
+
+
+def sorted_out(
+    table: Table, changes: Iterable[Change]
+) -> tuple[dict[Key, list[Change]], list[tuple[Change, str]]]:
+    """Return the changes that can be rows of *table* by key, and the `ill_formed` with reasons."""
+    groups: dict[Key, list[Change]] = {}
+    refused: list[tuple[Change, str]] = []
+    columns = shape_of(table).values.keys()
+    for change in changes:
+        key = key_of(table, change.values)
+        if key is not None and change.table == table.name and change.values.keys() <= columns:
+            groups.setdefault(key, []).append(change)
+        else:
+            refused.append((change, ill_formed(table, change) or ""))
+    return groups, refused
 
 
 def ill_formed(table: Table, change: Change) -> str | None:

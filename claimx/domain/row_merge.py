@@ -24,7 +24,7 @@ def order_of(change: Change) -> tuple[Micros, Micros, str]:
 
 class RowMerge:
     """
-    The values of one row while changes are applied to it.
+    The *values* of one row while changes are applied to it; its bookkeeping stays as it was.
 
     *guard* is ``last_enriched_at`` to be: an answer at least as new passes and writes its
     columns, an older one is stale and fills at most what sticks. Sorting by the sources' own
@@ -51,10 +51,7 @@ class RowMerge:
         self._written = shape.written
         self._winner: Change | None = None
         base = existing if existing is not None else changes[0].values
-        if existing is None:
-            self.values: Values = dict.fromkeys(self._rules)
-        else:
-            self.values = dict(zip(self._rules, map(existing.get, self._rules), strict=True))
+        self.values: Values = shape.blank | (existing or {})
         for name in table.key:
             self.values[name] = base[name]
         self.guard: Micros | None = None if existing is None else existing.get(GUARD)

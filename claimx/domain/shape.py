@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from operator import itemgetter
 from typing import Any
 
+from claimx.domain.changes import Values
 from claimx.domain.columns import Rule, Table
 from claimx.domain.tables import TABLES
 
@@ -18,13 +19,13 @@ class Shape:
     """
     A table's columns by how they merge.
 
-    *names* are all columns in order, *values* those that changes speak of with their rules, which
-    *pick* takes out of a row (KeyError without one of them), *kept* the bookkeeping, *latest* the
-    facts that are event times, *written* those that an answer simply replaces; *guarded* tables
-    have the guard column.
+    *blank* is a row of nulls, all columns in order: copy it. *values* are those that changes speak
+    of with their rules, which *pick* takes out of a row (KeyError without one of them), *kept* the
+    bookkeeping, *latest* the facts that are event times, *written* those that an answer simply
+    replaces; *guarded* tables have the guard column.
     """
 
-    names: tuple[str, ...]
+    blank: Values
     pick: Callable[[Mapping[str, Any]], tuple[Any, ...]]
     values: Mapping[str, Rule]
     kept: frozenset[str]
@@ -36,7 +37,7 @@ class Shape:
 def _shape(table: Table) -> Shape:
     rules = {column.name: column.rule for column in table.columns}
     return Shape(
-        names=table.column_names,
+        blank=dict.fromkeys(table.column_names),
         pick=itemgetter(*(n for n, rule in rules.items() if rule is not Rule.BOOKKEEPING)),
         values={name: rule for name, rule in rules.items() if rule is not Rule.BOOKKEEPING},
         kept=frozenset(name for name, rule in rules.items() if rule is Rule.BOOKKEEPING),

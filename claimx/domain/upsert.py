@@ -72,7 +72,8 @@ def merge(
     merged.apply()
     if _is_named(table, merged.values):
         merged.rename(_name_that_holds(merged.values[_PROJECT], changes, names or {}))
-    return _row(table, existing, merged.values, now, event_id=merged.event_id(), guard=merged.guard)
+    shape, event_id = shape_of(table), merged.event_id()
+    return _row(shape, existing, merged.values, now, event_id=event_id, guard=merged.guard)
 
 
 def merge_all(
@@ -83,6 +84,9 @@ def merge_all(
 
     *names* are those known before the first of them.
     """
+    if len(said) == 1:  # but for what a fold finds in a log
+        ((moment, changes),) = said.items()
+        return merge(table, existing, changes, moment, names)
     row, known = existing, dict(names or {})
     for moment in sorted(said):
         row = merge(table, row, said[moment], moment, known)
@@ -118,8 +122,7 @@ def named_by(changes: Iterable[Change]) -> dict[str, NamedBy]:
     """Return the newest MFN event of each project among *changes* of one of `NAMED`."""
     names: dict[str, NamedBy] = {}
     for change in changes:
-        name = change.values.get(NAME)
-        if change.source is Source.EVENT and name is not None:
+        if change.source is Source.EVENT and (name := change.values.get(NAME)) is not None:
             project_id = change.values[_PROJECT]
             this = NamedBy(change.event_time, change.event_id, name)
             names[project_id] = max(this, names.get(project_id, this))
@@ -170,19 +173,21 @@ def _first(table: Table, changes: Sequence[Change], now: Micros) -> Values:
         )
 
     first = min(changes, key=age) if len(changes) > 1 else changes[0]
-    values = dict.fromkeys(shape_of(table).values) | first.values
+    shape = shape_of(table)
+    row = shape.blank | first.values
     for column in table.partition_by:
-        values[column] = partition_day(table, values, first.event_time)
-    return _row(table, None, values, now, event_id=values.get("event_id") or first.event_id)
+        row[column] = partition_day(table, row, first.event_time)
+    return _row(shape, None, row, now, event_id=row.get("event_id") or first.event_id)
 
 
 def _new(table: Table, change: Change, now: Micros, names: Mapping[str, NamedBy]) -> Values:
     """Return the row that one answer makes where there was none: what `RowMerge` would, sooner."""
-    values = dict.fromkeys(shape_of(table).values) | change.values
-    if names and _is_named(table, values) and (named := names.get(change.values[_PROJECT])):
-        values[NAME] = named.name
+    shape = shape_of(table)
+    row = shape.blank | change.values
+    if names and _is_named(table, row) and (named := names.get(row[_PROJECT])):
+        row[NAME] = named.name
     guard = order_of(change)[0]
-    return _row(table, None, values, now, event_id=change.event_id, guard=guard)
+    return _row(shape, None, row, now, event_id=change.event_id, guard=guard)
 
 
 def _result(
@@ -209,44 +214,44 @@ def _result(
         stored = existing.get("uploaded_at") if was_completed else existing.get("updated_at")
         if was_completed == completed and stored is not None and order_of(best)[0] < stored:
             return existing
-    values = {name: (existing or {}).get(name) for name in shape_of(table).values}
+    shape = shape_of(table)
+    row = shape.blank | (existing or {})
     if completed:
-        values |= {"error_category": None, "error": None}
-    values |= {name: best.values[name] for name in values if name in best.values}
-    return _row(table, existing, values, now, event_id=best.event_id)
+        row |= {"error_category": None, "error": None}
+    row |= {name: best.values[name] for name in shape.values if name in best.values}
+    return _row(shape, existing, row, now, event_id=best.event_id)
 
 
 def _row(
-    table: Table,
+    shape: Shape,
     existing: Values | None,
-    values: Values,
+    row: Values,
     now: Micros,
     *,
     event_id: str,
     guard: Micros | None = None,
 ) -> Values:
-    """Add the bookkeeping; *existing* itself when neither a value nor the guard moved."""
-    shape = shape_of(table)
-    changed = existing is None or _is_another(shape, existing, values)
-    if existing is not None and not changed and guard == existing.get(GUARD):
+    """Bring the bookkeeping into *row*; *existing* when neither a value nor the guard moved."""
+    if existing is None:
+        row["created_at"] = row["updated_at"] = now
+    elif _is_another(shape, existing, row):
+        row["updated_at"] = now
+    elif guard == existing.get(GUARD):
         return existing
-    row = dict.fromkeys(shape.names) | values
     row["event_id"] = event_id
-    row["created_at"] = now if existing is None else existing["created_at"]
-    row["updated_at"] = now if existing is None or changed else existing["updated_at"]
     if shape.guarded:
         row[GUARD] = guard
     return row
 
 
-def _is_another(shape: Shape, existing: Values, values: Values) -> bool:
+def _is_another(shape: Shape, existing: Values, row: Values) -> bool:
     """Say whether a column that changes speak of has another value; most rows have none."""
+    after = shape.pick(row)
     try:
-        if shape.pick(values) == shape.pick(existing):
-            return False
-    except KeyError:
-        pass  # the stored row is older than one of the columns
-    return any(map(differs, map(values.get, shape.values), map(existing.get, shape.values)))
+        before = shape.pick(existing)
+    except KeyError:  # the stored row is older than one of the columns
+        before = tuple(map(existing.get, shape.values))
+    return after != before and any(map(differs, after, before))
 
 
 def differs(one: Any, other: Any) -> bool:

@@ -59,8 +59,10 @@ class Deciding:
         given: Mapping[str, NamedBy],
     ) -> dict[Key, Values]:
         """Return rows that would lose a name which an MFN event gave, maybe a moment ago."""
+        if self._names is None or table not in NAMED:
+            return {}
         keys = [key for key, row in merged.items() if renames(table, stored.get(key), row)]
-        if not keys or self._names is None:
+        if not keys:
             return {}
         newest = self._names.of([key[0] for key in keys])
         return {

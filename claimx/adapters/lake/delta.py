@@ -7,6 +7,7 @@ import tempfile
 import time
 from collections.abc import Callable, Collection, Mapping, Sequence
 from functools import partial
+from itertools import chain
 from pathlib import Path
 from typing import Any
 
@@ -32,7 +33,7 @@ from claimx.domain.changes import Change, Values
 from claimx.domain.columns import Table
 from claimx.domain.errors import ClaimXError, Unavailable
 from claimx.domain.ports.lake import Written
-from claimx.domain.refusal import ill_formed
+from claimx.domain.refusal import sorted_out
 from claimx.domain.tables import EVENTS, PROJECTS
 from claimx.domain.times import Micros
 from claimx.domain.upsert import (
@@ -106,21 +107,14 @@ class DeltaLake:
     def upsert(self, table: Table, changes: Sequence[Change], now: Micros) -> Written:
         """See `Lake.upsert`."""
         started = self._clock()
-        refused: list[tuple[Change, str]] = []
-        good: list[Change] = []
-        for change in changes:
-            reason = ill_formed(table, change)
-            if reason:
-                refused.append((change, reason))
-            else:
-                good.append(change)
+        groups, refused = sorted_out(table, changes)
         try:
-            plan, version = self._write(table, good, now)
+            plan, version = self._write(table, groups, now)
         except UnfitError:
-            found = refusals(table, good)
-            bad = {id(change) for change, _ in found}
-            refused += found
-            plan, version = self._write(table, [c for c in good if id(c) not in bad], now)
+            refused = refusals(table, changes)
+            bad = {id(change) for change, _ in refused}
+            groups = by_key(table, (change for change in changes if id(change) not in bad))
+            plan, version = self._write(table, groups, now)
         return Written(
             inserted=len(plan.inserted),
             updated=len(plan.updated),
@@ -185,8 +179,9 @@ class DeltaLake:
             ensure_table(handle, table)
             self._ensured.add(table.name)
 
-    def _write(self, table: Table, changes: Sequence[Change], now: Micros) -> tuple[Plan, int]:
-        groups = by_key(table, changes)
+    def _write(
+        self, table: Table, groups: Mapping[Key, list[Change]], now: Micros
+    ) -> tuple[Plan, int]:
         if not groups:
             return Plan(), -1
         handle = self._handles[table.name]
@@ -197,6 +192,8 @@ class DeltaLake:
                 self._ensured -= {table.name, NAMES.name, f"{table.name}{SUFFIX}"}
                 self.large.forget([table.name])
                 handle.drop()
+                if self._names:
+                    self._names.reopen()
             try:
                 return self._commit(handle, table, groups, now)
             except (ColumnsGone, TableNotFoundError) as error:
@@ -206,15 +203,18 @@ class DeltaLake:
         self, handle: Handle, table: Table, groups: Mapping[Key, list[Change]], now: Micros
     ) -> tuple[Plan, int]:
         self._ensure(handle, table)
-        changes = [change for group in groups.values() for change in group]
         if self.large.takes(table, handle):
+            changes = list(chain.from_iterable(groups.values()))
             return Plan(logged=len(changes)), self.large.append(table, changes, now)
         decide = self._deciding.of(table, {key: {now: said} for key, said in groups.items()})
-        choose = partial(_near, changes=changes) if table is EVENTS else None
+        choose = partial(_near, groups=groups) if table is EVENTS else None
         return self._committer.commit(handle, table, list(groups), decide, choose)
 
 
-def _near(actions: Sequence[Mapping[str, Any]], changes: Sequence[Change]) -> Collection[str]:
+def _near(
+    actions: Sequence[Mapping[str, Any]], groups: Mapping[Key, list[Change]]
+) -> Collection[str]:
     """Return the files of ``claimx_events`` that may hold one of these events already."""
+    changes = chain.from_iterable(groups.values())
     moments = {change.values.get("ingested_at") or change.event_time for change in changes}
     return near(actions, "ingested_at", sorted(moments))

@@ -8,6 +8,7 @@ from deltalake.exceptions import TableNotFoundError
 
 from claimx.adapters.lake.commit import Committer
 from claimx.adapters.lake.handles import Handle, our_errors
+from claimx.adapters.lake.known_names import KnownNames
 from claimx.adapters.lake.lookup import read_keys
 from claimx.adapters.lake.plan import Plan
 from claimx.domain.changes import Values
@@ -43,6 +44,7 @@ class Names:
         self._handle = handle
         self._committer = committer
         self._ensure = ensure
+        self._known = KnownNames()
 
     def record(self, named: Mapping[str, NamedBy]) -> dict[str, NamedBy]:
         """Store names that are newer than the stored ones; returns the names that were stored."""
@@ -65,7 +67,11 @@ class Names:
         with self._handle.lock:
             self._ensure(self._handle, NAMES)
             keys = [(project_id,) for project_id in named]
-            self._committer.commit(self._handle, NAMES, keys, decide)
+            plan, version = self._committer.commit(self._handle, NAMES, keys, decide)
+            if not plan.empty:
+                self._known.committed(
+                    version, {one: max(name, before.get(one, name)) for one, name in named.items()}
+                )
         return before
 
     def of(self, project_ids: Collection[str]) -> dict[str, NamedBy]:
@@ -73,11 +79,21 @@ class Names:
         with self._handle.lock:
             try:
                 with our_errors(NAMES.name, self._handle):
-                    keys = [(project_id,) for project_id in project_ids]
-                    stored = read_keys(self._handle, self._handle.fresh(), NAMES, keys)
+                    snapshot = self._handle.fresh()
+                    known = self._known.at(str(snapshot.metadata().id), snapshot.version())
+                    names = {one: known[one] for one in project_ids if one in known}
+                    keys = [(one,) for one in project_ids if one not in names]
+                    stored = read_keys(self._handle, snapshot, NAMES, keys)
             except TableNotFoundError:  # no MFN event has come yet
                 return {}
-        return {key[0]: _from_row(row) for key, row in stored.items()}
+            read = {one: _from_row(stored[(one,)]) if (one,) in stored else None for (one,) in keys}
+            self._known.learn(read)
+        return {one: name for one, name in (names | read).items() if name is not None}
+
+    def reopen(self) -> None:
+        """Open the table anew at the next use: the one that was open may be gone."""
+        with self._handle.lock:
+            self._handle.drop()
 
 
 def _from_row(row: Values) -> NamedBy:

@@ -1,0 +1,124 @@
+"""Writers that know names from their last flush, beside others that give new ones."""
+
+from __future__ import annotations
+
+import shutil
+import tempfile
+from pathlib import Path
+from typing import Any
+
+import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+
+from claimx.adapters.lake import DeltaLake
+from claimx.domain.changes import Change, Source
+from claimx.domain.errors import Unavailable
+from claimx.domain.tables import PROJECTS, TABLES
+
+pytestmark = [pytest.mark.integration, pytest.mark.timeout(120)]
+
+T0 = 1_790_000_000_000_000
+
+
+def lake_in(folder: Path) -> DeltaLake:
+    paths = {name: str(folder / name) for name in TABLES}
+    return DeltaLake(paths, sleep=lambda _: None, chance=lambda: 0.0)
+
+
+def named(at: int, project: str = "p") -> Change:
+    values = {"project_id": project, "master_file_name": f"MFN {at}"}
+    return Change(PROJECTS.name, values, Source.EVENT, f"f{at}", T0 + at)
+
+
+def answered(at: int, project: str = "p") -> Change:
+    values = {"project_id": project, "master_file_name": f"API {at}"}
+    return Change(PROJECTS.name, values, Source.ANSWER, f"a{at}", T0, T0 + at)
+
+
+def names_in(lake: DeltaLake) -> dict[str, Any]:
+    return {row["project_id"]: row["master_file_name"] for row in lake.rows(PROJECTS)}
+
+
+def test_a_name_that_another_writer_changed_between_two_flushes_is_seen(tmp_path):
+    lake, other = lake_in(tmp_path), lake_in(tmp_path)
+    lake.upsert(PROJECTS, [named(3)], T0)
+    lake.upsert(PROJECTS, [answered(4)], T0)
+    other.upsert(PROJECTS, [named(8)], T0)
+
+    lake.upsert(PROJECTS, [answered(9)], T0)
+
+    assert names_in(lake) == {"p": "MFN 8"}
+
+
+def test_a_name_that_another_writer_gave_to_a_project_without_one_is_seen(tmp_path):
+    lake, other = lake_in(tmp_path), lake_in(tmp_path)
+    lake.upsert(PROJECTS, [named(1, "q")], T0)
+    for at in (2, 3):
+        lake.upsert(PROJECTS, [answered(at)], T0)
+    other.upsert(PROJECTS, [named(8)], T0)
+
+    lake.upsert(PROJECTS, [answered(9)], T0)
+
+    assert names_in(lake) == {"p": "MFN 8", "q": "MFN 1"}
+
+
+def test_a_name_of_another_writer_is_seen_also_after_a_commit_of_our_own(tmp_path):
+    lake, other = lake_in(tmp_path), lake_in(tmp_path)
+    lake.upsert(PROJECTS, [named(1, "q"), answered(2)], T0)
+    lake.upsert(PROJECTS, [answered(3)], T0)
+    other.upsert(PROJECTS, [named(8)], T0)
+    lake.upsert(PROJECTS, [named(9, "r")], T0)
+
+    lake.upsert(PROJECTS, [answered(9)], T0)
+
+    assert names_in(lake) == {"p": "MFN 8", "q": "MFN 1", "r": "MFN 9"}
+
+
+def test_a_name_that_we_know_is_not_looked_for_in_files(tmp_path):
+    """Each flush would read the whole file of all names, for answers that bring an older name."""
+    lake = lake_in(tmp_path)
+    lake.upsert(PROJECTS, [named(3), answered(2, "q")], T0)
+    lake.upsert(PROJECTS, [answered(4), answered(4, "q")], T0)
+    for file in (tmp_path / PROJECTS.name / "_names").glob("*.parquet"):
+        file.rename(file.with_suffix(".away"))
+
+    lake.upsert(PROJECTS, [answered(9), answered(9, "q")], T0)
+
+    assert names_in(lake) == {"p": "MFN 3", "q": "API 9"}
+
+
+def test_names_of_a_table_that_was_removed_are_not_those_of_the_next(tmp_path):
+    lake = lake_in(tmp_path)
+    lake.upsert(PROJECTS, [named(3)], T0)
+    lake.upsert(PROJECTS, [answered(4)], T0)
+    shutil.rmtree(tmp_path / PROJECTS.name)
+    with pytest.raises(Unavailable):
+        lake.upsert(PROJECTS, [answered(5)], T0)
+
+    for at in (5, 9):
+        lake.upsert(PROJECTS, [answered(at)], T0)
+
+    assert names_in(lake) == {"p": "API 9"}
+
+
+steps = st.tuples(
+    st.sampled_from([0, 1]), st.sampled_from([named, answered]), st.sampled_from(["p", "q"])
+)
+
+
+@settings(max_examples=25, deadline=None, suppress_health_check=[HealthCheck.too_slow])
+@given(st.lists(steps, max_size=10), st.data())
+def test_two_writers_leave_the_newest_mfn_events_name_else_the_newest_answers(said, data):
+    times = data.draw(st.permutations(range(1, len(said) + 1)))
+    with tempfile.TemporaryDirectory() as folder:
+        lakes = [lake_in(Path(folder)), lake_in(Path(folder))]
+        expected: dict[str, tuple[bool, int]] = {}
+        for (writer, kind, project), at in zip(said, times, strict=True):
+            lakes[writer].upsert(PROJECTS, [kind(at, project)], T0)
+            rank = (kind is named, at)
+            expected[project] = max(rank, expected.get(project, rank))
+
+        found = names_in(lakes[0])
+
+    assert found == {one: f"{'MFN' if mfn else 'API'} {at}" for one, (mfn, at) in expected.items()}
