@@ -89,6 +89,7 @@ def an_older_release_ingested(machine: Machine, type_: str) -> None:
     from claimx.domain.polling import TIME
     from claimx.domain.ports.ledger import DeadOnArrival
     from claimx.domain.records import Kind, NewRecord, Stage
+    from claimx.domain.times import to_iso
     from claimx.services.ingest import failure_of
     from claimx.services.source_rows import read_page
 
@@ -98,7 +99,8 @@ def an_older_release_ingested(machine: Machine, type_: str) -> None:
         for record_id, data, wrong in read_page(page.data):
             row, refused = data, wrong
             if wrong is None and data["type"] == type_:
-                row = {"event_type": type_, TIME: data["source_time"], **data}
+                times = {TIME: data["source_time"], "ingested_at": to_iso(data["time"])}
+                row = {**data, "event_type": type_, **times}  # as the source had it
                 refused = Malformed(f"{type_} is not known")
             if refused is None:
                 events[record_id] = NewRecord(record_id, Kind.EVENT, Stage.ENRICH, data, "trace")
