@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import dataclasses
 import hashlib
 import json
 import re
@@ -82,9 +81,21 @@ class Event:
     raw: dict[str, Any] = field(default_factory=dict)
 
     def to_json(self) -> dict[str, Any]:
-        """Return the event as a JSON object, which `from_json` of this and later releases reads."""
-        plain = {name: getattr(self, name) for name in _FIELDS}
-        plain["media_ids"] = list(self.media_ids)
+        """Return what the event says as a JSON object; `from_json` of later releases reads it."""
+        plain: dict[str, Any] = {
+            "event_id": self.event_id,
+            "type": self.type,
+            "time": self.time,
+            "source_time": self.source_time,
+        }
+        for name in _TEXTS:  # most events lack most of it, and Redis copies it many times
+            said = getattr(self, name)
+            if said is not None:
+                plain[name] = said
+        if self.media_ids:
+            plain["media_ids"] = list(self.media_ids)
+        if self.raw:
+            plain["raw"] = self.raw
         return plain
 
     @classmethod
@@ -94,11 +105,21 @@ class Event:
 
         Raises Malformed when what makes an event is missing or of another type.
         """
-        kept = {name: data[name] for name in _FIELDS if name in data}
-        ids = kept.pop("media_ids", None) or ()
         try:
-            event = cls(media_ids=tuple(ids), **kept)
-        except TypeError as error:
+            event = cls(
+                event_id=data["event_id"],
+                type=data["type"],
+                project_id=data.get("project_id"),
+                time=data["time"],
+                source_time=data["source_time"],
+                media_id=data.get("media_id"),
+                media_ids=tuple(data.get("media_ids") or ()),
+                task_assignment_id=data.get("task_assignment_id"),
+                video_collaboration_id=data.get("video_collaboration_id"),
+                master_file_name=data.get("master_file_name"),
+                raw=data.get("raw") or {},
+            )
+        except (KeyError, TypeError) as error:
             raise Malformed(f"what is stored is no event: {error}") from None
         if not event._is_sound():
             raise Malformed(
@@ -111,15 +132,14 @@ class Event:
         for one in needed:
             if not one or not isinstance(one, str):
                 return False
-        ids = (self.project_id, self.media_id, self.task_assignment_id, self.video_collaboration_id)
-        texts: tuple[Any, ...] = (*ids, self.master_file_name)
-        for one in texts:
+        for name in _TEXTS:
+            one = getattr(self, name)
             if one is not None and not isinstance(one, str):
                 return False
         return isinstance(self.time, int) and isinstance(self.source_time, int)
 
 
-_FIELDS = tuple(one.name for one in dataclasses.fields(Event))  # asked for each event
+_TEXTS = "project_id media_id task_assignment_id video_collaboration_id master_file_name".split()
 
 
 def parse(row: Mapping[str, Any]) -> Event:

@@ -11,7 +11,7 @@ import math
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from decimal import Decimal
-from typing import Any, TypeAlias
+from typing import Any, TypeAlias, TypeVar
 
 import orjson
 
@@ -19,6 +19,8 @@ from claimx.domain.errors import Malformed
 from claimx.domain.ports.ledger import Checkpoint
 from claimx.domain.readings import whole_second
 from claimx.domain.times import MICROS_PER_SECOND, Micros, from_seconds, to_iso
+
+_T = TypeVar("_T")
 
 TIME = "_ingestion_time"
 """The key under which a source row carries its ingestion time."""
@@ -119,11 +121,9 @@ def spans(times: Iterable[Micros], most: int = 5) -> list[tuple[Micros, Micros]]
     return found
 
 
-def bundles(
-    rows: Iterable[tuple[dict[str, Any], int]], max_rows: int, max_bytes: int
-) -> Iterator[list[dict[str, Any]]]:
+def bundles(rows: Iterable[tuple[_T, int]], max_rows: int, max_bytes: int) -> Iterator[list[_T]]:
     """Cut (row, bytes) pairs into lists of at most *max_rows* rows and *max_bytes*, or one row."""
-    bundle: list[dict[str, Any]] = []
+    bundle: list[_T] = []
     held = 0
     for row, size in rows:
         if bundle and (len(bundle) >= max_rows or held + size > max_bytes):

@@ -20,8 +20,8 @@ from claimx.domain.records import (
     Stage,
 )
 from claimx.services.hinting import hint
-from claimx.services.pages import read_row
 from claimx.services.runtime import Runtime
+from claimx.services.source_rows import is_page, read_page, read_row
 
 log = structlog.get_logger(__name__)
 
@@ -55,7 +55,7 @@ def ingest(runtime: Runtime, ids: Sequence[str]) -> IngestReport:
         if not claimed:
             report.not_ours += 1
         for record in claimed:
-            if record.kind is Kind.PAGE and isinstance(record.data.get("rows"), list):
+            if record.kind is Kind.PAGE and is_page(record.data):
                 _admit(runtime, record, report)
             else:
                 _settle_alone(runtime, record, report)
@@ -72,18 +72,17 @@ def _admit(runtime: Runtime, page: Record, report: IngestReport) -> None:
     """Admit one page; the first row of an id stands, whatever a later one says."""
     events: dict[str, NewRecord] = {}
     malformed: dict[str, DeadOnArrival] = {}
-    rows = page.data["rows"]
-    for row in rows:
-        record_id, event = read_row(row if isinstance(row, dict) else {"_row": row})
+    doubled = 0
+    for record_id, data, wrong in read_page(page.data):
         if record_id in events or record_id in malformed:
-            continue
-        if isinstance(event, Event):
+            doubled += 1
+        elif wrong is None:
             events[record_id] = NewRecord(
-                record_id, Kind.EVENT, Stage.ENRICH, event.to_json(), runtime.new_trace()
+                record_id, Kind.EVENT, Stage.ENRICH, data, runtime.new_trace()
             )
         else:
-            dead = NewRecord(record_id, Kind.EVENT, Stage.INGEST, row, runtime.new_trace())
-            malformed[record_id] = DeadOnArrival(dead, failure_of(runtime, event))
+            dead = NewRecord(record_id, Kind.EVENT, Stage.INGEST, data, runtime.new_trace())
+            malformed[record_id] = DeadOnArrival(dead, failure_of(runtime, wrong))
     admitted: Admitted | None = runtime.ledger.admit(
         page, list(events.values()), list(malformed.values()), runtime.limits.dedup_seconds
     )
@@ -93,7 +92,7 @@ def _admit(runtime: Runtime, page: Record, report: IngestReport) -> None:
         return
     report.pages += 1
     report.admitted += len(admitted.ids)
-    report.duplicates += admitted.duplicates + len(rows) - len(events) - len(malformed)
+    report.duplicates += admitted.duplicates + doubled
     report.malformed += admitted.malformed
     _tell(runtime, malformed, admitted.malformed)
     if admitted.ids:

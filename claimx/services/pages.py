@@ -2,31 +2,29 @@
 
 from __future__ import annotations
 
-import hashlib
-import json
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
-from typing import Any, TypeVar
+from typing import TypeVar
 
 import structlog
 
-from claimx.domain.errors import ClaimXError, Malformed, Transient
-from claimx.domain.events import Event, parse
-from claimx.domain.polling import TIME, bundles, moved, plain_row, spans
+from claimx.domain.errors import ClaimXError, Transient
+from claimx.domain.events import Event
+from claimx.domain.polling import bundles, moved, spans
 from claimx.domain.ports.ledger import Checkpoint, Mark
 from claimx.domain.ports.source import SourceRow
-from claimx.domain.records import Kind, NewRecord, Stage, event_record_id, page_record_id
+from claimx.domain.records import Kind, NewRecord, Stage, page_record_id
 from claimx.domain.times import Micros
 from claimx.services.hinting import hint
 from claimx.services.runtime import Runtime
+from claimx.services.source_rows import Told, page_of, read_source_row
 
 log = structlog.get_logger(__name__)
 
 _T = TypeVar("_T")
 
 RECORD_ROWS = 2000  # a worker is through with these well within its lease
-_UNSTORABLE = "_unstorable"  # why a row could not be kept as it was
-RECORD_BYTES = 4 * 1024 * 1024
+RECORD_BYTES = 4 * 1024 * 1024  # of rows as they were; an event is hardly longer than its row
 MOST_REMEMBERED = 500_000  # ids of one poll, some 60 MB at the most
 PATIENCE_SECONDS = 60.0  # for pages of an earlier poll to be admitted
 MOST_PAGES = 64  # more are what workers that stood still have left: new rows cannot wait for them
@@ -41,7 +39,7 @@ class Sifted:
     Of those that the ledger has seen, the record ids: it must still have when the page is stored.
     """
 
-    fresh: list[tuple[dict[str, Any], int]] = field(default_factory=list)
+    fresh: list[tuple[Told, int]] = field(default_factory=list)
     seen: list[str] = field(default_factory=list)
     malformed: int = 0
     doubled: int = 0
@@ -51,27 +49,6 @@ class Sifted:
     def known(self) -> int:
         """Return how many rows are duplicates."""
         return self.doubled + len(self.seen) + self.in_lake
-
-
-def read_row(row: SourceRow) -> tuple[str, Event | Exception]:
-    """
-    Return the id of the record that a row becomes, and the event or why there is none.
-
-    A row that is no event has an id by its content, so that reading it again is no second dead
-    letter. Never raises: a parser's own fault is a reason like any other, and stops no page.
-    """
-    try:
-        event = _parsed(row)
-    except Exception as error:  # noqa: BLE001 - one bad row never stops a page
-        text = json.dumps(row, sort_keys=True, ensure_ascii=True, default=repr)
-        return event_record_id(f"malformed-{hashlib.sha256(text.encode()).hexdigest()}"), error
-    return event_record_id(event.event_id), event
-
-
-def read_source_row(row: SourceRow) -> tuple[str, Event | Exception, dict[str, Any], int]:
-    """Return what `read_row` makes of a row just read, the row as it is stored, and its size."""
-    plain, size = _storable(row)
-    return *read_row(plain), plain, size
 
 
 def sift(
@@ -94,33 +71,33 @@ def sift(
     *lake_may_fail*, a lake that is away lets them through: they are done again, to the same rows.
     """
     found = Sifted()
-    first: dict[str, tuple[tuple[dict[str, Any], int], Event | None]] = {}
+    first: dict[str, tuple[Told, int]] = {}
     for row in rows:
-        plain = _storable(row)
-        record_id, read = read_row(plain[0])
+        record_id, told, size = read_source_row(row)
         if record_id in first or (stored is not None and record_id in stored):
             found.doubled += 1
         else:
-            first[record_id] = (plain, read if isinstance(read, Event) else None)
+            first[record_id] = told, size
     ids = list(first)
     seen: set[str] = set()
     for part in _parts(ids, runtime.limits.ids_a_step):
         seen |= runtime.ledger.seen(part)
     found.seen = [record_id for record_id in ids if record_id in seen]
     in_doubt = [
-        event
-        for record_id, (_, event) in first.items()
-        if record_id not in seen and event is not None and ask_lake(event.source_time)
+        told
+        for record_id, (told, _) in first.items()
+        if record_id not in seen and isinstance(told, Event) and ask_lake(told.source_time)
     ]
     in_lake = _in_lake(runtime, in_doubt, may_fail=lake_may_fail)
-    for record_id, (plain, event) in first.items():
+    for record_id, (told, size) in first.items():
         if record_id in seen:
             continue
-        if event is not None and event.event_id in in_lake:
+        if not isinstance(told, Event):
+            found.malformed += 1
+        elif told.event_id in in_lake:
             found.in_lake += 1
             continue
-        found.malformed += event is None
-        found.fresh.append(plain)
+        found.fresh.append((told, size))
         if stored is not None and len(stored) < MOST_REMEMBERED:
             stored.add(record_id)
     _count(runtime, found)
@@ -161,7 +138,7 @@ def store(
                 page_record_id(f"{cursor}:{version + 1}:{index}"),
                 Kind.PAGE,
                 Stage.INGEST,
-                {"rows": bundle},
+                page_of(bundle),
                 runtime.new_trace(),
             )
             for index, bundle in enumerate(step)
@@ -227,27 +204,6 @@ def rows_in(runtime: Runtime, pages: int) -> int:
 def _parts(whole: list[_T], most: int) -> list[list[_T]]:
     """Return *whole* in parts, one of them at least."""
     return [whole[at : at + most] for at in range(0, len(whole), most)] or [[]]
-
-
-def _parsed(row: SourceRow) -> Event:
-    if _UNSTORABLE in row:
-        raise Malformed(str(row[_UNSTORABLE]))
-    return parse(row)
-
-
-def _storable(row: SourceRow) -> tuple[dict[str, Any], int]:
-    """Return the row as JSON; one that cannot be is told in words, and so becomes a dead letter."""
-    try:
-        return plain_row(row)
-    except Malformed as error:
-        return plain_row({_UNSTORABLE: error.message, "_row": _shown(row), TIME: row[TIME]})
-
-
-def _shown(row: SourceRow) -> str:
-    try:
-        return repr(row)[:4000]
-    except Exception as error:  # noqa: BLE001 - a value whose own repr fails is still only one bad row
-        return f"not printable: {type(error).__name__}"
 
 
 def _in_lake(runtime: Runtime, events: Sequence[Event], *, may_fail: bool) -> set[str]:

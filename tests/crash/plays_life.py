@@ -86,22 +86,24 @@ def letters(machine: Machine) -> None:
 def an_older_release_ingested(machine: Machine, type_: str) -> None:
     """Admit the pages as a release did that took rows of *type_* for malformed."""
     from claimx.domain.errors import Malformed
+    from claimx.domain.polling import TIME
     from claimx.domain.ports.ledger import DeadOnArrival
     from claimx.domain.records import Kind, NewRecord, Stage
+    from claimx.domain.times import to_iso
     from claimx.services.ingest import failure_of
-    from claimx.services.pages import read_row
+    from claimx.services.source_rows import read_page
 
     for page in machine.ledger.claim(Stage.INGEST, machine.ids(Stage.INGEST), 30.0):
         events: dict[str, Any] = {}
         dead: dict[str, Any] = {}
-        for row in page.data["rows"]:
-            record_id, event = read_row(row)
-            refused = event if isinstance(event, Exception) else None
-            if refused is None and event.type == type_:
+        for record_id, data, wrong in read_page(page.data):
+            row, refused = data, wrong
+            if wrong is None and data["type"] == type_:
+                times = {TIME: data["source_time"], "ingested_at": to_iso(data["time"])}
+                row = {**data, "event_type": type_, **times}  # as the source had it
                 refused = Malformed(f"{type_} is not known")
             if refused is None:
-                new = NewRecord(record_id, Kind.EVENT, Stage.ENRICH, event.to_json(), "trace")
-                events.setdefault(record_id, new)
+                events[record_id] = NewRecord(record_id, Kind.EVENT, Stage.ENRICH, data, "trace")
             else:
                 new = NewRecord(record_id, Kind.EVENT, Stage.INGEST, row, "trace")
                 dead[record_id] = DeadOnArrival(new, failure_of(machine.runtime, refused))

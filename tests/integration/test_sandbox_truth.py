@@ -31,7 +31,7 @@ from claimx.sandbox.truth import compare
 from claimx.sandbox.world import World
 from claimx.services.calls import CountedApi, ProjectAnswers, ProjectChecks
 from claimx.services.enrich import event_row
-from claimx.services.pages import read_row
+from claimx.services.source_rows import read_row
 from claimx.telemetry.metrics import RecordedMetrics
 
 pytestmark = pytest.mark.integration

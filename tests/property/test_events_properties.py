@@ -9,10 +9,12 @@ from hypothesis import example, given
 from hypothesis import strategies as st
 from strategies import JSON
 
+from claimx.adapters.ledger import wire
 from claimx.domain.errors import Malformed
 from claimx.domain.events import MAX_ID_LENGTH, Event, EventType, parse
 from claimx.domain.polling import TIME
 from claimx.domain.times import to_iso
+from claimx.services.source_rows import page_of, read_page, read_source_row
 
 NAMES = [
     *("event_id event_type project_id media_id media_ids task_assignment_id".split()),
@@ -101,3 +103,18 @@ def test_blanks_around_a_value_change_nothing(columns):
         return event.to_json() | {"raw": None}
 
     assert outcome(row) == outcome(padded)
+
+
+@given(st.lists(ROWS | ROWS.map(lambda columns: a_row(**columns)), max_size=4))
+def test_a_page_tells_whoever_ingests_it_what_its_rows_told_the_poll(columns):
+    rows = [{**row, TIME: 5} for row in columns]
+    found = [read_source_row(row) for row in rows]
+    page = json.loads(wire.encoded("page", page_of(told for _, told, _ in found)))
+
+    read = list(read_page(page))
+
+    expected = {(record_id, isinstance(told, Event)) for record_id, told, _ in found}
+    assert {(record_id, wrong is None) for record_id, _, wrong in read} == expected
+    assert len(read) == len(rows)
+    events = [told for _, told, _ in found if isinstance(told, Event)]
+    assert [Event.from_json(data) for _, data, wrong in read if wrong is None] == events

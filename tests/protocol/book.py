@@ -13,7 +13,6 @@ from collections.abc import Callable, Sequence
 from dataclasses import replace
 from typing import Any
 
-from claimx.domain.events import Event
 from claimx.domain.ports.ledger import Admitted, Checkpoint, DeadOnArrival, Mark
 from claimx.domain.records import (
     Advance,
@@ -26,7 +25,7 @@ from claimx.domain.records import (
     Stage,
     State,
 )
-from claimx.services.pages import read_row
+from claimx.services.source_rows import read_page
 from protocol.units import Unit, unit_of
 
 _COPIED = "counters finished admitted handed_out first_read _seen _cursors _notes".split()
@@ -94,7 +93,7 @@ class Book:
             if new.kind is Kind.PAGE:
                 assert new.id not in self.units, "the model knows no cursor that is set back"
                 self._create(new)
-                self._read(new.data["rows"])
+                self._read(new.data)
             else:
                 self._spawn(new)
         return moved
@@ -111,11 +110,11 @@ class Book:
     def noted_read(self, cursor: str) -> tuple[Checkpoint | None, str | None]:
         return self.checkpoint(cursor), self._notes.get(cursor)
 
-    def _read(self, rows: Sequence[dict[str, Any]]) -> None:
-        for row in rows:
-            record_id, event = read_row(row)
-            if isinstance(event, Event):
-                self.first_read.setdefault(record_id, (event.master_file_name, self.now()))
+    def _read(self, page: dict[str, Any]) -> None:
+        for record_id, data, wrong in read_page(page):
+            if wrong is None:
+                said = (data.get("master_file_name"), self.now())
+                self.first_read.setdefault(record_id, said)
 
     def admit(
         self,

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from claimx.domain.records import DeadFilter, Kind, Stage
 from claimx.services.ingest import ingest
-from claimx.services.pages import read_row
 from claimx.services.poll import poll_once
 from claimx.services.recover import SETTLE_SECONDS, recover_media
 from claimx.services.redrive import redrive_once
+from claimx.services.source_rows import read_page
 from protocol.lake import COMPLETED
 from protocol.workers import STAGES, Worker, forward
 from protocol.world import World
@@ -75,8 +75,8 @@ class Ending:
         world, units = self._world, self._world.ledger.book.units
         letters = [(i, unit) for i, unit in units.items() if unit.dead]
         dead = {i for i, unit in letters if unit.kind is Kind.EVENT}
-        pages = [unit.data["rows"] for _, unit in letters if unit.kind is Kind.PAGE]
-        within = {read_row(row)[0] for rows in pages for row in rows}
+        pages = [unit.data for _, unit in letters if unit.kind is Kind.PAGE]
+        within = {record_id for page in pages for record_id, _, _ in read_page(page)}
         written = {f"e:{event_id}" for event_id in world.lake.events}
         wanted, found = world.told.keys() | world.malformed, written | dead | within
         assert wanted == found, f"lost: {wanted - found}, from nowhere: {found - wanted}"

@@ -18,8 +18,8 @@ from claimx.domain.polling import TIME
 from claimx.domain.records import Stage
 from claimx.domain.retry import RetryPolicy
 from claimx.domain.times import from_seconds
-from claimx.services.pages import read_row
 from claimx.services.runtime import Limits, Runtime
+from claimx.services.source_rows import read_row
 from claimx.telemetry.metrics import RecordedMetrics
 from protocol.book import Book
 from protocol.lake import ModelLake

@@ -201,6 +201,14 @@ def test_an_event_survives_json():
     assert Event.from_json(json.loads(json.dumps(event.to_json()))) == event
 
 
+def test_what_an_event_does_not_say_is_not_stored():
+    """Redis copies it in each of the event's steps."""
+    event = an_event(project_id=None)
+
+    assert event.to_json().keys() == {"event_id", "type", "time", "source_time"}
+    assert Event.from_json(event.to_json()) == event
+
+
 def test_yesterdays_and_tomorrows_json_are_understood():
     old = {
         "event_id": "e-1",

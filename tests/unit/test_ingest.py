@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 import pytest
+from builders import an_event
 from polling_world import World, event_row
 
 from claimx.domain.errors import ErrorCategory, Unavailable
@@ -12,15 +13,22 @@ from claimx.domain.polling import TIME
 from claimx.domain.records import DeadFilter, Kind, NewRecord, Stage, event_record_id
 from claimx.domain.times import from_seconds
 from claimx.services.ingest import failure_of, ingest
-from claimx.services.pages import read_row
+from claimx.services.source_rows import page_of, read_row, read_source_row
 
 PAGE = "p:test"
 
 
 def store(world: World, *rows: Any, record_id: str = PAGE) -> list[str]:
-    """Store one page record and return the ids of a hint for it."""
+    """Store one page record, as a poll that read *rows* does; returns the ids of a hint for it."""
     time = from_seconds(world.clock - 10)
-    data = {"rows": [{**row, TIME: time} if isinstance(row, dict) else row for row in rows]}
+    told = [
+        read_source_row({**row, TIME: time})[1] if isinstance(row, dict) else row for row in rows
+    ]
+    return store_data(world, page_of(told), record_id)
+
+
+def store_data(world: World, data: dict[str, Any], record_id: str = PAGE) -> list[str]:
+    time = from_seconds(world.clock - 10)
     page = NewRecord(record_id, Kind.PAGE, Stage.INGEST, data, "trace")
     cursor = f"cursor of {record_id}"
     assert world.ledger.store_page(cursor, None, time, [page]) is not None
@@ -88,6 +96,49 @@ def test_a_row_that_is_no_object_is_a_dead_letter(row):
     report = ingest(world.runtime(), store(world, row, event_row("e1")))
 
     assert (report.admitted, report.malformed) == (1, 1)
+
+
+@pytest.mark.parametrize(
+    "event", ["text", 7, None, [], {}, {"event_id": 5}, {"event_id": ""}], ids=repr
+)
+def test_what_a_page_calls_an_event_and_has_no_id_is_a_dead_letter(event):
+    """No poll stores such; whoever did, nothing that a page carries is lost."""
+    world = World()
+    event_of_e1 = an_event(event_id="e1").to_json()
+
+    report = ingest(
+        world.runtime(), store_data(world, {"events": [event, event_of_e1], "rows": []})
+    )
+
+    assert (report.admitted, report.malformed) == (1, 1)
+    [letter] = world.ledger.dead_letters(DeadFilter())
+    assert letter.failure.category is ErrorCategory.PERMANENT
+
+
+@pytest.mark.parametrize(
+    "data", [{}, {"events": []}, {"rows": {}}, {"events": {}, "rows": []}], ids=repr
+)
+def test_a_page_that_is_none_is_a_dead_letter(data):
+    """It would come back with every lease that ends, ten times, and be buried as UNKNOWN."""
+    world = World()
+
+    report = ingest(world.runtime(), store_data(world, data))
+
+    assert (report.admitted, report.malformed) == (0, 1)
+    [letter] = world.ledger.dead_letters(DeadFilter())
+    assert (letter.id, letter.failure.category) == (PAGE, ErrorCategory.PERMANENT)
+
+
+def test_a_row_that_was_no_event_to_the_poll_is_looked_at_again():
+    """The worker may be of a release that knows better."""
+    world = World()
+    row = {**event_row("e1"), TIME: from_seconds(world.clock)}
+
+    report = ingest(world.runtime(), store_data(world, {"rows": [row]}))
+
+    assert (report.admitted, report.malformed) == (1, 0)
+    record, _ = world.ledger.find(event_record_id("e1"))
+    assert record.stage is Stage.ENRICH
 
 
 def test_the_same_malformed_row_read_twice_is_one_dead_letter():

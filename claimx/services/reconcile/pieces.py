@@ -13,7 +13,7 @@ from claimx.domain.events import Event
 from claimx.domain.polling import TIME
 from claimx.domain.ports.source import EventSource, SourceRow
 from claimx.domain.times import Micros
-from claimx.services.pages import read_source_row
+from claimx.services.source_rows import read_source_row
 
 log = structlog.get_logger(__name__)
 
@@ -49,13 +49,13 @@ class Piece:
 
     def take(self, row: SourceRow) -> None:
         """Add a row."""
-        record_id, event, plain, size = read_source_row(row)
+        record_id, told, size = read_source_row(row)
         self.read += 1
         if record_id in self.rows:
             return
         self.size += size
-        parsed = event if isinstance(event, Event) else None
-        self.rows[record_id] = Row(int(row[TIME]), parsed, None if parsed else plain)
+        at = int(row[TIME])
+        self.rows[record_id] = Row(at, told) if isinstance(told, Event) else Row(at, None, told)
 
     @property
     def full(self) -> bool:

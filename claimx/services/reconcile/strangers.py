@@ -11,10 +11,10 @@ from claimx.domain.polling import TIME
 from claimx.domain.ports.source import SourceRow
 from claimx.domain.tables import EVENTS
 from claimx.domain.times import Micros, from_seconds
-from claimx.services.pages import read_source_row
 from claimx.services.reconcile.pieces import PAGE_ROWS, Piece
 from claimx.services.reconcile.report import Finding, Found, ReconcileReport
 from claimx.services.runtime import Runtime
+from claimx.services.source_rows import read_source_row
 
 MOST_HELD = 100_000  # ids, some 15 MB
 MOST_ASKED = 20_000  # ids that the source is asked for by name
