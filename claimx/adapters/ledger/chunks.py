@@ -19,9 +19,9 @@ def chunks(items: Sequence[T]) -> Iterator[Sequence[T]]:
         yield items[start : start + CHUNK_RECORDS]
 
 
-def steps(coded: Iterable[list[Argument]]) -> Iterator[list[Argument]]:
+def steps(coded: Iterable[list[Argument]]) -> Iterator[list[list[Argument]]]:
     """Put coded outcomes together, up to a bound of records (spawned ones too) and of bytes."""
-    step: list[Argument] = []
+    step: list[list[Argument]] = []
     size = records = 0
     for outcome in coded:
         weight = 1 + len(outcome) // 6
@@ -29,7 +29,7 @@ def steps(coded: Iterable[list[Argument]]) -> Iterator[list[Argument]]:
         if step and (records + weight > 2 * CHUNK_RECORDS or size + length > CHUNK_BYTES):
             yield step
             step, size, records = [], 0, 0
-        step += outcome
+        step.append(outcome)
         size += length
         records += weight
     if step:

@@ -109,10 +109,10 @@ def admission_of(kind: Kind, admitted_at: float) -> dict[str, Any]:
 
 
 def outcome_arguments(outcome: Outcome) -> Iterator[Argument]:
-    """Yield one outcome as ``settle`` reads it."""
+    """Yield one outcome's record id, then the rest as ``settle`` reads it."""
     record = outcome.record
-    yield {Advance: "A", Retried: "R", Waited: "W", Buried: "B"}[type(outcome)]
     yield record.id
+    yield {Advance: "A", Retried: "R", Waited: "W", Buried: "B"}[type(outcome)]
     yield record.stage.value
     yield record.lease
     match outcome:
@@ -120,7 +120,7 @@ def outcome_arguments(outcome: Outcome) -> Iterator[Argument]:
             yield outcome.stage.value
             yield encoded(record.id, outcome.data)
             yield outcome.rows
-            yield outcome.affinity
+            yield plain(outcome.affinity)
             yield max(0.0, outcome.delay)
             yield len(outcome.spawn)
             yield from new_arguments(outcome.spawn)
@@ -131,7 +131,7 @@ def outcome_arguments(outcome: Outcome) -> Iterator[Argument]:
         case Buried():
             yield failure_to_json(outcome.failure)
             yield outcome.failure.category.value
-            yield outcome.failure.error
+            yield plain(outcome.failure.error)
             yield _members(note_of(outcome.failure))
             yield b"" if outcome.data is None else encoded(record.id, outcome.data)
             yield outcome.rows
@@ -146,7 +146,7 @@ def new_arguments(records: Iterable[NewRecord]) -> Iterator[Argument]:
         yield new.kind.value
         yield new.stage.value
         yield encoded(new.id, new.data)
-        yield new.trace
+        yield plain(new.trace)
         yield "1" if new.revive else "0"
 
 
@@ -165,10 +165,10 @@ def dead_arguments(dead: DeadOnArrival) -> Iterator[Argument]:
     yield new.id
     yield new.stage.value
     yield encoded(new.id, new.data)
-    yield new.trace
+    yield plain(new.trace)
     yield failure_to_json(failure)
     yield failure.category.value
-    yield failure.error
+    yield plain(failure.error)
     yield _members(note_of(failure))
 
 
@@ -177,7 +177,7 @@ def failure_arguments(failure: Failure) -> list[Argument]:
     return [
         failure_to_json(failure),
         failure.category.value,
-        failure.error,
+        plain(failure.error),
         _members(note_of(failure)),
     ]
 
@@ -206,6 +206,20 @@ def refused_arguments(done: Iterable[tuple[str, Record]]) -> Iterator[Argument]:
         yield entry
         yield record.id
         yield record.lease
+
+
+def records_from(
+    stage: Stage,
+    lease: str,
+    ids: Sequence[bytes],
+    heads: Sequence[bytes],
+    data: Sequence[bytes],
+    rows: Sequence[bytes | None],
+) -> Iterator[Record]:
+    """Yield the records that ``claim`` gave."""
+    said = zip(ids, heads, data, rows or [None] * len(ids), strict=True)
+    for record_id, head, its_data, its_rows in said:
+        yield record_from(record_id.decode(), stage, head, its_data, its_rows or b"", lease=lease)
 
 
 def record_from(
@@ -258,6 +272,11 @@ def history_from(kind: Kind, admitted_at: float, lines: bytes) -> History:
 def _members(note: dict[str, Any]) -> bytes:
     """Return a note as members that follow others in a JSON object."""
     return b"," + orjson.dumps(note)[1:-1]
+
+
+def plain(text: str) -> str:
+    """Return a text as a record's facts can hold it: there a zero byte ends it."""
+    return text.replace("\0", "")
 
 
 def _cut(text: str) -> str:

@@ -1,6 +1,7 @@
 -- ARGV: time, seconds, {id, stage, lease} a record. Returns the ids still held.
 local till = now + tonumber(ARGV[2])
 local kept = {}
+fetch(every(3, 3))
 for at = 3, #ARGV, 3 do
   local id = ARGV[at]
   local m = load(id)
