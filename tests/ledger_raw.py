@@ -9,11 +9,11 @@ from typing import Any
 import redis
 
 FACTS = (
-    "kind stage state due lease until attempts tries since losses trace admitted entered affinity "
-    "replays entry pending category error notes fresh"
+    "kind stage state due lease until attempts tries entry pending "
+    "since admitted entered losses replays notes fresh trace affinity category error"
 ).split()
 """The facts of a record in the order in which they are packed (``lua/common.lua``)."""
-LAYOUT = "<sssdsdIIdIsddsIsBssBB"
+LAYOUT = "sssdsdIIsBdddIIBBssss"
 
 # KEYS[1] is the root, ARGV[1] the layout. One script: nothing changes meanwhile, and nobody else is
 # served.

@@ -1569,7 +1569,7 @@ def test_a_claim_repeated_after_a_broken_connection_gives_the_same_leases(redis_
     first, second = script(**call), script(**call)
 
     assert first == second
-    assert first[0] == [b"e:a"]
+    assert first[1] == [b"e:a"]
     assert rig.ledger.find("e:a")[0].tries == 1
 
 

@@ -194,8 +194,8 @@ class RedisLedger(RedisAdmission, RedisWriterDesk):
         found = self._redis.run("find", record_id)
         if found is None:
             return None
-        head, data, history, rows, stage = found
-        record = wire.record_from(record_id, Stage(stage.decode()), head, data, rows)
+        now, head, data, history, rows, stage = found
+        record = wire.record_from(record_id, Stage(stage.decode()), float(now), head, data, rows)
         return record, wire.history_from(record.kind, record.admitted_at, history)
 
     def census(self, *, ages: bool = True) -> Census:

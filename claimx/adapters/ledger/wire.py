@@ -7,6 +7,7 @@ The in-memory ledger uses the same coding of data, so that both keep the same an
 from __future__ import annotations
 
 import json
+import struct
 from collections.abc import Iterable, Iterator, Sequence
 from typing import Any, TypeAlias
 
@@ -34,8 +35,10 @@ History: TypeAlias = tuple[dict[str, Any], ...]
 
 FRESH_FILE = 1
 FRESH_LINK = 2
-_KINDS = {kind.value: kind for kind in Kind}  # calling the class costs ten times a look-up
-_STATES = {state.value: state for state in State}
+_KINDS = {kind.value.encode(): kind for kind in Kind}  # calling the class costs ten times a look-up
+_STATES = {state.value.encode(): state for state in State}
+# since, admitted, entered, losses, replays, notes, fresh; then texts: REST in lua/common.lua
+_REST = struct.Struct("<dddIIBB")
 _MAX_TEXT = 2000  # of an error's message, which may quote what it complains about
 
 
@@ -211,33 +214,44 @@ def refused_arguments(done: Iterable[tuple[str, Record]]) -> Iterator[Argument]:
 def records_from(
     stage: Stage,
     lease: str,
+    now: bytes,
     ids: Sequence[bytes],
     heads: Sequence[bytes],
     data: Sequence[bytes],
     rows: Sequence[bytes | None],
 ) -> Iterator[Record]:
     """Yield the records that ``claim`` gave."""
+    at = float(now)
     said = zip(ids, heads, data, rows or [None] * len(ids), strict=True)
     for record_id, head, its_data, its_rows in said:
-        yield record_from(record_id.decode(), stage, head, its_data, its_rows or b"", lease=lease)
+        name = record_id.decode()
+        yield record_from(name, stage, at, head, its_data, its_rows or b"", lease=lease)
 
 
 def record_from(
-    record_id: str, stage: Stage, head: bytes, data: bytes, rows: bytes, *, lease: str = ""
+    record_id: str,
+    stage: Stage,
+    now: float,
+    head: bytes,
+    data: bytes,
+    rows: bytes,
+    *,
+    lease: str = "",
 ) -> Record:
     """Return a record from what ``claim`` or ``find`` gave."""
-    kind, state, attempts, tries, fresh, admitted, waited, trace = head.decode().split(" ", 7)
+    kind, state, attempts, tries, rest = head.split(b" ", 4)
+    since, admitted, _, _, _, _, fresh = _REST.unpack_from(rest)
     return Record(
         id=record_id,
         kind=_KINDS[kind],
         stage=stage,
-        data=decoded(data, int(fresh)),
+        data=decoded(data, fresh),
         lease=lease,
         attempts=int(attempts),
         tries=int(tries),
-        trace=trace,
-        admitted_at=float(admitted),
-        waited_seconds=float(waited),
+        trace=rest[_REST.size : rest.index(0, _REST.size)].decode(),
+        admitted_at=admitted,
+        waited_seconds=now - since if since else 0.0,
         rows=rows,
         state=_STATES[state],
     )

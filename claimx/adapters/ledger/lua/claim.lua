@@ -1,12 +1,13 @@
--- ARGV: time, stage, lease, seconds, ids. Returns {ids, heads, data, rows}, no rows but for the writer.
+-- ARGV: time, stage, lease, seconds, ids. Returns {time, ids, heads, data, rows}, no rows but for the
+-- writer. A head is a text of four words and the rest of the facts, packed.
 local stage, lease, seconds = ARGV[2], ARGV[3], tonumber(ARGV[4])
 local writing = stage == 'write'
 local found, heads, left = {}, {}, {} -- left: how many records of each state were leased
-local moments = memo(function(moment) return string.format('%.6f', moment) end)
 
 -- A lease that ran out: note it, and bury what keeps losing its workers. Returns the history,
 -- false when the record is buried.
-local function lost(id, m)
+local function lost(id)
+  local m = load(id)
   local history = text('history', id)
   m[LOSSES] = m[LOSSES] + 1
   if m[LOSSES] < MOST_LOSSES then
@@ -21,17 +22,17 @@ local function lost(id, m)
   return false
 end
 
-fetch(every(5, 1))
+fetch_first(every(5, 1))
 for at = 5, #ARGV do
   local id = ARGV[at]
-  local m = load(id)
+  local m = glance(id)
   local dead = m and m[STATE] == 'dead'
   local here = m and ((dead and writing and m[PENDING] == 1) or (not dead and m[STAGE] == stage))
   -- a client that repeats its call after a broken connection gets its own leases again
   local again = here and m[LEASE] == lease
   if again or (here and m[DUE] <= now and (m[LEASE] == '' or m[UNTIL] <= now)) then
     local history = nil
-    if m[LEASE] ~= '' and not again then history = lost(id, m) end
+    if m[LEASE] ~= '' and not again then history = lost(id) end
     if history ~= false then
       local tries = m[TRIES]
       if again then
@@ -47,10 +48,9 @@ for at = 5, #ARGV do
       look(stage, id, m[UNTIL])
       save(id, m)
       if history then put('history', id, history) end
-      local waited = m[SINCE] > 0 and now - m[SINCE] or 0
       found[#found + 1] = id
       heads[#found] = m[KIND] .. ' ' .. m[STATE] .. ' ' .. digits[m[ATTEMPTS]] .. ' ' .. digits[tries] .. ' '
-        .. digits[m[FRESH]] .. ' ' .. moments[m[ADMITTED]] .. ' ' .. moments[waited] .. ' ' .. m[TRACE]
+        .. rest_of(id, m)
     end
   end
 end
@@ -59,4 +59,4 @@ for state, many in pairs(left) do
   count('s:' .. stage .. ':leased', many)
 end
 flush()
-return { found, heads, texts('data', found), writing and texts('rows', found) or {} }
+return { string.format('%.6f', now), found, heads, texts('data', found), writing and texts('rows', found) or {} }

@@ -25,11 +25,13 @@ if not now then
   now = time[1] + time[2] / 1000000
 end
 
-local KIND, STAGE, STATE, DUE, LEASE, UNTIL, ATTEMPTS, TRIES, SINCE, LOSSES = 1, 2, 3, 4, 5, 6, 7, 8, 9, 10
-local TRACE, ADMITTED, ENTERED, AFFINITY, REPLAYS, ENTRY, PENDING = 11, 12, 13, 14, 15, 16, 17
-local CATEGORY, ERROR, NOTES, FRESH = 18, 19, 20, 21
--- How they are packed, in this order. A text ends with a zero byte: whoever calls sends none within.
-local LAYOUT = '<sssdsdIIdIsddsIsBssBB'
+local KIND, STAGE, STATE, DUE, LEASE, UNTIL, ATTEMPTS, TRIES, ENTRY, PENDING = 1, 2, 3, 4, 5, 6, 7, 8, 9, 10
+local SINCE, ADMITTED, ENTERED, LOSSES, REPLAYS, NOTES, FRESH = 11, 12, 13, 14, 15, 16, 17
+local TRACE, AFFINITY, CATEGORY, ERROR = 18, 19, 20, 21
+-- How they are packed, in this order: what leases and counters need (up to PENDING), and the rest.
+-- A text ends with a zero byte: whoever calls sends none within.
+local FIRST, REST = 'sssdsdIIsB', 'dddIIBBssss'
+local ALL = FIRST .. REST
 
 local GRACE = 5 -- seconds in which a hint that was sent is trusted to arrive
 local MOST_LOSSES = 10
@@ -78,8 +80,9 @@ local function in_slices(command, key, list)
   end
 end
 
--- What is known of records, by id: their facts, false where there is no record.
-local known = {}
+-- What is known of records, by id: their facts, false where there is no record; and the rest of their
+-- facts where it is still packed.
+local known, rests = {}, {}
 -- Whose facts are to be written; what is to be written of other parts, and then taken away.
 local changed = {}
 local puts = { data = {}, rows = {}, history = {}, failure = {} }
@@ -98,9 +101,6 @@ local function every(first, step)
   return found
 end
 
-local function packed(m) return struct.pack(LAYOUT, unpack(m, 1, FRESH)) end
-local function unpacked(facts) return { struct.unpack(LAYOUT, facts) } end
-
 -- Return a part of each of the records, false where there is none. To be asked for before it changes.
 local function texts(part, ids)
   local found = {}
@@ -112,18 +112,41 @@ local function texts(part, ids)
   return found
 end
 
--- Know the facts of these records.
+-- Know the facts of these records, to be loaded.
 local function fetch(ids)
-  for n, facts in ipairs(texts('facts', ids)) do known[ids[n]] = facts and unpacked(facts) end
+  for n, facts in ipairs(texts('facts', ids)) do known[ids[n]] = facts and { struct.unpack(ALL, facts) } end
 end
 
-local function load(id)
+-- Know the first facts of these records, up to PENDING, to be glanced at: half the work.
+local function fetch_first(ids)
+  for n, facts in ipairs(texts('facts', ids)) do
+    local id = ids[n]
+    local m = facts and { struct.unpack(FIRST, facts) }
+    known[id] = m
+    if m then rests[id] = string.sub(facts, m[PENDING + 1]) end
+  end
+end
+
+-- Return the facts of a record, nil where there is none; of some only the first may be there.
+local function glance(id)
   if known[id] == nil then
     local facts = redis.call('HGET', part_key('facts'), id)
-    known[id] = facts and unpacked(facts)
+    known[id] = facts and { struct.unpack(ALL, facts) }
   end
   return known[id] or nil
 end
+
+-- Return all facts of a record, nil where there is none.
+local function load(id)
+  local m = glance(id)
+  if rests[id] then
+    for n, fact in ipairs({ struct.unpack(REST, rests[id]) }) do m[PENDING + n] = fact end
+    rests[id] = nil
+  end
+  return m
+end
+
+local function rest_of(id, m) return rests[id] or struct.pack(REST, unpack(m, SINCE, ERROR)) end
 
 local function save(id, m)
   known[id] = m
@@ -151,7 +174,9 @@ local function store()
   for _, id in ipairs(changed) do
     if known[id] then
       facts[#facts + 1] = id
-      facts[#facts + 1] = packed(known[id])
+      local m = known[id]
+      facts[#facts + 1] = rests[id] and struct.pack(FIRST, unpack(m, 1, PENDING)) .. rests[id]
+        or struct.pack(ALL, unpack(m, 1, ERROR))
     end
   end
   changed = {}
@@ -353,7 +378,7 @@ local function remember(id, seconds)
 end
 
 local function create(id, kind, stage, data, trace)
-  local m = { kind, stage, 'ready', now, '', 0, 0, 0, 0, 0, trace, now, now, '', 0, '', 0, '', '', 0, 0 }
+  local m = { kind, stage, 'ready', now, '', 0, 0, 0, '', 0, 0, now, now, 0, 0, 0, 0, trace, '', '', '' }
   save(id, m)
   put('data', id, data)
   look(stage, id, now + GRACE)

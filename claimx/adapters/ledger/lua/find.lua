@@ -1,8 +1,6 @@
--- ARGV: time, id. Returns {head, data, history, rows}, or false.
+-- ARGV: time, id. Returns {time, head as `claim` does, data, history, rows}, or false.
 local id = ARGV[2]
 local m = load(id)
 if not m then return false end
-local waited = m[SINCE] > 0 and now - m[SINCE] or 0
-local head = string.format('%s %s %d %d %d %.6f %.6f %s', m[KIND], m[STATE], m[ATTEMPTS], m[TRIES], m[FRESH],
-  m[ADMITTED], waited, m[TRACE])
-return { head, text('data', id), text('history', id) or '', text('rows', id) or '', m[STAGE] }
+local head = string.format('%s %s %d %d ', m[KIND], m[STATE], m[ATTEMPTS], m[TRIES]) .. rest_of(id, m)
+return { string.format('%.6f', now), head, text('data', id), text('history', id) or '', text('rows', id) or '', m[STAGE] }
