@@ -26,7 +26,8 @@ def steps(coded: Iterable[list[Argument]]) -> Iterator[list[list[Argument]]]:
     for outcome in coded:
         weight = 1 + len(outcome) // 6
         length = sum(len(part) for part in outcome if isinstance(part, bytes))
-        if step and (records + weight > 2 * CHUNK_RECORDS or size + length > CHUNK_BYTES):
+        full = len(step) == CHUNK_RECORDS or records + weight > 2 * CHUNK_RECORDS
+        if step and (full or size + length > CHUNK_BYTES):
             yield step
             step, size, records = [], 0, 0
         step.append(outcome)

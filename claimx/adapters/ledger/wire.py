@@ -39,6 +39,7 @@ _KINDS = {kind.value.encode(): kind for kind in Kind}  # calling the class costs
 _STATES = {state.value.encode(): state for state in State}
 # since, admitted, entered, losses, replays, notes, fresh; then texts: REST in lua/common.lua
 _REST = struct.Struct("<dddIIBB")
+_LETTERS: dict[type[Outcome], str] = {Advance: "A", Retried: "R", Waited: "W", Buried: "B"}
 _MAX_TEXT = 2000  # of an error's message, which may quote what it complains about
 
 
@@ -115,16 +116,14 @@ def outcome_arguments(outcome: Outcome) -> Iterator[Argument]:
     """Yield one outcome's record id, then the rest as ``settle`` reads it."""
     record = outcome.record
     yield record.id
-    yield {Advance: "A", Retried: "R", Waited: "W", Buried: "B"}[type(outcome)]
-    yield record.stage.value
-    yield record.lease
+    form = f"{_LETTERS[type(outcome)]} {record.stage.value} {record.lease}"
+    if isinstance(outcome, Advance):
+        form += f" {outcome.stage.value} {max(0.0, outcome.delay)} {plain(outcome.affinity)}"
+    yield form
     match outcome:
         case Advance():
-            yield outcome.stage.value
             yield encoded(record.id, outcome.data)
             yield outcome.rows
-            yield plain(outcome.affinity)
-            yield max(0.0, outcome.delay)
             yield len(outcome.spawn)
             yield from new_arguments(outcome.spawn)
         case Retried() | Waited():

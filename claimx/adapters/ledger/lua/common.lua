@@ -329,9 +329,9 @@ local function hash_in(one, spreading) return one[4] .. spreading % one[3] end
 -- Return a moment as whole milliseconds of a slice: Redis packs such numbers into a few bytes.
 local function within(one, moment) return math.floor((moment - one[1] * one[2]) * 1000 + 0.5) end
 
-local function is_remembered(id, spreading)
+local function is_remembered(id, spreading, but)
   for _, one in ipairs(living()) do
-    local forgotten_at = redis.call('HGET', hash_in(one, spreading), id)
+    local forgotten_at = one ~= but and redis.call('HGET', hash_in(one, spreading), id)
     if forgotten_at and tonumber(forgotten_at) > within(one, now) then return true end
   end
   return false
@@ -366,10 +366,13 @@ end
 local function remember(id, seconds)
   if seconds <= 0 then return true end
   local spreading = spread(id)
-  if is_remembered(id, spreading) then return false end
   local its = slice_of(now + seconds, seconds)
+  if is_remembered(id, spreading, its) then return false end
   local key = hash_in(its, spreading)
-  redis.call('HSET', key, id, within(its, now + seconds))
+  if redis.call('HSETNX', key, id, within(its, now + seconds)) == 0 then
+    if tonumber(redis.call('HGET', key, id)) > within(its, now) then return false end
+    redis.call('HSET', key, id, within(its, now + seconds))
+  end
   if redis.call('HLEN', key) == 1 then
     redis.call('EXPIRE', key, math.ceil((its[2] + 1) * its[1] - now))
   end

@@ -1,9 +1,13 @@
 -- ARGV: time, seconds that a spawned event is remembered, how many outcomes, the ids of their records,
--- then for each its letter, stage, lease and what the letter says. Returns 1 or 0 for each.
+-- then for each its form and what that says. Returns 1 or 0 for each.
+--
+-- A form is a text, as many outcomes have the same and an argument costs about as much as reading a
+-- record: "letter stage lease", and of an advance "to delay affinity" besides.
 local seen_seconds, many = tonumber(ARGV[2]), tonumber(ARGV[3])
 local done = {}
 local at = 4 + many
 local ids = { unpack(ARGV, 4, 3 + many) }
+local forms = memo(function(text) return { string.match(text, '^(%u) (%S*) (%S*) ?(%S*) ?(%S*) ?(.*)$') } end)
 local going_to = memo(function(stage) return ',"to":"' .. stage .. '"' end)
 
 -- A lake entry is over with every outcome: the redriver adds a new one when the record is due.
@@ -28,9 +32,9 @@ local function replaced(id, m, data)
   end
 end
 
-local function advance(id, m, history)
-  local stage, data, fresh, affinity = ARGV[at], ARGV[at + 1], ARGV[at + 2], ARGV[at + 3]
-  local delay = tonumber(ARGV[at + 4])
+local function advance(id, m, history, form)
+  local stage, delay, affinity = form[4], tonumber(form[5]), form[6]
+  local data, fresh = ARGV[at], ARGV[at + 1]
   history = noted(m, history, 'advanced', going_to[stage])
   place(m, -1)
   look(m[STAGE], id, false)
@@ -53,17 +57,18 @@ end
 fetch(ids)
 local histories = texts('history', ids)
 for n, id in ipairs(ids) do
-  local letter, stage, lease = ARGV[at], ARGV[at + 1], ARGV[at + 2]
-  at = at + 3
+  local form = forms[ARGV[at]]
+  local letter = form[1]
+  at = at + 1
   local m, history = load(id), histories[n]
-  local ours = held(m, stage, lease)
+  local ours = held(m, form[2], form[3])
   if letter == 'A' then
     if ours and m[STATE] == 'dead' then ours = false end -- a dead record goes nowhere by itself
     if ours then
-      advance(id, m, history)
-      at = spawn_all(at + 5, seen_seconds)
+      advance(id, m, history, form)
+      at = spawn_all(at + 2, seen_seconds)
     else
-      at = at + 6 + 6 * tonumber(ARGV[at + 5])
+      at = at + 3 + 6 * tonumber(ARGV[at + 2])
     end
   elseif letter == 'R' or letter == 'W' then
     if ours then
