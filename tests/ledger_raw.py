@@ -13,7 +13,7 @@ FACTS = (
     "since admitted entered losses replays notes fresh trace affinity category error"
 ).split()
 """The facts of a record in the order in which they are packed (``lua/common.lua``)."""
-LAYOUT = "sssdsdIIsBdddIIBBssss"
+LAYOUT = "<sssdsdIIsBdddIIBBssss"
 
 # KEYS[1] is the root, ARGV[1] the layout. One script: nothing changes meanwhile, and nobody else is
 # served.

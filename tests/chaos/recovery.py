@@ -20,7 +20,9 @@ ROOT = "{claimx:0}"
 BEAT_ENTRY = "claimx:redbeat:redrive"
 
 # of a record's packed facts, see lua/common.lua
-_LEASE_OF = "local function lease_of(facts) return (select(5, struct.unpack('sssds', facts))) end\n"
+_LEASE_OF = """
+local function lease_of(facts) return (select(5, struct.unpack('<sssds', facts))) end
+"""
 
 # KEYS: root; ARGV: seconds, stages -> {id, lease} of every record that somebody holds: the ledger
 # looks at those again when their lease ends, within so many seconds

@@ -29,6 +29,7 @@ from claimx.domain.records import (
     Buried,
     DeadFilter,
     Kind,
+    NewRecord,
     Record,
     Retried,
     Stage,
@@ -1558,6 +1559,21 @@ def test_without_a_clock_the_time_is_the_servers(redis_client):
 
     assert record.admitted_at == pytest.approx(seconds + micros / 1e6, abs=2.0)
     assert len(ledger.claim(Stage.INGEST, ["p:a"], 30)) == 1
+
+
+def test_a_zero_byte_in_a_text_beside_the_data_spoils_no_record(redis_client):
+    """There a zero byte ends the text, so one within would shift all facts behind it."""
+    rig = redis_rig(redis_client)
+    odd = NewRecord("e:a", Kind.EVENT, Stage.ENRICH, {"text": "\0"}, "tra\0ce")
+    rig.ledger.admit(rig.page(), [odd], [], DAY)
+    (record,) = rig.claim(Stage.ENRICH, "e:a")
+    assert (record.trace, record.data) == ("trace", {"text": "\0"})
+
+    failure = replace(FAILURE, error="Brok\0en")
+    rig.ledger.settle([Buried(record, failure)])
+
+    (letter,) = rig.ledger.dead_letters(DeadFilter(error="Broken"))
+    assert (letter.trace, letter.failure) == ("trace", failure)
 
 
 def test_a_claim_repeated_after_a_broken_connection_gives_the_same_leases(redis_client):

@@ -30,7 +30,7 @@ local SINCE, ADMITTED, ENTERED, LOSSES, REPLAYS, NOTES, FRESH = 11, 12, 13, 14, 
 local TRACE, AFFINITY, CATEGORY, ERROR = 18, 19, 20, 21
 -- How they are packed, in this order: what leases and counters need (up to PENDING), and the rest.
 -- A text ends with a zero byte: whoever calls sends none within.
-local FIRST, REST = 'sssdsdIIsB', 'dddIIBBssss'
+local FIRST, REST = '<sssdsdIIsB', '<dddIIBBssss'
 local ALL = FIRST .. REST
 
 local GRACE = 5 -- seconds in which a hint that was sent is trusted to arrive
