@@ -69,7 +69,7 @@ def _malformed(record: RawRecord) -> Iterator[str]:
     if missing:
         yield f"lacks {', '.join(missing)}"
         return
-    if record.lengths["d"] is None:
+    if "data" not in record.lengths:
         yield "has no data"
     if record.stage not in STAGES.get(record.kind, ()):
         yield f"a {record.kind} at {record.stage}"
@@ -120,20 +120,20 @@ def _unlike_alive(record: RawRecord) -> Iterator[str]:
         yield f"lost {record.losses:g} times"
     if record.pending:
         yield "owes rows and is not dead"
-    has_rows = record.lengths["w"] is not None
+    has_rows = "rows" in record.lengths
     if has_rows != (record.stage == "write"):
         yield f"at {record.stage} {'with' if has_rows else 'without'} rows"
-    if record.lengths["f"] is not None or record.category or record.error:
+    if "failure" in record.lengths or record.category or record.error:
         yield f"{record.state}, and died of {record.category} {record.error} {record.failure}"
 
 
 def _unlike_dead(record: RawRecord) -> Iterator[str]:
-    has_rows, owed = record.lengths["w"] is not None, record.pending == 1
+    has_rows, owed = "rows" in record.lengths, record.pending == 1
     if not owed <= has_rows <= (owed or record.stage == "write"):
         yield f"at {record.stage} {'with' if has_rows else 'without'} rows, owed: {owed}"
     if record.since:
         yield f"waiting since {record.since:g}"
-    if record.lengths["f"] is None:
+    if "failure" not in record.lengths:
         yield "without a failure"
         return
     failure = json.loads(record.failure)

@@ -9,12 +9,14 @@ from typing import Any
 import redis
 
 FACTS = (
-    "kind stage state due lease until attempts tries since losses trace admitted entered affinity "
-    "replays entry pending category error notes fresh"
+    "kind stage state due lease until attempts tries entry pending "
+    "since admitted entered losses replays notes fresh trace affinity category error"
 ).split()
 """The facts of a record in the order in which they are packed (``lua/common.lua``)."""
+LAYOUT = "<sssdsdIIsBdddIIBBssss"
 
-# KEYS[1] is the root. One script: nothing changes meanwhile, and nobody else is served.
+# KEYS[1] is the root, ARGV[1] the layout. One script: nothing changes meanwhile, and nobody else is
+# served.
 _SCRIPT = """
 local root = KEYS[1]
 local answer, met, cursor = {}, {}, '0'
@@ -26,21 +28,22 @@ local function pairs_of(family, name, list)
   for n = 1, #list, 2 do put(family, name, list[n], list[n + 1]) end
 end
 
-local function record(key, name)
-  local got = redis.call('HMGET', key, 'm', 'd', 'w', 'h', 'f')
-  local others = redis.call('HLEN', key)
-  for at, field in ipairs({ 'm', 'd', 'w', 'h', 'f' }) do
-    put('has', name, field, got[at] and tostring(#got[at]) or '')
-    others = others - (got[at] and 1 or 0)
+local function record(part, name, value)
+  put('has', name, part, tostring(#value))
+  if part == 'facts' then
+    local unpacked = { pcall(struct.unpack, ARGV[1], value) }
+    local ends = table.remove(unpacked)
+    if not unpacked[1] or ends ~= #value + 1 then return put('odd', name, 'facts', 'unreadable') end
+    for at = 2, #unpacked do put('fact', name, tostring(at - 1), text(unpacked[at])) end
+  elseif part == 'history' then
+    local _, lines = string.gsub(value, '\\n', '\\n')
+    put('lines', name, '', tostring(value == '' and 0 or lines + 1))
+  elseif part == 'failure' then
+    put('failure', name, '', value)
   end
-  if others > 0 then put('odd', name, 'unknown fields:', others) end
-  local readable, facts = pcall(cmsgpack.unpack, got[1] or '')
-  if not readable or type(facts) ~= 'table' then return put('odd', name, 'facts', 'unreadable') end
-  for at, value in ipairs(facts) do put('fact', name, tostring(at), text(value)) end
-  local _, lines = string.gsub(got[4] or '', '\\n', '\\n')
-  put('lines', name, '', tostring((got[4] or '') == '' and 0 or lines + 1))
-  put('failure', name, '', got[5] or '')
 end
+
+local parts = { facts = true, data = true, rows = true, history = true, failure = true }
 
 local function stream(key)
   for _, entry in ipairs(redis.call('XRANGE', key, '-', '+')) do
@@ -62,8 +65,9 @@ repeat
     if not met[key] then
       met[key] = true
       local family, name = string.match(string.sub(key, #root + 2), '^([^:]+):?(.*)$')
-      if family == 'r' then
-        record(key, name)
+      if family == 'record' and parts[name] then
+        local list = redis.call('HGETALL', key)
+        for n = 1, #list, 2 do record(name, list[n], list[n + 1]) end
       elseif family == 'look' or family == 'dead' then
         pairs_of(family, name, redis.call('ZRANGE', key, 0, -1, 'WITHSCORES'))
       elseif family == 'n' or family == 'cursor' then
@@ -86,10 +90,10 @@ return answer
 
 @dataclass(slots=True)
 class RawRecord:
-    """A record's facts by name, as they were packed, and how long its fields are (None: absent)."""
+    """A record's facts by name, as they were packed, and how long each part is that is there."""
 
     facts: dict[str, Any] = field(default_factory=dict)
-    lengths: dict[str, int | None] = field(default_factory=dict)
+    lengths: dict[str, int] = field(default_factory=dict)
     lines: int = 0
     failure: str = ""
     odd: list[str] = field(default_factory=list)
@@ -121,7 +125,7 @@ class Raw:
 def read_raw(client: redis.Redis, prefix: str = "claimx") -> Raw:
     """Read all keys of the ledger below *prefix*, as they are at one moment."""
     raw = Raw()
-    for family, name, part, value in _rows(client.eval(_SCRIPT, 1, f"{{{prefix}:0}}")):
+    for family, name, part, value in _rows(client.eval(_SCRIPT, 1, f"{{{prefix}:0}}", LAYOUT)):
         _put(raw, family, name, part, value)
     return raw
 
@@ -159,7 +163,7 @@ def _put_record(record: RawRecord, family: str, part: str, value: str) -> None:
                 return
             record.facts[FACTS[at]] = value if FACTS[at] in _TEXTS else float(value)
         case "has":
-            record.lengths[part] = int(value) if value else None
+            record.lengths[part] = int(value)
         case "lines":
             record.lines = int(value)
         case "failure":

@@ -19,6 +19,11 @@ WATCHED_SECONDS = 60.0  # then it counts as this long
 ROOT = "{claimx:0}"
 BEAT_ENTRY = "claimx:redbeat:redrive"
 
+# of a record's packed facts, see lua/common.lua
+_LEASE_OF = """
+local function lease_of(facts) return (select(5, struct.unpack('<sssds', facts))) end
+"""
+
 # KEYS: root; ARGV: seconds, stages -> {id, lease} of every record that somebody holds: the ledger
 # looks at those again when their lease ends, within so many seconds
 _HELD = """
@@ -28,8 +33,8 @@ local now = tonumber(time[1])
 for at = 2, #ARGV do
   local key = KEYS[1] .. ':look:' .. ARGV[at]
   for _, id in ipairs(redis.call('ZRANGEBYSCORE', key, now - 1, now + ARGV[1])) do
-    local m = redis.call('HGET', KEYS[1] .. ':r:' .. id, 'm')
-    local lease = m and cmsgpack.unpack(m)[5] or ''
+    local m = redis.call('HGET', KEYS[1] .. ':record:facts', id)
+    local lease = m and lease_of(m) or ''
     if lease ~= '' then
       found[#found + 1] = id
       found[#found + 1] = lease
@@ -43,8 +48,8 @@ return found
 _LEASES = """
 local found = {}
 for at, id in ipairs(ARGV) do
-  local m = redis.call('HGET', KEYS[1] .. ':r:' .. id, 'm')
-  found[at] = m and cmsgpack.unpack(m)[5] or ''
+  local m = redis.call('HGET', KEYS[1] .. ':record:facts', id)
+  found[at] = m and lease_of(m) or ''
 end
 return found
 """
@@ -54,8 +59,8 @@ class Held:
     """Which records are leased, and by which process: a lease names it as ``host:pid:number``."""
 
     def __init__(self, client: redis.Redis) -> None:
-        self._script = client.register_script(_HELD)
-        self._leases = client.register_script(_LEASES)
+        self._script = client.register_script(_LEASE_OF + _HELD)
+        self._leases = client.register_script(_LEASE_OF + _LEASES)
 
     def now(self) -> dict[str, str]:
         """Return the lease of every record that is held."""

@@ -56,7 +56,7 @@ def test_a_ledger_as_its_own_steps_leave_it_is_in_order(redis_client, rig):
 
 
 def test_an_empty_redis_and_another_ledger_are_none_of_its_business(redis_client):
-    redis_client.set("{other:0}:r:e:a", "not a ledger's")
+    redis_client.set("{other:0}:record:facts", "not a ledger's")
 
     assert problems(redis_client) == []
 
@@ -94,36 +94,39 @@ SPOILT: dict[str, tuple[Spoil, str]] = {
         "e:e: dead, and not among the dead letters",
     ),
     "a record that is gone": (
-        lambda r: r.delete(f"{ROOT}:r:e:h"),
+        lambda r: [r.hdel(key, "e:h") for key in r.scan_iter(f"{ROOT}:record:*")],
         "e:h: listed at enrich, and no record",
     ),
     "a letter that is gone": (
-        lambda r: r.delete(f"{ROOT}:r:e:e"),
+        lambda r: [r.hdel(key, "e:e") for key in r.scan_iter(f"{ROOT}:record:*")],
         "e:e: a dead letter, and no record",
     ),
-    "no data": (lambda r: r.hdel(f"{ROOT}:r:e:h", "d"), "e:h: has no data"),
-    "no failure": (lambda r: r.hdel(f"{ROOT}:r:e:e", "f"), "e:e: without a failure"),
-    "no rows": (lambda r: r.hdel(f"{ROOT}:r:e:a", "w"), "e:a: at write without rows"),
+    "no data": (lambda r: r.hdel(f"{ROOT}:record:data", "e:h"), "e:h: has no data"),
+    "no failure": (lambda r: r.hdel(f"{ROOT}:record:failure", "e:e"), "e:e: without a failure"),
+    "no rows": (lambda r: r.hdel(f"{ROOT}:record:rows", "e:a"), "e:a: at write without rows"),
     "rows too many": (
-        lambda r: r.hset(f"{ROOT}:r:e:b", "w", "rows"),
+        lambda r: r.hset(f"{ROOT}:record:rows", "e:b", "rows"),
         "e:b: at enrich with rows",
     ),
     "rows that are owed and gone": (
-        lambda r: r.hdel(f"{ROOT}:r:e:d", "w"),
+        lambda r: r.hdel(f"{ROOT}:record:rows", "e:d"),
         "e:d: at enrich without rows, owed: True",
     ),
-    "unreadable facts": (lambda r: r.hset(f"{ROOT}:r:e:h", "m", "?"), "e:h: facts unreadable"),
-    "no facts": (lambda r: r.hdel(f"{ROOT}:r:e:h", "m"), "e:h: facts unreadable"),
-    "facts of another release": (
-        lambda r: r.hset(f"{ROOT}:r:e:h", "m", b"\x91\xa5event"),
-        "e:h: lacks stage, state, due",
+    "unreadable facts": (
+        lambda r: r.hset(f"{ROOT}:record:facts", "e:h", "?"),
+        "e:h: facts unreadable",
     ),
-    "a field that nobody knows": (
-        lambda r: r.hset(f"{ROOT}:r:e:h", "q", 1),
-        "e:h: unknown fields: 1",
+    "no facts": (lambda r: r.hdel(f"{ROOT}:record:facts", "e:h"), "e:h: lacks kind, stage"),
+    "facts of another release": (
+        lambda r: r.hset(f"{ROOT}:record:facts", "e:h", b"event\0enrich\0"),
+        "e:h: facts unreadable",
+    ),
+    "a part that nobody knows": (
+        lambda r: r.hset(f"{ROOT}:record:more", "e:h", 1),
+        f"{ROOT}:record:more: nobody knows this key",
     ),
     "a history cut short": (
-        lambda r: r.hdel(f"{ROOT}:r:e:b", "h"),
+        lambda r: r.hdel(f"{ROOT}:record:history", "e:b"),
         "e:b: 0 lines of history, 1 counted",
     ),
     "an entry of nobody": (

@@ -153,7 +153,7 @@ class RedisStore:
                 int(one.tries),
                 int(one.replays),
                 int(one.losses),
-                one.lengths["w"] or 0,
+                one.lengths.get("rows", 0),
                 one.pending == 1,
                 one.lease,
                 round(one.until, 3),

@@ -66,7 +66,8 @@ class RedisAdmission(GapBook):
         """Turn a page into event records and dead letters, in one step however large it is."""
         arguments: list[wire.Argument] = [page.id, page.lease, seen_seconds, len(events)]
         for new in events:
-            arguments += (new.id, new.stage.value, wire.encoded(new.id, new.data), new.trace)
+            arguments += (new.id, new.stage.value)
+            arguments += (wire.encoded(new.id, new.data), wire.plain(new.trace))
         for dead in malformed:
             arguments += wire.dead_arguments(dead)
         found = self._redis.run("admit", *arguments)
@@ -86,7 +87,7 @@ class RedisAdmission(GapBook):
         arguments: list[wire.Argument] = [job, fence, self._dedup_seconds]
         for new in records:
             arguments += (new.id, new.kind.value, new.stage.value)
-            arguments += (wire.encoded(new.id, new.data), new.trace)
+            arguments += (wire.encoded(new.id, new.data), wire.plain(new.trace))
         found = self._redis.run("readmit", *arguments)
         return None if found is None else tuple(record_id.decode() for record_id in found)
 

@@ -19,17 +19,18 @@ def chunks(items: Sequence[T]) -> Iterator[Sequence[T]]:
         yield items[start : start + CHUNK_RECORDS]
 
 
-def steps(coded: Iterable[list[Argument]]) -> Iterator[list[Argument]]:
+def steps(coded: Iterable[list[Argument]]) -> Iterator[list[list[Argument]]]:
     """Put coded outcomes together, up to a bound of records (spawned ones too) and of bytes."""
-    step: list[Argument] = []
+    step: list[list[Argument]] = []
     size = records = 0
     for outcome in coded:
         weight = 1 + len(outcome) // 6
         length = sum(len(part) for part in outcome if isinstance(part, bytes))
-        if step and (records + weight > 2 * CHUNK_RECORDS or size + length > CHUNK_BYTES):
+        full = len(step) == CHUNK_RECORDS or records + weight > 2 * CHUNK_RECORDS
+        if step and (full or size + length > CHUNK_BYTES):
             yield step
             step, size, records = [], 0, 0
-        step += outcome
+        step.append(outcome)
         size += length
         records += weight
     if step:

@@ -7,6 +7,7 @@ import re
 import secrets
 import socket
 from collections.abc import Callable, Iterator, Sequence
+from itertools import chain
 
 import redis
 
@@ -78,13 +79,10 @@ class RedisLedger(RedisAdmission, RedisWriterDesk):
         """Lease those of *ids* that are in *stage*, due and not leased."""
         # names its process, for the history of a record whose worker died
         lease = f"{self._holder}:{os.getpid()}:{secrets.token_hex(8)}"
-        records = []
+        records: list[Record] = []
         for chunk in chunks(list(dict.fromkeys(ids))):
             found = self._redis.run("claim", stage.value, lease, lease_seconds, *chunk)
-            for record_id, head, data, rows in groups(found, 4):
-                records.append(
-                    wire.record_from(record_id.decode(), stage, head, data, rows, lease=lease)
-                )
+            records += wire.records_from(stage, lease, *found)
         return records
 
     def renew(self, records: Sequence[Record], lease_seconds: float) -> set[str]:
@@ -106,7 +104,9 @@ class RedisLedger(RedisAdmission, RedisWriterDesk):
         coded = [list(wire.outcome_arguments(outcome)) for outcome in outcomes]
         done: list[bool] = []
         for chunk in steps(coded):
-            found = self._redis.run("settle", self._dedup_seconds, *chunk)
+            ids = [outcome[0] for outcome in chunk]
+            told = chain.from_iterable(outcome[1:] for outcome in chunk)
+            found = self._redis.run("settle", self._dedup_seconds, len(ids), *ids, *told)
             done += [bool(one) for one in found]
         return done
 
@@ -194,8 +194,8 @@ class RedisLedger(RedisAdmission, RedisWriterDesk):
         found = self._redis.run("find", record_id)
         if found is None:
             return None
-        head, data, history, rows, stage = found
-        record = wire.record_from(record_id, Stage(stage.decode()), head, data, rows)
+        now, head, data, history, rows, stage = found
+        record = wire.record_from(record_id, Stage(stage.decode()), float(now), head, data, rows)
         return record, wire.history_from(record.kind, record.admitted_at, history)
 
     def census(self, *, ages: bool = True) -> Census:

@@ -7,6 +7,7 @@ The in-memory ledger uses the same coding of data, so that both keep the same an
 from __future__ import annotations
 
 import json
+import struct
 from collections.abc import Iterable, Iterator, Sequence
 from typing import Any, TypeAlias
 
@@ -34,8 +35,11 @@ History: TypeAlias = tuple[dict[str, Any], ...]
 
 FRESH_FILE = 1
 FRESH_LINK = 2
-_KINDS = {kind.value: kind for kind in Kind}  # calling the class costs ten times a look-up
-_STATES = {state.value: state for state in State}
+_KINDS = {kind.value.encode(): kind for kind in Kind}  # calling the class costs ten times a look-up
+_STATES = {state.value.encode(): state for state in State}
+# since, admitted, entered, losses, replays, notes, fresh; then texts: REST in lua/common.lua
+_REST = struct.Struct("<dddIIBB")
+_LETTERS: dict[type[Outcome], str] = {Advance: "A", Retried: "R", Waited: "W", Buried: "B"}
 _MAX_TEXT = 2000  # of an error's message, which may quote what it complains about
 
 
@@ -109,19 +113,17 @@ def admission_of(kind: Kind, admitted_at: float) -> dict[str, Any]:
 
 
 def outcome_arguments(outcome: Outcome) -> Iterator[Argument]:
-    """Yield one outcome as ``settle`` reads it."""
+    """Yield one outcome's record id, then the rest as ``settle`` reads it."""
     record = outcome.record
-    yield {Advance: "A", Retried: "R", Waited: "W", Buried: "B"}[type(outcome)]
     yield record.id
-    yield record.stage.value
-    yield record.lease
+    form = f"{_LETTERS[type(outcome)]} {record.stage.value} {record.lease}"
+    if isinstance(outcome, Advance):
+        form += f" {outcome.stage.value} {max(0.0, outcome.delay)} {plain(outcome.affinity)}"
+    yield form
     match outcome:
         case Advance():
-            yield outcome.stage.value
             yield encoded(record.id, outcome.data)
             yield outcome.rows
-            yield outcome.affinity
-            yield max(0.0, outcome.delay)
             yield len(outcome.spawn)
             yield from new_arguments(outcome.spawn)
         case Retried() | Waited():
@@ -131,7 +133,7 @@ def outcome_arguments(outcome: Outcome) -> Iterator[Argument]:
         case Buried():
             yield failure_to_json(outcome.failure)
             yield outcome.failure.category.value
-            yield outcome.failure.error
+            yield plain(outcome.failure.error)
             yield _members(note_of(outcome.failure))
             yield b"" if outcome.data is None else encoded(record.id, outcome.data)
             yield outcome.rows
@@ -146,7 +148,7 @@ def new_arguments(records: Iterable[NewRecord]) -> Iterator[Argument]:
         yield new.kind.value
         yield new.stage.value
         yield encoded(new.id, new.data)
-        yield new.trace
+        yield plain(new.trace)
         yield "1" if new.revive else "0"
 
 
@@ -165,10 +167,10 @@ def dead_arguments(dead: DeadOnArrival) -> Iterator[Argument]:
     yield new.id
     yield new.stage.value
     yield encoded(new.id, new.data)
-    yield new.trace
+    yield plain(new.trace)
     yield failure_to_json(failure)
     yield failure.category.value
-    yield failure.error
+    yield plain(failure.error)
     yield _members(note_of(failure))
 
 
@@ -177,7 +179,7 @@ def failure_arguments(failure: Failure) -> list[Argument]:
     return [
         failure_to_json(failure),
         failure.category.value,
-        failure.error,
+        plain(failure.error),
         _members(note_of(failure)),
     ]
 
@@ -208,22 +210,47 @@ def refused_arguments(done: Iterable[tuple[str, Record]]) -> Iterator[Argument]:
         yield record.lease
 
 
+def records_from(
+    stage: Stage,
+    lease: str,
+    now: bytes,
+    ids: Sequence[bytes],
+    heads: Sequence[bytes],
+    data: Sequence[bytes],
+    rows: Sequence[bytes | None],
+) -> Iterator[Record]:
+    """Yield the records that ``claim`` gave."""
+    at = float(now)
+    said = zip(ids, heads, data, rows or [None] * len(ids), strict=True)
+    for record_id, head, its_data, its_rows in said:
+        name = record_id.decode()
+        yield record_from(name, stage, at, head, its_data, its_rows or b"", lease=lease)
+
+
 def record_from(
-    record_id: str, stage: Stage, head: bytes, data: bytes, rows: bytes, *, lease: str = ""
+    record_id: str,
+    stage: Stage,
+    now: float,
+    head: bytes,
+    data: bytes,
+    rows: bytes,
+    *,
+    lease: str = "",
 ) -> Record:
     """Return a record from what ``claim`` or ``find`` gave."""
-    kind, state, attempts, tries, fresh, admitted, waited, trace = head.decode().split(" ", 7)
+    kind, state, attempts, tries, rest = head.split(b" ", 4)
+    since, admitted, _, _, _, _, fresh = _REST.unpack_from(rest)
     return Record(
         id=record_id,
         kind=_KINDS[kind],
         stage=stage,
-        data=decoded(data, int(fresh)),
+        data=decoded(data, fresh),
         lease=lease,
         attempts=int(attempts),
         tries=int(tries),
-        trace=trace,
-        admitted_at=float(admitted),
-        waited_seconds=float(waited),
+        trace=rest[_REST.size : rest.index(0, _REST.size)].decode(),
+        admitted_at=admitted,
+        waited_seconds=now - since if since else 0.0,
         rows=rows,
         state=_STATES[state],
     )
@@ -258,6 +285,11 @@ def history_from(kind: Kind, admitted_at: float, lines: bytes) -> History:
 def _members(note: dict[str, Any]) -> bytes:
     """Return a note as members that follow others in a JSON object."""
     return b"," + orjson.dumps(note)[1:-1]
+
+
+def plain(text: str) -> str:
+    """Return a text as a record's facts can hold it: there a zero byte ends it."""
+    return text.replace("\0", "")
 
 
 def _cut(text: str) -> str:

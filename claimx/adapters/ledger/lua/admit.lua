@@ -8,8 +8,8 @@ if not held(m, 'ingest', lease) then return false end
 local answer = { 0, 0 }
 -- The record itself is asked too: it may be older than the memory of its id.
 local function new(id)
-  local known = not remember(id, seconds)
-  if known or redis.call('EXISTS', record(id)) == 1 then
+  local met = not remember(id, seconds)
+  if met or load(id) then
     count('event.duplicate', 1)
     answer[1] = answer[1] + 1
     return false
@@ -18,6 +18,9 @@ local function new(id)
 end
 
 local at = 6
+local ids = {}
+for n = 0, events - 1 do ids[n + 1] = ARGV[at + 4 * n] end
+fetch(ids)
 for _ = 1, events do
   local id = ARGV[at]
   if new(id) then
@@ -39,6 +42,6 @@ end
 place(m, -1)
 count(m[KIND] .. '.recorded', 1)
 look('ingest', page, false)
-redis.call('DEL', record(page))
+remove(page)
 flush()
 return answer

@@ -5,7 +5,9 @@ local ages = {}
 for at = 3, #ARGV do
   local stage = ARGV[at]
   local entered = now
-  for _, id in ipairs(redis.call('ZRANGE', root .. ':look:' .. stage, 0, scan - 1)) do
+  local ids = redis.call('ZRANGE', root .. ':look:' .. stage, 0, scan - 1)
+  fetch(ids)
+  for _, id in ipairs(ids) do
     local m = load(id)
     if m and m[STATE] ~= 'dead' and m[ENTERED] < entered then entered = m[ENTERED] end
   end

@@ -1,13 +1,14 @@
--- ARGV: time, stage, lease, seconds, ids. Returns {id, head, data, rows} a record.
+-- ARGV: time, stage, lease, seconds, ids. Returns {time, ids, heads, data, rows}, no rows but for the
+-- writer. A head is a text of four words and the rest of the facts, packed.
 local stage, lease, seconds = ARGV[2], ARGV[3], tonumber(ARGV[4])
 local writing = stage == 'write'
-local found, left = {}, {} -- left: how many records of each state were leased
-local moments = memo(function(moment) return string.format('%.6f', moment) end)
+local found, heads, left = {}, {}, {} -- left: how many records of each state were leased
 
 -- A lease that ran out: note it, and bury what keeps losing its workers. Returns the history,
 -- false when the record is buried.
-local function lost(id, m)
-  local history = redis.call('HGET', record(id), 'h')
+local function lost(id)
+  local m = load(id)
+  local history = text('history', id)
   m[LOSSES] = m[LOSSES] + 1
   if m[LOSSES] < MOST_LOSSES then
     return noted(m, history, 'lost', ',"holder":"' .. m[LEASE] .. '"')
@@ -21,22 +22,17 @@ local function lost(id, m)
   return false
 end
 
+fetch_first(every(5, 1))
 for at = 5, #ARGV do
   local id = ARGV[at]
-  local got
-  if writing then
-    got = redis.call('HMGET', record(id), 'm', 'd', 'w')
-  else
-    got = redis.call('HMGET', record(id), 'm', 'd')
-  end
-  local m = got[1] and cmsgpack.unpack(got[1])
+  local m = glance(id)
   local dead = m and m[STATE] == 'dead'
   local here = m and ((dead and writing and m[PENDING] == 1) or (not dead and m[STAGE] == stage))
   -- a client that repeats its call after a broken connection gets its own leases again
   local again = here and m[LEASE] == lease
   if again or (here and m[DUE] <= now and (m[LEASE] == '' or m[UNTIL] <= now)) then
     local history = nil
-    if m[LEASE] ~= '' and not again then history = lost(id, m) end
+    if m[LEASE] ~= '' and not again then history = lost(id) end
     if history ~= false then
       local tries = m[TRIES]
       if again then
@@ -50,13 +46,11 @@ for at = 5, #ARGV do
       end
       m[LEASE], m[UNTIL] = lease, now + seconds
       look(stage, id, m[UNTIL])
-      if history then save(id, m, 'h', history) else save(id, m) end
-      local waited = m[SINCE] > 0 and now - m[SINCE] or 0
+      save(id, m)
+      if history then put('history', id, history) end
       found[#found + 1] = id
-      found[#found + 1] = m[KIND] .. ' ' .. m[STATE] .. ' ' .. digits[m[ATTEMPTS]] .. ' ' .. digits[tries] .. ' '
-        .. digits[m[FRESH]] .. ' ' .. moments[m[ADMITTED]] .. ' ' .. moments[waited] .. ' ' .. m[TRACE]
-      found[#found + 1] = got[2]
-      found[#found + 1] = got[3] or ''
+      heads[#found] = m[KIND] .. ' ' .. m[STATE] .. ' ' .. digits[m[ATTEMPTS]] .. ' ' .. digits[tries] .. ' '
+        .. rest_of(id, m)
     end
   end
 end
@@ -65,4 +59,4 @@ for state, many in pairs(left) do
   count('s:' .. stage .. ':leased', many)
 end
 flush()
-return found
+return { string.format('%.6f', now), found, heads, texts('data', found), writing and texts('rows', found) or {} }

@@ -2,8 +2,8 @@
 --
 -- KEYS[1] is the common part of all keys, a hash tag; ARGV[1] is the time, empty for the server's.
 -- Keys below it:
---   :r:<id>    hash of a record: m = facts (packed, in the order below), d = data as JSON,
---              w = rows for the lake, h = history (a JSON object a line), f = failure as JSON
+--   :record:<part>  hash of record ids -> that part of each: facts (packed, in the order below), data
+--              as JSON, rows for the lake, history (a JSON object a line), failure as JSON
 --   :look:<stage>  ids by the moment when the redriver should look at them
 --   :dead      dead letters by the time they died
 --   :rows      the lake writer's stream, entries name a record
@@ -13,9 +13,10 @@
 --   :gaps:<cursor>  what the cursor has set aside: where it begins -> "where it ends, rows left"
 --   :fence:<job>  the greatest fence that has readmitted for a job
 --
--- Index changes and counters are gathered and written once by `flush`, since a command costs far
--- more than a Lua table. Names and numbers that many records of a run share are put into text once:
--- to make a text costs as much as a small command.
+-- Parts of records, index changes and counters are gathered and written once by `flush`, and read for
+-- many records at once by `fetch` and `texts`: a command costs far more than a Lua table, and so a
+-- hash for each part is cheaper than one for each record. Names and numbers that many records of a
+-- run share are put into text once: to make a text costs as much as a small command.
 
 local root = KEYS[1]
 local now = tonumber(ARGV[1])
@@ -24,9 +25,13 @@ if not now then
   now = time[1] + time[2] / 1000000
 end
 
-local KIND, STAGE, STATE, DUE, LEASE, UNTIL, ATTEMPTS, TRIES, SINCE, LOSSES = 1, 2, 3, 4, 5, 6, 7, 8, 9, 10
-local TRACE, ADMITTED, ENTERED, AFFINITY, REPLAYS, ENTRY, PENDING = 11, 12, 13, 14, 15, 16, 17
-local CATEGORY, ERROR, NOTES, FRESH = 18, 19, 20, 21
+local KIND, STAGE, STATE, DUE, LEASE, UNTIL, ATTEMPTS, TRIES, ENTRY, PENDING = 1, 2, 3, 4, 5, 6, 7, 8, 9, 10
+local SINCE, ADMITTED, ENTERED, LOSSES, REPLAYS, NOTES, FRESH = 11, 12, 13, 14, 15, 16, 17
+local TRACE, AFFINITY, CATEGORY, ERROR = 18, 19, 20, 21
+-- How they are packed, in this order: what leases and counters need (up to PENDING), and the rest.
+-- A text ends with a zero byte: whoever calls sends none within.
+local FIRST, REST = '<sssdsdIIsB', '<dddIIBBssss'
+local ALL = FIRST .. REST
 
 local GRACE = 5 -- seconds in which a hint that was sent is trusted to arrive
 local MOST_LOSSES = 10
@@ -48,12 +53,6 @@ end
 
 local digits = memo(function(number) return string.format('%d', number) end)
 local scores = memo(function(moment) return string.format('%.17g', moment) end)
-
-local last_id, last_key
-local function record(id) -- most ask for the same one again
-  if id ~= last_id then last_id, last_key = id, root .. ':r:' .. id end
-  return last_key
-end
 
 local function rows() return root .. ':rows' end
 
@@ -81,7 +80,129 @@ local function in_slices(command, key, list)
   end
 end
 
+-- What is known of records, by id: their facts, false where there is no record; and the rest of their
+-- facts where it is still packed.
+local known, rests = {}, {}
+-- Whose facts are to be written; what is to be written of other parts, and then taken away.
+local changed = {}
+local puts = { data = {}, rows = {}, history = {}, failure = {} }
+local drops = { rows = {}, failure = {} }
+local removed = {} -- records
+
+local function part_key(part) return root .. ':record:' .. part end
+
+-- What stands in ARGV from *first*, *step* apart.
+local function every(first, step)
+  local found, n = {}, 0
+  for at = first, #ARGV, step do
+    n = n + 1
+    found[n] = ARGV[at]
+  end
+  return found
+end
+
+-- Return a part of each of the records, false where there is none. To be asked for before it changes.
+local function texts(part, ids)
+  local found = {}
+  for from = 1, #ids, 2000 do
+    local got = redis.call('HMGET', part_key(part), unpack(ids, from, math.min(from + 1999, #ids)))
+    if #ids <= 2000 then return got end
+    for _, text in ipairs(got) do found[#found + 1] = text end
+  end
+  return found
+end
+
+-- Know the facts of these records, to be loaded.
+local function fetch(ids)
+  for n, facts in ipairs(texts('facts', ids)) do known[ids[n]] = facts and { struct.unpack(ALL, facts) } end
+end
+
+-- Know the first facts of these records, up to PENDING, to be glanced at: half the work.
+local function fetch_first(ids)
+  for n, facts in ipairs(texts('facts', ids)) do
+    local id = ids[n]
+    local m = facts and { struct.unpack(FIRST, facts) }
+    known[id] = m
+    if m then rests[id] = string.sub(facts, m[PENDING + 1]) end
+  end
+end
+
+-- Return the facts of a record, nil where there is none; of some only the first may be there.
+local function glance(id)
+  if known[id] == nil then
+    local facts = redis.call('HGET', part_key('facts'), id)
+    known[id] = facts and { struct.unpack(ALL, facts) }
+  end
+  return known[id] or nil
+end
+
+-- Return all facts of a record, nil where there is none.
+local function load(id)
+  local m = glance(id)
+  if rests[id] then
+    for n, fact in ipairs({ struct.unpack(REST, rests[id]) }) do m[PENDING + n] = fact end
+    rests[id] = nil
+  end
+  return m
+end
+
+local function rest_of(id, m) return rests[id] or struct.pack(REST, unpack(m, SINCE, ERROR)) end
+
+local function save(id, m)
+  known[id] = m
+  changed[#changed + 1] = id
+end
+
+local function put(part, id, text)
+  local list = puts[part]
+  list[#list + 1] = id
+  list[#list + 1] = text
+  if drops[part] then drops[part][id] = nil end
+end
+
+local function drop(part, id) drops[part][id] = true end
+
+-- Take a whole record away for good that is no dead letter, and so has no failure.
+local function remove(id)
+  known[id] = false
+  removed[#removed + 1] = id
+end
+
+-- Write what was gathered of records.
+local function store()
+  local facts = {}
+  for _, id in ipairs(changed) do
+    if known[id] then
+      facts[#facts + 1] = id
+      local m = known[id]
+      facts[#facts + 1] = rests[id] and struct.pack(FIRST, unpack(m, 1, PENDING)) .. rests[id]
+        or struct.pack(ALL, unpack(m, 1, ERROR))
+    end
+  end
+  changed = {}
+  in_slices('HSET', part_key('facts'), facts)
+  for part, list in pairs(puts) do
+    in_slices('HSET', part_key(part), list)
+    puts[part] = {}
+  end
+  for part, ids in pairs(drops) do
+    local list = {}
+    for id in pairs(ids) do list[#list + 1] = id end
+    in_slices('HDEL', part_key(part), list)
+    drops[part] = {}
+  end
+  for _, part in ipairs({ 'facts', 'data', 'rows', 'history' }) do in_slices('HDEL', part_key(part), removed) end
+  removed = {}
+end
+
+-- Return a part of one record, as this script has left it.
+local function text(part, id)
+  store()
+  return redis.call('HGET', part_key(part), id)
+end
+
 local function flush()
+  store()
   for slice, by in pairs(kept) do
     redis.call('HINCRBY', root .. ':seen', string.format('n:%d:%d', slice[1], slice[2]), by)
   end
@@ -107,13 +228,6 @@ local function flush()
     redis.call('XDEL', rows(), unpack(slice))
   end
 end
-
-local function load(id)
-  local packed = redis.call('HGET', record(id), 'm')
-  return packed and cmsgpack.unpack(packed) or nil
-end
-
-local function save(id, m, ...) redis.call('HSET', record(id), 'm', cmsgpack.pack(m), ...) end
 
 local of_kind = memo(function(kind) return 'k:' .. kind end)
 local of_state = memo(function(stage)
@@ -215,9 +329,9 @@ local function hash_in(one, spreading) return one[4] .. spreading % one[3] end
 -- Return a moment as whole milliseconds of a slice: Redis packs such numbers into a few bytes.
 local function within(one, moment) return math.floor((moment - one[1] * one[2]) * 1000 + 0.5) end
 
-local function is_remembered(id, spreading)
+local function is_remembered(id, spreading, but)
   for _, one in ipairs(living()) do
-    local forgotten_at = redis.call('HGET', hash_in(one, spreading), id)
+    local forgotten_at = one ~= but and redis.call('HGET', hash_in(one, spreading), id)
     if forgotten_at and tonumber(forgotten_at) > within(one, now) then return true end
   end
   return false
@@ -252,10 +366,13 @@ end
 local function remember(id, seconds)
   if seconds <= 0 then return true end
   local spreading = spread(id)
-  if is_remembered(id, spreading) then return false end
   local its = slice_of(now + seconds, seconds)
+  if is_remembered(id, spreading, its) then return false end
   local key = hash_in(its, spreading)
-  redis.call('HSET', key, id, within(its, now + seconds))
+  if redis.call('HSETNX', key, id, within(its, now + seconds)) == 0 then
+    if tonumber(redis.call('HGET', key, id)) > within(its, now) then return false end
+    redis.call('HSET', key, id, within(its, now + seconds))
+  end
   if redis.call('HLEN', key) == 1 then
     redis.call('EXPIRE', key, math.ceil((its[2] + 1) * its[1] - now))
   end
@@ -264,8 +381,9 @@ local function remember(id, seconds)
 end
 
 local function create(id, kind, stage, data, trace)
-  local m = { kind, stage, 'ready', now, '', 0, 0, 0, 0, 0, trace, now, now, '', 0, '', 0, '', '', 0, 0 }
-  save(id, m, 'd', data)
+  local m = { kind, stage, 'ready', now, '', 0, 0, 0, '', 0, 0, now, now, 0, 0, 0, 0, trace, '', '', '' }
+  save(id, m)
+  put('data', id, data)
   look(stage, id, now + GRACE)
   place(m, 1)
   count(kind .. '.admitted', 1)
@@ -286,13 +404,16 @@ local function spawn(id, kind, stage, data, trace, revive, seconds)
   local m = load(id)
   if m then
     if revive and m[STATE] == 'dead' then
-      local history = noted(m, redis.call('HGET', record(id), 'h'), 'revived')
+      local history = noted(m, text('history', id), 'revived')
       resurrect(id, m, stage)
       m[FRESH] = 0
       place(m, 1)
       look(stage, id, now + GRACE)
-      save(id, m, 'd', data, 'h', history)
-      redis.call('HDEL', record(id), 'w', 'f')
+      save(id, m)
+      put('data', id, data)
+      put('history', id, history)
+      drop('rows', id)
+      drop('failure', id)
       count(kind .. '.revived', 1)
       return true
     end
@@ -324,22 +445,22 @@ local function bury(id, m, history, failure, category, error, tail, fresh)
   look(was_dead and 'write' or m[STAGE], id, false)
   unlist(m)
   free(m)
+  save(id, m)
+  put('history', id, history)
   if was_dead then
     m[PENDING] = 0
-    save(id, m, 'h', history)
-    redis.call('HDEL', record(id), 'w')
+    drop('rows', id)
     return
   end
   place(m, -1)
   m[STATE], m[CATEGORY], m[ERROR], m[SINCE], m[PENDING] = 'dead', category, error, 0, 0
   place(m, 1)
   index(':dead', id, now)
+  put('failure', id, failure)
   if fresh ~= '' then
     m[PENDING], m[DUE] = 1, now
     enlist(id, m)
     look('write', id, now + GRACE)
-    save(id, m, 'h', history, 'f', failure, 'w', fresh)
-  else
-    save(id, m, 'h', history, 'f', failure)
+    put('rows', id, fresh)
   end
 end

@@ -17,13 +17,12 @@ for n, id in ipairs(ids) do
   local m = load(id)
   if m and m[STATE] == 'dead' and (stage == '' or m[STAGE] == stage) and (category == '' or m[CATEGORY] == category)
     and (error == '' or m[ERROR] == error) and (kind == '' or m[KIND] == kind) then
-    local got = bare and { '', '', redis.call('HGET', record(id), 'f') } or redis.call('HMGET', record(id), 'd', 'h', 'f')
     answer[#answer + 1] = id
     answer[#answer + 1] = string.format('%s %s %d %d %d %s %.6f %s', m[KIND], m[STAGE], m[ATTEMPTS], m[REPLAYS],
       m[FRESH], redis.call('ZSCORE', root .. ':dead', id) or '0', m[ADMITTED], m[TRACE])
-    answer[#answer + 1] = got[1]
-    answer[#answer + 1] = got[2] or ''
-    answer[#answer + 1] = got[3]
+    answer[#answer + 1] = bare and '' or text('data', id)
+    answer[#answer + 1] = not bare and text('history', id) or ''
+    answer[#answer + 1] = text('failure', id)
     found = found + 1
   end
   if found >= limit then return { from and from + n or -1, answer } end

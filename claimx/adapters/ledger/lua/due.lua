@@ -42,7 +42,9 @@ local function waits(entry)
   return ms > read_ms or (ms == read_ms and number > read_number)
 end
 
-local answer = {}
+local answer, ids = {}, {}
+for n = 1, #met do ids[n] = met[n][3] end
+fetch(ids)
 for n = 1, #met do
   local stage, id = met[n][2], met[n][3]
   local m = load(id)

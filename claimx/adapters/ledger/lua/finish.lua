@@ -2,9 +2,10 @@
 -- record. Returns how many were held and are settled.
 local seconds = tonumber(ARGV[2])
 local settled = 0
+fetch_first(every(4, 4))
 for at = 3, #ARGV, 4 do
   local entry, id, status = ARGV[at], ARGV[at + 1], ARGV[at + 3]
-  local m = load(id)
+  local m = glance(id)
   if held(m, 'write', ARGV[at + 2]) then
     settled = settled + 1
     look('write', id, false)
@@ -14,10 +15,10 @@ for at = 3, #ARGV, 4 do
       m[PENDING] = 0
       free(m)
       save(id, m)
-      redis.call('HDEL', record(id), 'w')
+      drop('rows', id)
     else
       place(m, -1)
-      redis.call('DEL', record(id))
+      remove(id)
       if m[KIND] == 'event' and status == 'unhandled' then
         count('event.unhandled', 1)
       else

@@ -5,9 +5,10 @@ if tonumber(ARGV[3]) < tonumber(redis.call('GET', key) or '0') then return false
 redis.call('SET', key, ARGV[3])
 
 local answer = {}
+fetch(every(5, 5))
 for at = 5, #ARGV, 5 do
   local id, kind = ARGV[at], ARGV[at + 1]
-  if redis.call('EXISTS', record(id)) == 1 then
+  if load(id) then
     count(kind .. '.duplicate', 1)
   else
     -- what is remembered was never finished, or is gone from the lake

@@ -1,4 +1,5 @@
 -- ARGV: time, {id, stage, lease} a record.
+fetch(every(2, 3))
 for at = 2, #ARGV, 3 do
   local id = ARGV[at]
   local m = load(id)

@@ -18,18 +18,20 @@ local function target(id, m)
   if stage == '' then stage = kind == 'media' and 'download' or m[STAGE] end
   if not open[kind][stage] then return nil end
   -- rows of a record that died at the writer were kept; of another there are none to write
-  if stage == 'write' and (m[STAGE] ~= 'write' or redis.call('HSTRLEN', record(id), 'w') == 0) then
+  if stage == 'write' and (m[STAGE] ~= 'write' or redis.call('HSTRLEN', part_key('rows'), id) == 0) then
     return first[kind]
   end
   return stage
 end
 
-for at = 3, #ARGV do
-  local id = ARGV[at]
+local ids = every(3, 1)
+fetch(ids)
+local histories = texts('history', ids)
+for n, id in ipairs(ids) do
   local m = load(id)
   local stage = m and m[STATE] == 'dead' and target(id, m)
   if stage then
-    local history = noted(m, redis.call('HGET', record(id), 'h'), 'requeued', ',"to":"' .. stage .. '"')
+    local history = noted(m, histories[n], 'requeued', ',"to":"' .. stage .. '"')
     resurrect(id, m, stage)
     m[REPLAYS] = m[REPLAYS] + 1
     -- who was asked for a new file and got nowhere is still to bring one
@@ -40,12 +42,13 @@ for at = 3, #ARGV do
     if stage == 'write' then
       enlist(id, m)
       look(stage, id, now + GRACE)
-      redis.call('HDEL', record(id), 'f')
     else
       look(stage, id, now)
-      redis.call('HDEL', record(id), 'f', 'w')
+      drop('rows', id)
     end
-    save(id, m, 'h', history)
+    drop('failure', id)
+    save(id, m)
+    put('history', id, history)
     count(m[KIND] .. '.requeued', 1)
     back = back + 1
   end

@@ -35,7 +35,7 @@ for n = at, #ARGV, 6 do
   local id, kind = ARGV[n], ARGV[n + 1]
   if kind == 'page' then
     -- a page of this name is left of a cursor that was set back: both are kept
-    if redis.call('EXISTS', record(id)) == 1 then id = string.format('%s~%.6f-%d', id, now, n) end
+    if load(id) then id = string.format('%s~%.6f-%d', id, now, n) end
     create(id, kind, ARGV[n + 2], ARGV[n + 3], ARGV[n + 4])
   else
     spawn(id, kind, ARGV[n + 2], ARGV[n + 3], ARGV[n + 4], ARGV[n + 5] == '1', tonumber(ARGV[7]))
