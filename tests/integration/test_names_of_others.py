@@ -102,6 +102,22 @@ def test_names_of_a_table_that_was_removed_are_not_those_of_the_next(tmp_path):
     assert names_in(lake) == {"p": "API 9"}
 
 
+def test_names_in_tables_that_another_writer_made_anew_are_seen(tmp_path):
+    """Nothing is read of names that are known, so nothing fails that would tell of the new ones."""
+    lake = lake_in(tmp_path)
+    lake.upsert(PROJECTS, [named(3), answered(1, "q")], T0)
+    for at in (4, 5):
+        lake.upsert(PROJECTS, [answered(at), answered(at, "q")], T0)
+    shutil.rmtree(tmp_path / PROJECTS.name)
+    lake_in(tmp_path).upsert(PROJECTS, [named(8), named(8, "q")], T0)
+    with pytest.raises(Unavailable):
+        lake.upsert(PROJECTS, [answered(9), answered(9, "q")], T0)
+
+    lake.upsert(PROJECTS, [answered(9), answered(9, "q")], T0)
+
+    assert names_in(lake) == {"p": "MFN 8", "q": "MFN 8"}
+
+
 steps = st.tuples(
     st.sampled_from([0, 1]), st.sampled_from([named, answered]), st.sampled_from(["p", "q"])
 )

@@ -192,12 +192,18 @@ class DeltaLake:
                 self._ensured -= {table.name, NAMES.name, f"{table.name}{SUFFIX}"}
                 self.large.forget([table.name])
                 handle.drop()
-                if self._names:
-                    self._names.reopen()
+                self._reopen_names()
+            except Unavailable:  # maybe others made the tables anew: names tell nothing of it
+                self._reopen_names()
+                raise
             try:
                 return self._commit(handle, table, groups, now)
             except (ColumnsGone, TableNotFoundError) as error:
                 raise Unavailable(f"{table.name}: the table keeps vanishing") from error
+
+    def _reopen_names(self) -> None:
+        if self._names:
+            self._names.reopen()
 
     def _commit(
         self, handle: Handle, table: Table, groups: Mapping[Key, list[Change]], now: Micros
