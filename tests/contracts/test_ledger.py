@@ -754,6 +754,17 @@ def test_retries_spend_attempts_and_waits_do_not(rig):
     assert rig.ledger.find("e:a")[0].data == {"n": 2}
 
 
+def test_a_wait_that_has_just_begun_is_of_no_age_and_not_younger(rig):
+    """A moment that is rounded on its way lies before one that is not."""
+    record = rig.one("a")
+    rig.clock.pass_(0.123456 + 0.0000004)  # down to a microsecond, it is before itself
+
+    rig.ledger.settle([Waited(record, 0, FAILURE)])
+
+    (again,) = rig.claim(Stage.ENRICH, "e:a")
+    assert again.waited_seconds == rig.ledger.find("e:a")[0].waited_seconds == 0.0
+
+
 def test_the_age_of_a_wait_runs_until_something_else_happens(rig):
     record = rig.one("a")
     for waited in (0, 10, 20):

@@ -162,9 +162,10 @@ end
 
 local function drop(part, id) drops[part][id] = true end
 
--- Take a whole record away for good that is no dead letter, and so has no failure.
+-- Take a whole record away for good that is no dead letter, and so has no failure. No script makes
+-- one of the same id afterwards.
 local function remove(id)
-  known[id] = false
+  known[id], rests[id] = false, nil
   removed[#removed + 1] = id
 end
 
