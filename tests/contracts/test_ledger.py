@@ -8,6 +8,7 @@ from dataclasses import replace
 
 import pytest
 import redis
+from ledger_check import problems
 from ledger_rig import (
     BROKEN,
     DAY,
@@ -57,6 +58,10 @@ def rig(request: pytest.FixtureRequest) -> Iterator[Rig]:
     assert made.ledger.active() == census.active[Kind.EVENT] + census.active[Kind.MEDIA]
     assert [made.ledger.active(kind) for kind in Kind] == [census.active[kind] for kind in Kind]
     assert len(made.ledger.dead_letters(DeadFilter())) == sum(census.dead.values())
+    if request.param == "redis":
+        found = problems(request.getfixturevalue("redis_client"), now=made.clock.now)
+        # the writer lets no dead record wait, though the ledger lets it
+        assert [one for one in found if "waiting since" not in one] == []
 
 
 def whats(rig: Rig, record_id: str) -> list[str]:
@@ -488,6 +493,17 @@ def test_an_event_that_was_finished_is_known_until_the_window_ends(rig):
     assert rig.admit("a") == ["e:a"]
 
 
+def test_an_event_that_was_finished_is_known_late_in_the_window_and_once_more_is_not_longer(rig):
+    """Its id lies in another slice of time than those that come now."""
+    rig.ledger.settle([Advance(rig.one("a"), Stage.WRITE, {}, b"rows")])
+    rig.ledger.finish(rig.write(), DAY)
+
+    rig.clock.pass_(DAY - 1)
+    assert rig.admit("a") == []
+    rig.clock.pass_(2)
+    assert rig.admit("a") == ["e:a"]
+
+
 def test_an_event_that_is_still_under_way_after_the_window_is_a_duplicate(rig):
     rig.admit("a")
     rig.clock.pass_(DAY + 1)
@@ -888,6 +904,43 @@ def test_dead_media_come_back_only_when_that_is_asked_for(rig, revive):
     assert [r.attempts for r in claimed] == ([0] if revive else [])
     written = {record_id for _, record_id in rig.read()}
     assert ("m:1" in written) is not revive, "rows of the former life are dropped"
+
+
+def test_a_record_that_goes_back_from_the_writer_leaves_its_rows_behind(rig):
+    rig.ledger.settle([Advance(rig.one("a"), Stage.WRITE, {}, b"r")])
+    ((_, held),) = rig.write()
+
+    assert rig.ledger.settle([Advance(held, Stage.ENRICH, {})]) == [True]
+
+    assert rig.ledger.find("e:a")[0].rows == b""
+    assert rig.read() == []
+
+
+def test_one_call_may_bury_a_media_file_and_bring_it_back_and_the_other_way_round(rig):
+    """What a call has done to a record is what its next outcome finds."""
+    buried_first, revived_first = media_at(rig, "1"), media_at(rig, "2")
+    rig.ledger.settle([Buried(revived_first, FAILURE, rows=b"failed row")])
+    fresh = media("1", revive=True, new=1), media("2", revive=True, new=2)
+    rig.admit("a")
+    rig.clock.pass_(5)
+    dead_again = {record.id: record for _, record in rig.write()}["m:2"]
+    event_again = rig.claim(Stage.ENRICH, "e:a")[0]
+    outcomes = [
+        Buried(buried_first, FAILURE, rows=b"failed row", data={"old": 1}),
+        Advance(event_again, Stage.WRITE, {}, b"r", spawn=(*fresh, *fresh)),
+        Waited(dead_again, 5, FAILURE, data={"old": 2}),
+        Advance(event_again, Stage.WRITE, {"twice": 1}, b"twice"),
+    ]
+
+    assert rig.ledger.settle(outcomes) == [True, True, False, False]
+
+    for name, new in (("m:1", 1), ("m:2", 2)):
+        record, _ = rig.ledger.find(name)
+        assert (record.stage, record.state, record.rows) == (Stage.DOWNLOAD, State.READY, b"")
+        assert record.data == {"link": name[2:], "new": new}
+        assert whats(rig, name) == ["admitted", "buried", "revived"]
+    assert rig.ledger.dead_letters(DeadFilter()) == []
+    assert rig.ledger.find("e:a")[0].rows == b"r"
 
 
 # --- due
