@@ -23,7 +23,7 @@ from ledger_rig import (
 
 from claimx.adapters.ledger import RedisLedger
 from claimx.adapters.ledger.scripts import source_of
-from claimx.domain.errors import ErrorCategory, Malformed
+from claimx.domain.errors import ErrorCategory, Malformed, Unavailable
 from claimx.domain.ports.ledger import Checkpoint, DeadOnArrival, Gap, Mark
 from claimx.domain.records import (
     Advance,
@@ -1555,6 +1555,27 @@ def test_what_is_indexed_is_what_is_counted(redis_client):
     assert redis_client.zcard("{claimx:0}:dead") == census.dead[Kind.EVENT] == 2
     records = redis_client.hlen("{claimx:0}:record:facts")
     assert records == sum(census.active.values()) + sum(census.dead.values())
+
+
+def test_what_is_committed_is_settled_in_a_redis_that_is_full(redis_client):
+    """That is what makes room again; a record that is kept, and an id, need some of it."""
+    rig = redis_rig(redis_client)
+    rig.ledger.settle([Buried(rig.one("dead"), FAILURE, rows=b"found")])
+    file = media_at(rig, "1")
+    rig.ledger.settle([Advance(file, Stage.WRITE, {"status": "completed"}, b"r")])
+    done = rig.write()
+    assert [record.state for _, record in done] == [State.DEAD, State.LEASED, State.LEASED]
+    redis_client.config_set("maxmemory", 1)
+    try:
+        with pytest.raises(Unavailable, match="out of memory"):
+            rig.ledger.ping()
+
+        assert rig.ledger.finish(done, DAY) == 3
+    finally:
+        redis_client.config_set("maxmemory", 0)
+
+    assert rig.ledger.seen(["m:1"]) == {"m:1"}
+    assert problems(redis_client, now=rig.clock.now) == []
 
 
 def test_nothing_is_left_of_what_was_finished(redis_client):
