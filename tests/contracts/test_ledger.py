@@ -8,6 +8,7 @@ from dataclasses import replace
 
 import pytest
 import redis
+from ledger_check import problems
 from ledger_rig import (
     BROKEN,
     DAY,
@@ -22,7 +23,7 @@ from ledger_rig import (
 
 from claimx.adapters.ledger import RedisLedger
 from claimx.adapters.ledger.scripts import source_of
-from claimx.domain.errors import ErrorCategory, Malformed
+from claimx.domain.errors import ErrorCategory, Malformed, Unavailable
 from claimx.domain.ports.ledger import Checkpoint, DeadOnArrival, Gap, Mark
 from claimx.domain.records import (
     Advance,
@@ -57,6 +58,10 @@ def rig(request: pytest.FixtureRequest) -> Iterator[Rig]:
     assert made.ledger.active() == census.active[Kind.EVENT] + census.active[Kind.MEDIA]
     assert [made.ledger.active(kind) for kind in Kind] == [census.active[kind] for kind in Kind]
     assert len(made.ledger.dead_letters(DeadFilter())) == sum(census.dead.values())
+    if request.param == "redis":
+        found = problems(request.getfixturevalue("redis_client"), now=made.clock.now)
+        # the writer lets no dead record wait, though the ledger lets it
+        assert [one for one in found if "waiting since" not in one] == []
 
 
 def whats(rig: Rig, record_id: str) -> list[str]:
@@ -488,6 +493,17 @@ def test_an_event_that_was_finished_is_known_until_the_window_ends(rig):
     assert rig.admit("a") == ["e:a"]
 
 
+def test_an_event_that_was_finished_is_known_late_in_the_window_and_once_more_is_not_longer(rig):
+    """Its id lies in another slice of time than those that come now."""
+    rig.ledger.settle([Advance(rig.one("a"), Stage.WRITE, {}, b"rows")])
+    rig.ledger.finish(rig.write(), DAY)
+
+    rig.clock.pass_(DAY - 1)
+    assert rig.admit("a") == []
+    rig.clock.pass_(2)
+    assert rig.admit("a") == ["e:a"]
+
+
 def test_an_event_that_is_still_under_way_after_the_window_is_a_duplicate(rig):
     rig.admit("a")
     rig.clock.pass_(DAY + 1)
@@ -754,6 +770,17 @@ def test_retries_spend_attempts_and_waits_do_not(rig):
     assert rig.ledger.find("e:a")[0].data == {"n": 2}
 
 
+def test_a_wait_that_has_just_begun_is_of_no_age_and_not_younger(rig):
+    """A moment that is rounded on its way lies before one that is not."""
+    record = rig.one("a")
+    rig.clock.pass_(0.123456 + 0.0000004)  # down to a microsecond, it is before itself
+
+    rig.ledger.settle([Waited(record, 0, FAILURE)])
+
+    (again,) = rig.claim(Stage.ENRICH, "e:a")
+    assert again.waited_seconds == rig.ledger.find("e:a")[0].waited_seconds == 0.0
+
+
 def test_the_age_of_a_wait_runs_until_something_else_happens(rig):
     record = rig.one("a")
     for waited in (0, 10, 20):
@@ -877,6 +904,43 @@ def test_dead_media_come_back_only_when_that_is_asked_for(rig, revive):
     assert [r.attempts for r in claimed] == ([0] if revive else [])
     written = {record_id for _, record_id in rig.read()}
     assert ("m:1" in written) is not revive, "rows of the former life are dropped"
+
+
+def test_a_record_that_goes_back_from_the_writer_leaves_its_rows_behind(rig):
+    rig.ledger.settle([Advance(rig.one("a"), Stage.WRITE, {}, b"r")])
+    ((_, held),) = rig.write()
+
+    assert rig.ledger.settle([Advance(held, Stage.ENRICH, {})]) == [True]
+
+    assert rig.ledger.find("e:a")[0].rows == b""
+    assert rig.read() == []
+
+
+def test_one_call_may_bury_a_media_file_and_bring_it_back_and_the_other_way_round(rig):
+    """What a call has done to a record is what its next outcome finds."""
+    buried_first, revived_first = media_at(rig, "1"), media_at(rig, "2")
+    rig.ledger.settle([Buried(revived_first, FAILURE, rows=b"failed row")])
+    fresh = media("1", revive=True, new=1), media("2", revive=True, new=2)
+    rig.admit("a")
+    rig.clock.pass_(5)
+    dead_again = {record.id: record for _, record in rig.write()}["m:2"]
+    event_again = rig.claim(Stage.ENRICH, "e:a")[0]
+    outcomes = [
+        Buried(buried_first, FAILURE, rows=b"failed row", data={"old": 1}),
+        Advance(event_again, Stage.WRITE, {}, b"r", spawn=(*fresh, *fresh)),
+        Waited(dead_again, 5, FAILURE, data={"old": 2}),
+        Advance(event_again, Stage.WRITE, {"twice": 1}, b"twice"),
+    ]
+
+    assert rig.ledger.settle(outcomes) == [True, True, False, False]
+
+    for name, new in (("m:1", 1), ("m:2", 2)):
+        record, _ = rig.ledger.find(name)
+        assert (record.stage, record.state, record.rows) == (Stage.DOWNLOAD, State.READY, b"")
+        assert record.data == {"link": name[2:], "new": new}
+        assert whats(rig, name) == ["admitted", "buried", "revived"]
+    assert rig.ledger.dead_letters(DeadFilter()) == []
+    assert rig.ledger.find("e:a")[0].rows == b"r"
 
 
 # --- due
@@ -1491,6 +1555,27 @@ def test_what_is_indexed_is_what_is_counted(redis_client):
     assert redis_client.zcard("{claimx:0}:dead") == census.dead[Kind.EVENT] == 2
     records = redis_client.hlen("{claimx:0}:record:facts")
     assert records == sum(census.active.values()) + sum(census.dead.values())
+
+
+def test_what_is_committed_is_settled_in_a_redis_that_is_full(redis_client):
+    """That is what makes room again; a record that is kept, and an id, need some of it."""
+    rig = redis_rig(redis_client)
+    rig.ledger.settle([Buried(rig.one("dead"), FAILURE, rows=b"found")])
+    file = media_at(rig, "1")
+    rig.ledger.settle([Advance(file, Stage.WRITE, {"status": "completed"}, b"r")])
+    done = rig.write()
+    assert [record.state for _, record in done] == [State.DEAD, State.LEASED, State.LEASED]
+    redis_client.config_set("maxmemory", 1)
+    try:
+        with pytest.raises(Unavailable, match="out of memory"):
+            rig.ledger.ping()
+
+        assert rig.ledger.finish(done, DAY) == 3
+    finally:
+        redis_client.config_set("maxmemory", 0)
+
+    assert rig.ledger.seen(["m:1"]) == {"m:1"}
+    assert problems(redis_client, now=rig.clock.now) == []
 
 
 def test_nothing_is_left_of_what_was_finished(redis_client):

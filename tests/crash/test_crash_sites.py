@@ -114,7 +114,9 @@ def test_the_scripts_that_only_look_write_nothing(redis_client):
     for name, rest in arguments.items():
         redis_client.eval_ro(source_of(name), 1, "{claimx:0}", "", *rest)
         own = (ROOT / "claimx/adapters/ledger/lua" / f"{name}.lua").read_text()
-        assert not re.search(r"\b(flush|save|spawn|create|bury|enlist|remember)\(", own), name
+        assert not re.search(
+            r"\b(flush|store|save|put|drop|remove|spawn|create|bury|enlist|remember)\(", own
+        ), name
 
 
 # --- what becomes a site --------------------------------------------------------------------

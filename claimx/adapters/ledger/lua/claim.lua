@@ -59,4 +59,4 @@ for state, many in pairs(left) do
   count('s:' .. stage .. ':leased', many)
 end
 flush()
-return { string.format('%.6f', now), found, heads, texts('data', found), writing and texts('rows', found) or {} }
+return { scores[now], found, heads, texts('data', found), writing and texts('rows', found) or {} }

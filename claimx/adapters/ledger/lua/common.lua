@@ -162,14 +162,18 @@ end
 
 local function drop(part, id) drops[part][id] = true end
 
--- Take a whole record away for good that is no dead letter, and so has no failure.
+-- Take a whole record away for good that is no dead letter, and so has no failure. A script that
+-- takes one away puts nothing of it before.
 local function remove(id)
-  known[id] = false
+  known[id], rests[id] = false, nil
   removed[#removed + 1] = id
 end
 
--- Write what was gathered of records.
+-- Write what was gathered of records. Those that are taken away go first: a Redis that is full lets a
+-- script write whatever it needs once it has deleted something.
 local function store()
+  for _, part in ipairs({ 'facts', 'data', 'rows', 'history' }) do in_slices('HDEL', part_key(part), removed) end
+  removed = {}
   local facts = {}
   for _, id in ipairs(changed) do
     if known[id] then
@@ -191,8 +195,6 @@ local function store()
     in_slices('HDEL', part_key(part), list)
     drops[part] = {}
   end
-  for _, part in ipairs({ 'facts', 'data', 'rows', 'history' }) do in_slices('HDEL', part_key(part), removed) end
-  removed = {}
 end
 
 -- Return a part of one record, as this script has left it.

@@ -2,6 +2,7 @@
 -- record. Returns how many were held and are settled.
 local seconds = tonumber(ARGV[2])
 local settled = 0
+local completed = {}
 fetch_first(every(4, 4))
 for at = 3, #ARGV, 4 do
   local entry, id, status = ARGV[at], ARGV[at + 1], ARGV[at + 3]
@@ -24,10 +25,12 @@ for at = 3, #ARGV, 4 do
       else
         count(m[KIND] .. '.recorded', 1)
       end
-      if m[KIND] == 'media' and status == 'completed' then remember(id, seconds) end
+      if m[KIND] == 'media' and status == 'completed' then completed[#completed + 1] = id end
     end
   end
   if entry ~= '' then gone[#gone + 1] = entry end
 end
+store() -- first, see there
+for _, id in ipairs(completed) do remember(id, seconds) end
 flush()
 return settled
