@@ -23,7 +23,7 @@ log = structlog.get_logger(__name__)
 # burst and a lost message delays little.
 CHUNK_SIZES = {
     Stage.INGEST: (1, 1),  # a record is a page of up to 2000 rows already
-    Stage.ENRICH: (50, 200),
+    Stage.ENRICH: (50, 400),  # its end, when the last calls are under way, leaves a child idle
     Stage.DOWNLOAD: (20, 50),
     Stage.UPLOAD: (20, 50),
     Stage.RECORD: (100, 500),
