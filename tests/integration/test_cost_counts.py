@@ -15,30 +15,30 @@ EVENTS = 1000
 
 COMMANDS = {  # of Redis for each event, those inside its scripts, too; every second has a file
     "poll": 0.2,
-    "ingest": 9.0,
-    "enrich": 10.0,
-    "download": 4.3,
-    "upload": 4.3,
-    "record": 4.3,
-    "write": 12.8,
+    "ingest": 4.5,
+    "enrich": 3.4,
+    "download": 0.7,
+    "upload": 0.7,
+    "record": 1.3,
+    "write": 2.5,
 }
 CALLS = {  # of Python's functions, built-in ones too: what CPU is, on any machine
-    "poll": 220,
-    "ingest": 160,
-    "enrich": 580,
-    "download": 280,
-    "upload": 265,
-    "record": 140,
-    "write": 390,
+    "poll": 210,
+    "ingest": 65,
+    "enrich": 550,
+    "download": 260,
+    "upload": 240,
+    "record": 125,
+    "write": 335,
 }
 BYTES = {  # the most that Python's objects took at a time, for each of the thousand events
     "poll": 6_000,
-    "ingest": 10_500,
-    "enrich": 9_000,
+    "ingest": 9_200,
+    "enrich": 8_700,
     "download": 1_000,
-    "upload": 18_000,  # of which 10 kB are the file in the store's memory
+    "upload": 16_000,  # of which 10 kB are the file in the store's memory
     "record": 1_000,
-    "write": 14_500,
+    "write": 13_800,
 }
 STEPS = 0.3  # scripts that were called, over all stages: chunks, and a settlement every 0.1 s
 MESSAGES = 0.1
