@@ -2,7 +2,7 @@
 What an event costs in numbers that do not depend on how fast the machine is.
 
 A guard, not a measurement (that is ``make bench-stages``): half as much again as it was when the
-bounds were set. Whoever comes by one has made every event dearer: by a round trip or a message for
+bounds were set, and for commands what a slow machine's more frequent settlements take besides. Whoever comes by one has made every event dearer: by a round trip or a message for
 each record, a commit for each event, or a copy of everything.
 """
 
@@ -16,11 +16,11 @@ EVENTS = 1000
 COMMANDS = {  # of Redis for each event, those inside its scripts, too; every second has a file
     "poll": 0.2,
     "ingest": 4.5,
-    "enrich": 3.4,
-    "download": 0.7,
-    "upload": 0.7,
-    "record": 1.3,
-    "write": 2.5,
+    "enrich": 3.7,
+    "download": 1.5,
+    "upload": 1.5,
+    "record": 2.0,
+    "write": 3.1,
 }
 CALLS = {  # of Python's functions, built-in ones too: what CPU is, on any machine
     "poll": 210,
