@@ -2,8 +2,9 @@
 What an event costs in numbers that do not depend on how fast the machine is.
 
 A guard, not a measurement (that is ``make bench-stages``): half as much again as it was when the
-bounds were set, and for commands what a slow machine's more frequent settlements take besides. Whoever comes by one has made every event dearer: by a round trip or a message for
-each record, a commit for each event, or a copy of everything.
+bounds were set, and for commands what the more frequent settlements of a slow machine take besides.
+Whoever comes by one has made every event dearer: by a round trip, a command or a message for each
+record, a commit for each event, or a copy of everything.
 """
 
 from __future__ import annotations
