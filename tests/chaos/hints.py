@@ -11,6 +11,7 @@ from celery import Celery
 from ends import End, over
 
 QUEUES = ("poll", "ingest", "enrich", "download", "upload", "record", "control", "maintenance")
+PATIENCE_SECONDS = 2.0
 _AT_ONCE = 20
 _KEPT = 500
 
@@ -38,6 +39,11 @@ class HintTrouble:
         url = f"redis://127.0.0.1:{options['port']}/0"
         self._app = Celery("chaos", broker=url, set_as_current=False)
         self._app.conf.task_default_exchange = ""
+        # the run itself may have frozen the broker, and is the one to wake it again
+        self._app.conf.broker_transport_options = {
+            "socket_timeout": PATIENCE_SECONDS,
+            "socket_connect_timeout": PATIENCE_SECONDS,
+        }
         self._delayed: list[tuple[str, bytes]] = []
 
     def send(self, task: str, queue: str, *arguments: Any, **named: Any) -> None:

@@ -8,12 +8,17 @@ import json
 import os
 import subprocess
 import sys
+import time
 from pathlib import Path
 
 import pytest
 from ends import NoVictim
+from hints import HintTrouble
 from plan import KINDS, Trouble, fault, plan
+from redis_server import RedisServer
 from run import PATIENCE_SECONDS, begin
+
+from claimx.cli.stack import free_port
 
 ROOT = Path(__file__).parents[2]
 MINUTES, SEED = 2.5, 7
@@ -103,3 +108,24 @@ def test_faults_are_of_the_sandboxes_kinds():
     found = [Fault.parse(rule) for kind in KINDS for rule in fault(kind, 0.5)]
 
     assert {one.where for one in found} == {"api", "kusto", "media", "onelake"}
+
+
+@pytest.mark.timeout(120)
+def test_a_message_to_a_frozen_redis_is_given_up_on(tmp_path):
+    """The run that froze it must be there to wake it; it hung once, until somebody did by hand."""
+    server = RedisServer(tmp_path / "redis", free_port(), tmp_path / "redis.log")
+    server.folder.mkdir()
+    server.start()
+    try:
+        trouble = HintTrouble(server.client)
+        trouble.send("claimx.enrich", "enrich", ["e:1"])
+        assert server.client.llen("enrich") == 1
+        server.freeze()
+        begun = time.monotonic()
+        trouble.send("claimx.enrich", "enrich", ["e:2"])
+        gone = time.monotonic() - begun
+        server.thaw()
+    finally:
+        server.kill()
+
+    assert gone < 30

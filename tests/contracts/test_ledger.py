@@ -88,6 +88,21 @@ def test_a_ledger_that_is_well_answers(rig):
     rig.ledger.ping()
 
 
+def test_records_of_an_earlier_release_are_told_and_not_forgotten(redis_client):
+    """That release can still finish them; this one cannot read them (ADR 0014)."""
+    ledger = RedisLedger(redis_client)
+    root = "{claimx:0}"
+    redis_client.hset(f"{root}:r:e:1", "m", b"as it was")
+    redis_client.zadd(f"{root}:look:enrich", {"e:1": 1.0})
+
+    for _ in range(2):
+        with pytest.raises(Unavailable, match="records of an earlier release"):
+            ledger.due(10)
+
+    assert redis_client.zscore(f"{root}:look:enrich", "e:1") == 1.0
+    assert redis_client.hget(f"{root}:r:e:1", "m") == b"as it was"
+
+
 # --- checkpoints and pages
 
 

@@ -15,6 +15,7 @@ import pyarrow as pa
 import pytest
 from deltalake import DeltaTable, Field, Schema, WriterProperties, write_deltalake
 from deltalake.schema import PrimitiveType
+from lakes import T0, answered, lake_in, named, paths_below
 
 from claimx.adapters.credentials import StorageAccess
 from claimx.adapters.lake import DeltaLake, commit, handles, upkeep
@@ -22,16 +23,7 @@ from claimx.domain.changes import Change, Source
 from claimx.domain.errors import NotAllowed, TokenRejected, Unavailable
 from claimx.domain.tables import EVENTS, MEDIA, PROJECTS, TABLES
 
-T0 = 1_790_000_000_000_000
 REPOSITORY = Path(__file__).parents[2]
-
-
-def paths_below(folder) -> dict[str, str]:
-    return {name: str(folder / name) for name in TABLES}
-
-
-def lake_in(folder) -> DeltaLake:
-    return DeltaLake(paths_below(folder), sleep=lambda _: None, chance=lambda: 0.0)
 
 
 def media(name: str, at: int = 5, **values) -> Change:
@@ -42,16 +34,6 @@ def media(name: str, at: int = 5, **values) -> Change:
 def event(name: str, time: int = 0) -> Change:
     values = {"event_id": name, "ingested_at": T0 + time}
     return Change(EVENTS.name, values, Source.RESULT, name, T0 + time)
-
-
-def named(at: int, project: str = "p") -> Change:
-    values = {"project_id": project, "master_file_name": f"MFN {at}"}
-    return Change(PROJECTS.name, values, Source.EVENT, f"f{at}", T0 + at)
-
-
-def answered(at: int, project: str = "p") -> Change:
-    values = {"project_id": project, "master_file_name": f"API {at}"}
-    return Change(PROJECTS.name, values, Source.ANSWER, f"a{at}", T0, T0 + at)
 
 
 RACER = textwrap.dedent(

@@ -10,30 +10,13 @@ from typing import Any
 import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
+from lakes import T0, answered, lake_in, named
 
 from claimx.adapters.lake import DeltaLake
-from claimx.domain.changes import Change, Source
 from claimx.domain.errors import Unavailable
-from claimx.domain.tables import PROJECTS, TABLES
+from claimx.domain.tables import PROJECTS
 
 pytestmark = [pytest.mark.integration, pytest.mark.timeout(120)]
-
-T0 = 1_790_000_000_000_000
-
-
-def lake_in(folder: Path) -> DeltaLake:
-    paths = {name: str(folder / name) for name in TABLES}
-    return DeltaLake(paths, sleep=lambda _: None, chance=lambda: 0.0)
-
-
-def named(at: int, project: str = "p") -> Change:
-    values = {"project_id": project, "master_file_name": f"MFN {at}"}
-    return Change(PROJECTS.name, values, Source.EVENT, f"f{at}", T0 + at)
-
-
-def answered(at: int, project: str = "p") -> Change:
-    values = {"project_id": project, "master_file_name": f"API {at}"}
-    return Change(PROJECTS.name, values, Source.ANSWER, f"a{at}", T0, T0 + at)
 
 
 def names_in(lake: DeltaLake) -> dict[str, Any]:

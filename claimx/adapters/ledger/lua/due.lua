@@ -48,6 +48,10 @@ fetch(ids)
 for n = 1, #met do
   local stage, id = met[n][2], met[n][3]
   local m = load(id)
+  if not m and redis.call('EXISTS', root .. ':r:' .. id) == 1 then -- before ADR 0014
+    return redis.error_reply('records of an earlier release lie in it, which this one cannot read: ' ..
+      'start that release, let it finish them, then start this one')
+  end
   local dead = m and m[STATE] == 'dead'
   if not m or (dead and not (stage == 'write' and m[PENDING] == 1)) or (not dead and m[STAGE] ~= stage) then
     look(stage, id, false)
