@@ -209,7 +209,7 @@ def _build_workshop(settings: Settings, runtime: Runtime) -> Workshop:
         store = make_store(
             settings.media_path,
             settings.onelake_endpoint,
-            lambda: credentials_of(settings).storage_credential(settings.onelake_endpoint),
+            lambda: credentials_of(settings).storage_access(settings.onelake_endpoint),
             gates,
             runtime.metrics,
             connections=max(16, settings.upload_concurrency),

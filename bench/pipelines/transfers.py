@@ -23,6 +23,7 @@ import uvloop
 from yarl import URL
 
 from claimx.adapters.cache import DiskCache
+from claimx.adapters.credentials import Credentials
 from claimx.adapters.media_http import HTTPMediaFetcher
 from claimx.adapters.memory.gates import MemoryGates
 from claimx.adapters.onelake import make_store
@@ -152,7 +153,14 @@ async def by_claimx(job: Transfers) -> dict[str, float]:
         max_bytes=1 << 40,
         allow_loopback=True,
     )
-    store = make_store(job.root, job.endpoint, lambda: None, gates, metrics)
+    credentials = Credentials([job.endpoint])
+    store = make_store(
+        job.root,
+        job.endpoint,
+        lambda: credentials.storage_access(job.endpoint),
+        gates,
+        metrics,
+    )
 
     async def fetch(number: int) -> CachedFile:
         link = f"{job.host}/{_size(job, number)}/{number}.jpg"

@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import time
-from typing import Any
 
+from claimx.adapters.datalake import StorageRefusal
 from claimx.adapters.http import retry_after
 from claimx.domain.errors import (
     ClaimXError,
@@ -23,28 +23,18 @@ _OVERTAKEN = frozenset(
 
 def translated(error: Exception, host: str) -> ClaimXError:  # noqa: PLR0911 - one line a status
     """
-    Return our error for one of the storage client's.
+    Return our error for one of the storage's, or of a file's.
 
     401 and 403 concern our identity and never the file, so they wait until somebody sets it
-    right. The foreign message is left out, because it may quote a signature.
+    right.
     """
-    from azure.core.exceptions import (
-        AzureError,
-        ClientAuthenticationError,
-        HttpResponseError,
-    )
-
     if isinstance(error, ClaimXError):
         return error
-    status = error.status_code if isinstance(error, HttpResponseError) else None
-    if status is None:
-        if isinstance(error, ClientAuthenticationError):
-            return TokenRejected("the identity gives no token for OneLake", host=host)
-        name = type(error.inner_exception or error if isinstance(error, AzureError) else error)
-        return Unavailable(f"OneLake did not answer ({name.__name__})", host=host)
-    code = getattr(error, "error_code", None)
-    what = f"OneLake answered {status}" + (f" ({getattr(code, 'value', code)})" if code else "")
-    delay = _delay_of(error)
+    if not isinstance(error, StorageRefusal):
+        return Unavailable(f"OneLake did not answer ({type(error).__name__})", host=host)
+    status, code = error.status, error.code
+    what = f"OneLake answered {status}" + (f" ({code})" if code else "")
+    delay = retry_after(error.retry_after, time.time())
     match status:
         case 401 | 403:
             return TokenRejected(f"{what}: check the identity's rights", delay, status, host)
@@ -54,14 +44,9 @@ def translated(error: Exception, host: str) -> ClaimXError:  # noqa: PLR0911 - o
             return Unavailable(f"{what}: is ONELAKE_CLAIMX_PATH right?", delay, status, host)
         case 408 | 409 | 412 | 423 | 425:  # another upload of the same file, or a lease on it
             return TryLater(what, delay, status, host)
-        case 400 if str(getattr(code, "value", code)) in _OVERTAKEN:
+        case 400 if code in _OVERTAKEN:
             return TryLater(what, delay, status, host)
-        case _ if status >= 500:  # noqa: PLR2004 - HTTP
+        case _ if status >= 500 or status < 400:  # noqa: PLR2004 - HTTP; somebody between sends away
             return Unavailable(what, delay, status, host)
         case _:
             return Refused(what, delay, status, host)
-
-
-def _delay_of(error: Any) -> float | None:
-    headers = getattr(getattr(error, "response", None), "headers", None) or {}
-    return retry_after(headers.get("Retry-After"), time.time())

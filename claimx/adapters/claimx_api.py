@@ -13,6 +13,7 @@ from claimx.adapters import claimx_answers as answers
 from claimx.adapters.api_gate import APIGate
 from claimx.adapters.api_token import TokenSource
 from claimx.adapters.curl import CurlCalls
+from claimx.adapters.curl_handle import Limits, Request
 from claimx.adapters.rate import RateLimit
 from claimx.adapters.slots import SlotPool
 from claimx.domain import times
@@ -172,7 +173,7 @@ class HTTPClaimXApi:
         if body is not None:
             headers.append("Content-Type: application/json")
             data = json.dumps(body).encode()
-        reply = await self._client().call(self._base + path, headers, data)
+        reply = await self._client().call(Request(self._base + path, headers, data))
         if not reply.is_success:
             asked = reply.header("Retry-After")
             raise answers.refusal(reply.status, asked, self._now(), self._host)
@@ -185,8 +186,7 @@ class HTTPClaimXApi:
             self._loop = loop
             self._calls = CurlCalls(
                 self._host,
-                timeout=self._timeout,
-                max_body_bytes=self._max_body,
+                Limits(self._timeout, self._max_body),
                 connections=self._connections,
             )
         return self._calls

@@ -13,7 +13,6 @@ import math
 import time
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
-from typing import Any
 from urllib.parse import urlsplit
 
 from claimx.adapters.identity import LentCredential, StaticToken, TokenCredential
@@ -73,21 +72,12 @@ class Credentials:
         """Return a bearer token; see `Tokens.fresh`."""
         return self._tokens.fresh(scope).text
 
-    def storage_credential(self, endpoint: str) -> Any:
-        """Return what the DataLake client of *endpoint* takes; http takes no token."""
-        if on_loopback(endpoint):
-            from azure.core.credentials import AzureNamedKeyCredential
-
-            return AzureNamedKeyCredential(_ACCOUNT, _LOCAL_KEY)
-        if self.all_loopback:
-            raise TokenRejected(f"no static credential is sent to {endpoint}")
-        return self.token_credential()
-
     def storage_access(self, endpoint: str) -> StorageAccess:
         """
-        Return what opens ``abfss://`` tables reached at *endpoint*, a token included.
+        Return what opens ``abfss://`` tables and files reached at *endpoint*, a token included.
 
-        Half of what is left of the token is for requests under way. Raises TokenRejected.
+        Plain http to loopback is sent an invented key and no token. Half of what is left of a token
+        is for requests under way. Raises TokenRejected.
         """
         if on_loopback(endpoint):
             plain = endpoint.startswith("http:")
@@ -99,6 +89,8 @@ class Credentials:
                     **({"allow_http": "true"} if plain else {}),
                 }
             )
+        if self.all_loopback:
+            raise TokenRejected(f"no static credential is sent to {endpoint}")
         held = self._tokens.fresh(STORAGE_SCOPE)
         host = urlsplit(endpoint).hostname or ""
         options = {

@@ -1,38 +1,32 @@
 """
-Short HTTP calls over libcurl, many side by side in one event loop (ADR 0013).
+HTTP calls over libcurl, many side by side in one event loop (ADR 0013, ADR 0015).
 
-For answers that fit in memory. libcurl keeps the connections and has the time-out of a call; pycurl
-drives it from the loop.
+For bodies and answers that fit in memory. libcurl keeps the connections and has the time-out of a
+call; pycurl drives it from the loop.
 """
 
 from __future__ import annotations
 
 import asyncio
-import ssl
 from collections.abc import Sequence
 from functools import partial
-from pathlib import Path
 from typing import TypeAlias
 
-import certifi
 import pycurl
 
 from claimx.adapters.compressed import TooLong, decompressed
 from claimx.adapters.curl_answer import Answer, Reply, header_in, is_wanted, kind_of
+from claimx.adapters.curl_handle import Limits, Request, clear, new_handle, prepare
 from claimx.domain.errors import ClaimXError, Unavailable, Unreadable
-
-IDLE_SECONDS = 15
-"""How long a connection that nobody uses may be used again."""
 
 DRAIN_SECONDS = 1.0
 """How long the body of a refusal may take, which nobody wants."""
 
 _GRACE_SECONDS = 1.0  # beyond its time-out a call is past libcurl's help
-_OURS = ("User-Agent: claimx", "Accept-Encoding: gzip, deflate")
 _Meaning: TypeAlias = tuple[type[ClaimXError], str]
 
 _CUT_SHORT: _Meaning = (Unreadable, "the body was cut short or does not decode")
-_NO_URL: _Meaning = (Unavailable, "its address is no URL: look at CLAIMX_API_URL")
+_NO_URL: _Meaning = (Unavailable, "its address is no URL: look at {setting}")
 _TOO_LATE: _Meaning = (Unavailable, "no answer in time")
 _NOBODY: _Meaning = (Unavailable, "no connection")
 _NO_ANSWER: _Meaning = (Unavailable, "the connection was closed before the answer")
@@ -58,43 +52,41 @@ class CurlCalls:
     """
     Calls of one host over HTTP/1.1, for one event loop; errors name it as *host*.
 
-    *timeout* is a call's in seconds, from its beginning to the last byte of its answer; a body
-    longer than *max_body_bytes* is not read, and at most *connections* are kept. No redirect is
-    followed, and no proxy, cookie or password of the environment is used.
+    Each keeps to *limits*, and at most *connections* are kept. No redirect is followed, and no
+    cookie or password of the environment is used. *setting* is where the host's address is from.
     """
 
-    def __init__(self, host: str, *, timeout: float, max_body_bytes: int, connections: int) -> None:
+    def __init__(
+        self, host: str, limits: Limits, *, connections: int, setting: str = "CLAIMX_API_URL"
+    ) -> None:
         self._host = host
-        self._timeout = timeout
-        self._limit = max_body_bytes
+        self._limits = limits
         self._connections = connections
+        self._setting = setting
         self._multi = self._begun()
         self._idle: list[pycurl.Curl] = []  # as many as calls were ever under way
 
-    async def call(self, url: str, headers: Sequence[str], body: bytes | None = None) -> Reply:
+    async def call(self, request: Request) -> Reply:
         """
-        Make one call, a GET or with a *body* a POST; *headers* are whole lines.
+        Make one call.
 
-        Raises Unavailable without a whole head of an answer, a URL that cannot be asked included,
-        and Unreadable when the body of a 2xx is too long, cut short or does not decode. None quotes
-        what libcurl says, whose texts may hold the URL.
+        What met a kept connection that had been closed meanwhile is sent once more over a new one,
+        by libcurl. Raises Unavailable without a whole head of an answer, a URL that cannot be asked
+        included, and Unreadable when the body of a 2xx is too long, cut short or does not decode.
+        None quotes what libcurl says, whose texts may hold the URL.
         """
-        curl = self._idle.pop() if self._idle else self._new_handle()
-        answer = Answer(self._limit)
+        curl = self._idle.pop() if self._idle else new_handle(self._limits)
+        answer = Answer(self._limits.body_bytes)
         try:
-            curl.setopt(pycurl.URL, url)
+            prepare(curl, request)
         except UnicodeError:
             raise self._meaning(_NO_URL) from None
-        curl.setopt(pycurl.HTTPHEADER, [*_OURS, *headers])  # an empty list would keep the last
         curl.setopt(pycurl.HEADERFUNCTION, answer.head)
         curl.setopt(pycurl.WRITEFUNCTION, answer.write)
-        if body is None:
-            curl.setopt(pycurl.HTTPGET, 1)
-        else:
-            curl.setopt(pycurl.POSTFIELDS, body)
-        error = await self._perform(curl, answer)
+        error = await self._perform(curl, answer, request.seconds or self._limits.seconds)
         found = answer.taken()  # the handle knows its answer until it has another
         if error is None:
+            clear(curl, request, self._limits)
             self._idle.append(curl)  # others are left to libcurl: it may have them still
         status = answer.status
         if not status:
@@ -103,12 +95,7 @@ class CurlCalls:
             )
         lines = answer.lines
         if is_wanted(status):
-            if answer.too_long or error == pycurl.E_FILESIZE_EXCEEDED:
-                raise self._too_long()
-            if error is not None:
-                cut = error == pycurl.E_RECV_ERROR
-                raise self._meaning(_CUT_SHORT if cut else _MEANINGS.get(error, _OTHERWISE), error)
-            found = self._decompressed(found, lines)
+            found = self._whole(found, answer, error)
         media_type, charset = kind_of(header_in(lines, "Content-Type") or "")
         return Reply(status, lines, media_type, charset, found)
 
@@ -122,7 +109,16 @@ class CurlCalls:
         while self._idle:
             self._idle.pop().close()
 
-    async def _perform(self, curl: pycurl.Curl, answer: Answer) -> int | None:
+    def _whole(self, found: bytes, answer: Answer, error: int | None) -> bytes:
+        """Return the body of a success, decompressed; raises what is wrong with it."""
+        if answer.too_long or error == pycurl.E_FILESIZE_EXCEEDED:
+            raise self._too_long()
+        if error is not None:
+            cut = error == pycurl.E_RECV_ERROR
+            raise self._meaning(_CUT_SHORT if cut else _MEANINGS.get(error, _OTHERWISE), error)
+        return self._decompressed(found, answer.lines)
+
+    async def _perform(self, curl: pycurl.Curl, answer: Answer, seconds: float) -> int | None:
         """Let libcurl make the call; returns its code for what went wrong, None for nothing."""
         loop, multi = asyncio.get_running_loop(), self._multi
         try:
@@ -133,7 +129,7 @@ class CurlCalls:
         give_up = partial(_give_up, done, answer)
         answer.on_refusal = lambda: loop.call_later(DRAIN_SECONDS, give_up)
         # a signal's exception in one of its callbacks leaves libcurl without word of a socket
-        guard = loop.call_later(self._timeout + _GRACE_SECONDS, give_up)
+        guard = loop.call_later(seconds + _GRACE_SECONDS, give_up)
         try:
             await done
         except pycurl.error as error:
@@ -168,57 +164,22 @@ class CurlCalls:
         if encoding is None:
             return body
         try:
-            return decompressed(body, encoding, self._limit)
+            return decompressed(body, encoding, self._limits.body_bytes)
         except TooLong:
             raise self._too_long() from None
         except ValueError:
             raise self._meaning(_CUT_SHORT) from None
 
-    def _new_handle(self) -> pycurl.Curl:
-        curl = pycurl.Curl()
-        curl.setopt(pycurl.NOSIGNAL, 1)
-        curl.setopt(pycurl.PROTOCOLS, pycurl.PROTO_HTTP | pycurl.PROTO_HTTPS)
-        curl.setopt(pycurl.HTTP_VERSION, pycurl.CURL_HTTP_VERSION_1_1)
-        curl.setopt(pycurl.PATH_AS_IS, 1)
-        curl.setopt(pycurl.PROXY, "")
-        curl.setopt(pycurl.TIMEOUT_MS, max(1, round(self._timeout * 1000)))
-        curl.setopt(pycurl.MAXFILESIZE, self._limit)
-        curl.setopt(pycurl.MAXAGE_CONN, IDLE_SECONDS)
-        _trust(curl)
-        return curl
-
     def _meaning(self, meaning: _Meaning, code: int | None = None) -> ClaimXError:
         kind, text = meaning
-        return kind(text.format(code=code), host=self._host)
+        return kind(text.format(code=code, setting=self._setting), host=self._host)
 
     def _too_long(self) -> Unreadable:
-        return Unreadable(f"the body is longer than {self._limit} bytes", host=self._host)
+        return Unreadable(
+            f"the body is longer than {self._limits.body_bytes} bytes", host=self._host
+        )
 
 
 def _give_up(call: asyncio.Future[pycurl.Curl], answer: Answer) -> None:
     answer.given_up = True
     call.cancel()
-
-
-def _trust(curl: pycurl.Curl) -> None:
-    """
-    Trust whom Python trusts here, ``SSL_CERT_FILE`` and ``SSL_CERT_DIR`` included.
-
-    The wheel's libcurl looks where the system keeps it on which the wheel was built
-    (pycurl issue 835). Where Python would trust nobody, it is certifi's list.
-    """
-    curl.unsetopt(pycurl.CAINFO)
-    curl.unsetopt(pycurl.CAPATH)
-    found = ssl.get_default_verify_paths()
-    folder = found.capath if _holds_files(found.capath) else None
-    if folder:
-        curl.setopt(pycurl.CAPATH, folder)
-    if found.cafile or not folder:
-        curl.setopt(pycurl.CAINFO, found.cafile or certifi.where())
-
-
-def _holds_files(folder: str | None) -> bool:
-    try:
-        return folder is not None and any(Path(folder).iterdir())
-    except OSError:
-        return False

@@ -2,12 +2,9 @@
 
 from __future__ import annotations
 
-import asyncio
 import time
 from collections.abc import Callable, Sequence
-from concurrent.futures import ThreadPoolExecutor
-from functools import partial
-from typing import TYPE_CHECKING, Any, Protocol, Self
+from typing import TYPE_CHECKING, Any, Protocol
 
 from claimx.domain.errors import ClaimXError, TokenRejected
 
@@ -57,51 +54,6 @@ class LentCredential:
 
     def close(self) -> None:
         """Leave the process's identity to the others that have it."""
-
-
-class AwaitedCredential:
-    """
-    The same for the vendor's asynchronous clients: an identity may take seconds to answer.
-
-    It is asked in a thread of its own. In the loop's, a sign-in service that hangs would take the
-    place of the ledger's steps, and leases would run out. The clients ask one after another: those
-    who wait while it fails hear of that for `AGAIN_SECONDS`, or their own time would be up, and
-    they would blame OneLake. *now* is a monotonic clock.
-    """
-
-    def __init__(
-        self, credential: TokenCredential, now: Callable[[], float] = time.monotonic
-    ) -> None:
-        self._credential = credential
-        self._now = now
-        self._failed: tuple[float, str] | None = None  # when, and of what
-        self._thread = ThreadPoolExecutor(1, thread_name_prefix="token")
-
-    async def get_token(self, *scopes: str, **options: Any) -> AccessToken:
-        """Return its token; raises TokenRejected, since the clients stumble over Entra's words."""
-        if self._failed and self._now() - self._failed[0] < AGAIN_SECONDS:
-            raise TokenRejected(self._failed[1])
-        loop = asyncio.get_running_loop()
-        ask = partial(token_of, lambda: self._credential, *scopes, **options)
-        try:
-            token = await loop.run_in_executor(self._thread, ask)
-        except TokenRejected as error:
-            self._failed = self._now(), str(error)
-            raise
-        self._failed = None
-        return token
-
-    async def close(self) -> None:
-        """End the thread, and leave the credential to whoever lent it."""
-        self._thread.shutdown(wait=False)
-
-    async def __aenter__(self) -> Self:
-        """Return itself; the clients open and close what they are given."""
-        return self
-
-    async def __aexit__(self, *_: object) -> None:
-        """Close it."""
-        await self.close()
 
 
 def _asked(current: Callable[[], TokenCredential], *scopes: str, **options: Any) -> AccessToken:

@@ -6,17 +6,18 @@ import asyncio
 import hashlib
 import os
 from collections.abc import Callable, Coroutine
-from contextlib import suppress
 from pathlib import Path
 from typing import Any, BinaryIO
 from urllib.parse import urlsplit
 
-import aiohttp
-
 from claimx.adapters.blob_errors import translated
 from claimx.adapters.blob_folder import FolderStore
+from claimx.adapters.credentials import StorageAccess
+from claimx.adapters.curl import CurlCalls
+from claimx.adapters.curl_handle import Limits
+from claimx.adapters.datalake import DataLakeFile, DataLakeFiles, StorageRefusal
 from claimx.adapters.file_calls import SMALL_BYTES, FileCalls
-from claimx.adapters.identity import AwaitedCredential
+from claimx.adapters.storage_login import StorageLogin
 from claimx.domain.addresses import on_loopback, split_root
 from claimx.domain.errors import CircuitOpen, ClaimXError, Unavailable
 from claimx.domain.ports.gates import Gates
@@ -26,26 +27,24 @@ from claimx.domain.ports.telemetry import Metrics
 CIRCUIT = "onelake"
 CHUNK_BYTES = 8 * 1024 * 1024
 _HASH = "sha256"
+_MISSING, _THERE, _CHANGED = 404, 409, 412
 
 
 class DataLakeStore:
     """
     The port `BlobStore` in a file system of OneLake (or a stand-in of its endpoint).
 
-    *root* is ``abfss://<file system>@<host>/<folder>``; it is reached at *endpoint*, with
-    *credential* as the DataLake client takes it. The ledger retries; in here only what is
-    idempotent and met a kept connection that had been closed. For one event loop at a time.
-    Raises ValueError for a root that is not such a URI.
-
-    The vendor's asynchronous client: its other one takes more than twice the CPU for a file, and
-    ten threads of it stand in each other's way (``make bench-media``).
+    *root* is ``abfss://<file system>@<host>/<folder>``; it is reached at *endpoint*, with what
+    *access* gives. The ledger retries; in here only what met a kept connection that had been
+    closed, which a step bears: its place in the file or its condition is the same. For one event
+    loop at a time. Raises ValueError for a root that is not such a URI.
     """
 
     def __init__(
         self,
         endpoint: str,
         root: str,
-        make_credential: Callable[[], Any],
+        access: Callable[[], StorageAccess],
         gates: Gates,
         metrics: Metrics,
         *,
@@ -58,27 +57,22 @@ class DataLakeStore:
         self._file_system, self._folder = split_root(root)
         self._endpoint = endpoint
         self._host = urlsplit(endpoint).hostname or ""
-        self._make_credential = make_credential
+        self._login = StorageLogin(access)
         self._gates = gates
         self._metrics = metrics
         self._chunk = chunk_bytes
-        self._timeouts: dict[str, Any] = {
-            "connection_timeout": connect_seconds,
-            "read_timeout": read_seconds,
-        }
+        self._connect_seconds = connect_seconds
+        self._read_seconds = read_seconds
         self._total_seconds = total_seconds  # a chunk gives back what takes longer, again and again
         self._connections = connections
         self._calls = FileCalls(connections)
         self._loop: asyncio.AbstractEventLoop | None = None
-        self._client: Any = None
-        self._session: aiohttp.ClientSession | None = None
+        self._client: CurlCalls | None = None
 
     async def put(
         self, path: str, source: str, length: int, sha256: str, content_type: str
     ) -> None:
         """Upload and verify; see the port."""
-        from azure.core.exceptions import AzureError
-
         below = self._below(path)
         circuit = self._gates.circuit(CIRCUIT)
         # FileNotFoundError: it must be downloaded again
@@ -93,7 +87,7 @@ class DataLakeStore:
             except FileNotFoundError:
                 circuit.give_back(1)
                 raise
-            except (ClaimXError, AzureError, OSError) as error:
+            except (ClaimXError, StorageRefusal, OSError) as error:
                 known = translated(error, self._host)
                 if known.counts_against_circuit:
                     circuit.report(0, 1)
@@ -108,9 +102,10 @@ class DataLakeStore:
 
     async def close(self) -> None:
         """Close the running loop's connections."""
-        if self._loop is asyncio.get_running_loop() and self._session is not None:
-            await self._session.close()
-        self._abandon()
+        if self._loop is asyncio.get_running_loop() and self._client is not None:
+            await self._client.close()
+        self._loop = self._client = None
+        self._login.close()
         self._calls.close()
 
     async def _bounded(self, upload: Coroutine[Any, Any, None]) -> None:
@@ -133,82 +128,85 @@ class DataLakeStore:
         An upload that was overtaken (its lease was lost) therefore fails, instead of emptying a
         file that its successor has completed and recorded.
         """
-        from azure.core import MatchConditions
-        from azure.storage.filedatalake import ContentSettings
-
         if os.fstat(file.fileno()).st_size != length:
             raise FileNotFoundError(f"{Path(file.name).name} is no longer what was downloaded")
-        target = self._service().get_file_client(self._file_system, path)
-        kept = ContentSettings(content_type=content_type)
-        tag = await self._create(target, kept, length, sha256)
+        files = self._files()
+        target = files.file(self._file_system, path)
+        tag = await self._create(files, target, content_type, length, sha256)
         if tag is None:
             return
         seen = hashlib.sha256()
         offset = 0
         read = self._calls.run if length <= SMALL_BYTES else self._calls.run_apart
-        while offset < length and (chunk := await read(_piece, file, self._chunk, seen)):
+        while offset < length and (piece := await read(_piece, file, self._chunk, seen)):
             # the service compares each chunk with its MD5: what it takes is what was read
-            await target.append_data(chunk, offset=offset, length=len(chunk), validate_content=True)
+            chunk, md5 = piece
+            await target.append_data(chunk, offset, md5)
             offset += len(chunk)
         if offset != length or seen.hexdigest() != sha256:
             raise FileNotFoundError(f"{Path(file.name).name} is no longer what was downloaded")
         if length:  # an empty file is complete once it is created
-            unchanged = {"etag": tag, "match_condition": MatchConditions.IfNotModified}
-            await target.flush_data(length, content_settings=kept, **(unchanged if tag else {}))
+            await target.flush_data(length, content_type, if_match=tag)
         await self._verify(target, length, sha256)
 
-    async def _create(self, target: Any, kept: Any, length: int, sha256: str) -> str | None:
+    async def _create(
+        self,
+        files: DataLakeFiles,
+        target: DataLakeFile,
+        content_type: str,
+        length: int,
+        sha256: str,
+    ) -> str | None:
         """Create the file, empty, and return its tag; None when it is there already, complete."""
-        from azure.core import MatchConditions
-        from azure.core.exceptions import (
-            ResourceExistsError,
-            ResourceModifiedError,
-            ResourceNotFoundError,
-        )
 
         async def create(**condition: Any) -> str:
-            metadata = {_HASH: sha256}
-            created = await target.create_file(
-                content_settings=kept, metadata=metadata, **condition
-            )
-            return str(created.get("etag") or "")  # a stand-in may give none
+            return await target.create_file(content_type, {_HASH: sha256}, **condition)
 
         try:
-            return await create(match_condition=MatchConditions.IfMissing)
-        except ResourceNotFoundError:
-            if not on_loopback(self._endpoint):
+            return await create(new=True)
+        except StorageRefusal as refusal:
+            if refusal.status not in (_MISSING, _THERE, _CHANGED):
                 raise
-            await self._create_file_system()
-            return await create(match_condition=MatchConditions.IfMissing)
-        except (ResourceExistsError, ResourceModifiedError):
-            there = await target.get_file_properties()
-            if there.size == length and (there.metadata or {}).get(_HASH) == sha256:
-                return None  # an earlier try got this far
-            if not there.etag:
-                return await create()
-            return await create(etag=there.etag, match_condition=MatchConditions.IfNotModified)
+            if refusal.status == _MISSING:
+                if not on_loopback(self._endpoint):
+                    raise
+                await self._create_file_system(files)
+                return await create(new=True)
+        there = await target.get_file_properties()
+        if there.size == length and there.metadata.get(_HASH) == sha256:
+            return None  # an earlier try got this far
+        return await create(new=False, if_match=there.etag)
 
-    async def _create_file_system(self) -> None:
+    async def _create_file_system(self, files: DataLakeFiles) -> None:
         """Make the file system of a stand-in; in production it is the workspace, and must exist."""
-        from azure.core.exceptions import ResourceExistsError
+        try:
+            await files.create_file_system(self._file_system)
+        except StorageRefusal as refusal:
+            if refusal.status != _THERE:  # a process beside this one was faster
+                raise
 
-        with suppress(ResourceExistsError):  # a process beside this one was faster
-            await self._service().create_file_system(self._file_system)
-
-    async def _verify(self, target: Any, length: int, sha256: str) -> None:
+    async def _verify(self, target: DataLakeFile, length: int, sha256: str) -> None:
         stored = await target.get_file_properties()
         if stored.size != length:
             raise Unavailable(
                 f"OneLake holds {stored.size} of {length} bytes after the upload", host=self._host
             )
-        named = (stored.metadata or {}).get(_HASH)
+        named = stored.metadata.get(_HASH)
         if named is None:  # the service keeps no metadata: read back what it has
-            found = hashlib.sha256()
-            async for chunk in (await target.download_file()).chunks():
-                found.update(chunk)
-            named = found.hexdigest()
+            named = await self._read_back(target, length)
         if named != sha256:
             raise Unavailable("OneLake holds another file after the upload", host=self._host)
+
+    async def _read_back(self, target: DataLakeFile, length: int) -> str:
+        found = hashlib.sha256()
+        offset = 0
+        while offset < length:
+            piece, is_whole = await target.read(offset, min(self._chunk, length - offset))
+            if is_whole or not piece:
+                return hashlib.sha256(piece).hexdigest()
+            found.update(piece)
+            offset += len(piece)
+        return found.hexdigest()
 
     def _below(self, path: str) -> str:
         if ".." in path.split("/") or path.startswith("/"):
@@ -216,55 +214,38 @@ class DataLakeStore:
             raise ValueError(msg)
         return f"{self._folder}/{path}" if self._folder else path
 
-    def _service(self) -> Any:
-        """Return the running loop's client."""
+    def _files(self) -> DataLakeFiles:
+        """Return the files as the running loop reaches them."""
         loop = asyncio.get_running_loop()
-        if loop is not self._loop:
-            self._abandon()
+        if self._client is None or loop is not self._loop:
+            # connections of a loop that is over nobody can close properly any more
             self._loop = loop
-            self._client = self._connect()
-        return self._client
-
-    def _connect(self) -> Any:
-        from azure.core.pipeline.transport import AioHttpTransport
-        from azure.storage.filedatalake.aio import DataLakeServiceClient
-
-        self._session = aiohttp.ClientSession(
-            connector=aiohttp.TCPConnector(limit=self._connections),
-            cookie_jar=aiohttp.DummyCookieJar(),
-            auto_decompress=False,  # the transport's own affair
-            trust_env=not on_loopback(self._endpoint),  # no proxy between us and a stand-in
-        )
-        credential = self._make_credential()
-        if hasattr(credential, "get_token"):
-            credential = AwaitedCredential(credential)
-        return DataLakeServiceClient(
-            self._endpoint,
-            credential=credential,
-            retry_total=0,
-            transport=AioHttpTransport(
-                session=self._session, session_owner=False, **self._timeouts
-            ),
-        )
-
-    def _abandon(self) -> None:
-        """Drop the connections of a loop that is over; nobody can close them properly any more."""
-        if self._session is not None:
-            self._session.detach()
-        self._loop = self._client = self._session = None
+            limits = Limits(
+                self._read_seconds,
+                self._chunk,
+                self._connect_seconds,
+                self._read_seconds,
+                by_proxy=not on_loopback(self._endpoint),  # none between us and a stand-in
+            )
+            self._client = CurlCalls(
+                self._host, limits, connections=self._connections, setting="ONELAKE_ENDPOINT"
+            )
+        return DataLakeFiles(self._endpoint, self._login, self._client, self._total_seconds)
 
 
-def _piece(file: BinaryIO, length: int, seen: Any) -> bytes:
-    """Read a piece and add it to the hash."""
+def _piece(file: BinaryIO, length: int, seen: Any) -> tuple[bytes, bytes] | None:
+    """Read a piece, add it to the hash, and return it with its MD5; None at the end."""
     piece = file.read(length)
+    if not piece:
+        return None
     seen.update(piece)
-    return piece
+    return piece, hashlib.md5(piece, usedforsecurity=False).digest()
 
 
 def make_store(
     root: str,
     endpoint: str,
-    make_credential: Callable[[], Any],
+    access: Callable[[], StorageAccess],
     gates: Gates,
     metrics: Metrics,
     *,
@@ -273,4 +254,4 @@ def make_store(
     """Return the store that ``ONELAKE_CLAIMX_PATH`` names: an abfss:// URI, else a folder."""
     if "://" not in root:
         return FolderStore(root, side_by_side=connections)
-    return DataLakeStore(endpoint, root, make_credential, gates, metrics, connections=connections)
+    return DataLakeStore(endpoint, root, access, gates, metrics, connections=connections)

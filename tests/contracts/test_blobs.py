@@ -45,7 +45,7 @@ def stored(request, tmp_path):
                 DataLakeStore(
                     url,
                     ROOT,
-                    lambda: credentials.storage_credential(url),
+                    lambda: credentials.storage_access(url),
                     MemoryGates(time.monotonic),
                     RecordedMetrics(),
                     chunk_bytes=CHUNK,

@@ -187,10 +187,11 @@ DOORS = (
 HARMLESS = {
     "asyncio concurrent.futures contextvars threading queue": "runs what is given to it",
     "signal atexit billiard gc ctypes": "the process's own life",
-    "pycurl": "questions to the vendor, who keeps nothing of them",
+    "pycurl": "questions to the vendor, who keeps nothing of them; what `adapters.datalake` asks of"
+    " OneLake has the names that the storage client above gives it",
     "certifi ssl": "whom to trust",
     "__future__ abc base64 binascii bisect codecs collections contextlib dataclasses datetime"
-    " decimal difflib email.utils enum errno functools hashlib importlib importlib.resources"
+    " decimal difflib email.utils enum errno functools hashlib hmac importlib importlib.resources"
     " ipaddress itertools json math operator random re secrets statistics string struct sys time"
     " types typing unicodedata urllib.parse uuid zlib": "computes, or names things",
     "msgspec orjson pyarrow pydantic yarl click rich dotenv": "computes, or shows",

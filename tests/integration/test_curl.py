@@ -20,6 +20,7 @@ from cryptography import x509
 from cryptography.hazmat.primitives import serialization
 
 from claimx.adapters.curl import CurlCalls, Reply
+from claimx.adapters.curl_handle import Limits, Request
 from claimx.domain.errors import Unavailable, Unreadable
 
 pytestmark = pytest.mark.integration
@@ -64,7 +65,7 @@ async def serving(peer: Peer, tls: ssl.SSLContext | None = None) -> AsyncIterato
 
 @asynccontextmanager
 async def client(*, seconds: float = 5.0, most: int = 50_000) -> AsyncIterator[CurlCalls]:
-    calls = CurlCalls("host", timeout=seconds, max_body_bytes=most, connections=8)
+    calls = CurlCalls("host", Limits(seconds, most), connections=8)
     try:
         yield calls
     finally:
@@ -76,7 +77,7 @@ def ask(peer: Peer, **options: float) -> Reply:
 
     async def run() -> Reply:
         async with serving(peer) as url, client(**options) as calls:
-            return await calls.call(url, ["Accept: application/json"])
+            return await calls.call(Request(url, ["Accept: application/json"]))
 
     return asyncio.run(run())
 
@@ -89,7 +90,7 @@ def test_connections_are_kept_between_calls_and_used_again(run_in):
     async def run() -> None:
         async with serving(host) as url, client() as calls:
             for _ in range(5):
-                await asyncio.gather(*(calls.call(url, []) for _ in range(4)))
+                await asyncio.gather(*(calls.call(Request(url, [])) for _ in range(4)))
 
     run_in(run())
 
@@ -103,8 +104,8 @@ def test_a_get_after_a_post_is_a_get_again():
 
     async def run() -> None:
         async with serving(host) as url, client() as calls:
-            await calls.call(url, ["Content-Type: application/json"], b"")
-            await calls.call(url, [])
+            await calls.call(Request(url, ["Content-Type: application/json"], b""))
+            await calls.call(Request(url, []))
 
     asyncio.run(run())
 
@@ -169,7 +170,7 @@ def test_a_refusal_whose_body_does_not_come_holds_nobody_up():
 
     async def run() -> Reply:
         async with serving(Host(head)) as url, client(seconds=600.0) as calls, asyncio.timeout(60):
-            return await calls.call(url, [])
+            return await calls.call(Request(url, []))
 
     assert asyncio.run(run()).status == 503
 
@@ -223,9 +224,9 @@ def test_a_call_ends_where_libcurl_has_lost_its_time_out_and_the_next_goes_well(
             loop.deaf = True
             with pytest.raises(Unavailable, match="in time"):
                 async with asyncio.timeout(60):
-                    await one.call(silent, [])
+                    await one.call(Request(silent, []))
             loop.deaf = False
-            return await one.call(url, [])
+            return await one.call(Request(url, []))
 
     with asyncio.Runner(loop_factory=Deaf) as runner:
         assert runner.run(run()).body == b"{}"
@@ -252,7 +253,7 @@ def test_what_is_no_url_is_unavailable(url):
 
     async def run() -> None:
         async with client() as calls:
-            await calls.call(url, [])
+            await calls.call(Request(url, []))
 
     with pytest.raises(Unavailable):
         asyncio.run(run())
@@ -265,11 +266,11 @@ def test_a_cancelled_call_leaves_the_others_and_the_next_alone(run_in):
 
     async def run() -> Reply:
         async with serving(slow) as silent, serving(Host()) as url, client() as calls:
-            stopped = [asyncio.ensure_future(calls.call(silent, [])) for _ in range(5)]
+            stopped = [asyncio.ensure_future(calls.call(Request(silent, []))) for _ in range(5)]
             await asyncio.sleep(0.05)
             for call in stopped:
                 call.cancel()
-            replies = await asyncio.gather(*(calls.call(url, []) for _ in range(20)))
+            replies = await asyncio.gather(*(calls.call(Request(url, [])) for _ in range(20)))
             assert all(call.cancelled() for call in stopped)
             return replies[-1]
 
@@ -301,7 +302,7 @@ def test_only_a_certificate_that_python_trusts_here_is_trusted(tmp_path, monkeyp
 
     async def run() -> Reply:
         async with serving(Host(), tls) as url, client() as calls:
-            return await calls.call(url, [])
+            return await calls.call(Request(url, []))
 
     with pytest.raises(Unavailable, match="no trusted TLS connection"):
         asyncio.run(run())
@@ -325,7 +326,7 @@ def test_without_any_list_of_the_systems_it_is_certifis(tmp_path, monkeypatch):
 
     async def run() -> Reply:
         async with serving(Host(), tls) as url, client() as calls:
-            return await calls.call(url, [])
+            return await calls.call(Request(url, []))
 
     with pytest.raises(Unavailable, match=f"curl {pycurl.E_PEER_FAILED_VERIFICATION}"):
         asyncio.run(run())  # a list that could not be read is another error

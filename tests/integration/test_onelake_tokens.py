@@ -13,7 +13,6 @@ import time
 from typing import NoReturn
 from uuid import uuid4
 
-import aiohttp.connector
 import pytest
 import requests.adapters
 from azure.core.exceptions import ServiceRequestError
@@ -61,8 +60,7 @@ def strict(tmp_path, certificate, monkeypatch):
             monkeypatch.delenv(name, raising=False)
         # the clients read no variable for this once they are imported: this is where they look
         monkeypatch.setattr(requests.adapters, "DEFAULT_CA_BUNDLE_PATH", str(certificate))
-        trusting = ssl.create_default_context(cafile=certificate)
-        monkeypatch.setattr(aiohttp.connector, "_SSL_CONTEXT_VERIFIED", trusting)
+        monkeypatch.setenv("SSL_CERT_FILE", str(certificate))
         return sandbox
 
     yield start
@@ -110,7 +108,7 @@ def test_tables_and_media_outlive_their_tokens(strict, tmp_path, seconds, lastin
         DataLakeStore(
             sandbox.onelake_url,
             "abfss://media@onelake.dfs.fabric.microsoft.com/lh/Files",
-            credentials.token_credential,
+            lambda: credentials.storage_access(ONELAKE),
             gates,
             metrics,
         )
@@ -146,10 +144,11 @@ from claimx.adapters.memory.gates import MemoryGates
 from claimx.adapters.onelake import DataLakeStore
 from claimx.telemetry.metrics import RecordedMetrics
 url, source = sys.argv[1:]
+onelake = "https://onelake.dfs.fabric.microsoft.com"
 store = DataLakeStore(
     url,
     "abfss://media@onelake.dfs.fabric.microsoft.com/lh/Files",
-    Credentials(["https://onelake.dfs.fabric.microsoft.com"]).token_credential,
+    lambda: Credentials([onelake]).storage_access(onelake),
     MemoryGates(time.monotonic),
     RecordedMetrics(),
 )
@@ -164,6 +163,7 @@ def test_an_upload_trusts_the_certificates_that_ssl_cert_file_names(
 ):
     """docs/production.md says so; a process of its own, as the variable is read at its start."""
     sandbox = strict(3600)
+    monkeypatch.delenv("SSL_CERT_FILE")
     monkeypatch.setenv("SSL_CERT_FILE" if named else "REQUESTS_CA_BUNDLE", str(certificate))
     (tmp_path / "source").write_bytes(b"content")
 
@@ -237,7 +237,7 @@ def test_what_is_wrong_with_the_identity_waits_and_kills_no_file(
         DataLakeStore(
             ONELAKE,
             "abfss://media@onelake.dfs.fabric.microsoft.com/lh/Files",
-            credentials.token_credential,
+            lambda: credentials.storage_access(ONELAKE),
             MemoryGates(time.monotonic),
             RecordedMetrics(),
         )
@@ -294,7 +294,7 @@ def test_uploads_side_by_side_wait_for_the_identity_and_blame_nobody_else(tmp_pa
     store = DataLakeStore(
         ONELAKE,
         "abfss://media@onelake.dfs.fabric.microsoft.com/lh/Files",
-        SlowToFail,
+        lambda: Credentials([ONELAKE], make=SlowToFail).storage_access(ONELAKE),
         gates,
         RecordedMetrics(),
         total_seconds=1.5,

@@ -2,14 +2,11 @@
 
 from __future__ import annotations
 
-import asyncio
-import threading
-
 import pytest
 from azure.core.credentials import AccessToken
 from azure.core.exceptions import ClientAuthenticationError
 
-from claimx.adapters.identity import AGAIN_SECONDS, AwaitedCredential, LentCredential
+from claimx.adapters.identity import AGAIN_SECONDS, LentCredential
 from claimx.adapters.tokens import Tokens
 from claimx.domain.errors import TokenRejected
 
@@ -208,54 +205,3 @@ def test_an_identity_that_is_set_up_wrongly_gives_no_token_and_is_no_other_error
         lent = LentCredential(tokens.identity)
         with pytest.raises(TokenRejected, match="AZURE_CLIENT_ID"):
             lent.get_token(SCOPE)
-        with pytest.raises(TokenRejected):
-            asyncio.run(AwaitedCredential(lent).get_token(SCOPE))
-
-
-class Hanging(Identity):
-    """An identity whose sign-in service does not answer before it is told to."""
-
-    def __init__(self) -> None:
-        super().__init__(Service())
-        self.answer = threading.Event()
-
-    def get_token(self, *scopes: str, **options: object) -> AccessToken:
-        self.answer.wait(30)
-        return super().get_token(*scopes, **options)
-
-
-@pytest.mark.timeout(40)
-def test_a_sign_in_service_that_hangs_leaves_the_loops_threads_alone():
-    """In these the ledger's steps are made: leases ran out, and uploads were done twice."""
-    hanging = Hanging()
-
-    async def work() -> list[AccessToken]:
-        credential = AwaitedCredential(hanging)
-        asked = [asyncio.create_task(credential.get_token(SCOPE)) for _ in range(100)]
-        try:
-            assert await asyncio.wait_for(asyncio.to_thread(int, "1"), 10) == 1
-        finally:
-            hanging.answer.set()
-        return await asyncio.gather(*asked)
-
-    assert len(asyncio.run(work())) == 100
-
-
-def test_those_who_wait_while_an_identity_fails_do_not_ask_it_each():
-    """One after another they waited for it, until their own time was up."""
-    service = Service()
-    service.away = True
-
-    async def work() -> int:
-        credential = AwaitedCredential(service._identity(), lambda: service.now)
-        for _ in range(10):
-            with pytest.raises(TokenRejected, match="AZURE_CLIENT_ID"):
-                await credential.get_token(SCOPE)
-        asked = service.asked
-        service.now += AGAIN_SECONDS
-        service.away = False
-        for _ in range(2):
-            assert (await credential.get_token(SCOPE)).token
-        return asked
-
-    assert asyncio.run(work()) == 1

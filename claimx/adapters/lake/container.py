@@ -26,11 +26,15 @@ def make_lake(
     """
 
     def make_file_system(path: str) -> None:
+        from azure.core.credentials import AzureNamedKeyCredential
         from azure.core.exceptions import AzureError, ResourceExistsError
         from azure.storage.filedatalake import DataLakeServiceClient
 
         name, _ = split_root(path)
-        credential = credentials.storage_credential(endpoint)
+        options = credentials.storage_access(endpoint).options
+        credential = AzureNamedKeyCredential(
+            options["azure_storage_account_name"], options["azure_storage_account_key"]
+        )
         try:
             with DataLakeServiceClient(endpoint, credential=credential, retry_total=0) as service:
                 service.create_file_system(name)
