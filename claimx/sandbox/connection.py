@@ -79,6 +79,8 @@ class Connection(asyncio.Protocol):
         self._task: asyncio.Task[None] | None = None
         self._finished = False
         self._held = False
+        self._asks = False
+        self._last = False
         self._room: asyncio.Future[None] | None = None
 
     # What the transport tells.
@@ -96,6 +98,11 @@ class Connection(asyncio.Protocol):
         self.resume_writing()
         if self._task is None:
             self._known.discard(self)
+
+    def eof_received(self) -> bool:
+        """Answer what is asked already: a client may end its own half first (TLS has no halves)."""
+        self._last = self._task is not None and not self._transport.get_extra_info("sslcontext")
+        return self._last
 
     def pause_writing(self) -> None:
         """Let writers wait: the client takes less than it is sent."""
@@ -151,13 +158,16 @@ class Connection(asyncio.Protocol):
         self._in_head, self._length = False, 0
         if int(headers.get(b"content-length", b"0")) > self._most_bytes:
             self._refusal = 413
-        elif headers.get(b"expect", b"").lower() == b"100-continue" and self._idle:
-            self._transport.write(b"HTTP/1.1 100 Continue\r\n\r\n")
+        elif headers.get(b"expect", b"").rstrip().lower() == b"100-continue":
+            self._asks = True
+            if self._task is None and not self._waiting:
+                self._let_it_come()
 
-    @property
-    def _idle(self) -> bool:
-        """Whether no other answer is owed: a client that did not wait for it gets no 100."""
-        return self._task is None and not self._waiting
+    def _let_it_come(self) -> None:
+        """Ask for a body that waits for it, unless it has begun to come."""
+        if self._asks and not self._pieces:
+            self._transport.write(b"HTTP/1.1 100 Continue\r\n\r\n")
+        self._asks = False
 
     def on_body(self, piece: bytes) -> None:
         """Keep a part of the body."""
@@ -166,7 +176,7 @@ class Connection(asyncio.Protocol):
     def on_message_complete(self) -> None:
         """Put the request behind those that wait."""
         request, self._reading = self._reading, Request(self)
-        self._in_head, self._length = True, 0
+        self._in_head, self._length, self._asks = True, 0, False
         request.method = self._parser.get_method().decode()
         request.keep_alive = self._parser.should_keep_alive()
         if self._pieces:
@@ -200,9 +210,13 @@ class Connection(asyncio.Protocol):
             self._task = None
             if self._lost:
                 self._known.discard(self)
-            elif self._held and not self._transport.is_closing():
-                self._held = False
-                self._transport.resume_reading()
+            elif self._last:
+                self._transport.close()
+            elif not self._transport.is_closing():
+                self._let_it_come()
+                if self._held:
+                    self._held = False
+                    self._transport.resume_reading()
 
     async def send(self, head: bytes, body: bytes) -> None:
         """Send a whole answer; raises `ClientLeft`."""

@@ -91,6 +91,11 @@ class Headers(Mapping[str, str]):
         return len(self._raw)
 
 
+def body_of(answer: Answer, exchange: Exchange) -> bytes:
+    """Return the body that is sent: of an answer to HEAD, and of some statuses, there is none."""
+    return b"" if exchange.method == "HEAD" or answer.status in BODILESS else answer.body
+
+
 class Exchange:
     """One request: its parts decoded, and the raw one for answers that go wrong."""
 

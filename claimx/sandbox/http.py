@@ -13,7 +13,7 @@ from typing import ClassVar
 import orjson
 
 from claimx.sandbox.connection import MAX_BODY_BYTES, ClientLeft, Connection, Request
-from claimx.sandbox.exchange import BODILESS, Answer, Exchange, Traffic, head_of, log_in_page
+from claimx.sandbox.exchange import Answer, Exchange, Traffic, body_of, head_of, log_in_page
 from claimx.sandbox.faults import Fault, FaultPlan
 
 logger = logging.getLogger(__name__)
@@ -170,30 +170,32 @@ class Service(ABC):
     async def send(self, exchange: Exchange, answer: Answer) -> None:
         """Write the whole answer."""
         self.traffic.statuses[answer.status] += 1
-        body = b"" if exchange.method == "HEAD" or answer.status in BODILESS else answer.body
+        body = body_of(answer, exchange)
         self.traffic.bytes_out += len(body)
         await exchange.raw.connection.send(head_of(answer, exchange.raw), body)
 
     async def send_cut(self, exchange: Exchange, answer: Answer) -> None:
         """Promise the whole body, send half of it and hang up."""
-        connection = exchange.raw.connection
-        if len(answer.body) < 2:
+        connection, body = exchange.raw.connection, body_of(answer, exchange)
+        if len(body) < 2:
             connection.reset()
             return
         self.traffic.statuses[answer.status] += 1
-        head = head_of(answer, exchange.raw)
-        await connection.write(head, answer.body[: len(answer.body) // 2])
+        head, half = head_of(answer, exchange.raw), body[: len(body) // 2]
+        self.traffic.bytes_out += len(half)
+        await connection.write(head, half)
         connection.close()
 
     async def send_slowly(self, exchange: Exchange, answer: Answer, seconds: float) -> None:
         """Send the body in ten pieces over *seconds*."""
-        connection = exchange.raw.connection
+        connection, body = exchange.raw.connection, body_of(answer, exchange)
         self.traffic.statuses[answer.status] += 1
+        self.traffic.bytes_out += len(body)
         await connection.write(head_of(answer, exchange.raw))
-        piece = max(1, -(-len(answer.body) // 10))
-        for offset in range(0, len(answer.body), piece):
+        piece = max(1, -(-len(body) // 10))
+        for offset in range(0, len(body), piece):
             await asyncio.sleep(seconds / 10)
-            await connection.write(answer.body[offset : offset + piece])
+            await connection.write(body[offset : offset + piece])
         connection.finish()
 
 
