@@ -218,10 +218,10 @@ class Connection(asyncio.Protocol):
                     self._held = False
                     self._transport.resume_reading()
 
-    async def send(self, head: bytes, body: bytes) -> None:
+    async def send(self, head: bytes, body: bytes | memoryview) -> None:
         """Send a whole answer; raises `ClientLeft`."""
         if len(body) <= COPIED_BYTES:
-            await self.write(head + body)
+            await self.write(b"".join((head, body)))
         elif len(body) <= CHUNK_BYTES:
             await self.write(head, body)
         else:

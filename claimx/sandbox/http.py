@@ -183,7 +183,7 @@ class Service(ABC):
         self.traffic.statuses[answer.status] += 1
         head, half = head_of(answer, exchange.raw), body[: len(body) // 2]
         self.traffic.bytes_out += len(half)
-        await connection.write(head, half)
+        await connection.send(head, half)
         connection.close()
 
     async def send_slowly(self, exchange: Exchange, answer: Answer, seconds: float) -> None:
