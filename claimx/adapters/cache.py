@@ -37,7 +37,8 @@ class DiskCache:
     The folder *root*, held within *max_bytes* and leaving *spare_bytes* of the disk free.
 
     Its quota is exact for one process; what other processes add is counted every half minute,
-    so together they may overshoot by what they write in that time, never into the spare bytes.
+    so together they may overshoot by what they begin in that time. What others have announced and
+    not written yet is not counted, so they alone may reach into the spare bytes.
     Raises OSError when the folder cannot be made.
     """
 
@@ -56,6 +57,7 @@ class DiskCache:
         self._now = now
         self._lock = threading.Lock()
         self._used = 0
+        self._announced = 0  # of that, what is not in its file yet
         self._recount_at = self._look_at = 0.0
         self.root.mkdir(mode=0o700, parents=True, exist_ok=True)
         self.node = _node_of(self.root)
@@ -87,7 +89,7 @@ class DiskCache:
             os.unlink(path)
         except FileNotFoundError:
             return
-        self.reserve(-length)
+        self.release(length)
 
     def entries(self, limit: int, older_than_seconds: float = 0.0) -> list[CacheEntry]:
         """Return up to *limit* files not touched for *older_than_seconds*, oldest first."""
@@ -111,7 +113,7 @@ class DiskCache:
         for name, length, modified in list(self._files()):
             if self._now() - modified >= older_than_seconds:
                 (self.root / name).unlink(missing_ok=True)
-                self.reserve(-length)
+                self.release(length)
                 removed += 1
         return removed
 
@@ -124,14 +126,13 @@ class DiskCache:
             )
 
     def reserve(self, count: int) -> None:
-        """Count *count* bytes more (or fewer) in; raises DiskFull when there is no room."""
+        """Count *count* bytes in that are to come; raises DiskFull when there is no room."""
+        if count <= 0:
+            return
         with self._lock:
-            if count <= 0:
-                self._used = max(0, self._used + count)
-                return
             now, full_now = self._now(), self._used + count > self._max_bytes
             if now >= self._recount_at or (full_now and now >= self._look_at):
-                self._used = sum(length for _, length, _ in self._files())
+                self._used = sum(length for _, length, _ in self._files()) + self._announced
                 self._recount_at, self._look_at = now + _RECOUNT_SECONDS, now + _LOOK_SECONDS
             if self._used + count > self._max_bytes:
                 raise DiskFull(
@@ -139,9 +140,16 @@ class DiskCache:
                     f" {count} more (CLAIMX_CACHE_MAX_BYTES)"
                 )
             disk = os.statvfs(self._folder)
-            if disk.f_bavail * disk.f_frsize < count + self._spare_bytes:
+            if disk.f_bavail * disk.f_frsize < count + self._announced + self._spare_bytes:
                 raise DiskFull("the disk of the cache is full")
             self._used += count
+            self._announced += count
+
+    def release(self, count: int, announced: int = 0) -> None:
+        """Count *count* bytes out, and *announced* ones that have come or never will."""
+        with self._lock:
+            self._used = max(0, self._used - count)
+            self._announced -= announced
 
     def _files(self) -> Iterator[tuple[str, int, float]]:
         with os.scandir(self.root) as folder:
@@ -178,13 +186,13 @@ class Incoming:
 
     def write(self, chunk: bytes | bytearray) -> None:
         """Append; raises DiskFull when disk or quota are full, NotAllowed as `DiskCache.begin`."""
-        beyond = self.length + len(chunk) - self._reserved
-        if beyond > 0:
-            self._cache.check_length(self.length + len(chunk))
-            self._cache.reserve(beyond)
-            self._reserved += beyond
         rest = memoryview(chunk)
         with self._turn:
+            beyond = self.length + len(chunk) - self._reserved
+            if beyond > 0 and not self._over:
+                self._cache.check_length(self.length + len(chunk))
+                self._cache.reserve(beyond)
+                self._reserved += beyond
             try:
                 file = self._opened()
                 while rest:  # a write to a nearly full disk may be a short one
@@ -193,6 +201,7 @@ class Incoming:
                 raise full(error) from error
             self._hash.update(chunk)
             self.length += len(chunk)
+            self._cache.release(0, len(chunk))
 
     def keep(self, media_id: str) -> str:
         """
@@ -210,20 +219,20 @@ class Incoming:
             except OSError as error:
                 raise full(error) from error
             self._over = True
-            self._cache.reserve(self.length - self._reserved)
-            self._reserved = 0
+            spare = self._reserved - self.length
+            self._cache.release(spare, spare)
         return name
 
     def discard(self) -> None:
         """Leave nothing half-written behind; safe at any time, a kept file stays."""
         with self._turn:
             over, self._over = self._over, True
-            self._close()
+            with suppress(OSError):  # of a file that nobody wants
+                self._close()
             if not over:
-                with suppress(FileNotFoundError):  # nothing was written to it
+                with suppress(OSError):  # there is none before the first write
                     os.unlink(self._path)
-            self._cache.reserve(-self._reserved)
-            self._reserved = 0
+                self._cache.release(self._reserved, self._reserved - self.length)
 
     def _opened(self) -> int:
         """Return the open file; raises OSError, of one that was discarded meanwhile as well."""
@@ -270,7 +279,7 @@ def _node_of(root: Path) -> str:
     path = root / _NODE_FILE
     for _ in range(3):
         try:
-            text = path.read_text().strip()
+            text = path.read_text(errors="replace").strip()
             if _NODE.fullmatch(text):
                 return text
             path.unlink(missing_ok=True)  # cut short by a crash
