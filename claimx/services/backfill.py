@@ -178,6 +178,10 @@ class _Run:
         )
         self._rows_of_page = len(rows)
         self._pressure.stored(len(sifted.fresh))
+        if moved is None:
+            moved = self._moved_before(cursor, checkpoint)
+        if moved is not None and moved.source_time < last:
+            return moved, at  # a part of it is stored: read it again
         if moved is not None:
             report.pages += 1
             report.rows += len(rows)
@@ -186,6 +190,16 @@ class _Run:
             report.malformed += sifted.malformed
             runtime.metrics.add("poll_rows", len(rows), cursor="backfill")
         return moved, last
+
+    def _moved_before(self, cursor: str, checkpoint: Checkpoint | None) -> Checkpoint | None:
+        """
+        Return how far the ledger is when a page was refused, None when that is another's doing.
+
+        What failed may have been carried out, wholly or in part, with only its answer lost; tried
+        again, it is refused. While the lease is ours nobody else moves the checkpoint.
+        """
+        found = self._runtime.ledger.checkpoint(cursor)
+        return found if found != checkpoint and self._lease.renewed() else None
 
     def _with_patience(
         self, page: Callable[[], tuple[Checkpoint | None, Micros] | None]
