@@ -59,7 +59,7 @@ def test_what_cannot_be_removed_from_the_parts_stops_no_upload(tmp_path, source)
     put(FolderStore(tmp_path / "media"), source)
 
     assert (tmp_path / "media" / "1" / "media" / "2_a.jpg").read_bytes() == CONTENT
-    assert os.listdir(old.parent) == ["old"]
+    assert list(old.parent.iterdir()) == [old]
 
 
 def test_a_folder_that_somebody_removed_is_made_again(tmp_path, source, links):
