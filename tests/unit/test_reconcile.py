@@ -14,6 +14,7 @@ from claimx.domain.records import DeadFilter, Kind, Stage
 from claimx.domain.tables import ATTACHMENTS, EVENTS, MEDIA
 from claimx.domain.times import from_seconds
 from claimx.services.reconcile import Ending, Finding, admission, pieces, strangers
+from claimx.services.reconcile.events import named_media
 
 DAY = 86_400.0
 
@@ -310,6 +311,14 @@ class TestMissingEvents:
         done.finish()
         assert done.rows() == before
         assert done.reconcile().off == 0
+
+    @pytest.mark.parametrize(
+        "text", ["", "null", "[", "3", '["m1", 2, null]', '"m1"', "[" * 100_000, "9" * 5000]
+    )
+    def test_media_ids_that_others_wrote_stop_nothing(self, text):
+        row = {"event_type": "PROJECT_FILE_ADDED", "media_ids": text, "media_id": None}
+
+        assert named_media(row) in ([], ["m1"])
 
     def test_of_two_contents_of_one_id_the_first_names_its_media(self, done):
         done.added("e3", "m9", ago=1000)

@@ -116,7 +116,12 @@ def _read(runtime: Runtime) -> dict[str, Note]:
         since, _, until = name.partition("..")
         try:
             document = json.loads(text)
-            found[name] = Note(since, until, dict(document["counts"]), dict(document["ids"]))
-        except (ValueError, KeyError, TypeError):
+            counts = {
+                table: {finding: int(n) for finding, n in found_there.items()}
+                for table, found_there in document["counts"].items()
+            }
+            ids = {table: list(map(str, some)) for table, some in document["ids"].items()}
+        except (ValueError, KeyError, TypeError, AttributeError, RecursionError):
             continue
+        found[name] = Note(since, until, counts, ids)
     return found
