@@ -42,13 +42,20 @@ class Request:
         self.keep_alive = True
 
 
+class Connections(set["Connection"]):
+    """Every connection that is open or serves."""
+
+    closed = False
+    """Whether what is made from now on is ended at once: TLS makes one long after its accept."""
+
+
 class Connection(asyncio.Protocol):
     """
     Reads requests and has *serve* answer them, one after the other.
 
     *serve* writes to the connection and says when the answer is whole (`send`, or `write` and
     `finish`); otherwise the connection is dropped. Whether the client is still there does not
-    matter to what is served already. *known* holds every connection that is open or serves.
+    matter to what is served already. *known* holds it for as long as it is open or serves.
 
     What comes while a request is served is read once, and the rest when it is answered. What is
     no HTTP gets 400, a head beyond `MAX_HEAD_BYTES` 431 and a body beyond *most_bytes* 413, and
@@ -58,7 +65,7 @@ class Connection(asyncio.Protocol):
     def __init__(
         self,
         serve: Callable[[Request], Awaitable[None]],
-        known: set[Connection],
+        known: Connections,
         most_bytes: int = MAX_BODY_BYTES,
     ) -> None:
         self.begun = False
@@ -89,6 +96,8 @@ class Connection(asyncio.Protocol):
         """Take the transport."""
         self._transport = cast("asyncio.Transport", transport)  # uvloop's is no subclass
         self._known.add(self)
+        if self._known.closed:
+            self._transport.abort()
 
     def connection_lost(self, exc: Exception | None) -> None:
         """Wake up who waits for room; what is served goes on."""
@@ -262,5 +271,6 @@ class Connection(asyncio.Protocol):
         """End it at once, with what it serves; returns what still has to hear of it."""
         if self._task is not None:
             self._task.cancel()
+        self._known.discard(self)  # a task that has not begun will not do it
         self._transport.abort()
         return self._task

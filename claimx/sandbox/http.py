@@ -12,7 +12,7 @@ from typing import ClassVar
 
 import orjson
 
-from claimx.sandbox.connection import MAX_BODY_BYTES, ClientLeft, Connection, Request
+from claimx.sandbox.connection import MAX_BODY_BYTES, ClientLeft, Connection, Connections, Request
 from claimx.sandbox.exchange import Answer, Exchange, Traffic, body_of, head_of, log_in_page
 from claimx.sandbox.faults import Fault, FaultPlan
 
@@ -44,7 +44,7 @@ class Service(ABC):
         self.tls: ssl.SSLContext | None = None
         """Set before it listens, it serves https."""
         self._server: asyncio.Server | None = None
-        self._connections: set[Connection] = set()
+        self._connections = Connections()
 
     @property
     def url(self) -> str:
@@ -53,6 +53,7 @@ class Service(ABC):
 
     async def listen(self, port: int = 0) -> None:
         """Bind the loopback port (0: any free one) and serve on the running event loop."""
+        self._connections.closed = False
         self._server = await asyncio.get_running_loop().create_server(
             lambda: Connection(self._serve, self._connections, self.most_bytes),
             "127.0.0.1",
@@ -67,6 +68,7 @@ class Service(ABC):
         if self._server is None:
             return
         self._server.close()
+        self._connections.closed = True
         served = filter(None, [one.drop() for one in tuple(self._connections)])
         await asyncio.gather(*served, return_exceptions=True)
 

@@ -564,6 +564,44 @@ def test_closing_ends_every_connection(running):
         running.client()
 
 
+def test_a_connection_that_was_not_made_yet_is_ended_as_well(running):
+    """In TLS it is made when the two ends trust each other, which may be after the close."""
+    plain = socket.create_connection(("127.0.0.1", running.service.port), timeout=20)
+    time.sleep(0.1)  # so that it is accepted
+
+    running.call(running.service.close())
+
+    with pytest.raises((OSError, EOFError)):  # noqa: PT012, SIM117 - see the end of it
+        with tls_over(plain, running) as connected:
+            connected.sendall(GET % b"/bytes/1")
+            if not connected.recv(1):
+                raise EOFError
+    running.settled()
+    assert running.service.traffic.requests == 0
+
+
+def tls_over(plain, running):
+    if not running.service.tls:
+        return plain
+    context = ssl.create_default_context(cafile=running._trusted)
+    return context.wrap_socket(plain, server_hostname="127.0.0.1")
+
+
+def test_a_request_that_comes_with_the_close_is_forgotten(running):
+    client = running.client()
+    until(lambda: running.service._connections)
+
+    async def both():
+        (one,) = running.service._connections
+        one.data_received(GET % b"/wait/1")
+        await running.service.close()
+
+    running.call(both())
+
+    running.settled()
+    assert ended(client)
+
+
 def ended(client):
     try:
         return len(client.file.read()) < 64 * MEBI
