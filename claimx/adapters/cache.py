@@ -19,11 +19,10 @@ from contextlib import suppress
 from pathlib import Path
 from secrets import token_hex
 
+from claimx.adapters.cache_node import node_of
 from claimx.domain.errors import DiskFull, NotAllowed
 from claimx.domain.ports.media import CacheEntry
 
-_NODE_FILE = ".node"
-_NODE = re.compile(r"[0-9a-f]{32}")
 _NAME = re.compile(r"(?:i(?P<id>(?:[0-9a-f]{2}){1,118})|h[0-9a-f]{40})\.[0-9a-f]{16}")
 _PART = re.compile(r"\.[0-9a-f]{32}\.part")
 _LONGEST_ID = 118  # bytes that still fit into a file name once encoded
@@ -60,7 +59,7 @@ class DiskCache:
         self._announced = 0  # of that, what is not in its file yet
         self._recount_at = self._look_at = 0.0
         self.root.mkdir(mode=0o700, parents=True, exist_ok=True)
-        self.node = _node_of(self.root)
+        self.node = node_of(self.root)
         """The folder's identity: the same for all processes that share it."""
 
     def path(self, name: str) -> str:
@@ -127,23 +126,28 @@ class DiskCache:
 
     def reserve(self, count: int) -> None:
         """Count *count* bytes in that are to come; raises DiskFull when there is no room."""
-        if count <= 0:
-            return
-        with self._lock:
-            now, full_now = self._now(), self._used + count > self._max_bytes
-            if now >= self._recount_at or (full_now and now >= self._look_at):
-                self._used = sum(length for _, length, _ in self._files()) + self._announced
-                self._recount_at, self._look_at = now + _RECOUNT_SECONDS, now + _LOOK_SECONDS
-            if self._used + count > self._max_bytes:
-                raise DiskFull(
-                    f"the cache holds {self._used} of {self._max_bytes} bytes: no room for"
-                    f" {count} more (CLAIMX_CACHE_MAX_BYTES)"
-                )
-            disk = os.statvfs(self._folder)
-            if disk.f_bavail * disk.f_frsize < count + self._announced + self._spare_bytes:
-                raise DiskFull("the disk of the cache is full")
-            self._used += count
-            self._announced += count
+        try:
+            with self._lock:
+                if count > 0:
+                    self._reserve(count)
+        except OSError as error:
+            raise full(error) from error
+
+    def _reserve(self, count: int) -> None:
+        now, full_now = self._now(), self._used + count > self._max_bytes
+        if now >= self._recount_at or (full_now and now >= self._look_at):
+            self._used = sum(length for _, length, _ in self._files()) + self._announced
+            self._recount_at, self._look_at = now + _RECOUNT_SECONDS, now + _LOOK_SECONDS
+        if self._used + count > self._max_bytes:
+            raise DiskFull(
+                f"the cache holds {self._used} of {self._max_bytes} bytes: no room for"
+                f" {count} more (CLAIMX_CACHE_MAX_BYTES)"
+            )
+        disk = os.statvfs(self._folder)
+        if disk.f_bavail * disk.f_frsize < count + self._announced + self._spare_bytes:
+            raise DiskFull("the disk of the cache is full")
+        self._used += count
+        self._announced += count
 
     def release(self, count: int, announced: int = 0) -> None:
         """Count *count* bytes out, and *announced* ones that have come or never will."""
@@ -272,28 +276,3 @@ def _media_id_in(name: str) -> str | None:
         return bytes.fromhex(found["id"]).decode("utf-8", "surrogatepass")
     except UnicodeDecodeError:
         return None
-
-
-def _node_of(root: Path) -> str:
-    """Return the folder's identity, giving it one first; of racing processes one wins."""
-    path = root / _NODE_FILE
-    for _ in range(3):
-        try:
-            text = path.read_text(errors="replace").strip()
-            if _NODE.fullmatch(text):
-                return text
-            path.unlink(missing_ok=True)  # cut short by a crash
-        except FileNotFoundError:
-            pass
-        mine = root / f".{token_hex(16)}.part"
-        mine.write_text(token_hex(16))
-        try:
-            os.link(mine, path)  # unlike a rename, never replaces another's
-        except FileExistsError:
-            pass
-        except OSError:  # a file system without links
-            if not path.exists():
-                mine.replace(path)
-        finally:
-            mine.unlink(missing_ok=True)
-    return path.read_text().strip()

@@ -2,6 +2,7 @@
 
 import hashlib
 import os
+import shutil
 import threading
 from pathlib import Path
 
@@ -229,6 +230,18 @@ def test_a_disk_that_is_nearly_full_is_left_alone(tmp_path):
 
     with pytest.raises(DiskFull, match="disk"):
         cache.begin(1)
+
+
+def test_a_folder_that_somebody_removed_is_no_fault_of_the_media(cache):
+    """Nobody classified it else, and the downloads that met it spent their attempts on it."""
+    incoming = cache.begin(5)
+    shutil.rmtree(cache.root)
+
+    with pytest.raises(DiskFull, match="ENOENT"):
+        cache.begin(5)
+    with pytest.raises(DiskFull, match="ENOENT"):
+        incoming.write(b"longer than five")
+    incoming.discard()
 
 
 def test_old_files_are_swept_half_written_ones_too(cache, clock):
