@@ -272,6 +272,8 @@ def test_notes_have_a_bound_and_the_newest_stay():
     kept = notes.open_notes(world.runtime())
 
     assert len(kept) == notes.MOST_NOTES
+    keep(world.runtime(), ReconcileReport(10_000, 10_005, 10_005))  # all is well there
+    assert notes.open_notes(world.runtime()) == kept
     assert kept[-1].ids == {EVENTS.name: [f"e{notes.MOST_NOTES + 4}"]}
     sentences = world.sentences()
     assert len(sentences) == 4
