@@ -33,7 +33,7 @@ def world_with(events: int, **limits: Any) -> World:
 
 
 def run(world: World, holder: str = "backfill", sleep: Any = None, **more: Any) -> BackfillReport:
-    ports = {k: more.pop(k) for k in list(more) if k.startswith(("make", "ledger"))}
+    ports = {k: more.pop(k) for k in list(more) if k.startswith(("make", "ledger", "gates"))}
     runtime = world.runtime(holder, **ports)
 
     def pass_time(seconds: float) -> None:
@@ -221,11 +221,27 @@ def test_a_backfill_that_another_process_has_taken_over_ends():
     def suspended(report: BackfillReport) -> None:
         if report.pages == 1:
             world.clock += 3600
-            assert world.gates.lock(f"poll:{report.cursor}", "another", 60.0)
+            assert world.gates.lock(f"poll:{report.cursor}", "another", 3600.0)
 
     report = run(world, progress=suspended)
 
     assert (report.ending, report.pages) == (Ending.SUPERSEDED, 2)
+
+
+@pytest.mark.parametrize("away", [("gates",), ("ledger", "gates")])
+def test_it_outlasts_a_redis_that_is_away_for_a_minute(away):
+    """Gates say of a Redis that does not answer what they say of a lease that another has."""
+    world = world_with(25)
+    until = [0.0]
+    ports = {name: _AwayUntil(getattr(world, name), world, until) for name in away}
+
+    def failover(report: BackfillReport) -> None:
+        if report.pages == 1 and not until[0]:
+            until[0] = world.clock + 60
+
+    report = run(world, progress=failover, **ports)
+
+    assert (report.ending, report.fresh) == (Ending.COMPLETE, 25)
 
 
 def test_a_failure_that_does_not_pass_ends_it_with_the_reason():
@@ -306,6 +322,28 @@ class _AnswerLost:
         if self._left == 0:
             raise Unavailable("the connection was closed before the answer")
         return found
+
+
+class _AwayUntil:
+    """A port over Redis, which does not answer until some time of the world's clock."""
+
+    def __init__(self, port: Any, world: World, until: list[float]) -> None:
+        self._port, self._world, self._until = port, world, until
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._port, name)
+
+    def lock(self, *arguments: Any) -> int | None:
+        return self._port.lock(*arguments) if self._there else None
+
+    def store_page(self, *arguments: Any) -> Any:
+        if not self._there:
+            raise Unavailable("Redis is away")
+        return self._port.store_page(*arguments)
+
+    @property
+    def _there(self) -> bool:
+        return self._world.clock >= self._until[0]
 
 
 class _Emptied:

@@ -605,6 +605,21 @@ class TestFixing:
 
         assert (report.ending, len(done.admitted), report.off) == (Ending.SUPERSEDED, 1, 1)
 
+    def test_a_redis_that_does_not_answer_for_a_moment_is_not_another_process(self, done):
+        """Gates say the same of both; asked again, they tell them apart."""
+        done.lose(EVENTS, "e1", "e2")
+        lock, calls = done.gates.lock, []
+
+        class Hiccup(type(done.gates)):
+            def lock(self, *arguments):
+                calls.append(arguments)
+                return None if len(calls) in (2, 3) else lock(*arguments)
+
+        done.gates.__class__ = Hiccup
+        report = done.reconcile(fix=True)
+
+        assert (report.ending, report.off) == (Ending.COMPLETE, 0)
+
     def test_the_lease_is_given_back(self, done):
         done.reconcile(fix=True)
 
