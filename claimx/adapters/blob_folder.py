@@ -180,7 +180,7 @@ class FolderStore:
         self._mode, self._device = status.st_mode & 0o666, status.st_dev
         with os.scandir(self._parts) as parts:
             for part in parts:
-                with suppress(FileNotFoundError):  # its own process was faster
+                with suppress(OSError):  # its own process was faster, or it is not ours to remove
                     if now - part.stat().st_mtime > _OLD_SECONDS:
                         os.unlink(part.path)
         self._look_at = now + _LOOK_SECONDS

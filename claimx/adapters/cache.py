@@ -19,11 +19,10 @@ from contextlib import suppress
 from pathlib import Path
 from secrets import token_hex
 
+from claimx.adapters.cache_node import node_of
 from claimx.domain.errors import DiskFull, NotAllowed
 from claimx.domain.ports.media import CacheEntry
 
-_NODE_FILE = ".node"
-_NODE = re.compile(r"[0-9a-f]{32}")
 _NAME = re.compile(r"(?:i(?P<id>(?:[0-9a-f]{2}){1,118})|h[0-9a-f]{40})\.[0-9a-f]{16}")
 _PART = re.compile(r"\.[0-9a-f]{32}\.part")
 _LONGEST_ID = 118  # bytes that still fit into a file name once encoded
@@ -37,7 +36,8 @@ class DiskCache:
     The folder *root*, held within *max_bytes* and leaving *spare_bytes* of the disk free.
 
     Its quota is exact for one process; what other processes add is counted every half minute,
-    so together they may overshoot by what they write in that time, never into the spare bytes.
+    so together they may overshoot by what they begin in that time. What others have announced and
+    not written yet is not counted, so they alone may reach into the spare bytes.
     Raises OSError when the folder cannot be made.
     """
 
@@ -56,9 +56,10 @@ class DiskCache:
         self._now = now
         self._lock = threading.Lock()
         self._used = 0
+        self._announced = 0  # of that, what is not in its file yet
         self._recount_at = self._look_at = 0.0
         self.root.mkdir(mode=0o700, parents=True, exist_ok=True)
-        self.node = _node_of(self.root)
+        self.node = node_of(self.root)
         """The folder's identity: the same for all processes that share it."""
 
     def path(self, name: str) -> str:
@@ -87,7 +88,7 @@ class DiskCache:
             os.unlink(path)
         except FileNotFoundError:
             return
-        self.reserve(-length)
+        self.release(length)
 
     def entries(self, limit: int, older_than_seconds: float = 0.0) -> list[CacheEntry]:
         """Return up to *limit* files not touched for *older_than_seconds*, oldest first."""
@@ -111,7 +112,7 @@ class DiskCache:
         for name, length, modified in list(self._files()):
             if self._now() - modified >= older_than_seconds:
                 (self.root / name).unlink(missing_ok=True)
-                self.reserve(-length)
+                self.release(length)
                 removed += 1
         return removed
 
@@ -124,24 +125,35 @@ class DiskCache:
             )
 
     def reserve(self, count: int) -> None:
-        """Count *count* bytes more (or fewer) in; raises DiskFull when there is no room."""
+        """Count *count* bytes in that are to come; raises DiskFull when there is no room."""
+        try:
+            with self._lock:
+                if count > 0:
+                    self._reserve(count)
+        except OSError as error:
+            raise full(error) from error
+
+    def _reserve(self, count: int) -> None:
+        now, full_now = self._now(), self._used + count > self._max_bytes
+        if now >= self._recount_at or (full_now and now >= self._look_at):
+            self._used = sum(length for _, length, _ in self._files()) + self._announced
+            self._recount_at, self._look_at = now + _RECOUNT_SECONDS, now + _LOOK_SECONDS
+        if self._used + count > self._max_bytes:
+            raise DiskFull(
+                f"the cache holds {self._used} of {self._max_bytes} bytes: no room for"
+                f" {count} more (CLAIMX_CACHE_MAX_BYTES)"
+            )
+        disk = os.statvfs(self._folder)
+        if disk.f_bavail * disk.f_frsize < count + self._announced + self._spare_bytes:
+            raise DiskFull("the disk of the cache is full")
+        self._used += count
+        self._announced += count
+
+    def release(self, count: int, announced: int = 0) -> None:
+        """Count *count* bytes out, and *announced* ones that have come or never will."""
         with self._lock:
-            if count <= 0:
-                self._used = max(0, self._used + count)
-                return
-            now, full_now = self._now(), self._used + count > self._max_bytes
-            if now >= self._recount_at or (full_now and now >= self._look_at):
-                self._used = sum(length for _, length, _ in self._files())
-                self._recount_at, self._look_at = now + _RECOUNT_SECONDS, now + _LOOK_SECONDS
-            if self._used + count > self._max_bytes:
-                raise DiskFull(
-                    f"the cache holds {self._used} of {self._max_bytes} bytes: no room for"
-                    f" {count} more (CLAIMX_CACHE_MAX_BYTES)"
-                )
-            disk = os.statvfs(self._folder)
-            if disk.f_bavail * disk.f_frsize < count + self._spare_bytes:
-                raise DiskFull("the disk of the cache is full")
-            self._used += count
+            self._used = max(0, self._used - count)
+            self._announced -= announced
 
     def _files(self) -> Iterator[tuple[str, int, float]]:
         with os.scandir(self.root) as folder:
@@ -178,13 +190,13 @@ class Incoming:
 
     def write(self, chunk: bytes | bytearray) -> None:
         """Append; raises DiskFull when disk or quota are full, NotAllowed as `DiskCache.begin`."""
-        beyond = self.length + len(chunk) - self._reserved
-        if beyond > 0:
-            self._cache.check_length(self.length + len(chunk))
-            self._cache.reserve(beyond)
-            self._reserved += beyond
         rest = memoryview(chunk)
         with self._turn:
+            beyond = self.length + len(chunk) - self._reserved
+            if beyond > 0 and not self._over:
+                self._cache.check_length(self.length + len(chunk))
+                self._cache.reserve(beyond)
+                self._reserved += beyond
             try:
                 file = self._opened()
                 while rest:  # a write to a nearly full disk may be a short one
@@ -193,6 +205,7 @@ class Incoming:
                 raise full(error) from error
             self._hash.update(chunk)
             self.length += len(chunk)
+            self._cache.release(0, len(chunk))
 
     def keep(self, media_id: str) -> str:
         """
@@ -210,20 +223,20 @@ class Incoming:
             except OSError as error:
                 raise full(error) from error
             self._over = True
-            self._cache.reserve(self.length - self._reserved)
-            self._reserved = 0
+            spare = self._reserved - self.length
+            self._cache.release(spare, spare)
         return name
 
     def discard(self) -> None:
         """Leave nothing half-written behind; safe at any time, a kept file stays."""
         with self._turn:
             over, self._over = self._over, True
-            self._close()
+            with suppress(OSError):  # of a file that nobody wants
+                self._close()
             if not over:
-                with suppress(FileNotFoundError):  # nothing was written to it
+                with suppress(OSError):  # there is none before the first write
                     os.unlink(self._path)
-            self._cache.reserve(-self._reserved)
-            self._reserved = 0
+                self._cache.release(self._reserved, self._reserved - self.length)
 
     def _opened(self) -> int:
         """Return the open file; raises OSError, of one that was discarded meanwhile as well."""
@@ -263,28 +276,3 @@ def _media_id_in(name: str) -> str | None:
         return bytes.fromhex(found["id"]).decode("utf-8", "surrogatepass")
     except UnicodeDecodeError:
         return None
-
-
-def _node_of(root: Path) -> str:
-    """Return the folder's identity, giving it one first; of racing processes one wins."""
-    path = root / _NODE_FILE
-    for _ in range(3):
-        try:
-            text = path.read_text().strip()
-            if _NODE.fullmatch(text):
-                return text
-            path.unlink(missing_ok=True)  # cut short by a crash
-        except FileNotFoundError:
-            pass
-        mine = root / f".{token_hex(16)}.part"
-        mine.write_text(token_hex(16))
-        try:
-            os.link(mine, path)  # unlike a rename, never replaces another's
-        except FileExistsError:
-            pass
-        except OSError:  # a file system without links
-            if not path.exists():
-                mine.replace(path)
-        finally:
-            mine.unlink(missing_ok=True)
-    return path.read_text().strip()

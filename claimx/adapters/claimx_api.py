@@ -92,6 +92,7 @@ class HTTPClaimXApi:
 
     async def video_report(self, project_id: str) -> Answer:
         """Return the project's video collaborations, often none."""
+        segment(project_id)  # what is no id elsewhere is none here
         body = {
             "reportType": "VIDEO_COLLABORATION",
             "projectId": int(project_id) if _is_number(project_id) else project_id,

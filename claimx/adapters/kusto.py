@@ -255,7 +255,7 @@ def _parsed(value: str) -> Any:
     """Return a dynamic value as JSON; some answers carry it as text."""
     try:
         return json.loads(value)
-    except ValueError:
+    except (ValueError, RecursionError):
         return value
 
 

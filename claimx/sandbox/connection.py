@@ -42,13 +42,20 @@ class Request:
         self.keep_alive = True
 
 
+class Connections(set["Connection"]):
+    """Every connection that is open or serves."""
+
+    closed = False
+    """Whether what is made from now on is ended at once: TLS makes one long after its accept."""
+
+
 class Connection(asyncio.Protocol):
     """
     Reads requests and has *serve* answer them, one after the other.
 
     *serve* writes to the connection and says when the answer is whole (`send`, or `write` and
     `finish`); otherwise the connection is dropped. Whether the client is still there does not
-    matter to what is served already. *known* holds every connection that is open or serves.
+    matter to what is served already. *known* holds it for as long as it is open or serves.
 
     What comes while a request is served is read once, and the rest when it is answered. What is
     no HTTP gets 400, a head beyond `MAX_HEAD_BYTES` 431 and a body beyond *most_bytes* 413, and
@@ -58,7 +65,7 @@ class Connection(asyncio.Protocol):
     def __init__(
         self,
         serve: Callable[[Request], Awaitable[None]],
-        known: set[Connection],
+        known: Connections,
         most_bytes: int = MAX_BODY_BYTES,
     ) -> None:
         self.begun = False
@@ -79,6 +86,8 @@ class Connection(asyncio.Protocol):
         self._task: asyncio.Task[None] | None = None
         self._finished = False
         self._held = False
+        self._asks = False
+        self._last = False
         self._room: asyncio.Future[None] | None = None
 
     # What the transport tells.
@@ -87,6 +96,8 @@ class Connection(asyncio.Protocol):
         """Take the transport."""
         self._transport = cast("asyncio.Transport", transport)  # uvloop's is no subclass
         self._known.add(self)
+        if self._known.closed:
+            self._transport.abort()
 
     def connection_lost(self, exc: Exception | None) -> None:
         """Wake up who waits for room; what is served goes on."""
@@ -96,6 +107,11 @@ class Connection(asyncio.Protocol):
         self.resume_writing()
         if self._task is None:
             self._known.discard(self)
+
+    def eof_received(self) -> bool:
+        """Answer what is asked already: a client may end its own half first (TLS has no halves)."""
+        self._last = self._task is not None and not self._transport.get_extra_info("sslcontext")
+        return self._last
 
     def pause_writing(self) -> None:
         """Let writers wait: the client takes less than it is sent."""
@@ -151,13 +167,16 @@ class Connection(asyncio.Protocol):
         self._in_head, self._length = False, 0
         if int(headers.get(b"content-length", b"0")) > self._most_bytes:
             self._refusal = 413
-        elif headers.get(b"expect", b"").lower() == b"100-continue" and self._idle:
-            self._transport.write(b"HTTP/1.1 100 Continue\r\n\r\n")
+        elif headers.get(b"expect", b"").rstrip().lower() == b"100-continue":
+            self._asks = True
+            if self._task is None and not self._waiting:
+                self._let_it_come()
 
-    @property
-    def _idle(self) -> bool:
-        """Whether no other answer is owed: a client that did not wait for it gets no 100."""
-        return self._task is None and not self._waiting
+    def _let_it_come(self) -> None:
+        """Ask for a body that waits for it, unless it has begun to come."""
+        if self._asks and not self._pieces:
+            self._transport.write(b"HTTP/1.1 100 Continue\r\n\r\n")
+        self._asks = False
 
     def on_body(self, piece: bytes) -> None:
         """Keep a part of the body."""
@@ -166,7 +185,7 @@ class Connection(asyncio.Protocol):
     def on_message_complete(self) -> None:
         """Put the request behind those that wait."""
         request, self._reading = self._reading, Request(self)
-        self._in_head, self._length = True, 0
+        self._in_head, self._length, self._asks = True, 0, False
         request.method = self._parser.get_method().decode()
         request.keep_alive = self._parser.should_keep_alive()
         if self._pieces:
@@ -200,14 +219,18 @@ class Connection(asyncio.Protocol):
             self._task = None
             if self._lost:
                 self._known.discard(self)
-            elif self._held and not self._transport.is_closing():
-                self._held = False
-                self._transport.resume_reading()
+            elif self._last:
+                self._transport.close()
+            elif not self._transport.is_closing():
+                self._let_it_come()
+                if self._held:
+                    self._held = False
+                    self._transport.resume_reading()
 
-    async def send(self, head: bytes, body: bytes) -> None:
+    async def send(self, head: bytes, body: bytes | memoryview) -> None:
         """Send a whole answer; raises `ClientLeft`."""
         if len(body) <= COPIED_BYTES:
-            await self.write(head + body)
+            await self.write(b"".join((head, body)))
         elif len(body) <= CHUNK_BYTES:
             await self.write(head, body)
         else:
@@ -248,5 +271,6 @@ class Connection(asyncio.Protocol):
         """End it at once, with what it serves; returns what still has to hear of it."""
         if self._task is not None:
             self._task.cancel()
+        self._known.discard(self)  # a task that has not begun will not do it
         self._transport.abort()
         return self._task

@@ -27,7 +27,7 @@ class Answer:
     """What a service answers; *headers* beside length and type, *body* None for an empty one."""
 
     status: int = 200
-    body: bytes = b""
+    body: bytes | memoryview = b""
     content_type: str = "application/json"
     headers: Mapping[str, str] = field(default_factory=dict)
     length: int | None = None
@@ -89,6 +89,11 @@ class Headers(Mapping[str, str]):
 
     def __len__(self) -> int:
         return len(self._raw)
+
+
+def body_of(answer: Answer, exchange: Exchange) -> bytes | memoryview:
+    """Return the body that is sent: of an answer to HEAD, and of some statuses, there is none."""
+    return b"" if exchange.method == "HEAD" or answer.status in BODILESS else answer.body
 
 
 class Exchange:

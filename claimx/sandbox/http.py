@@ -12,8 +12,8 @@ from typing import ClassVar
 
 import orjson
 
-from claimx.sandbox.connection import MAX_BODY_BYTES, ClientLeft, Connection, Request
-from claimx.sandbox.exchange import BODILESS, Answer, Exchange, Traffic, head_of, log_in_page
+from claimx.sandbox.connection import MAX_BODY_BYTES, ClientLeft, Connection, Connections, Request
+from claimx.sandbox.exchange import Answer, Exchange, Traffic, body_of, head_of, log_in_page
 from claimx.sandbox.faults import Fault, FaultPlan
 
 logger = logging.getLogger(__name__)
@@ -44,7 +44,7 @@ class Service(ABC):
         self.tls: ssl.SSLContext | None = None
         """Set before it listens, it serves https."""
         self._server: asyncio.Server | None = None
-        self._connections: set[Connection] = set()
+        self._connections = Connections()
 
     @property
     def url(self) -> str:
@@ -53,6 +53,7 @@ class Service(ABC):
 
     async def listen(self, port: int = 0) -> None:
         """Bind the loopback port (0: any free one) and serve on the running event loop."""
+        self._connections.closed = False
         self._server = await asyncio.get_running_loop().create_server(
             lambda: Connection(self._serve, self._connections, self.most_bytes),
             "127.0.0.1",
@@ -67,6 +68,7 @@ class Service(ABC):
         if self._server is None:
             return
         self._server.close()
+        self._connections.closed = True
         served = filter(None, [one.drop() for one in tuple(self._connections)])
         await asyncio.gather(*served, return_exceptions=True)
 
@@ -170,30 +172,32 @@ class Service(ABC):
     async def send(self, exchange: Exchange, answer: Answer) -> None:
         """Write the whole answer."""
         self.traffic.statuses[answer.status] += 1
-        body = b"" if exchange.method == "HEAD" or answer.status in BODILESS else answer.body
+        body = body_of(answer, exchange)
         self.traffic.bytes_out += len(body)
         await exchange.raw.connection.send(head_of(answer, exchange.raw), body)
 
     async def send_cut(self, exchange: Exchange, answer: Answer) -> None:
         """Promise the whole body, send half of it and hang up."""
-        connection = exchange.raw.connection
-        if len(answer.body) < 2:
+        connection, body = exchange.raw.connection, body_of(answer, exchange)
+        if len(body) < 2:
             connection.reset()
             return
         self.traffic.statuses[answer.status] += 1
-        head = head_of(answer, exchange.raw)
-        await connection.write(head, answer.body[: len(answer.body) // 2])
+        head, half = head_of(answer, exchange.raw), body[: len(body) // 2]
+        self.traffic.bytes_out += len(half)
+        await connection.send(head, half)
         connection.close()
 
     async def send_slowly(self, exchange: Exchange, answer: Answer, seconds: float) -> None:
         """Send the body in ten pieces over *seconds*."""
-        connection = exchange.raw.connection
+        connection, body = exchange.raw.connection, body_of(answer, exchange)
         self.traffic.statuses[answer.status] += 1
+        self.traffic.bytes_out += len(body)
         await connection.write(head_of(answer, exchange.raw))
-        piece = max(1, -(-len(answer.body) // 10))
-        for offset in range(0, len(answer.body), piece):
+        piece = max(1, -(-len(body) // 10))
+        for offset in range(0, len(body), piece):
             await asyncio.sleep(seconds / 10)
-            await connection.write(answer.body[offset : offset + piece])
+            await connection.write(body[offset : offset + piece])
         connection.finish()
 
 

@@ -19,7 +19,7 @@ from claimx.sandbox.faults import FaultPlan
 from claimx.sandbox.http import Service
 from claimx.sandbox.identity import Identity
 from claimx.sandbox.notes import Notes
-from claimx.sandbox.store import FolderStore, StoreError
+from claimx.sandbox.store import FolderStore, StoreError, bytes_of
 
 _RANGE = re.compile(r"^bytes=(\d*)-(\d*)$")
 _PART_REQUEST = re.compile(rb"DELETE\s+(\S+)\s+HTTP/1\.1")
@@ -222,7 +222,8 @@ class OneLake(Service):
             )
             kind, named = self.notes.of((container, name))
             if asked is None or not (asked[1] or asked[2]):
-                return Answer(200, file.read(), kind, {**described(entry), **named})
+                content = bytes_of(file, 0, entry.size)
+                return Answer(200, content, kind, {**described(entry), **named})
             size = entry.size
             if asked[1]:
                 first, last = int(asked[1]), min(int(asked[2] or size - 1), size - 1)
@@ -230,9 +231,8 @@ class OneLake(Service):
                 first, last = max(0, size - int(asked[2])), size - 1
             if first > last:
                 raise StoreError(416, "InvalidRange", "The range specified is invalid.")
-            file.seek(first)
             headers = {**described(entry), **named, "Content-Range": f"bytes {first}-{last}/{size}"}
-            return Answer(206, file.read(last + 1 - first), kind, headers)
+            return Answer(206, bytes_of(file, first, last + 1), kind, headers)
 
     def _conditions(
         self, exchange: Exchange, container: str, name: str, conflict: str = "ConditionNotMet"

@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
+import mmap
 import os
 import shutil
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 from stat import S_ISDIR
+from typing import BinaryIO
 
 STAGING = ".staging"
 _MAX_STAGED = 10_000
+_MAPPED_BYTES = 1024 * 1024
 
 
 class StoreError(Exception):
@@ -42,6 +45,14 @@ def entry_of(name: str, path: Path) -> Entry:
     folder = S_ISDIR(stat.st_mode)
     etag = f'"0x{stat.st_mtime_ns:X}{stat.st_ino & 0xFFFFFFFF:08X}{stat.st_size & 0xFFFF:04X}"'
     return Entry(name, folder, 0 if folder else stat.st_size, stat.st_mtime, etag)
+
+
+def bytes_of(file: BinaryIO, begin: int, end: int) -> bytes | memoryview:
+    """Return a part of a file; much of it is left there until it is sent: no file here changes."""
+    if end - begin > _MAPPED_BYTES:
+        return memoryview(mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ))[begin:end]
+    file.seek(begin)
+    return file.read(end - begin)
 
 
 class FolderStore:

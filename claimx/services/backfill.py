@@ -153,7 +153,7 @@ class _Run:
             if page is None:
                 break
             checkpoint, at = page
-            if checkpoint is None or not self._lease.renewed():
+            if checkpoint is None or not self._keeps():
                 report.ending = Ending.SUPERSEDED
                 return
             report.share = share_done(window, at)
@@ -178,6 +178,10 @@ class _Run:
         )
         self._rows_of_page = len(rows)
         self._pressure.stored(len(sifted.fresh))
+        if moved is None:
+            moved = self._moved_before(cursor, checkpoint)
+        if moved is not None and moved.source_time < last:
+            return moved, at  # a part of it is stored: read it again
         if moved is not None:
             report.pages += 1
             report.rows += len(rows)
@@ -187,6 +191,16 @@ class _Run:
             runtime.metrics.add("poll_rows", len(rows), cursor="backfill")
         return moved, last
 
+    def _moved_before(self, cursor: str, checkpoint: Checkpoint | None) -> Checkpoint | None:
+        """
+        Return how far the ledger is when a page was refused, None when that is another's doing.
+
+        What failed may have been carried out, wholly or in part, with only its answer lost; tried
+        again, it is refused. While the lease is ours nobody else moves the checkpoint.
+        """
+        found = self._runtime.ledger.checkpoint(cursor)
+        return found if found != checkpoint and self._keeps() else None
+
     def _with_patience(
         self, page: Callable[[], tuple[Checkpoint | None, Micros] | None]
     ) -> tuple[Checkpoint | None, Micros] | None:
@@ -195,7 +209,7 @@ class _Run:
             try:
                 return page()
             except ClaimXError as error:
-                if error.category is ErrorCategory.PERMANENT or not self._lease.renewed():
+                if error.category is ErrorCategory.PERMANENT:
                     raise
                 delay = min(max(2.0 ** (attempt + 1), error.retry_after or 0.0), 300.0)
                 log.warning(
@@ -215,9 +229,21 @@ class _Run:
                 return Ending.PRESSURE
             self._wait(PAUSE_SECONDS, f"{held} in flight, waiting for less than {limit}")
             waited += PAUSE_SECONDS
-            if not self._lease.renewed():
+            if not self._keeps():
                 return Ending.SUPERSEDED
         return None
+
+    def _keeps(self) -> bool:
+        """
+        Renew the lease; False when another has it for certain.
+
+        A Redis that does not answer sounds the same, so it is asked once more for a minute or two.
+        """
+        for attempt in range(RETRIES):
+            if self._lease.renewed():
+                return True
+            self._sleep(2.0 ** (attempt + 1))
+        return self._lease.renewed()
 
     def _slow_down(self, started: float) -> None:
         """Sleep away what a page was faster than the rate."""

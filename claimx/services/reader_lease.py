@@ -77,6 +77,9 @@ class ReaderLease:
         return True
 
     def _keep(self) -> None:
+        kept = time.monotonic()
         while not self._over.wait(self._seconds * _SHARE) and time.monotonic() < self._until:
-            if self._gates.lock(self._name, self._holder, self._seconds) is None:
-                return
+            if self._gates.lock(self._name, self._holder, self._seconds) is not None:
+                kept = time.monotonic()
+            elif time.monotonic() - kept >= self._seconds:
+                return  # another's by now; until then Redis may have failed to answer

@@ -48,6 +48,20 @@ def test_a_folder_that_cannot_be_written_is_unavailable(tmp_path, source):
         put(FolderStore(tmp_path), source)
 
 
+def test_what_cannot_be_removed_from_the_parts_stops_no_upload(tmp_path, source):
+    """A folder that others left there, or a file of theirs on a share."""
+    old = tmp_path / "media" / ".parts" / "old"
+    old.mkdir(parents=True)
+    (old.parent / "older").touch()
+    for path in (old, old.parent / "older"):
+        os.utime(path, (0, 0))
+
+    put(FolderStore(tmp_path / "media"), source)
+
+    assert (tmp_path / "media" / "1" / "media" / "2_a.jpg").read_bytes() == CONTENT
+    assert list(old.parent.iterdir()) == [old]
+
+
 def test_a_folder_that_somebody_removed_is_made_again(tmp_path, source, links):
     """A share that was not mounted for a moment; the file in the cache is not to blame."""
     root = tmp_path / "media"

@@ -391,6 +391,14 @@ def test_an_id_that_cannot_be_a_segment_is_malformed_and_never_sent(hostile):
     assert vendor.requests == []
 
 
+@pytest.mark.parametrize("hostile", ["9" * 5000, "x" * 500, "\ud800", ""])
+def test_nor_is_one_in_a_body(hostile):
+    vendor = Vendor()
+
+    assert type(refused(vendor, lambda api: api.video_report(hostile))) is Malformed
+    assert vendor.requests == []
+
+
 def test_a_redirect_is_never_followed():
     async def away(_: web.Request) -> web.Response:
         raise web.HTTPFound("/elsewhere")

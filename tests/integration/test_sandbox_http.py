@@ -279,6 +279,21 @@ def test_a_body_that_waits_to_be_asked_for_is_asked_for(running):
     assert told(client.ask(b"body"))["sha256"] == hashlib.sha256(b"body").hexdigest()
 
 
+def test_a_body_that_waits_behind_an_answer_is_asked_for_after_it(running):
+    """Its client would wait for ever: the 100 that it was not sent at once never came."""
+    client = running.client(GET % b"/wait/1")
+    running.service.waiting.wait(20)
+    client.socket.sendall(
+        b"PUT /x HTTP/1.1\r\nHost: x\r\nContent-Length: 4\r\nExpect: 100-continue\r\n\r\n"
+    )
+    time.sleep(0.1)  # so that it is there before the answer
+    running.open_gate()
+
+    assert client.answer()[2] == b"1"
+    assert client.head() == (100, {})
+    assert told(client.ask(b"body"))["sha256"] == hashlib.sha256(b"body").hexdigest()
+
+
 @pytest.mark.parametrize("more", [b"Expect: 100-continue", b"Connection: upgrade\r\nUpgrade: h2c"])
 def test_a_body_that_is_too_large_is_refused_unread(running, more):
     client = running.client(
@@ -442,6 +457,23 @@ def test_a_slow_answer_holds_up_no_other_connection(running):
     assert running.client().ask(GET % b"/bytes/2")[2] == content(2)
 
 
+@pytest.mark.parametrize("kind", ["trickle", "cut"])
+@pytest.mark.parametrize(
+    ("asked", "status"), [(b"HEAD /bytes/500", 200), (b"GET /status/204", 204)]
+)
+def test_what_has_no_body_has_none_when_it_is_spoilt(running, kind, asked, status):
+    """A body behind such a head would be taken for the next answer."""
+    spoil(running, kind, seconds=0.1)
+    client = running.client(asked + b" HTTP/1.1\r\nHost: x\r\n\r\n")
+
+    if kind == "trickle":
+        assert client.head()[0] == status
+        assert client.ask(GET % b"/bytes/2")[2] == content(2)
+    else:
+        with pytest.raises(ConnectionResetError):
+            list(iter(lambda: client.wire.recv(MEBI), b""))
+
+
 # Who takes more than was bargained for.
 
 
@@ -475,6 +507,23 @@ def test_a_request_is_carried_out_though_its_client_left(running):
 
     assert running.service.done == ["it"]
     assert running.service.traffic.errors == 0
+
+
+@pytest.mark.parametrize("paths", [[b"/wait/1"], [b"/bytes/67108864"], [b"/wait/1", b"/bytes/4"]])
+def test_a_client_that_has_no_more_to_ask_gets_its_answers(running, paths):
+    """As ``nc`` does at the end of its input; in TLS nobody can end one way alone."""
+    if running.service.tls:
+        pytest.skip("TLS")
+    client = running.client(b"".join(GET % path for path in paths))
+    client.socket.shutdown(socket.SHUT_WR)
+    time.sleep(0.1)  # so that it is seen
+    running.open_gate()
+
+    for path in paths:
+        size = int(path.rpartition(b"/")[2])
+        assert client.answer()[2] == (b"1" if path == b"/wait/1" else content(size))
+    assert client.at_end()
+    running.settled()
 
 
 @pytest.mark.parametrize(
@@ -513,6 +562,44 @@ def test_closing_ends_every_connection(running):
     assert running.service.done == []
     with pytest.raises(ConnectionRefusedError):
         running.client()
+
+
+def test_a_connection_that_was_not_made_yet_is_ended_as_well(running):
+    """In TLS it is made when the two ends trust each other, which may be after the close."""
+    plain = socket.create_connection(("127.0.0.1", running.service.port), timeout=20)
+    time.sleep(0.1)  # so that it is accepted
+
+    running.call(running.service.close())
+
+    with pytest.raises((OSError, EOFError)):  # noqa: PT012, SIM117 - see the end of it
+        with tls_over(plain, running) as connected:
+            connected.sendall(GET % b"/bytes/1")
+            if not connected.recv(1):
+                raise EOFError
+    running.settled()
+    assert running.service.traffic.requests == 0
+
+
+def tls_over(plain, running):
+    if not running.service.tls:
+        return plain
+    context = ssl.create_default_context(cafile=running._trusted)
+    return context.wrap_socket(plain, server_hostname="127.0.0.1")
+
+
+def test_a_request_that_comes_with_the_close_is_forgotten(running):
+    client = running.client()
+    until(lambda: running.service._connections)
+
+    async def both():
+        (one,) = running.service._connections
+        one.data_received(GET % b"/wait/1")
+        await running.service.close()
+
+    running.call(both())
+
+    running.settled()
+    assert ended(client)
 
 
 def ended(client):

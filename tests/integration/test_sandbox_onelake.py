@@ -8,6 +8,7 @@ import http.client
 import io
 import subprocess
 import sys
+from pathlib import Path
 
 import pytest
 from azure.core import MatchConditions
@@ -326,6 +327,34 @@ def test_deltalake_writes_merges_compacts_and_vacuums_over_abfss(sandbox):
     assert done.stdout.startswith("fine"), done.stderr[-3000:]
     assert (sandbox.lake_folder / "t" / "_delta_log").is_dir()
     service.close()
+
+
+@pytest.mark.parametrize("headers", [{}, {"Range": "bytes=1-"}])
+@pytest.mark.parametrize("kind", [None, "cut"])
+def test_a_large_file_is_not_held_in_memory(sandbox, files, headers, kind):
+    """One of 5 GiB is as long as media may be; several readers of it are more than a machine."""
+    size = 768 * 1024 * 1024
+    lies = sandbox.folder / "onelake" / files.file_system_name / "large"
+    with lies.open("wb") as file:
+        file.write(b"begin")
+        file.truncate(size)
+    if kind:
+        sandbox.plan.add(Fault.parse({"where": "onelake", "kind": kind, "count": 1}), 0.0)
+    before, connection = held(), http.client.HTTPConnection("127.0.0.1", sandbox.onelake.port)
+
+    connection.request("GET", f"/{files.file_system_name}/large", headers=headers)
+    answer = connection.getresponse()
+
+    assert answer.getheader("content-length") == str(size - len(headers))
+    assert answer.read(9) == b"begin\0\0\0\0"[len(headers) :] + bytes(len(headers))
+    assert held() - before < 64 * 1024 * 1024
+    connection.close()
+
+
+def held():
+    """Return the bytes that this process has of its own; files that it maps are not among them."""
+    status = Path("/proc/self/status").read_text().partition("RssAnon:")[2]
+    return int(status.split()[0]) * 1024
 
 
 @pytest.mark.parametrize("kind", ["done_error", "done_reset"])

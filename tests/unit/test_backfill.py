@@ -33,7 +33,7 @@ def world_with(events: int, **limits: Any) -> World:
 
 
 def run(world: World, holder: str = "backfill", sleep: Any = None, **more: Any) -> BackfillReport:
-    ports = {k: more.pop(k) for k in list(more) if k.startswith(("make", "ledger"))}
+    ports = {k: more.pop(k) for k in list(more) if k.startswith(("make", "ledger", "gates"))}
     runtime = world.runtime(holder, **ports)
 
     def pass_time(seconds: float) -> None:
@@ -195,6 +195,55 @@ def test_a_page_is_read_again_when_the_ledger_forgets_what_it_had_seen_of_it(lim
     assert (report.ending, report.fresh, report.known) == (Ending.COMPLETE, 11, 1)
 
 
+@pytest.mark.parametrize("number", [1, 2, 3], ids=["first step", "second step", "second page"])
+def test_a_page_whose_answer_was_lost_is_stored_and_it_goes_on(number):
+    """The client asks once more, and what was carried out already is refused to it then."""
+    world = World(poll_batch=1)
+    world.source.add([event_row(f"e{n}") for n in range(12)], SINCE + 1_000_000)  # two steps
+    world.source.add([event_row("later")], SINCE + 2_000_000)
+
+    report = run(world, ledger=_AnswerLost(world.ledger, number))
+    world.wait(61)  # then the hint that was not sent is sent
+    world.redrive()
+    world.ingest()
+
+    assert report.ending is Ending.COMPLETE
+    assert len(world.admitted([f"e{n}" for n in range(12)])) == 12
+    assert world.admitted(["later"])
+    assert (report.pages, report.rows) == (2, 13)
+    assert world.counters["event.admitted"] == 13
+
+
+def test_a_backfill_that_another_process_has_taken_over_ends():
+    """A suspended machine: its lease was over, and another has it."""
+    world = world_with(25)
+
+    def suspended(report: BackfillReport) -> None:
+        if report.pages == 1:
+            world.clock += 3600
+            assert world.gates.lock(f"poll:{report.cursor}", "another", 3600.0)
+
+    report = run(world, progress=suspended)
+
+    assert (report.ending, report.pages) == (Ending.SUPERSEDED, 2)
+
+
+@pytest.mark.parametrize("away", [("gates",), ("ledger", "gates")])
+def test_it_outlasts_a_redis_that_is_away_for_a_minute(away):
+    """Gates say of a Redis that does not answer what they say of a lease that another has."""
+    world = world_with(25)
+    until = [0.0]
+    ports = {name: _AwayUntil(getattr(world, name), world, until) for name in away}
+
+    def failover(report: BackfillReport) -> None:
+        if report.pages == 1 and not until[0]:
+            until[0] = world.clock + 60
+
+    report = run(world, progress=failover, **ports)
+
+    assert (report.ending, report.fresh) == (Ending.COMPLETE, 25)
+
+
 def test_a_failure_that_does_not_pass_ends_it_with_the_reason():
     world = world_with(3)
     world.source.failures += [Unavailable("Kusto is away")] * (RETRIES + 1)
@@ -255,6 +304,46 @@ def test_a_range_that_ends_before_it_begins_is_refused():
 class _LakeAway:
     def recent_events(self, *_: Any) -> list[str]:
         raise Unavailable("the lake is away")
+
+
+class _AnswerLost:
+    """A ledger whose answer to one storing of pages does not come; it is carried out."""
+
+    def __init__(self, ledger: Any, number: int) -> None:
+        self._ledger = ledger
+        self._left = number
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._ledger, name)
+
+    def store_page(self, *arguments: Any) -> Any:
+        found = self._ledger.store_page(*arguments)
+        self._left -= 1
+        if self._left == 0:
+            raise Unavailable("the connection was closed before the answer")
+        return found
+
+
+class _AwayUntil:
+    """A port over Redis, which does not answer until some time of the world's clock."""
+
+    def __init__(self, port: Any, world: World, until: list[float]) -> None:
+        self._port, self._world, self._until = port, world, until
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._port, name)
+
+    def lock(self, *arguments: Any) -> int | None:
+        return self._port.lock(*arguments) if self._there else None
+
+    def store_page(self, *arguments: Any) -> Any:
+        if not self._there:
+            raise Unavailable("Redis is away")
+        return self._port.store_page(*arguments)
+
+    @property
+    def _there(self) -> bool:
+        return self._world.clock >= self._until[0]
 
 
 class _Emptied:

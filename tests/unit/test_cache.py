@@ -2,6 +2,7 @@
 
 import hashlib
 import os
+import shutil
 import threading
 from pathlib import Path
 
@@ -159,6 +160,57 @@ def test_another_processs_files_count_once_they_are_recounted(cache, tmp_path, c
         cache.begin(200)
 
 
+def test_what_is_announced_counts_though_it_was_recounted_before_it_came(cache, clock):
+    """A download of 5 GiB takes longer than half a minute: its room was given away meanwhile."""
+    first = cache.begin(600)
+    first.write(b"x" * 100)
+    clock[0] += 31
+
+    with pytest.raises(DiskFull):
+        cache.begin(401)
+    second = cache.begin(400)
+    first.write(b"x" * 500)
+    first.keep("1")
+    second.discard()
+
+    with pytest.raises(DiskFull):
+        cache.begin(401)
+    cache.begin(400).discard()
+
+
+def test_what_is_announced_by_several_leaves_the_spare_bytes_of_the_disk(tmp_path):
+    disk = os.statvfs(tmp_path)
+    free = disk.f_bavail * disk.f_frsize
+    cache = DiskCache(tmp_path, 1 << 60, spare_bytes=free // 2)
+    first = cache.begin(free // 3)
+
+    with pytest.raises(DiskFull, match="disk"):
+        cache.begin(free // 3)
+
+    first.discard()
+    cache.begin(free // 3).discard()
+
+
+def test_a_file_that_grows_leaves_the_spare_bytes_of_the_disk(tmp_path):
+    disk = os.statvfs(tmp_path)
+    free = disk.f_bavail * disk.f_frsize
+    cache = DiskCache(tmp_path, 1 << 60, spare_bytes=free // 2)
+    growing, announced = cache.begin(), cache.begin(free // 2 - 4 * 1024 * 1024)
+
+    with pytest.raises(DiskFull, match="disk"):
+        growing.write(bytes(8 * 1024 * 1024))
+
+    announced.discard()
+    growing.discard()
+
+
+def test_a_node_file_of_rubbish_is_replaced(tmp_path):
+    """What a crash of the machine leaves of a new file may be anything."""
+    (tmp_path / ".node").write_bytes(b"\xff\xfe\xfd")
+
+    assert DiskCache(tmp_path, 1).node == DiskCache(tmp_path, 1).node
+
+
 def test_a_full_cache_is_read_through_once_a_second_at_most(cache, tmp_path, clock):
     """With 20,000 files that wait for their upload, each refused download read all their names."""
     other = DiskCache(tmp_path / "cache", 1000, spare_bytes=0, now=lambda: clock[0])
@@ -178,6 +230,18 @@ def test_a_disk_that_is_nearly_full_is_left_alone(tmp_path):
 
     with pytest.raises(DiskFull, match="disk"):
         cache.begin(1)
+
+
+def test_a_folder_that_somebody_removed_is_no_fault_of_the_media(cache):
+    """Nobody classified it else, and the downloads that met it spent their attempts on it."""
+    incoming = cache.begin(5)
+    shutil.rmtree(cache.root)
+
+    with pytest.raises(DiskFull, match="ENOENT"):
+        cache.begin(5)
+    with pytest.raises(DiskFull, match="ENOENT"):
+        incoming.write(b"longer than five")
+    incoming.discard()
 
 
 def test_old_files_are_swept_half_written_ones_too(cache, clock):

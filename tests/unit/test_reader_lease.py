@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import threading
 import time
+from typing import Any
 
 import pytest
 from polling_world import World
@@ -83,6 +84,23 @@ def test_a_lease_that_another_has_got_is_not_taken_from_it(world: World):
 
         assert not lease.renewed()
     assert world.gates.lock(NAME, "third", 1.0) is None
+
+
+def test_one_answer_that_does_not_come_loses_no_lease(world: World):
+    """Gates say of a Redis that does not answer what they say of a lease that another has."""
+
+    class Hiccup:
+        unlock = world.gates.unlock
+        calls = 0
+
+        def lock(self, *arguments: Any) -> int | None:
+            self.calls += 1
+            return None if self.calls == 2 else world.gates.lock(*arguments)
+
+    with ReaderLease(world.runtime(gates=Hiccup()), NAME):
+        time.sleep(4 * SECONDS)
+        with ReaderLease(world.runtime("other"), NAME) as second:
+            assert not second.held
 
 
 def test_its_thread_ends_with_it(world: World):

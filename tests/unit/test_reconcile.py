@@ -14,6 +14,7 @@ from claimx.domain.records import DeadFilter, Kind, Stage
 from claimx.domain.tables import ATTACHMENTS, EVENTS, MEDIA
 from claimx.domain.times import from_seconds
 from claimx.services.reconcile import Ending, Finding, admission, pieces, strangers
+from claimx.services.reconcile.events import named_media
 
 DAY = 86_400.0
 
@@ -311,6 +312,14 @@ class TestMissingEvents:
         assert done.rows() == before
         assert done.reconcile().off == 0
 
+    @pytest.mark.parametrize(
+        "text", ["", "null", "[", "3", '["m1", 2, null]', '"m1"', "[" * 100_000, "9" * 5000]
+    )
+    def test_media_ids_that_others_wrote_stop_nothing(self, text):
+        row = {"event_type": "PROJECT_FILE_ADDED", "media_ids": text, "media_id": None}
+
+        assert named_media(row) in ([], ["m1"])
+
     def test_of_two_contents_of_one_id_the_first_names_its_media(self, done):
         done.added("e3", "m9", ago=1000)
         done.poll()
@@ -595,6 +604,21 @@ class TestFixing:
         report = done.reconcile(fix=True)
 
         assert (report.ending, len(done.admitted), report.off) == (Ending.SUPERSEDED, 1, 1)
+
+    def test_a_redis_that_does_not_answer_for_a_moment_is_not_another_process(self, done):
+        """Gates say the same of both; asked again, they tell them apart."""
+        done.lose(EVENTS, "e1", "e2")
+        lock, calls = done.gates.lock, []
+
+        class Hiccup(type(done.gates)):
+            def lock(self, *arguments):
+                calls.append(arguments)
+                return None if len(calls) in (2, 3) else lock(*arguments)
+
+        done.gates.__class__ = Hiccup
+        report = done.reconcile(fix=True)
+
+        assert (report.ending, report.off) == (Ending.COMPLETE, 0)
 
     def test_the_lease_is_given_back(self, done):
         done.reconcile(fix=True)

@@ -272,6 +272,8 @@ def test_notes_have_a_bound_and_the_newest_stay():
     kept = notes.open_notes(world.runtime())
 
     assert len(kept) == notes.MOST_NOTES
+    keep(world.runtime(), ReconcileReport(10_000, 10_005, 10_005))  # all is well there
+    assert notes.open_notes(world.runtime()) == kept
     assert kept[-1].ids == {EVENTS.name: [f"e{notes.MOST_NOTES + 4}"]}
     sentences = world.sentences()
     assert len(sentences) == 4
@@ -281,7 +283,12 @@ def test_notes_have_a_bound_and_the_newest_stay():
 
 def test_a_note_of_another_release_is_passed_over():
     world = Beaten(0)
-    for text in ("", "{}", '{"counts": 1, "ids": []}', "null"):
+    for text in (
+        *("", "{}", '{"counts": 1, "ids": []}', "null", "[" * 100_000),
+        '{"counts": {"claimx_events": 3}, "ids": {}}',
+        '{"counts": {"claimx_events": {"missing": "x"}}, "ids": {}}',
+        '{"counts": {"claimx_events": {"missing": 1}}, "ids": {"claimx_events": 5}}',
+    ):
         world.gates.put_note(notes.TOPIC, f"a..b{text}", text, 60)
 
     assert world.sentences() == []

@@ -21,6 +21,7 @@ RECORDS_A_STEP = 500
 SHARE_OF_FLIGHT = 0.5  # of CLAIMX_MAX_IN_FLIGHT: live events have the other half
 PAUSE_SECONDS = 5.0
 PATIENCE_SECONDS = 900.0  # without any progress of the workers
+PAUSES_FOR_REDIS = (1.0, 2.0, 4.0, 8.0)
 
 
 class Stopped(Exception):
@@ -44,12 +45,23 @@ class Admission:
         self._runtime = runtime
         self._sleep = sleep
         self._fence = 0
-        if not self.keep():
+        if not self._take():
             raise Stopped(Ending.BUSY)
         self._pressure = Pressure(runtime)
 
     def keep(self) -> bool:
-        """Extend the lease; False when it is another's."""
+        """
+        Extend the lease; False when it is another's.
+
+        A Redis that does not answer sounds the same, so it is asked once more for some seconds.
+        """
+        for pause in PAUSES_FOR_REDIS:
+            if self._take():
+                return True
+            self._sleep(pause)
+        return self._take()
+
+    def _take(self) -> bool:
         fence = self._runtime.gates.lock(LEASE, self._runtime.holder, LEASE_SECONDS)
         self._fence = max(self._fence, fence or 0)
         return fence is not None

@@ -195,7 +195,7 @@ def _ids(text: Any) -> list[str]:
     """Return the ids of ``media_ids``; a text that others wrote may be anything."""
     try:
         found = json.loads(text or "[]")
-    except ValueError:
+    except (ValueError, RecursionError):
         return []
     return [one for one in found if isinstance(one, str)] if isinstance(found, list) else []
 

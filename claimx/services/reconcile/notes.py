@@ -55,11 +55,13 @@ def keep(runtime: Runtime, report: ReconcileReport) -> Note | None:
     found = _note_of(report)
     kept = _read(runtime)
     gone = [name for name, note in kept.items() if _covers(report, note)]
-    left = sorted(kept.keys() - set(gone), key=lambda name: kept[name].until)
-    runtime.gates.drop_notes(TOPIC, [*gone, *left[: max(0, len(left) + 1 - MOST_NOTES)]])
+    new = f"{found.since}..{found.until}" if found else ""
+    left = sorted(kept.keys() - {*gone, new}, key=lambda name: kept[name].until)
+    too_many = left[: max(0, len(left) + bool(new) - MOST_NOTES)]
+    runtime.gates.drop_notes(TOPIC, [*gone, *too_many])
     if found is not None:
         text = json.dumps({"counts": found.counts, "ids": found.ids})
-        runtime.gates.put_note(TOPIC, f"{found.since}..{found.until}", text, KEPT_SECONDS)
+        runtime.gates.put_note(TOPIC, new, text, KEPT_SECONDS)
     return found
 
 
@@ -116,7 +118,12 @@ def _read(runtime: Runtime) -> dict[str, Note]:
         since, _, until = name.partition("..")
         try:
             document = json.loads(text)
-            found[name] = Note(since, until, dict(document["counts"]), dict(document["ids"]))
-        except (ValueError, KeyError, TypeError):
+            counts = {
+                table: {finding: int(n) for finding, n in found_there.items()}
+                for table, found_there in document["counts"].items()
+            }
+            ids = {table: list(map(str, some)) for table, some in document["ids"].items()}
+        except (ValueError, KeyError, TypeError, AttributeError, RecursionError):
             continue
+        found[name] = Note(since, until, counts, ids)
     return found

@@ -1,0 +1,36 @@
+"""Which cache folder it is: its identity, the same for all processes that share it."""
+
+from __future__ import annotations
+
+import os
+import re
+from pathlib import Path
+from secrets import token_hex
+
+_NODE_FILE = ".node"
+_NODE = re.compile(r"[0-9a-f]{32}")
+
+
+def node_of(root: Path) -> str:
+    """Return the folder's identity, giving it one first; of racing processes one wins."""
+    path = root / _NODE_FILE
+    for _ in range(3):
+        try:
+            text = path.read_text(errors="replace").strip()
+            if _NODE.fullmatch(text):
+                return text
+            path.unlink(missing_ok=True)  # cut short by a crash
+        except FileNotFoundError:
+            pass
+        mine = root / f".{token_hex(16)}.part"
+        mine.write_text(token_hex(16))
+        try:
+            os.link(mine, path)  # unlike a rename, never replaces another's
+        except FileExistsError:
+            pass
+        except OSError:  # a file system without links
+            if not path.exists():
+                mine.replace(path)
+        finally:
+            mine.unlink(missing_ok=True)
+    return path.read_text().strip()
