@@ -24,6 +24,7 @@ from claimx.domain.records import (
     Stage,
     Waited,
 )
+from claimx.services.at_work import AT_WORK, names_of
 from claimx.services.hinting import ChunkHints
 from claimx.services.runtime import Runtime
 from claimx.services.settle import outcome_of
@@ -124,7 +125,7 @@ class Chunk:
         return self.counts
 
     async def _one(self, record: Record) -> None:
-        structlog.contextvars.bind_contextvars(trace=record.trace, **names_of(record))
+        AT_WORK.set(record)
         async with self._room:
             if self._runtime.stopping():
                 return  # given back at the end, untouched
@@ -248,13 +249,3 @@ class Chunk:
             waited=counts.waited,
             dead=counts.dead,
         )
-
-
-def names_of(record: Record) -> dict[str, str]:
-    """Return the ids by which an operator looks for a record."""
-    found = {}
-    for name in ("event_id", "project_id", "media_id"):
-        value = record.data.get(name)
-        if isinstance(value, str) and value:
-            found[name] = value
-    return found

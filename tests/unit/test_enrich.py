@@ -37,6 +37,7 @@ from claimx.domain.records import (
     page_record_id,
 )
 from claimx.domain.retry import RetryPolicy
+from claimx.services.at_work import ids_at_work
 from claimx.services.calls import ProjectAnswers
 from claimx.services.chunk import Counts
 from claimx.services.enrich import EnrichStage
@@ -559,6 +560,32 @@ def test_types_without_a_handler_are_logged_once_a_chunk():
 
     told = [line for line in logs if line["event"] == "no handler"]
     assert [(line["type"], line["events"]) for line in told] == [("SOMETHING_NEW", 30)]
+
+
+class OverhearingApi(MemoryClaimXApi):
+    """Keeps, by project, the ids of a line that would be logged as its answer comes."""
+
+    def __init__(self, now: Callable[[], float]) -> None:
+        super().__init__(now, latency=0.001)
+        self.projects = {n: project(n) for n in "12"}
+        self.heard: dict[str, dict[str, str]] = {}
+
+    async def project(self, project_id: str) -> Answer:
+        answer = await super().project(project_id)
+        self.heard[project_id] = ids_at_work()
+        return answer
+
+
+def test_what_is_logged_names_the_event_whatever_runs_beside_it():
+    world = World()
+    world.api = api = OverhearingApi(world.now)
+
+    world.enrich(world.admit(*(event(f"e{n}", project_id=n) for n in "12")))
+
+    assert api.heard == {
+        n: {"trace": f"trace-e{n}", "event_id": f"e{n}", "project_id": n} for n in "12"
+    }
+    assert ids_at_work() == {}
 
 
 class NarrowApi(MemoryClaimXApi):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextvars
 import json
 import logging
 import socket
@@ -15,7 +16,9 @@ from collections.abc import Callable, Iterator
 import pytest
 import structlog
 
+from claimx.domain.records import Kind, Record, Stage
 from claimx.domain.redaction import mask
+from claimx.services.at_work import AT_WORK
 from claimx.telemetry import logs
 from claimx.telemetry.cycle import changes
 from claimx.telemetry.health import HealthServer, Progress
@@ -49,6 +52,26 @@ def test_a_line_is_json_with_the_bound_ids(output):
     assert (line["trace"], line["event_id"], line["stage"]) == ("t1", "e1", "enrich")
     assert line["level"] == "info"
     assert line["time"].endswith("Z")
+
+
+def test_a_line_names_the_record_that_is_worked_on(output):
+    """Whoever writes it, another library too: an operator looks for all of an event's lines."""
+    logs.configure("INFO", "json", process="worker")
+    data = {"event_id": "e1", "project_id": "p1", "media_id": None, "link": "secret"}
+
+    def work() -> None:
+        AT_WORK.set(Record("e:e1", Kind.EVENT, Stage.ENRICH, data, trace="t1"))
+        structlog.get_logger("x").info("asked", project_id="p2")
+        logging.getLogger("other").info("asked, too")
+
+    contextvars.copy_context().run(work)
+    structlog.get_logger("x").info("afterwards")
+
+    ours, theirs, after = map(json.loads, output().splitlines())
+    assert (ours["trace"], ours["event_id"], ours["project_id"]) == ("t1", "e1", "p2")
+    assert (theirs["trace"], theirs["event_id"], theirs["project_id"]) == ("t1", "e1", "p1")
+    assert not {"media_id", "link"} & ours.keys()
+    assert not {"trace", "event_id"} & after.keys()
 
 
 def test_other_libraries_lines_are_json_too(output):
