@@ -270,11 +270,13 @@ class LakeWriter:
 
     def _observe_lag(self, items: Sequence[Item]) -> None:
         now = self._now()
-        for item in items:
-            for change in item.changes:
-                if change.table == EVENTS.name:
-                    lag = now - change.event_time / MICROS_PER_SECOND
-                    self._metrics.observe("event_lag_seconds", max(0.0, lag))
+        lags = [
+            max(0.0, now - change.event_time / MICROS_PER_SECOND)
+            for item in items
+            for change in item.changes
+            if change.table == EVENTS.name
+        ]
+        self._metrics.observe_all("event_lag_seconds", lags)
 
 
 def _back_off(items: Sequence[Item]) -> float:

@@ -167,6 +167,22 @@ def test_prometheus_exports_what_is_declared():
     assert totals(metrics)["processed"] == 3
 
 
+@pytest.mark.parametrize("values", [[], [0.0, 0.005, 0.0051, 30.0, 30.0, 3600.0, 4000.0]])
+def test_many_values_at_once_are_as_one_after_the_other(values):
+    one_by_one, at_once = PrometheusMetrics(), PrometheusMetrics()
+
+    for value in values:
+        one_by_one.observe("event_lag_seconds", value)
+    at_once.observe_all("event_lag_seconds", values)
+
+    told = [
+        [line for line in exposition(metrics).decode().splitlines() if "lag_seconds_" in line]
+        for metrics in (one_by_one, at_once)
+    ]
+    assert told[0][:-1] == told[1][:-1]  # the last one is when it was made
+    assert f"claimx_event_lag_seconds_count {len(values):.1f}" in told[1]
+
+
 def test_a_label_from_outside_cannot_grow_without_bound():
     metrics = PrometheusMetrics()
 
