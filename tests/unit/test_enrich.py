@@ -37,6 +37,8 @@ from claimx.domain.records import (
     page_record_id,
 )
 from claimx.domain.retry import RetryPolicy
+from claimx.domain.shape import shape_of
+from claimx.domain.tables import EVENTS
 from claimx.services.at_work import ids_at_work
 from claimx.services.calls import ProjectAnswers
 from claimx.services.chunk import Counts
@@ -138,8 +140,9 @@ def world() -> World:
 
 
 def event_row_of(changes: list[Change], event_id: str) -> dict[str, Any]:
+    """Return the row that the lake makes of it, but for the bookkeeping."""
     (row,) = [
-        change.values
+        shape_of(EVENTS).blank | change.values
         for change in changes
         if change.table == "claimx_events" and change.event_id == event_id
     ]
