@@ -455,6 +455,25 @@ def test_records_that_another_worker_has_by_now_are_dropped_in_silence(world):
     assert (counts.processed, counts.released, counts.lost) == (0, 0, 2)
 
 
+def test_what_is_lost_does_not_take_the_turn_of_what_is_ours(world):
+    """One task works on several records; of a lost one it is told by being cancelled."""
+    world.runtime.limits = Limits(lease_seconds=0.3, api_concurrency=2)  # four turns
+    ids = world.admit(*(event(str(n), project_id=str(n)) for n in range(1, 13)))
+
+    async def run() -> Counts:
+        world.api.latency = 5.0
+        chunk = asyncio.ensure_future(EnrichStage(world.runtime, world.api).run(ids))
+        await asyncio.sleep(0.05)
+        world.api.latency = 0.0
+        world.time += 10
+        assert len(world.ledger.claim(Stage.ENRICH, [*ids[:4], ids[8]], 30)) == 5
+        return await chunk
+
+    counts = asyncio.run(run())
+
+    assert (counts.processed, counts.released, counts.lost) == (7, 0, 5)
+
+
 def test_a_shared_project_fetch_that_fails_spends_an_attempt_of_each(world):
     world.api.latency = 0.01
     world.api.faults["project"].append(NotFound("gone", status=404))
