@@ -114,7 +114,7 @@ class World:
             values = {
                 "event_id": event_id,
                 "ingested_at": time,
-                "event_date": day_of(time).isoformat(),
+                "event_date": day_of(time),
                 "status": "enriched",
             }
             change = Change(EVENTS.name, values, Source.RESULT, event_id, time)

@@ -18,7 +18,6 @@ from itertools import count
 from pathlib import Path
 from typing import Any
 
-import redis
 from celery import Celery
 
 from claimx.adapters.cache import DiskCache
@@ -29,6 +28,7 @@ from claimx.adapters.ledger import RedisLedger
 from claimx.adapters.memory.claimx_api import MemoryClaimXApi
 from claimx.adapters.memory.media import MemoryBlobStore, MemoryMediaFetcher
 from claimx.adapters.memory.source import MemorySource
+from claimx.adapters.redis_client import connect
 from claimx.domain.circuit import CircuitSettings
 from claimx.domain.media import Rules
 from claimx.domain.records import Kind, Stage
@@ -75,7 +75,7 @@ class Bench:
     """One run in *folder* and the empty Redis at *url*."""
 
     def __init__(self, folder: Path, url: str, events: int, *, traced: bool = False) -> None:
-        self._client: Any = redis.Redis.from_url(url)
+        self._client: Any = connect(url, "")
         self._events = events
         self._projects = max(1, events // 8)
         self._traced = traced

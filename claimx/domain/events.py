@@ -88,7 +88,7 @@ class Event:
             "time": self.time,
             "source_time": self.source_time,
         }
-        for name in _TEXTS:  # most events lack most of it, and Redis copies it many times
+        for name in TEXTS:  # most events lack most of it, and Redis copies it many times
             said = getattr(self, name)
             if said is not None:
                 plain[name] = said
@@ -107,17 +107,17 @@ class Event:
         """
         try:
             event = cls(
-                event_id=data["event_id"],
-                type=data["type"],
-                project_id=data.get("project_id"),
-                time=data["time"],
-                source_time=data["source_time"],
-                media_id=data.get("media_id"),
-                media_ids=tuple(data.get("media_ids") or ()),
-                task_assignment_id=data.get("task_assignment_id"),
-                video_collaboration_id=data.get("video_collaboration_id"),
-                master_file_name=data.get("master_file_name"),
-                raw=data.get("raw") or {},
+                data["event_id"],
+                data["type"],
+                data.get("project_id"),
+                data["time"],
+                data["source_time"],
+                data.get("media_id"),
+                tuple(data.get("media_ids") or ()),
+                data.get("task_assignment_id"),
+                data.get("video_collaboration_id"),
+                data.get("master_file_name"),
+                data.get("raw") or {},
             )
         except (KeyError, TypeError) as error:
             raise Malformed(f"what is stored is no event: {error}") from None
@@ -132,14 +132,15 @@ class Event:
         for one in needed:
             if not one or not isinstance(one, str):
                 return False
-        for name in _TEXTS:
+        for name in TEXTS:
             one = getattr(self, name)
             if one is not None and not isinstance(one, str):
                 return False
         return isinstance(self.time, int) and isinstance(self.source_time, int)
 
 
-_TEXTS = "project_id media_id task_assignment_id video_collaboration_id master_file_name".split()
+TEXTS = "project_id media_id task_assignment_id video_collaboration_id master_file_name".split()
+"""What an event may say besides, each a text."""
 
 
 def parse(row: Mapping[str, Any]) -> Event:
@@ -165,18 +166,19 @@ def parse(row: Mapping[str, Any]) -> Event:
         media = ",".join(media_ids) or media_id
         parts = {"media": media, "task": task, "video": video, "file": name}
         event_id = _hash(project_id, type_, source_time, parts)
-    return Event(
-        event_id=event_id,
-        type=type_,
-        project_id=project_id,
-        time=source_time if own_time is None else own_time,
-        source_time=source_time,
-        media_id=media_id,
-        media_ids=media_ids,
-        task_assignment_id=task,
-        video_collaboration_id=video,
-        master_file_name=name,
-        raw={key: value for key, value in row.items() if key not in _KNOWN},
+    known = _KNOWN.issuperset(row)
+    return Event(  # by position, as in `from_json`: naming them takes as long as all else here
+        event_id,
+        type_,
+        project_id,
+        source_time if own_time is None else own_time,
+        source_time,
+        media_id,
+        media_ids,
+        task,
+        video,
+        name,
+        {} if known else {key: value for key, value in row.items() if key not in _KNOWN},
     )
 
 

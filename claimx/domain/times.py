@@ -9,7 +9,7 @@ Scheduling (due times, leases, delays) is in float seconds and never mixes with 
 
 from __future__ import annotations
 
-from datetime import UTC, date, datetime, timedelta
+from datetime import UTC, datetime, timedelta
 from functools import lru_cache
 from typing import TypeAlias
 
@@ -43,11 +43,11 @@ def to_iso(moment: Micros) -> str:
     return to_datetime(moment).strftime("%Y-%m-%dT%H:%M:%S.%fZ")
 
 
-def day_of(moment: Micros) -> date:
-    """Return the UTC day, the partition of ``claimx_events``."""
+def day_of(moment: Micros) -> str:
+    """Return the UTC day as ISO text, the partition of ``claimx_events``."""
     return _day(moment // _MICROS_A_DAY)
 
 
 @lru_cache(maxsize=64)  # events come from few days at a time
-def _day(number: int) -> date:
-    return to_datetime(number * _MICROS_A_DAY).date()
+def _day(number: int) -> str:
+    return to_datetime(number * _MICROS_A_DAY).date().isoformat()

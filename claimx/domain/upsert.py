@@ -144,7 +144,7 @@ def partition_day(table: Table, values: Mapping[str, Any], event_time: Micros) -
     if not table.partition_by:
         return None
     ingested_at = values.get("ingested_at")
-    return day_of(event_time if ingested_at is None else ingested_at).isoformat()
+    return day_of(event_time if ingested_at is None else ingested_at)
 
 
 def _is_named(table: Table, values: Mapping[str, Any]) -> bool:

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import Awaitable, Callable, Iterator, Sequence
 from dataclasses import dataclass
 
 import structlog
@@ -24,6 +24,7 @@ from claimx.domain.records import (
     Stage,
     Waited,
 )
+from claimx.services.at_work import AT_WORK, names_of
 from claimx.services.hinting import ChunkHints
 from claimx.services.runtime import Runtime
 from claimx.services.settle import outcome_of
@@ -86,9 +87,10 @@ class Chunk:
         self._runtime = runtime
         self._stage = stage
         self._work = work
-        self._room = asyncio.Semaphore(concurrency)
+        self._concurrency = concurrency
         self._bound = bound_seconds
-        self._tasks: dict[str, asyncio.Task[None]] = {}
+        self._turns: list[asyncio.Task[None]] = []
+        self._at_work: dict[str, asyncio.Task[None]] = {}
         self._open: dict[str, Record] = {}
         self._done: list[Outcome] = []
         self._ledger_turn = asyncio.Lock()
@@ -106,11 +108,13 @@ class Chunk:
             return self.counts
         loop = asyncio.get_running_loop()
         self._open = {record.id: record for record in records}
-        self._tasks = {record.id: loop.create_task(self._one(record)) for record in records}
+        left = iter(records)
+        turns = min(self._concurrency, len(records))
+        self._turns = [loop.create_task(self._work_through(left)) for _ in range(turns)]
         keeper = loop.create_task(self._keep_leases())
         deadline, winding_up = loop.time() + self._bound, False
         try:
-            pending = set(self._tasks.values())
+            pending = set(self._turns)
             while pending and loop.time() < deadline:
                 _, pending = await asyncio.wait(pending, timeout=SETTLE_SECONDS)
                 await self._settle()
@@ -123,20 +127,32 @@ class Chunk:
         self._summary()
         return self.counts
 
-    async def _one(self, record: Record) -> None:
-        structlog.contextvars.bind_contextvars(trace=record.trace, **names_of(record))
-        async with self._room:
+    async def _work_through(self, left: Iterator[Record]) -> None:
+        """Work on one record after the other of those that nobody has begun."""
+        turn: asyncio.Task[None] = asyncio.current_task()  # type: ignore[assignment]  # it is one
+        for record in left:
             if self._runtime.stopping():
                 return  # given back at the end, untouched
+            if record.id not in self._open:  # lost before its turn came
+                continue
+            AT_WORK.set(record)
+            self._at_work[record.id] = turn
             try:
                 outcome = await self._work(record)
+            except asyncio.CancelledError:
+                # its lease was lost, which says nothing of the next; or the chunk is to end
+                if record.id in self._open or turn.uncancel():
+                    raise
+                continue
             except Exception as error:  # noqa: BLE001 - the policy judges what nobody classified
                 outcome = outcome_of(record, error, self._runtime)
-        self._done.append(outcome)
+            finally:
+                del self._at_work[record.id]
+            self._done.append(outcome)
 
     async def _end(self, keeper: asyncio.Task[None]) -> None:
         """Stop what runs, settle what is done, give back the rest."""
-        running = [task for task in self._tasks.values() if not task.done()]
+        running = [turn for turn in self._turns if not turn.done()]
         for task in running:
             task.cancel()
         await asyncio.gather(*running, return_exceptions=True)
@@ -170,7 +186,8 @@ class Chunk:
     def _lose(self, record: Record) -> None:
         del self._open[record.id]
         self.counts.lost += 1
-        self._tasks[record.id].cancel()
+        if turn := self._at_work.get(record.id):
+            turn.cancel()
         log.debug("lease lost", stage=self._stage.value, trace=record.trace, record=record.id)
 
     async def _settle(self) -> None:
@@ -248,13 +265,3 @@ class Chunk:
             waited=counts.waited,
             dead=counts.dead,
         )
-
-
-def names_of(record: Record) -> dict[str, str]:
-    """Return the ids by which an operator looks for a record."""
-    found = {}
-    for name in ("event_id", "project_id", "media_id"):
-        value = record.data.get(name)
-        if isinstance(value, str) and value:
-            found[name] = value
-    return found

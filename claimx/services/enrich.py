@@ -16,10 +16,10 @@ from typing import Any
 import structlog
 
 from claimx.domain import times
-from claimx.domain.changes import Change, Enrichment, Source
+from claimx.domain.changes import Change, Enrichment, Source, Values
 from claimx.domain.codec import encode_changes, media_to_json
 from claimx.domain.errors import ErrorCategory, Malformed, category_of
-from claimx.domain.events import Event
+from claimx.domain.events import TEXTS, Event
 from claimx.domain.ports.api import ClaimXApi
 from claimx.domain.records import (
     Advance,
@@ -188,29 +188,25 @@ def event_row(
     event: Event, *, handler: str | None, api_calls: int, attempts: int, processed_at: times.Micros
 ) -> Change:
     """Return the event's own row, which says that it was finished."""
-    return Change(
-        table=EVENTS.name,
-        values={
-            "event_id": event.event_id,
-            "event_type": event.type,
-            "project_id": event.project_id,
-            "media_id": event.media_id,
-            "media_ids": json.dumps(event.media_ids) if event.media_ids else None,
-            "task_assignment_id": event.task_assignment_id,
-            "video_collaboration_id": event.video_collaboration_id,
-            "master_file_name": event.master_file_name,
-            "ingested_at": event.time,
-            "event_date": times.day_of(event.time).isoformat(),
-            "status": UNHANDLED if handler is None else ENRICHED,
-            "handler": handler,
-            "api_calls": api_calls,
-            "attempts": attempts,
-            "processed_at": processed_at,
-        },
-        source=Source.RESULT,
-        event_id=event.event_id,
-        event_time=event.time,
-    )
+    values: Values = {
+        "event_id": event.event_id,
+        "event_type": event.type,
+        "ingested_at": event.time,
+        "event_date": times.day_of(event.time),
+        "status": UNHANDLED if handler is None else ENRICHED,
+        "api_calls": api_calls,
+        "attempts": attempts,
+        "processed_at": processed_at,
+    }
+    for name in TEXTS:  # a row has nulls for what nobody said: most events lack most of it
+        said = getattr(event, name)
+        if said is not None:
+            values[name] = said
+    if event.media_ids:
+        values["media_ids"] = json.dumps(event.media_ids)
+    if handler is not None:
+        values["handler"] = handler
+    return Change(EVENTS.name, values, Source.RESULT, event.event_id, event.time)
 
 
 def downloads(found: Enrichment, record: Record) -> tuple[NewRecord, ...]:

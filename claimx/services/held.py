@@ -44,7 +44,7 @@ class HeldItems:
             self._rows = _rows_of(self.items)
         return self._rows
 
-    def add(self, *items: Item) -> None:
+    def add(self, items: Sequence[Item]) -> None:
         """Hold more."""
         self.items.extend(items)
         if self._rows is not None:

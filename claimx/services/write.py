@@ -121,7 +121,7 @@ class LakeWriter:
             failed = [item for item in self._held.items if item.failures]
             self._held.drop(failed)
             settled = self._flush(_CLOSE_LOCK_WAIT_SECONDS)
-            self._held.add(*failed)
+            self._held.add(failed)
             self._held.release()
         except ClaimXError as error:
             log.warning("closed with records unsettled", count=len(self._held), why=str(error))
@@ -167,27 +167,39 @@ class LakeWriter:
         if not entries:
             return 0
         stale: list[str] = []
-        records = self._ledger.claim(Stage.WRITE, list(entries), self._lease_seconds)
-        for record in records:
+        claimed: list[tuple[str, Record]] = []
+        for record in self._ledger.claim(Stage.WRITE, list(entries), self._lease_seconds):
             entry, *doubles = entries.pop(record.id)
             stale += doubles
-            self._take(entry, record)
+            claimed.append((entry, record))
+        self._take(claimed)
         # whatever was not handed out is done, or leased by another, or put on the stream again
         stale += [entry for doubles in entries.values() for entry in doubles]
         if stale:
             self._ledger.forget_entries(stale)
         return len(pairs)
 
-    def _take(self, entry: str, record: Record) -> None:
-        try:
-            item, tables = self._reader.read(entry, record)
-        except Malformed as error:
-            self._bury([Item(entry, record, [])], error.message)
-        except Exception as error:  # noqa: BLE001 - whatever it is, these rows can never be written
-            self._bury([Item(entry, record, [])], f"rows cannot be read ({type(error).__name__})")
-        else:
-            self._held.add(item)
+    def _take(self, claimed: Sequence[tuple[str, Record]]) -> None:
+        """Hold what these records say; those that nobody can read are buried, each by itself."""
+        items: list[Item] = []
+        tables: list[str] = []
+        unreadable: list[tuple[Item, str]] = []
+        for entry, record in claimed:
+            try:
+                item, its_tables = self._reader.read(entry, record)
+            except Malformed as error:
+                unreadable.append((Item(entry, record, []), error.message))
+            except Exception as error:  # noqa: BLE001 - whatever it is, these rows can never be written
+                reason = f"rows cannot be read ({type(error).__name__})"
+                unreadable.append((Item(entry, record, []), reason))
+            else:
+                items.append(item)
+                tables += its_tables
+        if items:
+            self._held.add(items)
             self._batch.add(tables)
+        for item, reason in unreadable:
+            self._bury([item], reason)
 
     # writing
 
@@ -270,11 +282,13 @@ class LakeWriter:
 
     def _observe_lag(self, items: Sequence[Item]) -> None:
         now = self._now()
-        for item in items:
-            for change in item.changes:
-                if change.table == EVENTS.name:
-                    lag = now - change.event_time / MICROS_PER_SECOND
-                    self._metrics.observe("event_lag_seconds", max(0.0, lag))
+        lags = [
+            max(0.0, now - change.event_time / MICROS_PER_SECOND)
+            for item in items
+            for change in item.changes
+            if change.table == EVENTS.name
+        ]
+        self._metrics.observe_all("event_lag_seconds", lags)
 
 
 def _back_off(items: Sequence[Item]) -> float:

@@ -1,9 +1,9 @@
 """
 Structured logs: one JSON object a line, or readable lines on a terminal.
 
-Ids (trace, event_id, project_id, stage) are bound once by whoever works on a record and ride in
-every line. Whatever is logged passes the redaction, so that a link or token in somebody else's
-message does not reach a file.
+The stage is bound once by its task; the ids of the record that is worked on (trace, event_id,
+project_id, media_id) are added to each line. Whatever is logged passes the redaction, so that a
+link or token in somebody else's message does not reach a file.
 """
 
 from __future__ import annotations
@@ -16,6 +16,7 @@ from typing import Any
 import structlog
 
 from claimx.domain.redaction import mask
+from claimx.services.at_work import ids_at_work
 
 _QUIET = {
     "azure": "WARNING",
@@ -38,6 +39,7 @@ def configure(level: str, form: str, *, process: str) -> None:
     """
     console = form == "console" or (form == "auto" and sys.stderr.isatty())
     shared: list[Any] = [
+        _add_ids,
         structlog.contextvars.merge_contextvars,
         structlog.stdlib.add_logger_name,
         structlog.stdlib.add_log_level,
@@ -52,8 +54,8 @@ def configure(level: str, form: str, *, process: str) -> None:
         processors=[
             structlog.stdlib.filter_by_level,
             structlog.stdlib.PositionalArgumentsFormatter(),
-            *shared[:3],
-            *shared[4:],
+            *shared[:4],
+            *shared[5:],
             structlog.stdlib.ProcessorFormatter.wrap_for_formatter,
         ],
         logger_factory=structlog.stdlib.LoggerFactory(),
@@ -75,6 +77,10 @@ def configure(level: str, form: str, *, process: str) -> None:
     root.setLevel(level)
     for name, quiet in _QUIET.items():
         logging.getLogger(name).setLevel(quiet)
+
+
+def _add_ids(_logger: Any, _method: str, entry: MutableMapping[str, Any]) -> Any:
+    return {**ids_at_work(), **entry}
 
 
 def _process_name(process: str) -> Any:

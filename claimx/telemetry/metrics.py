@@ -10,8 +10,9 @@ from __future__ import annotations
 
 import os
 import threading
+from bisect import bisect_left
 from collections import Counter
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal, get_args
@@ -100,6 +101,11 @@ class RecordedMetrics:
         kept.append(value)
         del kept[:-1000]
 
+    def observe_all(self, name: Metric, values: Sequence[float], **labels: str) -> None:
+        """Put values into a histogram, each as `observe` does."""
+        for value in values:
+            self.observe(name, value, **labels)
+
     def set(self, name: Metric, value: float, **labels: str) -> None:
         """Set a gauge."""
         checked(name, labels)
@@ -142,6 +148,14 @@ class PrometheusMetrics:
     def observe(self, name: Metric, value: float, **labels: str) -> None:
         """Put a value into a histogram."""
         self._labelled(name, labels).observe(value)
+
+    def observe_all(self, name: Metric, values: Sequence[float], **labels: str) -> None:
+        """Put values into a histogram: what the library's `observe` does to each, once a bucket."""
+        histogram = self._labelled(name, labels)
+        histogram._sum.inc(sum(values))  # noqa: SLF001 - it has no way for many
+        bounds, buckets = histogram._upper_bounds, histogram._buckets  # noqa: SLF001 - as above
+        for at, many in Counter(bisect_left(bounds, value) for value in values).items():
+            buckets[at].inc(many)
 
     def set(self, name: Metric, value: float, **labels: str) -> None:
         """Set a gauge."""

@@ -194,7 +194,7 @@ HARMLESS = {
     " decimal difflib email.utils enum errno functools hashlib hmac importlib importlib.resources"
     " ipaddress itertools json math operator random re secrets statistics string struct sys time"
     " types typing unicodedata urllib.parse uuid zlib": "computes, or names things",
-    "msgspec orjson pyarrow pydantic yarl click rich dotenv": "computes, or shows",
+    "hiredis msgspec orjson pyarrow pydantic yarl click rich dotenv": "computes, or shows",
     "uvloop": "an event loop",
     "socket": "the name of this host",
     "http http.server": "answers probes",

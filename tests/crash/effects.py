@@ -66,7 +66,7 @@ PORT_LOOKS: dict[str, frozenset[str]] = {
     "Read": words("__call__"),
     "ClosableSource": words("close"),
     "EventSource": words("page count nameless having oldest"),
-    "Metrics": words("add observe set"),  # a process's own numbers, gone with it
+    "Metrics": words("add observe observe_all set"),  # a process's own numbers, gone with it
     "Hints": words("backlog"),
     "Judging": words("retry now jitter"),
     "TokenCredential": words("get_token close"),

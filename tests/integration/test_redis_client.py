@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import pytest
+import redis
 
 from claimx.adapters.redis_client import broker_url, connect, diagnoses, with_tls_checked
 from claimx.domain.errors import Malformed
@@ -78,3 +79,23 @@ def test_celery_is_told_the_master_s_password_and_database_at_every_sentinel():
         "sentinel://u:p%2F%40w@s1:26379/3;sentinel://u:p%2F%40w@[::1]:26380/3"
     )
     assert broker_url("sentinel://s1") == "sentinel://s1:26379/0"
+
+
+def test_a_command_is_packed_as_the_library_packs_it():
+    """Its own packing also looks at each argument's type, of thousands in one step."""
+    url = "redis://localhost"
+    own, theirs = (
+        client.connection_pool.make_connection() for client in (connect(url, ""), redis.Redis())
+    )
+
+    for command in (
+        ("CONFIG GET", "maxmemory"),
+        ("EVALSHA", "f" * 40, 1, "{claimx:0}", b"\x00\xff", "é", 3, 0.1, -1e300),
+        ("PING",),
+    ):
+        assert own.pack_command(*command) == theirs.pack_command(*command)
+
+
+def test_what_is_no_argument_is_refused_before_it_is_sent():
+    with pytest.raises(redis.DataError):
+        connect("redis://localhost", "").connection_pool.make_connection().pack_command("SET", None)

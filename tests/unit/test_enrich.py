@@ -37,6 +37,9 @@ from claimx.domain.records import (
     page_record_id,
 )
 from claimx.domain.retry import RetryPolicy
+from claimx.domain.shape import shape_of
+from claimx.domain.tables import EVENTS
+from claimx.services.at_work import ids_at_work
 from claimx.services.calls import ProjectAnswers
 from claimx.services.chunk import Counts
 from claimx.services.enrich import EnrichStage
@@ -137,8 +140,9 @@ def world() -> World:
 
 
 def event_row_of(changes: list[Change], event_id: str) -> dict[str, Any]:
+    """Return the row that the lake makes of it, but for the bookkeeping."""
     (row,) = [
-        change.values
+        shape_of(EVENTS).blank | change.values
         for change in changes
         if change.table == "claimx_events" and change.event_id == event_id
     ]
@@ -451,6 +455,25 @@ def test_records_that_another_worker_has_by_now_are_dropped_in_silence(world):
     assert (counts.processed, counts.released, counts.lost) == (0, 0, 2)
 
 
+def test_what_is_lost_does_not_take_the_turn_of_what_is_ours(world):
+    """One task works on several records; of a lost one it is told by being cancelled."""
+    world.runtime.limits = Limits(lease_seconds=0.3, api_concurrency=2)  # four turns
+    ids = world.admit(*(event(str(n), project_id=str(n)) for n in range(1, 13)))
+
+    async def run() -> Counts:
+        world.api.latency = 5.0
+        chunk = asyncio.ensure_future(EnrichStage(world.runtime, world.api).run(ids))
+        await asyncio.sleep(0.05)
+        world.api.latency = 0.0
+        world.time += 10
+        assert len(world.ledger.claim(Stage.ENRICH, [*ids[:4], ids[8]], 30)) == 5
+        return await chunk
+
+    counts = asyncio.run(run())
+
+    assert (counts.processed, counts.released, counts.lost) == (7, 0, 5)
+
+
 def test_a_shared_project_fetch_that_fails_spends_an_attempt_of_each(world):
     world.api.latency = 0.01
     world.api.faults["project"].append(NotFound("gone", status=404))
@@ -559,6 +582,32 @@ def test_types_without_a_handler_are_logged_once_a_chunk():
 
     told = [line for line in logs if line["event"] == "no handler"]
     assert [(line["type"], line["events"]) for line in told] == [("SOMETHING_NEW", 30)]
+
+
+class OverhearingApi(MemoryClaimXApi):
+    """Keeps, by project, the ids of a line that would be logged as its answer comes."""
+
+    def __init__(self, now: Callable[[], float]) -> None:
+        super().__init__(now, latency=0.001)
+        self.projects = {n: project(n) for n in "12"}
+        self.heard: dict[str, dict[str, str]] = {}
+
+    async def project(self, project_id: str) -> Answer:
+        answer = await super().project(project_id)
+        self.heard[project_id] = ids_at_work()
+        return answer
+
+
+def test_what_is_logged_names_the_event_whatever_runs_beside_it():
+    world = World()
+    world.api = api = OverhearingApi(world.now)
+
+    world.enrich(world.admit(*(event(f"e{n}", project_id=n) for n in "12")))
+
+    assert api.heard == {
+        n: {"trace": f"trace-e{n}", "event_id": f"e{n}", "project_id": n} for n in "12"
+    }
+    assert ids_at_work() == {}
 
 
 class NarrowApi(MemoryClaimXApi):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextvars
 import json
 import logging
 import socket
@@ -15,7 +16,9 @@ from collections.abc import Callable, Iterator
 import pytest
 import structlog
 
+from claimx.domain.records import Kind, Record, Stage
 from claimx.domain.redaction import mask
+from claimx.services.at_work import AT_WORK
 from claimx.telemetry import logs
 from claimx.telemetry.cycle import changes
 from claimx.telemetry.health import HealthServer, Progress
@@ -49,6 +52,26 @@ def test_a_line_is_json_with_the_bound_ids(output):
     assert (line["trace"], line["event_id"], line["stage"]) == ("t1", "e1", "enrich")
     assert line["level"] == "info"
     assert line["time"].endswith("Z")
+
+
+def test_a_line_names_the_record_that_is_worked_on(output):
+    """Whoever writes it, another library too: an operator looks for all of an event's lines."""
+    logs.configure("INFO", "json", process="worker")
+    data = {"event_id": "e1", "project_id": "p1", "media_id": None, "link": "secret"}
+
+    def work() -> None:
+        AT_WORK.set(Record("e:e1", Kind.EVENT, Stage.ENRICH, data, trace="t1"))
+        structlog.get_logger("x").info("asked", project_id="p2")
+        logging.getLogger("other").info("asked, too")
+
+    contextvars.copy_context().run(work)
+    structlog.get_logger("x").info("afterwards")
+
+    ours, theirs, after = map(json.loads, output().splitlines())
+    assert (ours["trace"], ours["event_id"], ours["project_id"]) == ("t1", "e1", "p2")
+    assert (theirs["trace"], theirs["event_id"], theirs["project_id"]) == ("t1", "e1", "p1")
+    assert not {"media_id", "link"} & ours.keys()
+    assert not {"trace", "event_id"} & after.keys()
 
 
 def test_other_libraries_lines_are_json_too(output):
@@ -142,6 +165,22 @@ def test_prometheus_exports_what_is_declared():
     assert 'claimx_flush_seconds_count{table="claimx_media"} 1.0' in text
     assert 'claimx_poll_lag_seconds{cursor="live"} 7.0' in text
     assert totals(metrics)["processed"] == 3
+
+
+@pytest.mark.parametrize("values", [[], [0.0, 0.005, 0.0051, 30.0, 30.0, 3600.0, 4000.0]])
+def test_many_values_at_once_are_as_one_after_the_other(values):
+    one_by_one, at_once = PrometheusMetrics(), PrometheusMetrics()
+
+    for value in values:
+        one_by_one.observe("event_lag_seconds", value)
+    at_once.observe_all("event_lag_seconds", values)
+
+    told = [
+        [line for line in exposition(metrics).decode().splitlines() if "lag_seconds_" in line]
+        for metrics in (one_by_one, at_once)
+    ]
+    assert told[0][:-1] == told[1][:-1]  # the last one is when it was made
+    assert f"claimx_event_lag_seconds_count {len(values):.1f}" in told[1]
 
 
 def test_a_label_from_outside_cannot_grow_without_bound():

@@ -140,5 +140,5 @@ class Reading:
 
 
 def _days(since: Micros, until: Micros) -> set[date]:
-    first, last = day_of(since), day_of(until)
+    first, last = date.fromisoformat(day_of(since)), date.fromisoformat(day_of(until))
     return {first + timedelta(days=offset) for offset in range((last - first).days + 1)}

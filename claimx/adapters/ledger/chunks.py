@@ -25,7 +25,7 @@ def steps(coded: Iterable[list[Argument]]) -> Iterator[list[list[Argument]]]:
     size = records = 0
     for outcome in coded:
         weight = 1 + len(outcome) // 6
-        length = sum(len(part) for part in outcome if isinstance(part, bytes))
+        length = sum([len(part) for part in outcome if isinstance(part, bytes)])
         full = len(step) == CHUNK_RECORDS or records + weight > 2 * CHUNK_RECORDS
         if step and (full or size + length > CHUNK_BYTES):
             yield step

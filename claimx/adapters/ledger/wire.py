@@ -116,9 +116,10 @@ def outcome_arguments(outcome: Outcome) -> Iterator[Argument]:
     """Yield one outcome's record id, then the rest as ``settle`` reads it."""
     record = outcome.record
     yield record.id
-    form = f"{_LETTERS[type(outcome)]} {record.stage.value} {record.lease}"
+    form = f"{_LETTERS[type(outcome)]} {record.stage} {record.lease}"
     if isinstance(outcome, Advance):
-        form += f" {outcome.stage.value} {max(0.0, outcome.delay)} {plain(outcome.affinity)}"
+        delay = max(0, outcome.delay)
+        form += f" {outcome.stage} {delay} {plain(outcome.affinity)}"
     yield form
     match outcome:
         case Advance():
@@ -240,19 +241,19 @@ def record_from(
     """Return a record from what ``claim`` or ``find`` gave."""
     kind, state, attempts, tries, rest = head.split(b" ", 4)
     since, admitted, _, _, _, _, fresh = _REST.unpack_from(rest)
-    return Record(
-        id=record_id,
-        kind=_KINDS[kind],
-        stage=stage,
-        data=decoded(data, fresh),
-        lease=lease,
-        attempts=int(attempts),
-        tries=int(tries),
-        trace=rest[_REST.size : rest.index(0, _REST.size)].decode(),
-        admitted_at=admitted,
-        waited_seconds=now - since if since else 0.0,
-        rows=rows,
-        state=_STATES[state],
+    return Record(  # by position: naming them takes as long again
+        record_id,
+        _KINDS[kind],
+        stage,
+        decoded(data, fresh),
+        lease,
+        int(attempts),
+        int(tries),
+        rest[_REST.size : rest.index(0, _REST.size)].decode(),
+        admitted,
+        now - since if since else 0.0,
+        rows,
+        _STATES[state],
     )
 
 

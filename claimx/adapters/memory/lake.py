@@ -85,7 +85,7 @@ class MemoryLake:
 
     def known_events(self, ids: Sequence[str], since: Micros, until: Micros) -> set[str]:
         """See `Lake.known_events`."""
-        first, last = day_of(since).isoformat(), day_of(until).isoformat()
+        first, last = day_of(since), day_of(until)
         with self._lock:
             wanted = set(ids)
             return {
