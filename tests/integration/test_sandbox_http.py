@@ -509,11 +509,10 @@ def test_a_request_is_carried_out_though_its_client_left(running):
     assert running.service.traffic.errors == 0
 
 
+@pytest.mark.parametrize("running", LOOPS, indirect=True)
 @pytest.mark.parametrize("paths", [[b"/wait/1"], [b"/bytes/67108864"], [b"/wait/1", b"/bytes/4"]])
 def test_a_client_that_has_no_more_to_ask_gets_its_answers(running, paths):
     """As ``nc`` does at the end of its input; in TLS nobody can end one way alone."""
-    if running.service.tls:
-        pytest.skip("TLS")
     client = running.client(b"".join(GET % path for path in paths))
     client.socket.shutdown(socket.SHUT_WR)
     time.sleep(0.1)  # so that it is seen
