@@ -16,6 +16,11 @@ from claimx.domain.value import value
 IDLE_SECONDS = 15
 """How long a connection that nobody uses may be used again."""
 
+_TRUSTED = (
+    (pycurl.CAINFO, pycurl.CAPATH),
+    (pycurl.PROXY_CAINFO, pycurl.PROXY_CAPATH),  # of a proxy that speaks TLS itself
+)
+_SUPPRESS_CONNECT_HEADERS = 265  # libcurl's number: pycurl 7.49 has no name for it
 _OURS = ("User-Agent: claimx", "Accept-Encoding: gzip, deflate")
 
 
@@ -61,6 +66,7 @@ def new_handle(limits: Limits) -> pycurl.Curl:
     curl.setopt(pycurl.PATH_AS_IS, 1)
     if not limits.by_proxy:
         curl.setopt(pycurl.PROXY, "")
+    curl.setopt(_SUPPRESS_CONNECT_HEADERS, 1)  # or a proxy's word would stand for the host's answer
     curl.setopt(pycurl.TIMEOUT_MS, _milliseconds(limits.seconds))
     if limits.connect_seconds is not None:
         curl.setopt(pycurl.CONNECTTIMEOUT_MS, _milliseconds(limits.connect_seconds))
@@ -114,14 +120,15 @@ def _trust(curl: pycurl.Curl) -> None:
     The wheel's libcurl looks where the system keeps it on which the wheel was built
     (pycurl issue 835). Where Python would trust nobody, it is certifi's list.
     """
-    curl.unsetopt(pycurl.CAINFO)
-    curl.unsetopt(pycurl.CAPATH)
     found = ssl.get_default_verify_paths()
     folder = found.capath if _holds_files(found.capath) else None
-    if folder:
-        curl.setopt(pycurl.CAPATH, folder)
-    if found.cafile or not folder:
-        curl.setopt(pycurl.CAINFO, found.cafile or certifi.where())
+    for in_file, in_folder in _TRUSTED:
+        curl.unsetopt(in_file)
+        curl.unsetopt(in_folder)
+        if folder:
+            curl.setopt(in_folder, folder)
+        if found.cafile or not folder:
+            curl.setopt(in_file, found.cafile or certifi.where())
 
 
 def _holds_files(folder: str | None) -> bool:
