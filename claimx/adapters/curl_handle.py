@@ -21,7 +21,8 @@ _TRUSTED = (
     (pycurl.PROXY_CAINFO, pycurl.PROXY_CAPATH),  # of a proxy that speaks TLS itself
 )
 _SUPPRESS_CONNECT_HEADERS = 265  # libcurl's number: pycurl 7.49 has no name for it
-_OURS = ("User-Agent: claimx", "Accept-Encoding: gzip, deflate")
+_AGENT = "User-Agent: claimx"
+_COMPRESSED, _PLAIN = "Accept-Encoding: gzip, deflate", "Accept-Encoding: identity"
 
 
 @dataclass(frozen=True, slots=True)
@@ -47,7 +48,8 @@ class Request:
     """
     One call: a GET or with a *body* a POST, unless it says *method*; *headers* are whole lines.
 
-    *seconds* stand in for those of all calls.
+    *seconds* stand in for those of all calls. The answer may come *compressed*, which its length
+    and ranges are then of.
     """
 
     url: str
@@ -55,6 +57,7 @@ class Request:
     body: bytes | None = None
     method: str | None = None
     seconds: float | None = None
+    compressed: bool = True
 
 
 def new_handle(limits: Limits) -> pycurl.Curl:
@@ -82,7 +85,8 @@ def new_handle(limits: Limits) -> pycurl.Curl:
 def prepare(curl: pycurl.Curl, request: Request) -> None:
     """Set a handle to make *request*; raises UnicodeError for a URL that cannot be asked."""
     curl.setopt(pycurl.URL, request.url)
-    curl.setopt(pycurl.HTTPHEADER, [*_OURS, *request.headers])  # an empty list would keep the last
+    coding = _COMPRESSED if request.compressed else _PLAIN
+    curl.setopt(pycurl.HTTPHEADER, [_AGENT, coding, *request.headers])  # all: it keeps the last
     if request.body is None:
         curl.setopt(pycurl.HTTPGET, 1)
     else:

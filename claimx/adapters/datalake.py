@@ -103,7 +103,7 @@ class DataLakeFiles:
         asked = "&".join(f"{name}={quote(value, safe='')}" for name, value in query.items())
         url = f"{self._endpoint}{path}?{asked}" if asked else f"{self._endpoint}{path}"
         seconds = self._body_seconds if body or method == "GET" else None
-        reply = await self._calls.call(Request(url, lines, body, method, seconds))
+        reply = await self._calls.call(Request(url, lines, body, method, seconds, compressed=False))
         if not reply.is_success:
             if reply.status == _UNAUTHORIZED:
                 self._login.refused(login)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import base64
+import gzip
 import hashlib
 import threading
 import time
@@ -49,6 +50,7 @@ class Keeper:
         self.sends_away = False
         self.refusal: tuple[int, dict[str, str], bytes] | None = None
         self.tag = '"1"'
+        self.packs = False
         self.slow_bytes = 0  # of a body that are sent every fifth of a second
 
     def answer(self, handler: BaseHTTPRequestHandler) -> tuple[int, dict[str, str], bytes]:
@@ -73,10 +75,14 @@ class Keeper:
     def _told(
         self, handler: BaseHTTPRequestHandler, kept: bytes
     ) -> tuple[int, dict[str, str], bytes]:
+        headers = {"ETag": self.tag, **self.beside}
+        if self.packs and "gzip" in handler.headers.get("Accept-Encoding", ""):
+            kept = gzip.compress(kept)
+            headers["Content-Encoding"] = "gzip"
         if handler.command == "GET" and self.ranges:
             first, last = handler.headers["Range"].removeprefix("bytes=").split("-")
-            return 206, {}, kept[int(first) : int(last) + 1]
-        return 200, {"ETag": self.tag, **self.beside}, kept
+            return 206, headers, kept[int(first) : int(last) + 1]
+        return 200, headers, kept
 
 
 @pytest.fixture
@@ -301,6 +307,16 @@ def test_a_length_that_is_none_is_not_the_files(keeper, tmp_path, length):
 
     with pytest.raises(Unavailable, match="holds -1 of 700 bytes"):
         put(a_store(url), tmp_path)
+
+
+def test_lengths_and_pieces_are_the_files_where_a_stand_in_would_compress(keeper, tmp_path):
+    """A length would be another, and a piece of a compressed file none of the file."""
+    kept, url = keeper
+    kept.packs = True
+
+    put(a_store(url, chunk_bytes=len(CONTENT)), tmp_path)
+
+    assert list(kept.kept.values()) == [CONTENT]
 
 
 def test_what_is_read_back_slowly_is_waited_for_as_what_is_brought(keeper, tmp_path):
