@@ -127,7 +127,7 @@ class CurlCalls:
             self._give_up_on(multi)
             return int(error.args[0])
         give_up = partial(_give_up, done, answer)
-        answer.on_refusal = lambda: loop.call_later(DRAIN_SECONDS, give_up)
+        answer.on_refusal = partial(loop.call_later, DRAIN_SECONDS, give_up)
         # a signal's exception in one of its callbacks leaves libcurl without word of a socket
         guard = loop.call_later(seconds + _GRACE_SECONDS, give_up)
         try:
@@ -146,6 +146,7 @@ class CurlCalls:
             answer.on_refusal = None  # or the two would keep each other
             if answer.draining is not None:
                 answer.draining.cancel()
+            del done, give_up  # a future, its error and this frame would keep one another
         return None
 
     def _give_up_on(self, multi: pycurl.AsyncCurlMulti) -> None:

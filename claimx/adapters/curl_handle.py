@@ -16,7 +16,13 @@ from claimx.domain.value import value
 IDLE_SECONDS = 15
 """How long a connection that nobody uses may be used again."""
 
-_OURS = ("User-Agent: claimx", "Accept-Encoding: gzip, deflate")
+_TRUSTED = (
+    (pycurl.CAINFO, pycurl.CAPATH),
+    (pycurl.PROXY_CAINFO, pycurl.PROXY_CAPATH),  # of a proxy that speaks TLS itself
+)
+_SUPPRESS_CONNECT_HEADERS = 265  # libcurl's number: pycurl 7.49 has no name for it
+_AGENT = "User-Agent: claimx"
+_COMPRESSED, _PLAIN = "Accept-Encoding: gzip, deflate", "Accept-Encoding: identity"
 
 
 @dataclass(frozen=True, slots=True)
@@ -42,7 +48,8 @@ class Request:
     """
     One call: a GET or with a *body* a POST, unless it says *method*; *headers* are whole lines.
 
-    *seconds* stand in for those of all calls.
+    *seconds* stand in for those of all calls. The answer may come *compressed*, which its length
+    and ranges are then of.
     """
 
     url: str
@@ -50,6 +57,7 @@ class Request:
     body: bytes | None = None
     method: str | None = None
     seconds: float | None = None
+    compressed: bool = True
 
 
 def new_handle(limits: Limits) -> pycurl.Curl:
@@ -61,6 +69,7 @@ def new_handle(limits: Limits) -> pycurl.Curl:
     curl.setopt(pycurl.PATH_AS_IS, 1)
     if not limits.by_proxy:
         curl.setopt(pycurl.PROXY, "")
+    curl.setopt(_SUPPRESS_CONNECT_HEADERS, 1)  # or a proxy's word would stand for the host's answer
     curl.setopt(pycurl.TIMEOUT_MS, _milliseconds(limits.seconds))
     if limits.connect_seconds is not None:
         curl.setopt(pycurl.CONNECTTIMEOUT_MS, _milliseconds(limits.connect_seconds))
@@ -76,7 +85,8 @@ def new_handle(limits: Limits) -> pycurl.Curl:
 def prepare(curl: pycurl.Curl, request: Request) -> None:
     """Set a handle to make *request*; raises UnicodeError for a URL that cannot be asked."""
     curl.setopt(pycurl.URL, request.url)
-    curl.setopt(pycurl.HTTPHEADER, [*_OURS, *request.headers])  # an empty list would keep the last
+    coding = _COMPRESSED if request.compressed else _PLAIN
+    curl.setopt(pycurl.HTTPHEADER, [_AGENT, coding, *request.headers])  # all: it keeps the last
     if request.body is None:
         curl.setopt(pycurl.HTTPGET, 1)
     else:
@@ -114,14 +124,15 @@ def _trust(curl: pycurl.Curl) -> None:
     The wheel's libcurl looks where the system keeps it on which the wheel was built
     (pycurl issue 835). Where Python would trust nobody, it is certifi's list.
     """
-    curl.unsetopt(pycurl.CAINFO)
-    curl.unsetopt(pycurl.CAPATH)
     found = ssl.get_default_verify_paths()
     folder = found.capath if _holds_files(found.capath) else None
-    if folder:
-        curl.setopt(pycurl.CAPATH, folder)
-    if found.cafile or not folder:
-        curl.setopt(pycurl.CAINFO, found.cafile or certifi.where())
+    for in_file, in_folder in _TRUSTED:
+        curl.unsetopt(in_file)
+        curl.unsetopt(in_folder)
+        if folder:
+            curl.setopt(in_folder, folder)
+        if found.cafile or not folder:
+            curl.setopt(in_file, found.cafile or certifi.where())
 
 
 def _holds_files(folder: str | None) -> bool:

@@ -8,6 +8,8 @@ Properties" in its reference, and methods are called as the vendor's client call
 from __future__ import annotations
 
 import base64
+import json
+import re
 import time
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -25,6 +27,8 @@ from claimx.domain.errors import Malformed, TokenRejected
 API_VERSION = "2023-11-03"
 
 _META = b"x-ms-meta-"
+_SIZE = re.compile(r"[0-9]{1,18}")
+_WORD = re.compile(r"[A-Za-z0-9_.-]{1,100}")
 _UNAUTHORIZED, _PARTIAL = 401, 206
 
 
@@ -53,7 +57,7 @@ class DataLakeFiles:
 
     Whatever does not come to an answer raises Unavailable or Unreadable, an identity without a
     token TokenRejected, any other status than a success `StorageRefusal`. *body_seconds* are for a
-    request that brings a chunk.
+    request that brings or fetches a chunk.
     """
 
     def __init__(
@@ -64,7 +68,7 @@ class DataLakeFiles:
         self._login = login
         self._calls = calls
         self._body_seconds = body_seconds
-        self._may_send_tokens = endpoint.startswith("https:") or on_loopback(endpoint)
+        self._may_send_tokens = urlsplit(endpoint).scheme == "https" or on_loopback(endpoint)
 
     def file(self, file_system: str, path: str) -> DataLakeFile:
         """Return a file, there or not."""
@@ -98,15 +102,12 @@ class DataLakeFiles:
             lines.append("Content-Type:")  # nor libcurl's own for a form
         asked = "&".join(f"{name}={quote(value, safe='')}" for name, value in query.items())
         url = f"{self._endpoint}{path}?{asked}" if asked else f"{self._endpoint}{path}"
-        if any("\n" in line or "\r" in line for line in lines):
-            raise Malformed("a header of an upload holds a line's end")
-        seconds = self._body_seconds if body else None
-        reply = await self._calls.call(Request(url, lines, body, method, seconds))
+        seconds = self._body_seconds if body or method == "GET" else None
+        reply = await self._calls.call(Request(url, lines, body, method, seconds, compressed=False))
         if not reply.is_success:
             if reply.status == _UNAUTHORIZED:
                 self._login.refused(login)
-            code = reply.header("x-ms-error-code") or ""
-            raise StorageRefusal(reply.status, code, reply.header("Retry-After"))
+            raise StorageRefusal(reply.status, _code_of(reply), reply.header("Retry-After"))
         return reply
 
 
@@ -123,8 +124,11 @@ class DataLakeFile:
         """
         Make it, empty, and return its tag, empty if none is told.
 
-        With *new* it must not be there yet: else refused with 409 (or 412).
+        With *new* it must not be there yet: else refused with 409 (or 412). Raises Malformed for a
+        content type that no header can hold.
         """
+        if not (content_type.isascii() and content_type.isprintable()):
+            raise Malformed("the content type of an upload is none")
         pairs = (f"{name}={_base64(value.encode())}" for name, value in metadata.items())
         headers = {"x-ms-content-type": content_type, "x-ms-properties": ",".join(pairs)}
         if new:
@@ -158,7 +162,7 @@ class DataLakeFile:
         reply = await self._files.ask("HEAD", self._path, {}, {})
         size = reply.header("Content-Length") or ""
         return Properties(
-            int(size) if size.isascii() and size.isdecimal() else -1,
+            int(size) if _SIZE.fullmatch(size) else -1,
             reply.header("ETag") or "",
             _metadata_of(reply),
         )
@@ -172,6 +176,17 @@ class DataLakeFile:
         headers = {"Range": f"bytes={offset}-{offset + length - 1}"}
         reply = await self._files.ask("GET", self._path, {}, headers)
         return reply.body, reply.status != _PARTIAL
+
+
+def _code_of(reply: Reply) -> str:
+    """Return storage's word for why it refused: of its header, else of its body in JSON."""
+    code = reply.header("x-ms-error-code")
+    if code is None:
+        try:
+            code = json.loads(reply.body)["error"]["code"]
+        except (ValueError, LookupError, TypeError, RecursionError):
+            return ""
+    return code if isinstance(code, str) and _WORD.fullmatch(code) else ""
 
 
 def _metadata_of(reply: Reply) -> dict[str, str]:

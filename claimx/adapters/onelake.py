@@ -20,7 +20,7 @@ from claimx.adapters.file_calls import SMALL_BYTES, FileCalls
 from claimx.adapters.storage_login import StorageLogin
 from claimx.domain.addresses import on_loopback, split_root
 from claimx.domain.errors import CircuitOpen, ClaimXError, Unavailable
-from claimx.domain.ports.gates import Gates
+from claimx.domain.ports.gates import Circuit, Gates
 from claimx.domain.ports.media import BlobStore
 from claimx.domain.ports.telemetry import Metrics
 
@@ -87,13 +87,12 @@ class DataLakeStore:
             except FileNotFoundError:
                 circuit.give_back(1)
                 raise
-            except (ClaimXError, StorageRefusal, OSError) as error:
-                known = translated(error, self._host)
-                if known.counts_against_circuit:
-                    circuit.report(0, 1)
-                else:
-                    circuit.give_back(1)
-                raise known from error
+            except ClaimXError as error:
+                _reported(error, circuit)
+                raise
+            except (StorageRefusal, OSError) as error:
+                # under no name: in a cycle with its own traceback it would hold a chunk for long
+                raise _reported(translated(error, self._host), circuit) from error
             except BaseException:
                 circuit.give_back(1)
                 raise
@@ -231,6 +230,15 @@ class DataLakeStore:
                 self._host, limits, connections=self._connections, setting="ONELAKE_ENDPOINT"
             )
         return DataLakeFiles(self._endpoint, self._login, self._client, self._total_seconds)
+
+
+def _reported(error: ClaimXError, circuit: Circuit) -> ClaimXError:
+    """Tell the circuit of it, and return it."""
+    if error.counts_against_circuit:
+        circuit.report(0, 1)
+    else:
+        circuit.give_back(1)
+    return error
 
 
 def _piece(file: BinaryIO, length: int, seen: Any) -> tuple[bytes, bytes] | None:

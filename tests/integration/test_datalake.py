@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import base64
+import gzip
 import hashlib
 import threading
 import time
@@ -25,7 +26,7 @@ from claimx.adapters.datalake import DataLakeFiles
 from claimx.adapters.memory.gates import MemoryGates
 from claimx.adapters.onelake import DataLakeStore
 from claimx.adapters.storage_login import StorageLogin
-from claimx.domain.errors import Malformed, TokenRejected, Unavailable
+from claimx.domain.errors import Malformed, Refused, TokenRejected, TryLater, Unavailable
 from claimx.telemetry.metrics import RecordedMetrics
 
 pytestmark = pytest.mark.integration
@@ -47,7 +48,10 @@ class Keeper:
         self.ranges = True
         self.token: str | None = None
         self.sends_away = False
+        self.refusal: tuple[int, dict[str, str], bytes] | None = None
         self.tag = '"1"'
+        self.packs = False
+        self.slow_bytes = 0  # of a body that are sent every fifth of a second
 
     def answer(self, handler: BaseHTTPRequestHandler) -> tuple[int, dict[str, str], bytes]:
         url = urlsplit(handler.path)
@@ -57,6 +61,8 @@ class Keeper:
         self.asked.append((handler.command, url.path, query, headers, body))
         if self.sends_away:
             return 307, {"Location": "https://example.com/"}, b""
+        if self.refusal:
+            return self.refusal
         if self.token and handler.headers["Authorization"] != f"Bearer {self.token}":
             return 401, {}, b""
         if handler.command in ("PUT", "PATCH"):
@@ -69,10 +75,14 @@ class Keeper:
     def _told(
         self, handler: BaseHTTPRequestHandler, kept: bytes
     ) -> tuple[int, dict[str, str], bytes]:
+        headers = {"ETag": self.tag, **self.beside}
+        if self.packs and "gzip" in handler.headers.get("Accept-Encoding", ""):
+            kept = gzip.compress(kept)
+            headers["Content-Encoding"] = "gzip"
         if handler.command == "GET" and self.ranges:
             first, last = handler.headers["Range"].removeprefix("bytes=").split("-")
-            return 206, {}, kept[int(first) : int(last) + 1]
-        return 200, {"ETag": self.tag, **self.beside}, kept
+            return 206, headers, kept[int(first) : int(last) + 1]
+        return 200, headers, kept
 
 
 @pytest.fixture
@@ -86,11 +96,13 @@ def keeper() -> Iterator[tuple[Keeper, str]]:
         def handle_one(self) -> None:
             status, headers, body = found.answer(self)
             self.send_response(status)
-            for name, value in {**headers, "Content-Length": str(len(body))}.items():
+            for name, value in {"content-length": str(len(body)), **headers}.items():
                 self.send_header(name, value)
             self.end_headers()
-            if self.command != "HEAD":
-                self.wfile.write(body)
+            step = found.slow_bytes or len(body) or 1
+            for start in range(0, len(body) if self.command != "HEAD" else 0, step):
+                self.wfile.write(body[start : start + step])
+                time.sleep(0.2 if found.slow_bytes else 0)
 
         do_PUT = do_PATCH = do_GET = do_HEAD = handle_one  # noqa: N815 - names of the base class
 
@@ -244,9 +256,74 @@ def test_no_token_goes_over_plain_http(tmp_path):
         put(store, tmp_path)
 
 
-def test_no_header_is_smuggled_in(keeper, tmp_path):
+@pytest.mark.parametrize(
+    "content_type", ["image/jpeg\r\nx-ms-properties: a=b", "image/j\0peg", "image/jp\u00e9g"]
+)
+def test_no_header_is_smuggled_in(keeper, tmp_path, content_type):
+    """Nor does it count against OneLake, or go on being tried, what nobody could send."""
     kept, url = keeper
 
     with pytest.raises(Malformed):
-        put(a_store(url), tmp_path, "image/jpeg\r\nx-ms-properties: a=b")
+        put(a_store(url), tmp_path, content_type)
     assert kept.asked == []
+
+
+def test_a_token_goes_over_https_however_it_is_written(tmp_path, monkeypatch):
+    """As settings take it; each upload would wait for days for somebody to set it right."""
+    for name in ("https_proxy", "HTTPS_PROXY"):
+        monkeypatch.setenv(name, "http://127.0.0.1:1")  # nobody, and no look-up of a name
+    access = StorageAccess({"bearer_token": "secret"})
+
+    with pytest.raises(Unavailable, match="no connection"):
+        put(a_store("HTTPS://OneLake.example", lambda: access), tmp_path)
+
+
+@pytest.mark.parametrize(
+    ("headers", "body", "code"),
+    [
+        ({"x-ms-error-code": "InvalidFlushPosition"}, b"", "InvalidFlushPosition"),
+        ({}, b'{"error": {"code": "InvalidFlushPosition"}}', "InvalidFlushPosition"),
+        ({}, b'{"error": "InvalidFlushPosition"}', ""),
+        ({}, b'{"error": {"code": 7}}', ""),
+        ({}, b'{"error": {"code": "the file of Mrs Doe"}}', ""),
+        ({}, b"[" * 60_000, ""),
+        ({}, b"\xff\xfe<html>", ""),
+    ],
+)
+def test_why_a_request_is_refused_is_told_by_header_or_body(keeper, tmp_path, headers, body, code):
+    """An upload that was overtaken comes again; refused for good, its file would be given up."""
+    kept, url = keeper
+    kept.refusal = 400, headers, body
+
+    with pytest.raises(TryLater if code else Refused) as caught:
+        put(a_store(url), tmp_path)
+    assert str(caught.value) == "OneLake answered 400" + (f" ({code})" if code else "")
+
+
+@pytest.mark.parametrize("length", ["9" * 5000, "9" * 30])
+def test_a_length_that_is_none_is_not_the_files(keeper, tmp_path, length):
+    kept, url = keeper
+    kept.beside = {"x-ms-meta-sha256": SHA256, "content-length": length}
+
+    with pytest.raises(Unavailable, match="holds -1 of 700 bytes"):
+        put(a_store(url), tmp_path)
+
+
+def test_lengths_and_pieces_are_the_files_where_a_stand_in_would_compress(keeper, tmp_path):
+    """A length would be another, and a piece of a compressed file none of the file."""
+    kept, url = keeper
+    kept.packs = True
+
+    put(a_store(url, chunk_bytes=len(CONTENT)), tmp_path)
+
+    assert list(kept.kept.values()) == [CONTENT]
+
+
+def test_what_is_read_back_slowly_is_waited_for_as_what_is_brought(keeper, tmp_path):
+    """A chunk that took minutes to bring takes minutes to fetch; only silence ends it sooner."""
+    kept, url = keeper
+    kept.slow_bytes = 100
+
+    put(a_store(url, read_seconds=0.5), tmp_path)
+
+    assert list(kept.kept.values()) == [CONTENT]
