@@ -6,8 +6,9 @@ import asyncio
 import re
 from collections.abc import Callable, Sequence
 from contextlib import suppress
-from dataclasses import dataclass
 from functools import lru_cache
+
+from claimx.domain.value import value
 
 SMALL_BODY = 64 * 1024
 """Bytes of a body that is not wanted: shorter ones are read away to keep the connection."""
@@ -16,7 +17,7 @@ _END_OF_HEAD = frozenset((b"\r\n", b"\n"))
 _CHARSET = re.compile(r"""charset\s*=\s*["']?([\w.:-]{1,40})""", re.IGNORECASE)
 
 
-@dataclass(frozen=True, slots=True)
+@value
 class Reply:
     """
     What a host answered: the *header_lines* of its last head, the *body* decompressed.

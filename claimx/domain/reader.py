@@ -4,15 +4,13 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
 from typing import Any, TypeAlias
 
 from claimx.domain.changes import Values
 from claimx.domain.columns import Table
 from claimx.domain.tables import TABLES
 from claimx.domain.values import Converter, Unconvertible, converter_of
-
-Fields: TypeAlias = Mapping[str, tuple[str, ...]]
-"""Column -> the names that the API has for it, of which the first that says something counts."""
 
 Unconverted: TypeAlias = Counter[tuple[str, str]]
 
@@ -22,14 +20,29 @@ _CONVERTERS: Mapping[str, Mapping[str, Converter]] = {
 }
 
 
-def fields(columns: str, **renamed: str) -> Fields:
+@dataclass(frozen=True, slots=True)
+class Fields:
+    """
+    What an object says of a table's row.
+
+    *blank* has a null for each column: copy it. *steps* are (column, name that the API has for it,
+    converter); of those of one column the first that says something counts.
+    """
+
+    blank: Values
+    steps: tuple[tuple[str, str, Converter], ...]
+
+
+def fields(table: Table, columns: str, **renamed: str) -> Fields:
     """
     Declare which columns an object fills: *columns* whose API name is the same in camelCase.
 
     In *renamed* the API's names follow the column, alternatives apart by blanks.
     """
-    same = {name: (_camel(name),) for name in columns.split()}
-    return same | {name: tuple(names.split()) for name, names in renamed.items()}
+    names = {name: _camel(name) for name in columns.split()} | renamed
+    of = _CONVERTERS[table.name]
+    steps = ((column, key, of[column]) for column in names for key in names[column].split())
+    return Fields(dict.fromkeys(names), tuple(steps))
 
 
 class Reader:
@@ -55,25 +68,20 @@ class Reader:
 
     def row(self, names: Fields, source: Any) -> Values:
         """Return a value for each column of *names*; all None when *source* is empty or none."""
+        values = names.blank.copy()
         if not isinstance(source, dict):
             if source:
-                self._unconverted.update((self._table, column) for column in names)
-            return dict.fromkeys(names)
-        values: Values = {}
-        converters, get = self._converters, source.get
-        for column, keys in names.items():
-            found = None
-            for key in keys:
-                raw = get(key)
-                if raw is None:
-                    continue
-                try:
-                    found = converters[column](raw)
-                except Unconvertible:
-                    self._unconverted[self._table, column] += 1
-                if found is not None:
-                    break
-            values[column] = found
+                self._unconverted.update((self._table, column) for column in values)
+            return values
+        get = source.get
+        for column, key, convert in names.steps:
+            raw = get(key)
+            if raw is None or values[column] is not None:
+                continue
+            try:
+                values[column] = convert(raw)
+            except Unconvertible:
+                self._unconverted[self._table, column] += 1
         return values
 
     def objects(self, column: str, raw: Any) -> list[dict[str, Any]]:
@@ -83,8 +91,9 @@ class Reader:
                 self._unconverted[self._table, column] += 1
             return []
         found = [entry for entry in raw if isinstance(entry, dict)]
-        odd = sum(1 for entry in raw if entry and not isinstance(entry, dict))
-        if odd:
+        if len(found) < len(raw) and (
+            odd := sum(1 for entry in raw if entry and not isinstance(entry, dict))
+        ):
             self._unconverted[self._table, column] += odd
         return found
 

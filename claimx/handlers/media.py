@@ -26,6 +26,7 @@ FILTERED_IDS = 5
 _SHOWN_IDS = 10
 _SHOWN_LENGTH = 64
 _MEDIA = fields(
+    MEDIA,
     "media_description media_comment latitude longitude gps_source taken_date expires_at",
     file_type="mediaType",
     file_name="mediaName",

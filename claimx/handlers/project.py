@@ -10,7 +10,7 @@ from claimx.domain.columns import Table
 from claimx.domain.errors import Malformed, Refused
 from claimx.domain.events import Event, EventType
 from claimx.domain.ports.api import Answer, EventApi
-from claimx.domain.reader import Reader, Unconverted, fields
+from claimx.domain.reader import Fields, Reader, Unconverted, fields
 from claimx.domain.shared_rows import SharedRows
 from claimx.domain.tables import CONTACTS, POLICYHOLDER, PROJECTS
 from claimx.domain.values import Unconvertible, boolean, same_id
@@ -20,6 +20,7 @@ from claimx.handlers.rows import fact, object_of, shared_rows
 CLAIM_REP = "CLAIM_REP"
 
 _PROJECT = fields(
+    PROJECTS,
     "project_number secondary_number status created_date date_of_loss type_of_loss cause_of_loss"
     " loss_description year_built square_footage date_received date_contacted"
     " planned_inspection_date date_inspected appointment_date custom_attribute1"
@@ -27,15 +28,19 @@ _PROJECT = fields(
     master_file_name="mfn masterFileName",
 )
 _CUSTOMER = fields(
+    PROJECTS,
     "custom_business_name business_line_type",
     customer_first_name="firstName",
     customer_last_name="lastName",
 )
-_ADDRESS = fields("street1 street2 city county state_province zip_postcode country")
-_COMPANY = fields("company_name")
-_EMAIL = fields("", primary_email="emailAddress")
-_PHONE = fields("", primary_phone="phoneNumber", primary_phone_country_code="phoneCountryCode")
+_ADDRESS = fields(PROJECTS, "street1 street2 city county state_province zip_postcode country")
+_COMPANY = fields(PROJECTS, "company_name")
+_EMAIL = fields(PROJECTS, "", primary_email="emailAddress")
+_PHONE = fields(
+    PROJECTS, "", primary_phone="phoneNumber", primary_phone_country_code="phoneCountryCode"
+)
 _MEMBER = fields(
+    CONTACTS,
     "",
     contact_email="userName",
     is_primary_contact="primaryContact",
@@ -167,7 +172,7 @@ def _team(members: Any, project_id: str, unconverted: Unconverted) -> list[Value
     return list(found.values())
 
 
-def _primary(read: Reader, column: str, entries: Any, names: Any) -> Values:
+def _primary(read: Reader, column: str, entries: Any, names: Fields) -> Values:
     """Return the columns of the primary entry that is not blank, else of the first such."""
     best: Values | None = None
     for entry in read.objects(column, entries):
@@ -177,7 +182,7 @@ def _primary(read: Reader, column: str, entries: Any, names: Any) -> Values:
         if _is_primary(entry):
             return values
         best = best or values
-    return best or dict.fromkeys(names)
+    return best or names.blank.copy()
 
 
 def _is_primary(entry: dict[str, Any]) -> bool:

@@ -28,6 +28,7 @@ NAME = "project task"
 
 _NUMBER = re.compile(r"\d+", re.ASCII)
 _TASK = fields(
+    TASKS,
     "assignment_id task_id task_name form_id project_id assignee_id assignor_id date_assigned"
     " date_completed cancelled_date cancelled_by_resource_id status pdf_project_media_id"
     " date_exported form_response_id stp_enabled stp_started_date mfn xactimate_exportable"
@@ -36,6 +37,7 @@ _TASK = fields(
     task_url="url",
 )
 _TEMPLATE = fields(
+    TASK_TEMPLATES,
     "task_id comp_id name description form_id form_name enabled is_manual_delivery"
     " is_external_link_delivery provide_portal_access notify_assigned_send_recipient"
     " notify_assigned_send_recipient_sms notify_assigned_subject notify_task_completed"
@@ -43,9 +45,12 @@ _TEMPLATE = fields(
     is_default="default",
     allow_resubmit="allowReSubmit",
 )
-_LINK = fields("link_id link_code url notification_access_method country_id state_id")
+_LINK = fields(
+    EXTERNAL_LINKS,
+    "link_id link_code url notification_access_method country_id state_id",
+)
 _RECIPIENT = fields(
-    "first_name last_name phone_country_code", contact_email="email", phone_number="phone"
+    CONTACTS, "first_name last_name phone_country_code", contact_email="email", phone_number="phone"
 )
 
 

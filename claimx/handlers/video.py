@@ -17,13 +17,14 @@ from claimx.handlers.registry import registry
 from claimx.handlers.rows import answered
 
 _VIDEO = fields(
+    VIDEO_COLLABORATION,
     "claim_id mfn claim_number policy_number email_user_name claim_rep_first_name"
     " claim_rep_last_name claim_rep_full_name number_of_videos number_of_photos"
     " number_of_viewers session_count total_time_seconds total_time created_date"
     " live_call_first_session live_call_last_session company_id company_name guid",
     video_collaboration_id="videoCollaborationId id",
 )
-_IDS = {name: _VIDEO[name] for name in ("claim_id", "video_collaboration_id")}
+_IDS = fields(VIDEO_COLLABORATION, "claim_id", video_collaboration_id="videoCollaborationId id")
 
 
 @registry.handles(
@@ -57,6 +58,8 @@ def video_changes(
 
 
 def _chosen(items: list[dict[str, Any]], wanted: str | None, project_id: str) -> dict[str, Any]:
+    if len(items) == 1:  # whatever it says
+        return items[0]
     # nothing is counted here: only the chosen item's values can become null in the table
     read = Reader(VIDEO_COLLABORATION, Counter())
     rows = [(read.row(_IDS, item), item) for item in items]

@@ -224,7 +224,8 @@ def test_a_value_that_cannot_be_converted_is_null_and_counted_by_table_and_colum
     counts = Counter()
     read = Reader(PROJECTS, counts)
 
-    row = read.row(fields("year_built status"), {"yearBuilt": "1,200", "status": " OPEN "})
+    names = fields(PROJECTS, "year_built status")
+    row = read.row(names, {"yearBuilt": "1,200", "status": " OPEN "})
 
     assert row == {"year_built": None, "status": "OPEN"}
     assert counts == {("claimx_projects", "year_built"): 1}
@@ -232,7 +233,7 @@ def test_a_value_that_cannot_be_converted_is_null_and_counted_by_table_and_colum
 
 def test_of_several_names_the_first_that_says_something_counts():
     read = Reader(PROJECTS, Counter())
-    names = fields("", master_file_name="mfn masterFileName")
+    names = fields(PROJECTS, "", master_file_name="mfn masterFileName")
 
     assert read.row(names, {"mfn": " ", "masterFileName": "B"}) == {"master_file_name": "B"}
     assert read.row(names, {"mfn": "A", "masterFileName": "B"}) == {"master_file_name": "A"}
@@ -242,7 +243,7 @@ def test_of_several_names_the_first_that_says_something_counts():
 def test_a_section_that_is_no_object_is_null_and_each_of_its_columns_counted(section, counted):
     counts = Counter()
 
-    row = Reader(PROJECTS, counts).row(fields("city county"), section)
+    row = Reader(PROJECTS, counts).row(fields(PROJECTS, "city county"), section)
 
     assert row == {"city": None, "county": None}
     assert counts.total() == counted

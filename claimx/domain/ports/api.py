@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import field
 from typing import Any, Protocol
 
 from claimx.domain.times import Micros
+from claimx.domain.value import value
 
 
-@dataclass(frozen=True, slots=True)
+@value
 class Answer:
     """
     A parsed answer of the API and when it was asked for (microseconds UTC).
