@@ -6,8 +6,12 @@ import asyncio
 import base64
 import threading
 from collections.abc import Callable
+from urllib.parse import quote
 
 import pytest
+from azure.core.pipeline import PipelineContext, PipelineRequest
+from azure.core.pipeline.transport import HttpRequest
+from azure.storage.filedatalake._shared.authentication import SharedKeyCredentialPolicy
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -166,10 +170,6 @@ TEXTS = st.text(st.characters(min_codepoint=33, max_codepoint=126), min_size=1, 
 )
 def test_a_signature_is_the_one_of_the_vendors_client(method, parts, query, headers, length):
     """It is private there, so it is no part of the product; stand-ins hold requests against it."""
-    from azure.core.pipeline import PipelineContext, PipelineRequest
-    from azure.core.pipeline.transport import HttpRequest
-    from azure.storage.filedatalake._shared.authentication import SharedKeyCredentialPolicy
-
     key = base64.b64encode(b"invented").decode()
     path = "/" + "/".join(parts)
     headers |= {"Content-Length": str(length)}
@@ -184,6 +184,4 @@ def test_a_signature_is_the_one_of_the_vendors_client(method, parts, query, head
 
 
 def _quoted(value: str) -> str:
-    from urllib.parse import quote
-
     return quote(value, safe="")
