@@ -114,7 +114,8 @@ class Committer:
             version = snapshot.version()
         else:
             files = files_with(handle, snapshot, table, keys, choose)
-            patch = patched(table, parts_of(snapshot, table, files), keys, decide)
+            parts = parts_of(snapshot, table, files, handle.known_rows)
+            patch = patched(table, parts, keys, decide)
             plan = patch.plan
             if plan.empty:
                 return plan, version
@@ -152,8 +153,11 @@ def _exchange(
     rows = pa.concat_tables([*(patch.kept[number] for number in patch.changed), patch.new])
     added = written(snapshot, table, rows, _FILE_ROWS)
     replace(snapshot, table, removed, added, _next_transaction(snapshot, retries=0))
+    for one in removed:
+        handle.known_rows.forget(one["path"])
     if len(added) == 1:
         handle.known_keys.learn(added[0].path, [rows.column(name) for name in table.key])
+        handle.known_rows.learn(added[0].path, rows)
 
 
 def _next_transaction(snapshot: DeltaTable, retries: int | None = None) -> CommitProperties:

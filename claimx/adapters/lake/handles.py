@@ -15,6 +15,7 @@ from deltalake.exceptions import CommitFailedError, TableNotFoundError
 
 from claimx.adapters.credentials import StorageAccess, no_access
 from claimx.adapters.lake.known_keys import KnownKeys
+from claimx.adapters.lake.known_rows import KnownRows
 from claimx.adapters.lake.schema import UnfitError
 from claimx.domain.errors import ClaimXError, TokenRejected, Unavailable
 
@@ -57,7 +58,7 @@ def folder_of(path: str) -> Path | None:
 
 class Handle:
     """
-    One table's `DeltaTable`, and what is known of its files' keys.
+    One table's `DeltaTable`, and what is known of its files.
 
     Not for several threads at once, *lock* is there for that. A table that is not there raises
     deltalake's TableNotFoundError. *make_container* creates what a URI's tables lie in, given the
@@ -77,6 +78,7 @@ class Handle:
         self.make_container = make_container
         self.lock = threading.RLock()
         self.known_keys = KnownKeys()
+        self.known_rows = KnownRows()
         self._storage = storage
         self._clock = clock
         self._table: DeltaTable | None = None
@@ -93,9 +95,22 @@ class Handle:
             access = self._access()
             self._table = DeltaTable(self.uri, storage_options=dict(access.options) or None)
             self._until = began + min(MAX_AGE_SECONDS, access.seconds)
-        else:
+        elif not self._is_newest(self._table.version()):
             self._table.update_incremental()
         return self._table
+
+    def _is_newest(self, version: int) -> bool:
+        """
+        Say whether a folder's log ends with this version: two looks, where deltalake lists it all.
+
+        Versions have no gaps, and one that is as young as a handle is not cleaned up yet.
+        """
+        if self.folder is None:
+            return False
+        log = self.folder / "_delta_log"
+        return (log / f"{version:020}.json").exists() and not (
+            log / f"{version + 1:020}.json"
+        ).exists()
 
     def options(self) -> dict[str, str] | None:
         """Return the storage options, good for now; a folder needs none."""
