@@ -85,6 +85,7 @@ class Handle:
         self._refuse: Callable[[], None] = lambda: None
         self._until = 0.0
         self._commits = 0
+        self._numbered = (-1, 0)  # our last commit's version, and its app transaction's number
 
     def fresh(self) -> DeltaTable:
         """Return the table at its newest version."""
@@ -127,14 +128,21 @@ class Handle:
         """Tell that the credential was not taken, so that the next one is another."""
         self._refuse()
 
-    def committed(self) -> None:
-        """Count a commit."""
+    def committed(self, version: int = -1, number: int = 0) -> None:
+        """Count a commit, which made *version* with the *number* of its app transaction if given."""
         self._commits += 1
+        self._numbered = (version, number)
+
+    def number_at(self, version: int) -> int | None:
+        """Return the number of the app transaction if a commit of ours made *version*."""
+        ours, number = self._numbered
+        return number if version == ours else None
 
     def drop(self) -> None:
         """Forget the handle; the next use opens it anew."""
         self._table = None
         self._commits = 0
+        self._numbered = (-1, 0)
 
 
 def read_newest(what: str, handle: Handle, read: Callable[[DeltaTable], T]) -> T | None:
