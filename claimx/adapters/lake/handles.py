@@ -129,7 +129,7 @@ class Handle:
         self._refuse()
 
     def committed(self, version: int = -1, number: int = 0) -> None:
-        """Count a commit, which made *version* with the *number* of its app transaction if given."""
+        """Count a commit that made *version*, with the *number* of its app transaction."""
         self._commits += 1
         self._numbered = (version, number)
 
