@@ -14,13 +14,13 @@ NEW_OBJECTS = 20_000
 """More objects made than freed, before a look at the young ones; Python's own is some hundreds."""
 
 
-def settle() -> None:
+def settle(new_objects: int = NEW_OBJECTS) -> None:
     """
-    Leave what is there now out of all later looks, and look less often.
+    Leave what is there now out of all later looks, and look only after so many *new_objects*.
 
     Call it once everything is imported, in a worker before it forks: what no child's collector
     touches stays shared memory.
     """
     gc.collect()
     gc.freeze()
-    gc.set_threshold(NEW_OBJECTS, *gc.get_threshold()[1:])
+    gc.set_threshold(new_objects, *gc.get_threshold()[1:])

@@ -24,6 +24,7 @@ log = structlog.get_logger(__name__)
 
 _PAUSE_SECONDS = (0.5, 10.0)  # after a failure: first and longest
 _LEAVE_SECONDS = 8.0  # for a step of a fold
+_NEW_OBJECTS = 60_000  # a great batch holds tens of thousands, and all go when it is written
 
 
 def main() -> int:
@@ -61,7 +62,7 @@ def main() -> int:
         alive=attendance.progress.made,
     )
     _ensure_tables(runtime, stopping, attendance.progress.made)
-    garbage.settle()
+    garbage.settle(_NEW_OBJECTS)
     folding = _Folding(runtime)
     log.info("lake writer started", tables=len(TABLES))
     pause = _PAUSE_SECONDS[0]

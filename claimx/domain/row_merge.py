@@ -9,7 +9,7 @@ from typing import Any
 
 from claimx.domain.changes import Change, Source, Values
 from claimx.domain.columns import Rule, Table
-from claimx.domain.shape import GUARD, shape_of
+from claimx.domain.shape import GUARD, Shape, shape_of
 from claimx.domain.times import Micros
 
 PRIMARY = "is_primary_contact"
@@ -46,18 +46,16 @@ class RowMerge:
         if len(self._facts) > 1:
             self._facts.sort(key=lambda c: (c.event_time, c.event_id))
         shape = shape_of(table)
-        self._rules = shape.values
-        self._latest = shape.latest
-        self._written = shape.written
+        self._shape = shape
         self._winner: Change | None = None
         base = existing if existing is not None else changes[0].values
-        self.values: Values = shape.blank | (existing or {})
+        self.values = row_of(shape, existing)
         for name in table.key:
             self.values[name] = base[name]
         self.guard: Micros | None = None if existing is None else existing.get(GUARD)
         # the customer's null may not wipe out what a link has filled
         self._nulls_clear = (
-            existing is None or existing.get(LINKED_BY) is None or (PRIMARY not in self._rules)
+            existing is None or existing.get(LINKED_BY) is None or (PRIMARY not in shape.values)
         )
 
     def forget_guard_of_link_rows(self) -> None:
@@ -102,7 +100,7 @@ class RowMerge:
         if self._existing is None:
             everything = added or [*self._facts, *self._links, *self._answers]
             return max((c.event_time, c.event_id) for c in everything)[1]
-        held = [self._existing.get(name) for name in self._latest]
+        held = [self._existing.get(name) for name in self._shape.latest]
         newest = max(((c.event_time, c.event_id) for c in added), default=None)
         if newest is None or any(known is not None and newest[0] < known for known in held):
             return str(self._existing["event_id"])
@@ -120,71 +118,72 @@ class RowMerge:
         return passing, stale
 
     def _answer(self, said: Values) -> None:
-        written, nulls_clear = self._written, self._nulls_clear
+        values, shape, nulls_clear = self.values, self._shape, self._nulls_clear
         for name, value in said.items():
-            if name in written:
+            if name in shape.written:
                 if nulls_clear or value is not None:
-                    self.values[name] = value
-                continue
-            match self._rules.get(name):
-                case Rule.STICKY if value is not None:
-                    self.values[name] = value
-                case Rule.LATEST | Rule.EVER:
-                    self._accumulate(name, value)
-                case _:
-                    pass
+                    values[name] = value
+            elif name in shape.sticky:
+                if value is not None:
+                    values[name] = value
+            elif name in shape.gathered:
+                self._accumulate(name, value)
 
     def _fill(self, change: Change, *, only_sticky: bool) -> None:
+        values, shape = self.values, self._shape
+        fills = shape.sticky if only_sticky else shape.filled
         for name, value in change.values.items():
-            rule = self._rules.get(name)
-            if rule is Rule.LATEST or rule is Rule.EVER:
+            if name in fills:
+                if values[name] is None:
+                    values[name] = value
+            elif name in shape.gathered:
                 self._accumulate(name, value)
-            elif rule is Rule.STICKY or (rule is Rule.ANSWER and not only_sticky):
-                self._fill_null(name, value)
 
     def _apply_links(self) -> None:
         """Apply what links say: only what is missing where the customer's own data stand."""
         if not self._links:
             return
-        primary = self.values.get(PRIMARY) is True
+        values, shape = self.values, self._shape
+        primary = values.get(PRIMARY) is True
+        sets = shape.sticky if primary else shape.filled
         passing, stale = self._parted(self._links)
         for change in passing:
             for name, value in change.values.items():
-                if value is not None and self._link_sets(name, primary=primary):
-                    self.values[name] = value
+                if value is not None and name in sets:
+                    values[name] = value
         for change in (*reversed(passing), *reversed(stale)):
             for name, value in change.values.items():
-                if name in self._rules and self._rules[name] is not Rule.KEY:
-                    self._fill_null(name, value)
+                if name in shape.data and values[name] is None:
+                    values[name] = value
         if passing and not primary:
             self.guard = order_of(passing[-1])[0]
-
-    def _link_sets(self, name: str, *, primary: bool) -> bool:
-        rule = self._rules.get(name)
-        return rule is Rule.STICKY or (rule is Rule.ANSWER and not primary)
 
     def _accumulate(self, name: str, value: Any) -> None:
         held = self.values[name]
         if value is None:
             return
-        if self._rules[name] is Rule.EVER:
+        if self._shape.values[name] is Rule.EVER:
             self.values[name] = bool(held) or bool(value)
         else:
             self.values[name] = value if held is None else max(held, value)
 
-    def _fill_null(self, name: str, value: Any) -> None:
-        if self.values[name] is None:
-            self.values[name] = value
-
     def _contributed(self, change: Change) -> bool:
-        before = self._existing or {}
-        return any(
-            value is not None
-            and self._rules.get(name, Rule.KEY) is not Rule.KEY
-            and self.values[name] == value
-            and before.get(name) != value
-            for name, value in change.values.items()
-        )
+        before, data = self._existing or {}, self._shape.data
+        for name, value in change.values.items():
+            if value is None or name not in data:
+                continue
+            if self.values[name] == value and before.get(name) != value:
+                return True
+        return False
+
+
+def row_of(shape: Shape, existing: Values | None) -> Values:
+    """Return a row to change: all columns in it, as *existing* has them."""
+    if existing is None:
+        return shape.blank.copy()
+    if len(existing) == len(shape.blank):
+        return existing.copy()
+    return shape.blank | existing  # the stored row is older than one of the columns
 
 
 def _in_order(changes: Sequence[Change]) -> Sequence[Change]:

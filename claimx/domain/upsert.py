@@ -251,11 +251,10 @@ def _is_another(shape: Shape, existing: Values, row: Values) -> bool:
         before = shape.pick(existing)
     except KeyError:  # the stored row is older than one of the columns
         before = tuple(map(existing.get, shape.values))
-    return after != before and any(map(differs, after, before))
-
-
-def differs(one: Any, other: Any) -> bool:
-    """Compare two values of a column; a double that is no number equals itself."""
-    if one is other:
+    if after == before:
         return False
-    return bool(one != other) and (one == one or other == other)  # noqa: PLR0124 - finds NaN
+    for one, other in zip(after, before, strict=True):
+        # a double that is no number equals itself
+        if one is not other and one != other and (one == one or other == other):  # noqa: PLR0124
+            return True
+    return False

@@ -264,7 +264,7 @@ def test_an_error_after_the_commit_is_unknown_and_applying_again_is_right(
     changes = [media("m1", 5), media("m2", 5)]
     with monkeypatch.context() as context:
 
-        def stumble(_):
+        def stumble(*_):
             raise OSError("connection reset")
 
         context.setattr(handles.Handle, "committed", stumble)

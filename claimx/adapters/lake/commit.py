@@ -76,7 +76,7 @@ class Committer:
 
         def once() -> T:
             snapshot = handle.fresh()
-            found = commit(snapshot, _next_transaction(snapshot, retries=0))
+            found = commit(snapshot, _transaction(_next_number(handle, snapshot), retries=0))
             handle.committed()
             return found
 
@@ -110,28 +110,31 @@ class Committer:
             plan = decide(read_keys(handle, snapshot, table, keys, choose))
             if plan.empty:
                 return plan, version
-            _append(snapshot, table, plan)
+            number = _next_number(handle, snapshot)
+            _append(snapshot, table, plan, number)
             version = snapshot.version()
         else:
             files = files_with(handle, snapshot, table, keys, choose)
-            patch = patched(table, parts_of(snapshot, table, files), keys, decide)
+            parts = parts_of(snapshot, table, files, handle.known_rows)
+            patch = patched(table, parts, keys, decide)
             plan = patch.plan
             if plan.empty:
                 return plan, version
-            _exchange(handle, snapshot, table, list(files.values()), patch)
+            number = _next_number(handle, snapshot)
+            _exchange(handle, snapshot, table, list(files.values()), patch, number)
             version += 1  # nothing came in between
-        handle.committed()
+        handle.committed(version, number)
         return plan, version
 
 
-def _append(snapshot: DeltaTable, table: Table, plan: Plan) -> None:
+def _append(snapshot: DeltaTable, table: Table, plan: Plan, number: int) -> None:
     write_deltalake(
         snapshot,
         to_arrow(table, plan.inserted),
         mode="append",
         schema_mode="merge",  # the table may have columns that a newer release declared
         writer_properties=WRITER,
-        commit_properties=_next_transaction(snapshot),
+        commit_properties=_transaction(number),
         post_commithook_properties=HOOKS,
     )
 
@@ -142,21 +145,31 @@ def _exchange(
     table: Table,
     files: Sequence[Mapping[str, Any]],
     patch: Patched,
+    number: int,
 ) -> None:
     """
     Write the rows of the changed *files* as they are now, with the new ones.
 
     As one file, unless they are very many: the names of projects have no log to outgrow into.
     """
-    removed = [files[number] for number in patch.changed]
-    rows = pa.concat_tables([*(patch.kept[number] for number in patch.changed), patch.new])
+    removed = [files[at] for at in patch.changed]
+    rows = pa.concat_tables([*(patch.kept[at] for at in patch.changed), patch.new])
     added = written(snapshot, table, rows, _FILE_ROWS)
-    replace(snapshot, table, removed, added, _next_transaction(snapshot, retries=0))
+    replace(snapshot, table, removed, added, _transaction(number, retries=0))
+    for one in removed:
+        handle.known_rows.forget(one["path"])
     if len(added) == 1:
         handle.known_keys.learn(added[0].path, [rows.column(name) for name in table.key])
+        handle.known_rows.learn(added[0].path, rows)
 
 
-def _next_transaction(snapshot: DeltaTable, retries: int | None = None) -> CommitProperties:
-    current = snapshot.transaction_version(APP)
-    number = 1 if current is None else current + 1
+def _next_number(handle: Handle, snapshot: DeltaTable) -> int:
+    """Return the number of the next app transaction; deltalake reads commits again to tell it."""
+    current = handle.number_at(snapshot.version())
+    if current is None:
+        current = snapshot.transaction_version(APP) or 0
+    return current + 1
+
+
+def _transaction(number: int, retries: int | None = None) -> CommitProperties:
     return CommitProperties(app_transactions=[Transaction(APP, number)], max_commit_retries=retries)

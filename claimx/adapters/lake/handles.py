@@ -15,6 +15,7 @@ from deltalake.exceptions import CommitFailedError, TableNotFoundError
 
 from claimx.adapters.credentials import StorageAccess, no_access
 from claimx.adapters.lake.known_keys import KnownKeys
+from claimx.adapters.lake.known_rows import KnownRows
 from claimx.adapters.lake.schema import UnfitError
 from claimx.domain.errors import ClaimXError, TokenRejected, Unavailable
 
@@ -57,7 +58,7 @@ def folder_of(path: str) -> Path | None:
 
 class Handle:
     """
-    One table's `DeltaTable`, and what is known of its files' keys.
+    One table's `DeltaTable`, and what is known of its files.
 
     Not for several threads at once, *lock* is there for that. A table that is not there raises
     deltalake's TableNotFoundError. *make_container* creates what a URI's tables lie in, given the
@@ -77,12 +78,14 @@ class Handle:
         self.make_container = make_container
         self.lock = threading.RLock()
         self.known_keys = KnownKeys()
+        self.known_rows = KnownRows()
         self._storage = storage
         self._clock = clock
         self._table: DeltaTable | None = None
         self._refuse: Callable[[], None] = lambda: None
         self._until = 0.0
         self._commits = 0
+        self._numbered = (-1, 0)  # our last commit's version, and its app transaction's number
 
     def fresh(self) -> DeltaTable:
         """Return the table at its newest version."""
@@ -93,9 +96,22 @@ class Handle:
             access = self._access()
             self._table = DeltaTable(self.uri, storage_options=dict(access.options) or None)
             self._until = began + min(MAX_AGE_SECONDS, access.seconds)
-        else:
+        elif not self._is_newest(self._table.version()):
             self._table.update_incremental()
         return self._table
+
+    def _is_newest(self, version: int) -> bool:
+        """
+        Say whether a folder's log ends with this version: two looks, where deltalake lists it all.
+
+        Versions have no gaps, and one that is as young as a handle is not cleaned up yet.
+        """
+        if self.folder is None:
+            return False
+        log = self.folder / "_delta_log"
+        return (log / f"{version:020}.json").exists() and not (
+            log / f"{version + 1:020}.json"
+        ).exists()
 
     def options(self) -> dict[str, str] | None:
         """Return the storage options, good for now; a folder needs none."""
@@ -112,14 +128,21 @@ class Handle:
         """Tell that the credential was not taken, so that the next one is another."""
         self._refuse()
 
-    def committed(self) -> None:
-        """Count a commit."""
+    def committed(self, version: int = -1, number: int = 0) -> None:
+        """Count a commit that made *version*, with the *number* of its app transaction."""
         self._commits += 1
+        self._numbered = (version, number)
+
+    def number_at(self, version: int) -> int | None:
+        """Return the number of the app transaction if a commit of ours made *version*."""
+        ours, number = self._numbered
+        return number if version == ours else None
 
     def drop(self) -> None:
         """Forget the handle; the next use opens it anew."""
         self._table = None
         self._commits = 0
+        self._numbered = (-1, 0)
 
 
 def read_newest(what: str, handle: Handle, read: Callable[[DeltaTable], T]) -> T | None:

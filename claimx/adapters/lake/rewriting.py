@@ -17,6 +17,7 @@ from claimx.adapters.lake.exchangeable import check_exchangeable
 from claimx.adapters.lake.files import batches_of, whole_schema, write_file
 from claimx.adapters.lake.handles import ColumnsGone
 from claimx.adapters.lake.keys import met, sets_of, wanted_of
+from claimx.adapters.lake.known_rows import KnownRows
 from claimx.adapters.lake.plan import Decide, Plan
 from claimx.adapters.lake.scan import filesystem_of
 from claimx.adapters.lake.schema import from_arrow, to_arrow
@@ -27,15 +28,23 @@ from claimx.domain.upsert import Key
 _Place: TypeAlias = tuple[int, int]  # the number of a part, and where in it
 
 
-def parts_of(snapshot: DeltaTable, table: Table, paths: Iterable[str]) -> list[pa.Table]:
+def parts_of(
+    snapshot: DeltaTable, table: Table, paths: Iterable[str], known: KnownRows | None = None
+) -> list[pa.Table]:
     """
     Return the rows of each file, with all columns of the table's own schema.
 
-    Of no file, one part without rows. Raises NotAllowed as `check_exchangeable` does.
+    Files that are *known* are not read. Of no file, one part without rows. Raises NotAllowed as
+    `check_exchangeable` does.
     """
     check_exchangeable(snapshot, table)
     schema, filesystem = whole_schema(snapshot), filesystem_of(snapshot)
-    parts = [pa.Table.from_batches(batches_of(filesystem, path, schema), schema) for path in paths]
+    parts = []
+    for path in paths:
+        rows = known.of(path, schema) if known else None
+        if rows is None:
+            rows = pa.Table.from_batches(batches_of(filesystem, path, schema), schema)
+        parts.append(rows)
     return parts or [schema.empty_table()]
 
 
