@@ -13,7 +13,7 @@ from claimx.domain.times import MICROS_PER_SECOND
 
 _T = TypeVar("_T")
 
-MOST_ANSWERS = 500  # of some 10 kB
+MOST_ANSWERS = 500  # of some 20 kB, most of it room that the encoder left
 
 
 class ProjectAnswers:
