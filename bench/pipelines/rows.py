@@ -7,7 +7,7 @@ from typing import Any, TypeAlias
 
 from claimx.domain import tables
 from claimx.domain.columns import Table
-from claimx.domain.reader import fields
+from claimx.domain.reader import api_names
 from pipelines.values import converter, flag, ident, link_end
 
 Row: TypeAlias = dict[str, Any]
@@ -22,7 +22,7 @@ def picker(table: Table, columns: str, **renamed: str) -> Pick:
     """Return what takes *columns* out of an object; names as in `claimx.domain.reader.fields`."""
     plan = [
         (name, keys, converter(table.column(name)))
-        for name, keys in fields(columns, **renamed).items()
+        for name, keys in api_names(columns, **renamed).items()
     ]
     single = [(name, keys[0], convert) for name, keys, convert in plan if len(keys) == 1]
     several = [one for one in plan if len(one[1]) > 1]

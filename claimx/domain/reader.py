@@ -39,10 +39,16 @@ def fields(table: Table, columns: str, **renamed: str) -> Fields:
 
     In *renamed* the API's names follow the column, alternatives apart by blanks.
     """
-    names = {name: _camel(name) for name in columns.split()} | renamed
+    names = api_names(columns, **renamed)
     of = _CONVERTERS[table.name]
-    steps = ((column, key, of[column]) for column in names for key in names[column].split())
+    steps = ((column, key, of[column]) for column, keys in names.items() for key in keys)
     return Fields(dict.fromkeys(names), tuple(steps))
+
+
+def api_names(columns: str, **renamed: str) -> dict[str, tuple[str, ...]]:
+    """Return the names that the API has for columns, told as `fields` is."""
+    same = {name: (_camel(name),) for name in columns.split()}
+    return same | {name: tuple(names.split()) for name, names in renamed.items()}
 
 
 class Reader:
