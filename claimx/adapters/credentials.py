@@ -28,10 +28,11 @@ _LOCAL_KEY = base64.b64encode(b"claimx-loopback-only").decode()
 @dataclass(frozen=True, slots=True)
 class StorageAccess:
     """
-    deltalake's *options* for a table, and for how long from now requests may be begun with them.
+    What signs requests of tables and files, and for how long from now they may be begun with it.
 
-    A token in them is not renewed, so after those *seconds* the table is opened anew. Whoever is
-    refused with 401 calls *refuse* before that.
+    *options* have deltalake's names. A token in them is not renewed, so after those *seconds*
+    whoever has them asks anew: a table is opened once more. Whoever is refused with 401 calls
+    *refuse* before that.
     """
 
     options: Mapping[str, str]

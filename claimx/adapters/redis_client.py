@@ -157,7 +157,7 @@ def diagnoses(client: redis.Redis) -> list[Diagnosis] | None:
 
 class _Packer:
     """
-    Packs commands as redis-py's own does, without a look at each argument's type.
+    Packs commands, whose names are text, as redis-py's own does, but without a look at each type.
 
     That look is more than half of what packing takes, and a step of the ledger has thousands.
     """

@@ -41,6 +41,7 @@ def test_what_a_worker_uses_is_imported_before_the_fork(queue, lake):
     loaded = set(done.stdout.split())
     assert {"aiohttp", "azure.kusto.data", "claimx.services.enrich"} <= loaded
     assert {"deltalake", "pyarrow"} & loaded == ({"deltalake", "pyarrow"} if lake else set())
+    assert "azure.storage.filedatalake" not in loaded  # uploads do without it (ADR 0015)
     assert done.stderr.strip() == "1"
 
 
