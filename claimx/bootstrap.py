@@ -221,9 +221,14 @@ def _build_workshop(settings: Settings, runtime: Runtime) -> Workshop:
 
 def cache_of(settings: Settings) -> DiskCache:
     """Return the cache of this machine (of CACHE_DIR)."""
+    from claimx.adapters.blob_folder import is_folder
     from claimx.adapters.cache import DiskCache
 
-    return once("cache", lambda: DiskCache(settings.cache_dir, settings.cache_max_bytes))
+    def make() -> DiskCache:
+        shared = is_folder(settings.media_path)
+        return DiskCache(settings.cache_dir, settings.cache_max_bytes, shared=shared)
+
+    return once("cache", make)
 
 
 def sweeper() -> CacheSweeper:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import errno
 import hashlib
 import os
+import stat
 import threading
 import time
 from collections.abc import Callable, Iterator
@@ -12,7 +13,7 @@ from contextlib import contextmanager, suppress
 from pathlib import Path
 from secrets import token_hex
 
-from claimx.adapters.file_calls import SMALL_BYTES, FileCalls
+from claimx.adapters.file_calls import SMALL_BYTES, FileCalls, forget_pages
 from claimx.domain.errors import Unavailable
 
 _PIECE_BYTES = 256 * 1024
@@ -95,8 +96,9 @@ class FolderStore:
     def _linked(self, file: int, source: str, target: str) -> bool:
         """Give the cached file a second name, or say that it must be copied."""
         try:
-            os.fchmod(file, self._mode)
-            os.fsync(file)
+            if stat.S_IMODE(os.fstat(file).st_mode) != self._mode:
+                os.fchmod(file, self._mode)
+                os.fsync(file)  # its bytes were before the cache gave it a name
             try:
                 _link(file, source, target)
             except FileExistsError:
@@ -107,6 +109,7 @@ class FolderStore:
                 os.makedirs(os.path.dirname(target), exist_ok=True)
                 _link(file, source, target)
             _sync_folder(os.path.dirname(target))
+            forget_pages(file)
         except OSError:  # no links here; what is worse than that, the copy will tell
             return False
         return True
@@ -116,6 +119,8 @@ class FolderStore:
             with self._made(part) as copy:
                 self._check(file, length, sha256, copy)
                 os.fsync(copy)
+                forget_pages(copy)
+            forget_pages(file)
             try:
                 os.replace(part, target)
             except FileNotFoundError:
@@ -190,6 +195,11 @@ class FolderStore:
             msg = f"{path!r} leaves the media folder"
             raise ValueError(msg)
         return f"{self._root}/{path}"
+
+
+def is_folder(root: str) -> bool:
+    """Say whether ``ONELAKE_CLAIMX_PATH`` names a folder, and not an ``abfss://`` URI."""
+    return "://" not in root
 
 
 def _link(file: int, source: str, name: str) -> None:

@@ -38,6 +38,8 @@ class DiskCache:
     Its quota is exact for one process; what other processes add is counted every half minute,
     so together they may overshoot by what they begin in that time. What others have announced and
     not written yet is not counted, so they alone may reach into the spare bytes.
+    Files are their owner's alone, unless they are to be *shared*: with whoever the umask lets read
+    a file, once they have a second name where media go. In the cache its folder keeps others out.
     Raises OSError when the folder cannot be made.
     """
 
@@ -47,6 +49,7 @@ class DiskCache:
         max_bytes: int,
         *,
         spare_bytes: int = 64 * _MEBIBYTE,
+        shared: bool = False,
         now: Callable[[], float] = time.time,
     ) -> None:
         self.root = Path(root).absolute()
@@ -59,6 +62,8 @@ class DiskCache:
         self._announced = 0  # of that, what is not in its file yet
         self._recount_at = self._look_at = 0.0
         self.root.mkdir(mode=0o700, parents=True, exist_ok=True)
+        is_private = not os.stat(self._folder).st_mode & 0o077
+        self._file_mode = 0o666 if shared and is_private else 0o600
         self.node = node_of(self.root)
         """The folder's identity: the same for all processes that share it."""
 
@@ -78,7 +83,7 @@ class DiskCache:
         """
         self.check_length(expected)
         self.reserve(expected)
-        return Incoming(self, self._folder, expected)
+        return Incoming(self, self._folder, expected, self._file_mode)
 
     def remove(self, name: str) -> None:
         """Remove a cached file; one that is gone already is fine."""
@@ -170,14 +175,16 @@ class Incoming:
     """
     A file on its way into the cache: counted and hashed while it is written.
 
-    It is made in *folder* with the first write; `reserve` said before that there is room.
+    It is made in *folder* with the first write; `reserve` said before that there is room. The
+    umask takes away from its *mode*.
     """
 
-    def __init__(self, cache: DiskCache, folder: str, expected: int) -> None:
+    def __init__(self, cache: DiskCache, folder: str, expected: int, mode: int) -> None:
         self._cache = cache
         self._reserved = expected
         self._hash = hashlib.sha256()
         self._path = f"{folder}/.{token_hex(16)}.part"
+        self._mode = mode
         self._file: int | None = None
         self._over = False  # kept, or discarded
         self._turn = threading.Lock()  # a cancelled download discards while a thread still writes
@@ -244,7 +251,7 @@ class Incoming:
             raise OSError(errno.EBADF, os.strerror(errno.EBADF))
         if self._file is None:
             flags = os.O_WRONLY | os.O_CREAT | os.O_EXCL
-            self._file = os.open(self._path, flags, 0o600)
+            self._file = os.open(self._path, flags, self._mode)
         return self._file
 
     def _close(self) -> None:

@@ -125,3 +125,16 @@ class CoreWaits:
         self._thread = threading.get_native_id()
         with suppress(OSError):
             self._file = os.open(_SCHEDULED, os.O_RDONLY | os.O_CLOEXEC)
+
+
+def forget_pages(file: int) -> None:
+    """
+    Let the system use the memory anew in which it keeps an open *file* that nobody reads soon.
+
+    It would keep it until it needs room, and take fresh memory for each file meanwhile, which costs
+    a virtual machine more than the file's bytes (`docs/performance.md`). What is not on the disk
+    yet stays, and nothing fails: it is advice.
+    """
+    if hasattr(os, "posix_fadvise"):  # macOS has none
+        with suppress(OSError):  # nor have all file systems
+            os.posix_fadvise(file, 0, 0, os.POSIX_FADV_DONTNEED)

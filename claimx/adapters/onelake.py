@@ -11,12 +11,12 @@ from typing import Any, BinaryIO
 from urllib.parse import urlsplit
 
 from claimx.adapters.blob_errors import translated
-from claimx.adapters.blob_folder import FolderStore
+from claimx.adapters.blob_folder import FolderStore, is_folder
 from claimx.adapters.credentials import StorageAccess
 from claimx.adapters.curl import CurlCalls
 from claimx.adapters.curl_handle import Limits
 from claimx.adapters.datalake import DataLakeFile, DataLakeFiles, StorageRefusal
-from claimx.adapters.file_calls import SMALL_BYTES, FileCalls
+from claimx.adapters.file_calls import SMALL_BYTES, FileCalls, forget_pages
 from claimx.adapters.storage_login import StorageLogin
 from claimx.domain.addresses import on_loopback, split_root
 from claimx.domain.errors import CircuitOpen, ClaimXError, Unavailable
@@ -147,6 +147,7 @@ class DataLakeStore:
         if length:  # an empty file is complete once it is created
             await target.flush_data(length, content_type, if_match=tag)
         await self._verify(target, length, sha256)
+        forget_pages(file.fileno())
 
     async def _create(
         self,
@@ -260,6 +261,6 @@ def make_store(
     connections: int = 16,
 ) -> BlobStore:
     """Return the store that ``ONELAKE_CLAIMX_PATH`` names: an abfss:// URI, else a folder."""
-    if "://" not in root:
+    if is_folder(root):
         return FolderStore(root, side_by_side=connections)
     return DataLakeStore(endpoint, root, access, gates, metrics, connections=connections)

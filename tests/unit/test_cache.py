@@ -281,3 +281,25 @@ def test_files_are_for_their_owner_alone(cache):
 
     assert Path(cache.path(name)).stat().st_mode & 0o077 == 0
     assert cache.root.stat().st_mode & 0o077 == 0
+
+
+def test_files_to_be_shared_are_as_readable_as_any_behind_a_closed_door(tmp_path):
+    """A media folder names them a second time, and need not change and sync them for it."""
+    cache = DiskCache(tmp_path / "cache", 1000, spare_bytes=0, shared=True)
+    usual = tmp_path / "usual"
+    usual.touch()
+
+    name = put(cache, "1")
+
+    assert Path(cache.path(name)).stat().st_mode == usual.stat().st_mode
+    assert cache.root.stat().st_mode & 0o077 == 0
+
+
+def test_files_in_a_folder_that_others_may_enter_are_never_shared_from_there(tmp_path):
+    """An operator's own folder, made with the usual mode: its door is open."""
+    (tmp_path / "cache").mkdir(mode=0o755)
+    cache = DiskCache(tmp_path / "cache", 1000, spare_bytes=0, shared=True)
+
+    name = put(cache, "1")
+
+    assert Path(cache.path(name)).stat().st_mode & 0o077 == 0

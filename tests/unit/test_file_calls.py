@@ -14,7 +14,13 @@ from typing import Any
 
 import pytest
 
-from claimx.adapters.file_calls import QUICK_SECONDS, WARY_SECONDS, CoreWaits, FileCalls
+from claimx.adapters.file_calls import (
+    QUICK_SECONDS,
+    WARY_SECONDS,
+    CoreWaits,
+    FileCalls,
+    forget_pages,
+)
 
 
 class Disk:
@@ -200,3 +206,19 @@ def test_what_was_closed_goes_on():
             calls.close()
 
     assert run(work).in_loop == [False, False]
+
+
+def test_that_the_system_forgets_a_file_is_advice_and_no_more(tmp_path):
+    """What is not on the disk yet stays, and what has no pages, as a pipe, is no failure."""
+    path = tmp_path / "file"
+    ends = os.pipe()
+    try:
+        with path.open("wb", buffering=0) as file:
+            file.write(b"content")
+            forget_pages(file.fileno())
+        forget_pages(ends[0])
+    finally:
+        for end in ends:
+            os.close(end)
+
+    assert path.read_bytes() == b"content"
