@@ -129,9 +129,21 @@ _C1_CONTROLS = bytes(range(0x7F, 0xA0))
 _LATIN_LETTERS = bytes(range(0xA0, 0x100))
 
 
-def sniff(head: Head) -> Kind:  # noqa: PLR0911 - one line a family
-    """Return what *head*, the first bytes of a file that is not empty, shows it to be."""
+def sniff(head: Head) -> tuple[Kind, str | None]:
+    """
+    Return what *head*, the first bytes of a file that is not empty, shows it to be.
+
+    And *head* as text, which is None when it has a signature or is binary.
+    """
     begin = bytes(head[:_BEGIN_BYTES])
+    if kind := _signed(begin, head):
+        return kind, None
+    text = as_text(head)
+    return (_unsigned(begin, head) if text is None else _text_kind(text)), text
+
+
+def _signed(begin: bytes, head: Head) -> Kind | None:
+    """Return the kind whose signature a file has, None without one."""
     for signature, kind in _SIGNATURES:
         if begin.startswith(signature):
             return kind
@@ -141,11 +153,10 @@ def sniff(head: Head) -> Kind:  # noqa: PLR0911 - one line a family
         return WEBP if begin[8:12] == b"WEBP" else UNKNOWN
     if begin[4:8] == b"ftyp":
         return _ftyp_kind(begin)
-    if begin[4:8] in _MOV_ATOMS:
-        return MOV
-    text = as_text(head)
-    if text is not None:
-        return _text_kind(text)
+    return MOV if begin[4:8] in _MOV_ATOMS else None
+
+
+def _unsigned(begin: bytes, head: Head) -> Kind:
     if begin[:2] in _SHORT_SIGNATURES:
         return _SHORT_SIGNATURES[begin[:2]]
     # readers of PDF allow rubbish before it
