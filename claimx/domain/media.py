@@ -31,7 +31,8 @@ _ENDING = re.compile(r"\.([A-Za-z0-9]{1,8})\s*\Z")
 _NAME_PARAMETERS = ("filename", "file", "name")
 # endings of what runs on the server: they say nothing about the file it hands out
 _SCRIPTS = frozenset("php asp aspx ashx axd jsp jspx do action cgi pl py rb svc".split())
-_PASSWORD_FIELD = re.compile(r"<input\b[^>]*\btype\s*=\s*[\"']?password\b", re.IGNORECASE)
+_INPUT = re.compile(r"<input\b[^>]*", re.IGNORECASE)
+_PASSWORD = re.compile(r"\btype\s*=\s*[\"']?password\b", re.IGNORECASE)
 _FORM = re.compile(r"<form\b[^>]*>", re.IGNORECASE)
 _ASKS = re.compile(r"<(?:input|form)\b", re.IGNORECASE)
 _TITLE = re.compile(r"<title\b[^>]*>([^<]*)", re.IGNORECASE)
@@ -144,12 +145,14 @@ def is_log_in(text: str) -> bool:
     """Say whether an HTML page asks for a log-in: a password field, or a form called so."""
     if not _ASKS.search(text):
         return False
-    if _PASSWORD_FIELD.search(text):
+    if any(map(_PASSWORD.search, _INPUT.findall(text))):
         return True
-    forms = _FORM.findall(text)
+    # up to the last end of a tag: one that never ends would be read again from each "<" in it
+    closed = text[: text.rfind(">") + 1]
+    forms = _FORM.findall(closed)
     if not forms:
         return False
-    title = _TITLE.search(text)
+    title = _TITLE.search(closed)
     return any(_LOG_IN.search(tag) for tag in forms) or bool(title and _LOG_IN.search(title[1]))
 
 

@@ -95,9 +95,10 @@ def _cleaned(name: str) -> str:
 
 
 def _trimmed(text: str) -> str:
-    while text and (text[-1] == "." or text[-1].isspace()):
-        text = text[:-1]
-    return text.lstrip()
+    end = len(text)  # not a shorter copy for each: an odd name may be a megabyte of blanks
+    while end and (text[end - 1] == "." or text[end - 1].isspace()):
+        end -= 1
+    return text[:end].lstrip()
 
 
 def _is_reserved(text: str) -> bool:

@@ -3,21 +3,28 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Callable
 
 LONGEST = 300
 
-_RULES = (
-    (re.compile(r"(\w+://)[^@/\s]*@"), r"\1***@"),
-    (re.compile(r"(\w+://[^\s?#\"'<>]*)[?#][^\s\"'<>]*"), r"\1?***"),
+# Each goes through a text once: no part of it is read again from one of its own parts, or a long
+# word without a blank (a token of 20 kB in a foreign exception) would take seconds. So a match
+# begins where a run begins, and takes all of it, "?" or not.
+_RULES: tuple[tuple[re.Pattern[str], str | Callable[[re.Match[str]], str]], ...] = (
+    (re.compile(r"(?<=\w)://[^@/\s]*@"), "://***@"),
+    (
+        re.compile(r"(?<=\w)(://[^\s?#\"'<>]*+)([?#][^\s\"'<>]*+)?"),
+        lambda found: f"{found[1]}?***" if found[2] else found[1],
+    ),
     (
         re.compile(
-            r"(?i)\b(sign|sig|signature|x-amz-[a-z-]+|[a-z_-]*token|password|secret|accountkey"
-            r"|api[_-]?key)([\"']?\s*[=:]\s*[\"']?)[^&\s\"',;}]+"
+            r"(?i)(\b(?:sign|sig|signature|x-amz-[a-z-]{1,60}|password|secret|accountkey"
+            r"|api[_-]?key)|token)([\"']?\s*[=:]\s*[\"']?)[^&\s\"',;}]+"
         ),
         r"\1\2***",
     ),
     (re.compile(r"(?i)\b(authorization|bearer|basic)([:\s]+)[A-Za-z0-9+/=._~-]{6,}"), r"\1\2***"),
-    (re.compile(r"[\w.+-]+@[\w-]+(\.[\w-]+)+"), "***@***"),
+    (re.compile(r"(?<![\w.+-])[\w.+-]++@[\w-]++(\.[\w-]+)+"), "***@***"),
 )
 _CONTROL = re.compile(r"[\x00-\x1f\x7f-\x9f\u2028\u2029]+")
 

@@ -140,6 +140,21 @@ def test_a_log_in_form_without_a_password_yet_is_known_by_its_form():
         RULES.check(page, "html", None)
 
 
+@pytest.mark.parametrize(
+    "part", ["<input ", "<form ", "<title ", "<form >", "<input type ", "log "]
+)
+@pytest.mark.timeout(60)
+def test_a_page_of_tags_that_never_end_is_read_once(part):
+    """
+    It stood still for ten seconds at 32 KiB, and 512 times as long at what is looked at.
+
+    So one file from an odd host held up a worker until it was killed, and the next one.
+    """
+    page = b"<html><form>" + part.encode() * (256 * 1024 // len(part))
+
+    assert RULES.check(page, "html", "text/html").extension == "html"
+
+
 def test_html_that_only_its_content_type_announces_is_no_file():
     with pytest.raises(LinkExpired):
         RULES.check(REPORT, "", "text/html; charset=utf-8")
