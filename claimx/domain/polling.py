@@ -31,7 +31,9 @@ LIVE = "live"
 READ = f"{LIVE}:read"
 """Beside it: up to when the source was last read without finding more."""
 
-_SIMPLE = frozenset((str, int, bool, type(None)))
+SIMPLE = frozenset((str, int, bool, type(None)))
+"""The types of a row's values that need no closer look: none lies within another."""
+
 MAX_DEPTH = 60  # of a row's nested JSON; beyond it a parser somewhere down the line may give up
 DAY_MICROS = 86_400 * MICROS_PER_SECOND
 
@@ -142,7 +144,7 @@ def plain_row(row: Row) -> tuple[dict[str, Any], int]:
     Lone surrogates are removed, numbers that JSON lacks become null, decimals become text. Raises
     Malformed for anything else that is no JSON value.
     """
-    if _SIMPLE.issuperset(map(type, row.values())):  # nearly all rows
+    if SIMPLE.issuperset(map(type, row.values())):  # nearly all rows
         try:
             return dict(row), len(orjson.dumps(row))
         except TypeError:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import TypeVar
 
@@ -13,11 +13,11 @@ from claimx.domain.events import Event
 from claimx.domain.polling import bundles, moved, spans
 from claimx.domain.ports.ledger import Checkpoint, Mark
 from claimx.domain.ports.source import SourceRow
-from claimx.domain.records import Kind, NewRecord, Stage, page_record_id
+from claimx.domain.records import Kind, NewRecord, Stage, event_record_id, page_record_id
 from claimx.domain.times import Micros
 from claimx.services.hinting import hint
 from claimx.services.runtime import Runtime
-from claimx.services.source_rows import Told, page_of, read_source_row
+from claimx.services.source_rows import Told, is_copy, page_of, read_source_row
 
 log = structlog.get_logger(__name__)
 
@@ -71,13 +71,17 @@ def sift(
     *lake_may_fail*, a lake that is away lets them through: they are done again, to the same rows.
     """
     found = Sifted()
-    first: dict[str, tuple[Told, int]] = {}
+    first: dict[str, tuple[Told, int, SourceRow]] = {}
     for row in rows:
+        # asked once the page has shown that there are such: most have none
+        if found.doubled and _is_copy_of_one(row, first):
+            found.doubled += 1
+            continue
         record_id, told, size = read_source_row(row)
         if record_id in first or (stored is not None and record_id in stored):
             found.doubled += 1
         else:
-            first[record_id] = told, size
+            first[record_id] = told, size, row
     ids = list(first)
     seen: set[str] = set()
     for part in _parts(ids, runtime.limits.ids_a_step):
@@ -85,11 +89,11 @@ def sift(
     found.seen = [record_id for record_id in ids if record_id in seen]
     in_doubt = [
         told
-        for record_id, (told, _) in first.items()
+        for record_id, (told, _, _) in first.items()
         if record_id not in seen and isinstance(told, Event) and ask_lake(told.source_time)
     ]
     in_lake = _in_lake(runtime, in_doubt, may_fail=lake_may_fail)
-    for record_id, (told, size) in first.items():
+    for record_id, (told, size, _) in first.items():
         if record_id in seen:
             continue
         if not isinstance(told, Event):
@@ -102,6 +106,12 @@ def sift(
             stored.add(record_id)
     _count(runtime, found)
     return found
+
+
+def _is_copy_of_one(row: SourceRow, first: Mapping[str, tuple[Told, int, SourceRow]]) -> bool:
+    event_id = row.get("event_id")
+    met = first.get(event_record_id(event_id)) if type(event_id) is str else None
+    return met is not None and isinstance(met[0], Event) and is_copy(row, met[2], met[0])
 
 
 def store(

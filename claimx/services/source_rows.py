@@ -14,9 +14,10 @@ from typing import Any, TypeAlias
 
 from claimx.domain.errors import Malformed
 from claimx.domain.events import Event, parse
-from claimx.domain.polling import TIME, plain_row
+from claimx.domain.polling import SIMPLE, TIME, plain_row
 from claimx.domain.ports.source import SourceRow
 from claimx.domain.records import event_record_id
+from claimx.domain.values import EARLIEST, LATEST
 
 Told: TypeAlias = Event | dict[str, Any]
 """What a row says: an event, or a row that is none, as it is stored."""
@@ -45,6 +46,23 @@ def read_source_row(row: SourceRow) -> tuple[str, Told, int]:
     plain, size = _storable(row)
     record_id, read = read_row(plain)
     return record_id, read if isinstance(read, Event) else plain, size
+
+
+def is_copy(row: SourceRow, of: SourceRow, event: Event) -> bool:
+    """
+    Say whether *row* says what a row *of* the source has said, an *event*, but came another time.
+
+    Then `read_source_row` need not look at it, which takes ten times as long.
+    """
+    if row.get("event_id") != event.event_id:  # made of other columns, the row's time among them
+        return False
+    time = row.get(TIME)
+    if type(time) is not int or not EARLIEST <= time <= LATEST:
+        return False
+    types = list(map(type, row.values()))  # 1 and True are equal, and not the same
+    if not SIMPLE.issuperset(types) or types != list(map(type, of.values())):
+        return False
+    return {**row, TIME: of[TIME]} == of
 
 
 def page_of(told: Iterable[Told]) -> dict[str, Any]:

@@ -8,8 +8,11 @@ import orjson
 from hypothesis import given
 from hypothesis import strategies as st
 
+from claimx.domain.events import Event
 from claimx.domain.polling import TIME, bundles, live_window, plain_row, spans, whole_times
 from claimx.domain.ports.ledger import Checkpoint
+from claimx.domain.values import LATEST
+from claimx.services.source_rows import is_copy, read_source_row
 
 times = st.lists(st.integers(0, 12), max_size=40).map(sorted)
 
@@ -93,3 +96,34 @@ def test_a_row_of_simple_values_becomes_what_it_becomes_beside_others(row):
     beside, _ = plain_row({**row, "list": []})
 
     assert plain_row({**row, "list": 1})[0] == beside | {"list": 1}
+
+
+VALUES = st.sampled_from(["1", "2", " ", "", None, 1, True, 1.0, 2**70, ["1"], [True], "\ud800"])
+ROWS = st.fixed_dictionaries(
+    {
+        "event_id": VALUES,
+        "event_type": st.sampled_from(["PROJECT_CREATED", "else", None]),
+        "project_id": VALUES,
+        TIME: st.sampled_from([1, 2, LATEST + 1, None, True]),
+    },
+    optional={"media_ids": VALUES, "eventId": VALUES},
+)
+
+
+@given(of=ROWS, changes=st.dictionaries(st.sampled_from(["project_id", TIME, "media_ids"]), VALUES))
+def test_a_row_that_is_left_unread_as_a_copy_would_have_been_a_double(of, changes):
+    """Neither a dead letter nor another event is lost by the shorter way."""
+    record_id, told, _ = read_source_row(of)
+    row = {**of, **changes}
+
+    if isinstance(told, Event) and is_copy(row, of, told):
+        again, read, _ = read_source_row(row)
+        assert (again, type(read)) == (record_id, Event)
+
+
+def test_a_row_that_comes_again_is_a_copy_whatever_its_time():
+    row = {"event_id": "e", "event_type": "PROJECT_CREATED", "project_id": "1", TIME: 1}
+    _, event, _ = read_source_row(row)
+
+    assert is_copy({**row, TIME: 7}, row, event)
+    assert not is_copy({**row, TIME: 7, "project_id": "2"}, row, event)

@@ -299,6 +299,19 @@ def test_doubled_rows_of_one_page_are_stored_once():
     assert (report.fresh, report.known) == (1, 1)
 
 
+def test_rows_that_come_again_later_in_a_page_are_known_each():
+    """Most sources repeat themselves; such rows are only compared once a page has shown one."""
+    world = World()
+    for seconds in (9, 8, 7, 6):
+        again = [event_row("e1"), event_row("e2"), event_row("e2", project_id=True)]
+        world.source.add(again, from_seconds(NOON - seconds))
+
+    report = poll_once(world.runtime())
+
+    assert (report.fresh - report.malformed, report.known) == (2, 6)
+    assert report.malformed == 4, "each with a time of its own"
+
+
 def test_a_row_that_is_no_json_is_buried_alone():
     world = World()
     world.source.add([event_row("bad", x=object()), event_row("good")], from_seconds(NOON - 9))
