@@ -3,6 +3,7 @@ from __future__ import annotations
 import pytest
 
 from claimx.adapters.memory.gates import MemoryGates
+from claimx.domain.errors import Unavailable
 from claimx.domain.tables import MEDIA, TABLES, TASKS
 from claimx.services.maintain import maintain_lake
 
@@ -52,6 +53,20 @@ def test_who_lost_the_lease_stops(gates):
     lake.then = stolen
 
     assert list(maintain_lake(lake, gates, "me", (MEDIA, TASKS))) == [MEDIA.name]
+
+
+def test_who_cannot_ask_for_the_lease_is_told_so_and_does_nothing_more(gates):
+    """An operator's command must not say that another process is at it."""
+    lake = CountingLake()
+
+    def away() -> None:
+        gates.away = True
+
+    lake.then = away
+
+    with pytest.raises(Unavailable):
+        maintain_lake(lake, gates, "me", (MEDIA, TASKS))
+    assert lake.asked == [(MEDIA.name, False)]
 
 
 def test_the_lease_is_given_back_when_something_breaks(gates):

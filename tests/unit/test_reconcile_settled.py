@@ -6,6 +6,7 @@ import itertools
 
 import pytest
 from reconcile_world import Pipeline
+from structlog.testing import capture_logs
 
 from claimx.domain.errors import Unavailable
 from claimx.domain.tables import ATTACHMENTS, EVENTS, MEDIA
@@ -260,6 +261,17 @@ def test_only_one_process_looks_at_a_time(world):
     assert world.beat() is None
     world.clock += 61
     assert world.beat() is not None
+
+
+def test_who_cannot_ask_whose_turn_it_is_leaves_it_to_the_next_run(world):
+    world.gates.away = True
+
+    with capture_logs() as told:
+        assert world.beat() is None
+
+    assert [line["event"] for line in told] == ["not reconciled; the next run tries again"]
+    world.gates.away = False
+    assert world.beat().ending is Ending.COMPLETE
 
 
 def test_notes_have_a_bound_and_the_newest_stay():

@@ -166,8 +166,8 @@ class _Run:
         self._tell(self._unattached.belonging(piece.event_ids, named))
         self._report.reached = piece.until
         self._progress(self._report)
-        if self._admission is not None and not self._admission.keep():
-            raise Stopped(Ending.SUPERSEDED)
+        if self._admission is not None:
+            self._admission.keep()
 
     def _pieces(self, after: Micros, until: Micros) -> Iterator[Piece]:
         return pieces(self._runtime.source, after, until, self._sleep)
