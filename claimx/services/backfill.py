@@ -235,11 +235,7 @@ class _Run:
         """Wait until half of what may be in flight is free; stops when that takes too long."""
         limit = max(1, int(self._runtime.limits.max_in_flight * SHARE_OF_FLIGHT))
         waited, least = 0.0, float("inf")
-
-        def excess() -> int:
-            return pressure.in_flight() if pressure.too_high(limit) else 0
-
-        while held := self._with_patience(excess):
+        while held := self._with_patience(partial(pressure.over, limit)):
             if held < least:
                 waited, least = 0.0, held
             if waited >= PATIENCE_SECONDS:

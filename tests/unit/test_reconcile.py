@@ -30,6 +30,25 @@ def done():
     return made
 
 
+class AwayFor:
+    """A ledger that goes away, at the *number*th question, for so many seconds."""
+
+    def __init__(self, world, number, seconds):
+        self._world, self._number, self._seconds = world, number, seconds
+        self.since, self.asked = float("inf"), 0
+
+    def __getattr__(self, name):
+        def answer(*arguments):
+            self.asked += 1
+            if self.asked == self._number + 1:
+                self.since = self._world.clock
+            if 0 <= self._world.clock - self.since < self._seconds:
+                raise Unavailable("Redis is away")
+            return getattr(self._world.ledger, name)(*arguments)
+
+        return answer
+
+
 class TestAHealthyPipeline:
     def test_all_is_well_when_everything_is_there(self, done):
         report = done.reconcile()
@@ -640,6 +659,30 @@ class TestFixing:
 
         assert (report.ending, report.off) == (Ending.COMPLETE, 0)
         assert 0 <= done.clock - until[0] <= LONGEST_PAUSE_SECONDS
+
+    @pytest.mark.parametrize("asked", range(14))
+    def test_a_ledger_that_is_away_for_a_minute_is_waited_for_wherever_it_is_asked(
+        self, done, asked
+    ):
+        done.lose(EVENTS, "e1", "e2")
+        done.lose(ATTACHMENTS, "m1")
+        away = AwayFor(done, asked, 60)
+
+        report = done.reconcile(fix=True, ledger=away)
+
+        assert away.asked > asked, "it was away"
+        assert (report.ending, report.off) == (Ending.COMPLETE, 0)
+        assert sum(report.admitted.values()) == 3
+        assert 60 <= done.clock - away.since <= 60 + LONGEST_PAUSE_SECONDS
+
+    def test_a_ledger_that_stays_away_ends_it_with_what_was_found(self, done):
+        done.lose(EVENTS, "e1", "e2")
+        away = AwayFor(done, 5, float("inf"))
+
+        report = done.reconcile(fix=True, ledger=away)
+
+        assert (report.ending, "waited for 120 s" in report.error) == (Ending.FAILED, True)
+        assert done.clock - away.since == AWAY_SECONDS
 
     def test_a_redis_that_stays_away_ends_it_with_the_reason(self, done):
         done.lose(EVENTS, "e1")

@@ -263,11 +263,17 @@ def test_only_one_process_looks_at_a_time(world):
     assert world.beat() is not None
 
 
-def test_who_cannot_ask_whose_turn_it_is_leaves_it_to_the_next_run(world):
-    world.gates.away = True
+@pytest.mark.parametrize("away", ["the gates", "the ledger"])
+def test_who_cannot_ask_where_the_last_run_ended_leaves_it_to_the_next(world, away):
+    """Redis is away: no traceback of a task that beat sends again anyway."""
 
+    class Ledger:
+        def checkpoint(self, cursor):
+            raise Unavailable(f"where is {cursor}?")
+
+    world.gates.away = away == "the gates"
     with capture_logs() as told:
-        assert world.beat() is None
+        assert world.beat(ledger=Ledger()) is None
 
     assert [line["event"] for line in told] == ["not reconciled; the next run tries again"]
     world.gates.away = False

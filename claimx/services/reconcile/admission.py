@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from functools import partial
 from typing import Self
 
 import structlog
 
 from claimx.domain.records import NewRecord
-from claimx.services.lease import Lease
+from claimx.services.lease import Lease, outlast
 from claimx.services.pages import Pressure
 from claimx.services.reconcile.report import Ending
 from claimx.services.runtime import Runtime
@@ -44,7 +45,8 @@ class Admission:
         """Take the lease; raises Stopped when another has it."""
         self._runtime = runtime
         self._sleep = sleep
-        self._pressure = Pressure(runtime)  # it may fail, and then nothing must be held
+        # first, because it may fail, and then nothing must be held
+        self._pressure = outlast(partial(Pressure, runtime), sleep)
         self._lease = Lease(runtime.gates, LEASE, runtime.holder, LEASE_SECONDS)
         if not self._lease.keep(sleep):
             raise Stopped(Ending.BUSY)
@@ -75,7 +77,8 @@ class Admission:
         at = 0
         while at < len(records):
             step = records[at : at + min(self._room(), RECORDS_A_STEP)]
-            done = self._runtime.ledger.readmit(JOB, step, self._lease.fence)
+            readmit = partial(self._runtime.ledger.readmit, JOB, step, self._lease.fence)
+            done = outlast(readmit, self._sleep)
             if done is None:
                 raise Stopped(Ending.SUPERSEDED)
             admitted.update(done)
@@ -86,8 +89,8 @@ class Admission:
         """Wait until there is room for some record; returns for how many."""
         limit = max(1, int(self._runtime.limits.max_in_flight * SHARE_OF_FLIGHT))
         waited, least = 0.0, float("inf")
-        while self._pressure.too_high(limit):
-            if (held := self._pressure.in_flight()) < least:
+        while held := outlast(partial(self._pressure.over, limit), self._sleep):
+            if held < least:
                 waited, least = 0.0, held
             if waited >= PATIENCE_SECONDS:
                 raise Stopped(Ending.PRESSURE)
@@ -96,4 +99,4 @@ class Admission:
             self._sleep(PAUSE_SECONDS)
             waited += PAUSE_SECONDS
             self.keep()
-        return max(1, limit - self._pressure.in_flight())
+        return max(1, limit - outlast(self._pressure.in_flight, self._sleep))

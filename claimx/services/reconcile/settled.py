@@ -51,13 +51,13 @@ def reconcile_settled(
     try:
         if not lease.take():
             return None
+        try:
+            return _next_stretch(runtime, lease.fence, sleep)
+        finally:
+            lease.give_back()
     except Unavailable as error:
         log.warning("not reconciled; the next run tries again", error=str(error))
         return None
-    try:
-        return _next_stretch(runtime, lease.fence, sleep)
-    finally:
-        lease.give_back()
 
 
 def _next_stretch(
