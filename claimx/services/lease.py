@@ -8,6 +8,7 @@ the next run does just as well ends.
 
 from __future__ import annotations
 
+import time
 from collections.abc import Callable
 from typing import TypeVar
 
@@ -59,17 +60,21 @@ def outlast(ask: Callable[[], _T], sleep: Callable[[float], None]) -> _T:
     """
     Return what *ask* does; while Redis is away, ask again every few seconds.
 
-    Raises its Unavailable after `AWAY_SECONDS` of pauses.
+    Raises its Unavailable once that has taken `AWAY_SECONDS`: a Redis that stands still may hold
+    each question for long.
     """
-    pause, waited = 1.0, 0.0
+    pause, waited, told = 1.0, 0.0, False
     while True:
+        asked = time.monotonic()
         try:
             return ask()
         except Unavailable as error:
+            waited += time.monotonic() - asked
             if waited >= AWAY_SECONDS:
                 raise Unavailable(f"{error} (waited for {waited:.0f} s)") from error
-            if not waited:
+            if not told:
                 log.warning("waiting for Redis", reason=str(error), at_most=AWAY_SECONDS)
+            told = True
         pause = min(pause, AWAY_SECONDS - waited)
         sleep(pause)
         waited += pause
