@@ -107,6 +107,29 @@ def test_a_completed_backfill_reads_the_range_once_more_when_it_is_asked_for_aga
     report = run(world)
 
     assert (report.resumed, report.rows, report.known, report.fresh) == (False, 4, 3, 1)
+    world.ingest()
+    third = run(world)
+    assert (third.resumed, third.rows, third.known) == (False, 4, 4)
+
+
+def test_one_that_was_taken_over_at_its_end_is_not_complete():
+    """The other one goes on where this one was, and says when it is through."""
+    world = world_with(3)
+
+    class Overtaken:
+        def __getattr__(self, name: str) -> Any:
+            return getattr(world.ledger, name)
+
+        def store_page(self, cursor: str, at: Any, last: int, pages: Any, *more: Any) -> Any:
+            if not pages:  # the range is dry
+                world.gates.unlock(f"poll:{cursor.partition('#')[0]}", "backfill")
+                fence = world.gates.lock(f"poll:{cursor.partition('#')[0]}", "another", 60.0)
+                assert world.ledger.store_page(cursor, at, last - 1, [], fence)
+            return world.ledger.store_page(cursor, at, last, pages, *more)
+
+    report = run(world, ledger=Overtaken())
+
+    assert (report.ending, report.rows) == (Ending.SUPERSEDED, 3)
 
 
 def test_progress_tells_rows_pages_and_the_share_of_the_time():
