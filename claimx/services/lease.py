@@ -22,7 +22,7 @@ log = structlog.get_logger(__name__)
 _T = TypeVar("_T")
 
 AWAY_SECONDS = 120.0
-"""How long a Redis that is away is waited for; loading what it held takes it less than this."""
+"""How long a Redis that is away is waited for: it loads what it held, or another is chosen."""
 
 LONGEST_PAUSE_SECONDS = 5.0
 
