@@ -4,60 +4,30 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
-from enum import StrEnum
 from functools import partial
+from typing import TypeVar
 
 import structlog
 
 from claimx.domain.errors import ClaimXError, ErrorCategory
 from claimx.domain.polling import TIME, Window, backfill_cursor, share_done
-from claimx.domain.ports.ledger import Checkpoint
+from claimx.domain.ports.ledger import Checkpoint, Mark
 from claimx.domain.times import Micros, from_seconds, to_iso
-from claimx.services.pages import Pressure, sift, store
+from claimx.services.backfill_report import BackfillReport, Ending
+from claimx.services.pages import Pressure, Sifted, sift, store
 from claimx.services.reader_lease import ReaderLease
 from claimx.services.runtime import Runtime
 
+__all__ = ["BackfillReport", "Ending", "backfill"]
+
 log = structlog.get_logger(__name__)
+
+_T = TypeVar("_T")
 
 SHARE_OF_FLIGHT = 0.5  # of CLAIMX_MAX_IN_FLIGHT: the live poll always has the other half
 PAUSE_SECONDS = 5.0  # well within the lease, which each look renews
 PATIENCE_SECONDS = 3600.0  # without any progress of the workers or the source
 RETRIES = 6  # in a row, 2 to 64 s apart
-
-
-class Ending(StrEnum):
-    """Why a backfill ended; all but `COMPLETE` go on where they stopped when it is run again."""
-
-    COMPLETE = "complete"
-    BUSY = "this backfill is running elsewhere"
-    SUPERSEDED = "this backfill was taken over"
-    PRESSURE = "the work in flight did not become less"
-    INTERRUPTED = "interrupted"
-    FAILED = "failed"
-
-
-@dataclass(slots=True)
-class BackfillReport:
-    """
-    How far a backfill is; *share* of its time lies behind, *resumed* says it had begun before.
-
-    *until* is the end that is really read: the last seconds before now are left to the live poll.
-    """
-
-    cursor: str
-    since: Micros
-    until: Micros
-    ending: Ending = Ending.COMPLETE
-    resumed: bool = False
-    pages: int = 0
-    rows: int = 0
-    fresh: int = 0
-    known: int = 0
-    malformed: int = 0
-    share: float = 0.0
-    waiting: str = ""
-    error: str = ""
-    category: ErrorCategory | None = None
 
 
 def backfill(
@@ -74,27 +44,17 @@ def backfill(
 
     The same range has the same cursor, so a command that was interrupted goes on where it stopped;
     one that had completed reads the range once more. *progress* is called after each page and
-    while waiting; *rows_per_second* slows it down, 0 does not. Failures are tried again for some
-    minutes, then stand in the report. Raises ValueError for a range that is empty.
+    while waiting; *rows_per_second* slows it down, 0 does not. Failures of source, lake and ledger
+    are tried again for some minutes, then stand in the report. Raises ValueError for a range that
+    is empty.
     """
     if until < since:
         raise ValueError(f"the range ends ({to_iso(until)}) before it begins ({to_iso(since)})")
-    settled = from_seconds(runtime.ledger.now() - runtime.limits.poll_settle)
-    name = backfill_cursor(since, until)
-    report = BackfillReport(name, since, min(until, settled))
+    report = BackfillReport(backfill_cursor(since, until), since, until)
     try:
-        with ReaderLease(runtime, f"poll:{name}") as lease:
-            if not lease.held:
-                report.ending = Ending.BUSY
-                return report
-            _Run(
-                runtime,
-                report,
-                lease,
-                sleep=sleep,
-                progress=progress,
-                rows_per_second=rows_per_second,
-            ).run()
+        _Run(runtime, report, sleep=sleep, progress=progress, rows_per_second=rows_per_second).run()
+    except _Stopped as stopped:
+        report.ending = stopped.ending
     except KeyboardInterrupt:
         report.ending = Ending.INTERRUPTED
     except ClaimXError as error:
@@ -102,7 +62,7 @@ def backfill(
     log.info(
         "backfill ended",
         ending=report.ending.value,
-        cursor=name,
+        cursor=report.cursor,
         rows=report.rows,
         fresh=report.fresh,
         known=report.known,
@@ -111,14 +71,35 @@ def backfill(
     return report
 
 
+class _Stopped(Exception):
+    """It cannot go on, and why; what was stored stays."""
+
+    def __init__(self, ending: Ending) -> None:
+        super().__init__(ending)
+        self.ending = ending
+
+
+@dataclass(frozen=True, slots=True)
+class _Page:
+    """
+    What was read up to *last*, no *rows* when there were none any more.
+
+    *moved* is the checkpoint once it was stored, None where the ledger refused it.
+    """
+
+    last: Micros
+    moved: Checkpoint | None
+    sifted: Sifted
+    rows: int
+
+
 class _Run:
-    """One run of a backfill under its lease."""
+    """One run of a backfill."""
 
     def __init__(
         self,
         runtime: Runtime,
         report: BackfillReport,
-        lease: ReaderLease,
         *,
         sleep: Callable[[float], None],
         progress: Callable[[BackfillReport], None],
@@ -126,88 +107,120 @@ class _Run:
     ) -> None:
         self._runtime = runtime
         self._report = report
-        self._lease = lease
         self._sleep = sleep
         self._progress = progress
         self._rate = rows_per_second
-        self._pressure = Pressure(runtime)
-        self._rows_of_page = 0
+        self._lease = ReaderLease(runtime, f"poll:{report.cursor}", sleep=self._while_away)
 
     def run(self) -> None:
-        """Read page after page until the range is dry."""
+        """Read the range under the lease; raises _Stopped when it cannot."""
+        runtime, report = self._runtime, self._report
+        now = self._with_patience(runtime.ledger.now)
+        report.until = min(report.until, from_seconds(now - runtime.limits.poll_settle))
+        with self._lease:
+            if not self._lease.held:
+                raise _Stopped(Ending.BUSY)
+            self._read()
+        report.share = 1.0
+        self._progress(report)
+
+    def _read(self) -> None:
+        """Read page after page until the range is dry, and that is noted."""
         runtime, report = self._runtime, self._report
         # a completed run raises the version of this marker, and the next one has a new checkpoint
         marker = f"{report.cursor}:runs"
-        runs = runtime.ledger.checkpoint(marker)
+        runs = self._checkpoint(marker)
         cursor = f"{report.cursor}#{runs.version if runs else 0}"
-        checkpoint = runtime.ledger.checkpoint(cursor)
+        checkpoint = self._checkpoint(cursor)
+        pressure = self._with_patience(partial(Pressure, runtime))
         window = Window(report.since - 1, report.until)
         report.resumed = checkpoint is not None
         at = checkpoint.source_time if checkpoint else window.after
-        while at < window.until:
-            if ending := self._wait_for_room():
-                report.ending = ending
-                return
+        while True:
+            if at < window.until:
+                self._wait_for_room(pressure)
             started = runtime.now()
-            page = self._with_patience(partial(self._page, cursor, checkpoint, at))
-            if page is None:
-                break
-            checkpoint, at = page
-            if checkpoint is None or not self._keeps():
-                report.ending = Ending.SUPERSEDED
+            page = self._with_patience(
+                partial(self._page, cursor, checkpoint, at, partial(self._complete, marker, runs))
+            )
+            moved = page.moved or self._where(cursor, checkpoint)
+            whole = moved is not None and moved.source_time >= page.last
+            if whole and page.rows:
+                pressure.stored(len(page.sifted.fresh))
+                self._count(page)
+            self._keep()
+            if whole and not page.rows:
                 return
+            # of one that is not, the rest; and what an older copy of the ledger does not know of
+            checkpoint, at = moved, moved.source_time if moved else window.after
+            if not whole:
+                continue
             report.share = share_done(window, at)
             self._progress(report)
-            self._slow_down(started)
-        report.share = 1.0
-        runtime.ledger.store_page(marker, runs, report.until, [], self._lease.fence)
-        self._progress(report)
+            self._slow_down(started, page.rows)
 
     def _page(
-        self, cursor: str, checkpoint: Checkpoint | None, at: Micros
-    ) -> tuple[Checkpoint | None, Micros] | None:
-        """Read and store one page; None when there is none."""
-        runtime, report = self._runtime, self._report
-        rows = runtime.source.page(at, report.until, runtime.limits.poll_batch)
+        self,
+        cursor: str,
+        checkpoint: Checkpoint | None,
+        at: Micros,
+        complete: Callable[[], Mark],
+    ) -> _Page:
+        """
+        Read and store one page, or that there is none.
+
+        That goes with the checkpoint: where an older copy of the ledger was put back, what the last
+        pages held is lost, and the range is not read to its end.
+        """
+        runtime, report, fence = self._runtime, self._report, self._lease.fence
+        left = at < report.until
+        rows = runtime.source.page(at, report.until, runtime.limits.poll_batch) if left else []
         if not rows:
-            return None
+            last = max(at, report.until)
+            moved = runtime.ledger.store_page(cursor, checkpoint, last, [], fence, [complete()])
+            return _Page(last, moved, Sifted(), 0)
         last = int(rows[-1][TIME])
         sifted = sift(runtime, rows, ask_lake=lambda _: True, lake_may_fail=False)
-        moved, _ = store(
-            runtime, cursor, checkpoint, sifted, after=at, last=last, fence=self._lease.fence
-        )
-        self._rows_of_page = len(rows)
-        self._pressure.stored(len(sifted.fresh))
-        if moved is None:
-            moved = self._moved_before(cursor, checkpoint)
-        if moved is not None and moved.source_time < last:
-            return moved, at  # a part of it is stored: read it again
-        if moved is not None:
-            report.pages += 1
-            report.rows += len(rows)
-            report.fresh += len(sifted.fresh)
-            report.known += sifted.known
-            report.malformed += sifted.malformed
-            runtime.metrics.add("poll_rows", len(rows), cursor="backfill")
-        return moved, last
+        moved, _ = store(runtime, cursor, checkpoint, sifted, after=at, last=last, fence=fence)
+        return _Page(last, moved, sifted, len(rows))
 
-    def _moved_before(self, cursor: str, checkpoint: Checkpoint | None) -> Checkpoint | None:
+    def _complete(self, marker: str, runs: Checkpoint | None) -> Mark:
+        """Return what says that this run is over: the marker goes to a later time."""
+        later = runs.source_time + 1 if runs else 0
+        now = max(later, from_seconds(self._runtime.ledger.now()))
+        return Mark(marker, now, now)
+
+    def _where(self, cursor: str, checkpoint: Checkpoint | None) -> Checkpoint | None:
         """
-        Return how far the ledger is when a page was refused, None when that is another's doing.
+        Return how far the ledger is that has refused a page, to go on from there.
 
         What failed may have been carried out, wholly or in part, with only its answer lost; tried
-        again, it is refused. While the lease is ours nobody else moves the checkpoint.
+        again, it is refused. Or an older copy was put back. While the lease is ours nobody else
+        moves the checkpoint; if it is where it was, a greater fence than ours has stored.
         """
-        found = self._runtime.ledger.checkpoint(cursor)
-        return found if found != checkpoint and self._keeps() else None
+        found = self._checkpoint(cursor)
+        self._keep()
+        if found == checkpoint:
+            raise _Stopped(Ending.SUPERSEDED)
+        return found
 
-    def _with_patience(
-        self, page: Callable[[], tuple[Checkpoint | None, Micros] | None]
-    ) -> tuple[Checkpoint | None, Micros] | None:
-        """Try a page again while its failure may pass; raises the last failure."""
+    def _checkpoint(self, cursor: str) -> Checkpoint | None:
+        return self._with_patience(partial(self._runtime.ledger.checkpoint, cursor))
+
+    def _count(self, page: _Page) -> None:
+        report, sifted = self._report, page.sifted
+        report.pages += 1
+        report.rows += page.rows
+        report.fresh += len(sifted.fresh)
+        report.known += sifted.known
+        report.malformed += sifted.malformed
+        self._runtime.metrics.add("poll_rows", page.rows, cursor="backfill")
+
+    def _with_patience(self, step: Callable[[], _T]) -> _T:
+        """Try a step again while its failure may pass; raises the last failure."""
         for attempt in range(RETRIES):
             try:
-                return page()
+                return step()
             except ClaimXError as error:
                 if error.category is ErrorCategory.PERMANENT:
                     raise
@@ -216,41 +229,38 @@ class _Run:
                     "backfill waits", error=str(error), category=error.category.value, delay=delay
                 )
                 self._wait(delay, str(error))
-        return page()
+        return step()
 
-    def _wait_for_room(self) -> Ending | None:
-        """Wait until half of what may be in flight is free; an ending when that takes too long."""
+    def _wait_for_room(self, pressure: Pressure) -> None:
+        """Wait until half of what may be in flight is free; stops when that takes too long."""
         limit = max(1, int(self._runtime.limits.max_in_flight * SHARE_OF_FLIGHT))
         waited, least = 0.0, float("inf")
-        while self._pressure.too_high(limit):
-            if (held := self._pressure.in_flight()) < least:
+        while held := self._with_patience(partial(pressure.over, limit)):
+            if held < least:
                 waited, least = 0.0, held
             if waited >= PATIENCE_SECONDS:
-                return Ending.PRESSURE
+                raise _Stopped(Ending.PRESSURE)
             self._wait(PAUSE_SECONDS, f"{held} in flight, waiting for less than {limit}")
             waited += PAUSE_SECONDS
-            if not self._keeps():
-                return Ending.SUPERSEDED
-        return None
 
-    def _keeps(self) -> bool:
-        """
-        Renew the lease; False when another has it for certain.
+    def _keep(self) -> None:
+        """Renew the lease, once there is one; stops when another has it."""
+        if self._lease.held and not self._lease.renewed():
+            raise _Stopped(Ending.SUPERSEDED)
 
-        A Redis that does not answer sounds the same, so it is asked once more for a minute or two.
-        """
-        for attempt in range(RETRIES):
-            if self._lease.renewed():
-                return True
-            self._sleep(2.0 ** (attempt + 1))
-        return self._lease.renewed()
-
-    def _slow_down(self, started: float) -> None:
+    def _slow_down(self, started: float, rows: int) -> None:
         """Sleep away what a page was faster than the rate."""
         if self._rate > 0:
-            spare = started + self._rows_of_page / self._rate - self._runtime.now()
+            spare = started + rows / self._rate - self._runtime.now()
             if spare > 0:
                 self._wait(spare, "")
+
+    def _while_away(self, seconds: float) -> None:
+        """Sleep while Redis cannot be asked for the lease."""
+        why, self._report.waiting = self._report.waiting, "Redis does not answer"
+        self._progress(self._report)
+        self._sleep(seconds)
+        self._report.waiting = why
 
     def _wait(self, seconds: float, why: str) -> None:
         """Sleep in steps that keep the lease."""
@@ -259,6 +269,6 @@ class _Run:
         while seconds > 0:
             step = min(seconds, PAUSE_SECONDS)
             self._sleep(step)
-            self._lease.renewed()
+            self._keep()
             seconds -= step
         self._report.waiting = ""

@@ -12,6 +12,7 @@ import threading
 from collections import defaultdict
 from collections.abc import Callable, Iterable, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor, wait
+from contextlib import suppress
 from dataclasses import dataclass, field
 
 import structlog
@@ -174,18 +175,25 @@ class TableWriter:
             self._gates.unlock(f"table:{name}", self._holder)
 
     def _take(self, name: str, lock_wait: float) -> None:
+        why = ""
         for _ in range(max(1, round(lock_wait / _LOCK_POLL_SECONDS))):
-            if self._gates.lock(f"table:{name}", self._holder, LOCK_SECONDS) is not None:
+            try:
+                taken = self._gates.lock(f"table:{name}", self._holder, LOCK_SECONDS) is not None
+                why = "another writer is at it"
+            except Unavailable as error:
+                taken, why = False, str(error)
+            if taken:
                 with self._lock:
                     self._locked.add(name)
                 return
             self._sleep(_LOCK_POLL_SECONDS)
-        raise Unavailable(f"{name}: another writer has been at it for {lock_wait:g} s")
+        raise Unavailable(f"{name} was waited for {lock_wait:g} s: {why}")
 
     def _extend_locks(self) -> None:
         with self._lock:  # a table that is just being given back must not be taken again here
             for name in self._locked:
-                self._gates.lock(f"table:{name}", self._holder, LOCK_SECONDS)
+                with suppress(Unavailable):  # the lake is exact without
+                    self._gates.lock(f"table:{name}", self._holder, LOCK_SECONDS)
 
     def _mark_known(self, changes: Iterable[Change], written: Written) -> None:
         """Tell the project checks which rows are committed, for as long as they are fresh."""

@@ -9,13 +9,14 @@ from collections.abc import Callable, Iterable
 import structlog
 
 from claimx.domain.columns import Table
-from claimx.domain.errors import ClaimXError
+from claimx.domain.errors import ClaimXError, Unavailable
 from claimx.domain.folding import delay_seconds, is_due
 from claimx.domain.ports.gates import Gates
 from claimx.domain.ports.lake import Backlog, Folded, LargeTables
 from claimx.domain.ports.telemetry import Metrics
 from claimx.domain.tables import TABLES
 from claimx.domain.times import MICROS_PER_SECOND
+from claimx.services.lease import Lease
 
 log = structlog.get_logger(__name__)
 
@@ -80,7 +81,12 @@ class FoldKeeper:
             return None
         if not is_due(backlog, now):
             return None
-        return self.fold(table)
+        lease = self._lease(table)
+        try:
+            ours = lease.take()
+        except Unavailable:  # no failure of the fold: the next look asks again
+            return None
+        return self._folded(table, lease) if ours else None
 
     def guarded(self, table: Table) -> None:
         """Do what `look` does, and leave a table alone for a while that fails."""
@@ -102,15 +108,23 @@ class FoldKeeper:
             )
 
     def fold(self, table: Table) -> Folded | None:
-        """Fold a table now; None when another process is at it. Raises as the lake does."""
-        lease = f"fold:{table.name}"
-        if self._gates.lock(lease, self._holder, LEASE_SECONDS) is None:
-            return None
+        """
+        Fold a table now; None when another process is at it.
+
+        Raises as the lake does, and Unavailable when Redis cannot say who is at it.
+        """
+        lease = self._lease(table)
+        return self._folded(table, lease) if lease.take() else None
+
+    def _lease(self, table: Table) -> Lease:
+        return Lease(self._gates, f"fold:{table.name}", self._holder, LEASE_SECONDS)
+
+    def _folded(self, table: Table, lease: Lease) -> Folded:
         started = self._kept_at = self._now()
         try:
             done = self._lake.fold(table, lambda: self._keep(lease))
         finally:
-            self._gates.unlock(lease, self._holder)
+            lease.give_back()
         seconds = self._now() - started
         self._metrics.observe("fold_seconds", seconds, table=table.name)
         if done.ended:
@@ -134,14 +148,19 @@ class FoldKeeper:
         self._look_at[table.name] = self._now() + seconds
         return seconds
 
-    def _keep(self, lease: str) -> bool:
+    def _keep(self, lease: Lease) -> bool:
+        """Say whether to go on: while the lease is ours, which it is to its end without Redis."""
         if self._stopped.is_set():
             return False
         now = self._now()
         if now - self._kept_at < _KEEP_SECONDS:
             return True
+        try:
+            ours = lease.take()
+        except Unavailable:
+            return now - self._kept_at < LEASE_SECONDS
         self._kept_at = now
-        return self._gates.lock(lease, self._holder, LEASE_SECONDS) is not None
+        return ours
 
     def _measure(self, table: Table, backlog: Backlog, now: float) -> None:
         waits = 0.0 if backlog.oldest is None else now - backlog.oldest / MICROS_PER_SECOND

@@ -10,6 +10,7 @@ import structlog
 from claimx.domain.columns import Table
 from claimx.domain.ports.gates import Gates
 from claimx.domain.tables import TABLES
+from claimx.services.lease import Lease
 
 log = structlog.get_logger(__name__)
 
@@ -40,14 +41,16 @@ def maintain_lake(
     The lease is extended before each table and lost only by dying; two maintainers at once would
     waste work and break nothing. Writers are not stopped: a merge that meets a compaction is
     decided again. With *full*, files of killed writers go as well (daily is often enough).
+    Raises Unavailable when Redis cannot say whose the lease is; what was done by then stands.
     """
     done: dict[str, Report] = {}
+    lease = Lease(gates, _LEASE, holder, LEASE_SECONDS)
     try:
         for table in tables:
-            if gates.lock(_LEASE, holder, LEASE_SECONDS) is None:
+            if not lease.take():
                 log.info("maintenance is another's", done=len(done))
                 break
             done[table.name] = lake.maintain(table, full=full)
     finally:
-        gates.unlock(_LEASE, holder)
+        lease.give_back()
     return done

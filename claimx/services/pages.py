@@ -202,6 +202,10 @@ class Pressure:
         self._waiting = self._count_pages()
         return self.in_flight() >= limit
 
+    def over(self, limit: int) -> int:
+        """Return how much is in flight where *limit* is reached, 0 where it is not."""
+        return self.in_flight() if self.too_high(limit) else 0
+
     def _count_pages(self) -> int:
         return rows_in(self._runtime, self._runtime.ledger.active(Kind.PAGE))
 

@@ -62,7 +62,7 @@ def poll_once(
     except ClaimXError as error:
         report.fail(error)
         runtime.metrics.add("failed", stage="poll", category=error.category.value)
-    if not dry_run:
+    if lease.held:  # who got none would wait for the same Redis once more, and longer
         with suppress(ClaimXError):  # the next poll tells
             measure_reading(runtime.ledger, runtime.metrics)
     report.tell()

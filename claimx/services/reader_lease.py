@@ -4,9 +4,13 @@ from __future__ import annotations
 
 import threading
 import time
+from collections.abc import Callable
+from contextlib import suppress
 from types import TracebackType
 from typing import Self
 
+from claimx.domain.errors import Unavailable
+from claimx.services.lease import Lease
 from claimx.services.runtime import Runtime
 
 KEEP_SECONDS = 600.0
@@ -28,24 +32,31 @@ class ReaderLease:
     lease that ran out meanwhile would be taken by the next poll, which waits just as long, and soon
     every child of the worker would. It does so for *keep_seconds* from when the holder last asked.
     *fence* is the lease's number, greater each time it is taken, and 0 while it is not.
+
+    With *sleep* its holder waits for a Redis that is away, as `lease.outlast` does; without, that
+    raises Unavailable at once, and the next poll tries again.
     """
 
-    def __init__(self, runtime: Runtime, name: str, *, keep_seconds: float = KEEP_SECONDS) -> None:
-        self._gates = runtime.gates
-        self._holder = runtime.holder
-        self._seconds = runtime.limits.reader_lease
+    def __init__(
+        self,
+        runtime: Runtime,
+        name: str,
+        *,
+        sleep: Callable[[float], None] | None = None,
+        keep_seconds: float = KEEP_SECONDS,
+    ) -> None:
+        self._lease = Lease(runtime.gates, name, runtime.holder, runtime.limits.reader_lease)
+        self._sleep = sleep
         self._keep_seconds = keep_seconds
-        self._name = name
         self._until = 0.0
         self._over = threading.Event()
         self._keeper: threading.Thread | None = None
-        self.fence = 0
 
     def __enter__(self) -> Self:
         """Take it if nobody else has it."""
         if self.renewed():
             self._keeper = threading.Thread(
-                target=self._keep, name=f"lease-{self._name}", daemon=True
+                target=self._keep, name=f"lease-{self._lease.name}", daemon=True
             )
             self._keeper.start()
         return self
@@ -59,27 +70,29 @@ class ReaderLease:
         """Give it back."""
         self._over.set()
         if self._keeper is not None:
-            self._keeper.join(self._seconds)  # or it would take what is given back
-            self._gates.unlock(self._name, self._holder)
+            self._keeper.join(self._lease.seconds)  # or it would take what is given back
+            self._lease.give_back()
+
+    @property
+    def fence(self) -> int:
+        """The lease's number."""
+        return self._lease.fence
 
     @property
     def held(self) -> bool:
-        """Whether it was ours when it was last asked for."""
+        """Whether it was got at all; `renewed` says whether it is still ours."""
         return self.fence > 0
 
     def renewed(self) -> bool:
         """Extend it, or take it once more; False when it is another's by now."""
-        fence = self._gates.lock(self._name, self._holder, self._seconds)
-        if fence is None:
-            return False
-        self.fence = max(self.fence, fence)
-        self._until = time.monotonic() + self._keep_seconds
-        return True
+        ours = self._lease.keep(self._sleep) if self._sleep else self._lease.take()
+        if ours:
+            self._until = time.monotonic() + self._keep_seconds
+        return ours
 
     def _keep(self) -> None:
-        kept = time.monotonic()
-        while not self._over.wait(self._seconds * _SHARE) and time.monotonic() < self._until:
-            if self._gates.lock(self._name, self._holder, self._seconds) is not None:
-                kept = time.monotonic()
-            elif time.monotonic() - kept >= self._seconds:
-                return  # another's by now; until then Redis may have failed to answer
+        pause = self._lease.seconds * _SHARE
+        while not self._over.wait(pause) and time.monotonic() < self._until:
+            with suppress(Unavailable):  # whose it is will be known when Redis answers
+                if not self._lease.take():
+                    return

@@ -30,6 +30,7 @@ from claimx.domain.ports.ledger import Checkpoint, Mark
 from claimx.domain.records import Kind, NewRecord, Stage, media_record_id
 from claimx.domain.times import MICROS_PER_SECOND, Micros, from_seconds
 from claimx.services.first_poll import BORN
+from claimx.services.lease import Lease
 from claimx.services.pages import Pressure
 from claimx.services.runtime import Runtime
 
@@ -94,14 +95,14 @@ def recover_media(runtime: Runtime) -> RecoverReport:
     try:
         if (lost_at := _due(runtime)) is None:
             return report
-        fence = runtime.gates.lock(_LEASE, runtime.holder, LOCK_SECONDS)
-        if fence is None:
+        lease = Lease(runtime.gates, _LEASE, runtime.holder, LOCK_SECONDS)
+        if not lease.take():
             report.ended = Recovery.BUSY
             return report
         try:
-            _Pass(runtime, report, lost_at, fence).run()
+            _Pass(runtime, report, lost_at, lease.fence).run()
         finally:
-            runtime.gates.unlock(_LEASE, runtime.holder)
+            lease.give_back()
     except ClaimXError as error:
         report.ended, report.error = Recovery.FAILED, str(error)
         log.warning(

@@ -8,7 +8,7 @@ from typing import Any, NoReturn
 import structlog
 from celery import shared_task
 
-from claimx.domain.errors import ErrorCategory
+from claimx.domain.errors import ErrorCategory, Unavailable
 from claimx.domain.records import DeadFilter, Kind, Stage, records_named
 from claimx.services.catch_up import catch_up as read_on
 from claimx.services.dead_letters import requeue_matching
@@ -50,15 +50,15 @@ def redrive(self: ClaimXTask, **_: Any) -> None:
 @shared_task(base=ClaimXTask, bind=True, name="claimx.maintain")
 def maintain(self: ClaimXTask, full: Any = False, **_: Any) -> None:
     """Compact and vacuum the tables, one maintainer at a time; *full* also clears leftovers."""
-    self.run_stage(
-        "maintenance",
-        lambda runtime: maintain_lake(
-            runtime.lake,  # type: ignore[arg-type]  # upkeep is DeltaLake's own, beside the port
-            runtime.gates,
-            runtime.holder,
-            full=bool(full),
-        ),
-    )
+
+    def look_after(runtime: Runtime) -> None:
+        lake: Any = runtime.lake  # upkeep is DeltaLake's own, beside the port
+        try:
+            maintain_lake(lake, runtime.gates, runtime.holder, full=bool(full))
+        except Unavailable as error:
+            log.warning("maintenance ends; the next run goes on", reason=str(error))
+
+    self.run_stage("maintenance", look_after)
 
 
 @shared_task(base=ClaimXTask, bind=True, name="claimx.recover")

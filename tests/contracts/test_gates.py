@@ -16,6 +16,7 @@ from claimx.adapters.gates import RedisGates
 from claimx.adapters.memory.gates import MemoryGates
 from claimx.adapters.redis_client import connect
 from claimx.domain.circuit import CircuitSettings
+from claimx.domain.errors import Unavailable
 
 OPEN_SECONDS = 0.15
 SETTINGS = CircuitSettings(open_seconds=OPEN_SECONDS, trial_seconds=0.5)
@@ -329,30 +330,49 @@ def test_notes_go_when_none_of_their_topic_was_put_for_so_long(shared):
     assert shared.b.notes("reconcile") == {}
 
 
-@pytest.fixture
-def away() -> Iterator[RedisGates]:
-    """Gates whose Redis is not there."""
+def test_a_lease_that_another_holds_is_none_and_a_store_that_is_away_raises(shared, away):
+    """Who has lost a lease ends at once; who cannot ask waits for the store."""
+    shared.a.lock("poll", "a", 5)
+
+    assert shared.b.lock("poll", "b", 5) is None
+    for _ in range(2):  # the second is told without asking
+        with pytest.raises(Unavailable, match="whose the lease poll is"):
+            away.lock("poll", "b", 5)
+
+
+@pytest.fixture(params=["memory", "redis"])
+def away(request: pytest.FixtureRequest) -> Iterator[Any]:
+    """Gates whose store is not there."""
+    if request.param == "memory":
+        gates = MemoryGates(lambda: 1000.0)
+        gates.away = True
+        yield gates
+        return
     client = connect(f"redis://127.0.0.1:{free_port()}/0", "", quick=True)
     yield RedisGates(client)
     client.close()
 
 
-def test_without_redis_circuits_are_closed_and_nothing_scarce_is_promised(away):
+def test_without_its_store_circuits_are_closed_and_nothing_scarce_is_promised(away):
     circuit = away.circuit("api")
     circuit.report(0, 50)
+    circuit.give_back(1)
 
     assert circuit.permit(7) == (7, 0.0)
     assert away.circuits() == {}
     assert away.take_slots("api", 5, 20, "a") == []
     assert away.renew_slots("api", ["a/1"]) == []
     assert away.take_tokens("api", 1, 10.0)[0] == 0
-    assert away.lock("poll", "a", 5) is None
+    assert away.fair_share("api", 20, "a") == 20
     assert away.known_projects(["1"]) == set()
+    away.beat("worker", "host:1", {}, 5)
     assert away.processes() == []
     assert away.notes("reconcile") == {}
     away.put_note("reconcile", "a", "a", 5)
     away.drop_notes("reconcile", ["a"])
+    assert away.notes("reconcile") == {}
     away.mark_known(["1"], 5)
+    assert away.known_projects(["1"]) == set()
     away.free_slots("api", ["a/1"])
     away.unlock("poll", "a")
 

@@ -6,18 +6,21 @@ from typing import Any
 
 import pytest
 from polling_world import NOON, Around, World, event_row
+from protocol.stores import MemoryStore
 
-from claimx.domain.errors import Refused, Unavailable
+from claimx.domain.errors import ErrorCategory, Refused, Unavailable
 from claimx.domain.polling import LIVE
 from claimx.domain.records import Kind
 from claimx.domain.times import from_seconds
 from claimx.services.backfill import (
     PATIENCE_SECONDS,
+    PAUSE_SECONDS,
     RETRIES,
     BackfillReport,
     Ending,
     backfill,
 )
+from claimx.services.lease import AWAY_SECONDS
 from claimx.services.poll import poll_once
 
 DAY = 86_400.0
@@ -104,6 +107,29 @@ def test_a_completed_backfill_reads_the_range_once_more_when_it_is_asked_for_aga
     report = run(world)
 
     assert (report.resumed, report.rows, report.known, report.fresh) == (False, 4, 3, 1)
+    world.ingest()
+    third = run(world)
+    assert (third.resumed, third.rows, third.known) == (False, 4, 4)
+
+
+def test_one_that_was_taken_over_at_its_end_is_not_complete():
+    """The other one goes on where this one was, and says when it is through."""
+    world = world_with(3)
+
+    class Overtaken:
+        def __getattr__(self, name: str) -> Any:
+            return getattr(world.ledger, name)
+
+        def store_page(self, cursor: str, at: Any, last: int, pages: Any, *more: Any) -> Any:
+            if not pages:  # the range is dry
+                world.gates.unlock(f"poll:{cursor.partition('#')[0]}", "backfill")
+                fence = world.gates.lock(f"poll:{cursor.partition('#')[0]}", "another", 60.0)
+                assert world.ledger.store_page(cursor, at, last - 1, [], fence)
+            return world.ledger.store_page(cursor, at, last, pages, *more)
+
+    report = run(world, ledger=Overtaken())
+
+    assert (report.ending, report.rows) == (Ending.SUPERSEDED, 3)
 
 
 def test_progress_tells_rows_pages_and_the_share_of_the_time():
@@ -223,25 +249,110 @@ def test_a_backfill_that_another_process_has_taken_over_ends():
             world.clock += 3600
             assert world.gates.lock(f"poll:{report.cursor}", "another", 3600.0)
 
-    report = run(world, progress=suspended)
+    report = run(world, progress=suspended, sleep=_no_sleep)
 
     assert (report.ending, report.pages) == (Ending.SUPERSEDED, 2)
 
 
-@pytest.mark.parametrize("away", [("gates",), ("ledger", "gates")])
-def test_it_outlasts_a_redis_that_is_away_for_a_minute(away):
-    """Gates say of a Redis that does not answer what they say of a lease that another has."""
+def test_one_that_is_taken_over_while_it_waits_ends_at_once():
+    """Not after the minutes that the source has to come back, nor the hour for the workers."""
+    world = world_with(25)
+    world.source.failures.append(Unavailable("away", retry_after=300.0))
+
+    def taken_over(report: BackfillReport) -> None:
+        if report.waiting == "away":
+            world.gates.unlock(f"poll:{report.cursor}", "backfill")
+            assert world.gates.lock(f"poll:{report.cursor}", "another", 3600.0)
+
+    before = world.clock
+    report = run(world, progress=taken_over)
+
+    assert (report.ending, report.rows) == (Ending.SUPERSEDED, 0)
+    assert world.clock - before <= PAUSE_SECONDS
+
+
+@pytest.mark.parametrize("since", ["the begin", "a page", "the last page", "it waits for room"])
+@pytest.mark.parametrize("away", [("gates",), ("ledger",), ("ledger", "gates")], ids=str)
+def test_it_outlasts_a_redis_that_is_away_for_a_minute(away, since):
+    world = world_with(25, max_in_flight=20 if since == "it waits for room" else 100)
+    until = [world.clock + 60 if since == "the begin" else 0.0]
+    ports = {name: _AwayUntil(getattr(world, name), world, until) for name in away}
+    told: list[str] = []
+
+    def failover(report: BackfillReport) -> None:
+        told.append(report.waiting)
+        now = {
+            "a page": report.pages == 1,
+            "the last page": report.pages == 3,
+            "it waits for room": "in flight" in report.waiting,
+        }
+        if now.get(since) and not until[0]:
+            until[0] = world.clock + 60
+
+    def work(seconds: float) -> None:
+        world.clock += seconds
+        if world.clock >= until[0]:
+            world.ingest()
+            world.ledger._records.by_id.clear()  # the workers are through with it
+
+    report = run(world, progress=failover, sleep=work, **ports)
+
+    assert (report.ending, report.fresh) == (Ending.COMPLETE, 25)
+    assert any("away" in one or "does not answer" in one for one in told)
+    assert told[-1] == ""
+
+
+@pytest.mark.parametrize("away", [("gates",), ("ledger", "gates")], ids=str)
+def test_a_redis_that_stays_away_ends_it_with_the_reason_and_it_can_be_resumed(away):
     world = world_with(25)
     until = [0.0]
     ports = {name: _AwayUntil(getattr(world, name), world, until) for name in away}
 
+    def gone(report: BackfillReport) -> None:
+        if report.pages == 1:
+            until[0] = float("inf")
+
+    before = world.clock
+    first = run(world, progress=gone, **ports)
+    waited = world.clock - before
+    world.wait(60)
+    second = run(world)
+
+    assert (first.ending, first.category) == (Ending.FAILED, ErrorCategory.TRANSIENT)
+    assert "Redis is away" in first.error
+    assert "120 s" in first.error
+    assert AWAY_SECONDS - 1 <= waited <= AWAY_SECONDS + 2 * PAUSE_SECONDS
+    assert (second.ending, second.resumed) == (Ending.COMPLETE, True)
+    assert first.fresh + second.fresh + second.known >= 25
+
+
+@pytest.mark.parametrize("pages", [1, 2, 3], ids=["the first", "the second", "the last page"])
+@pytest.mark.parametrize("back", [1, 2])
+def test_pages_that_a_failover_has_lost_are_read_again(pages, back):
+    """The new primary has an older copy: its checkpoint is further back than the run's."""
+    world = World()
+    world.source.add([event_row(f"e{n}") for n in range(10)], SINCE + 1_000_000)
+    world.source.add([event_row(f"f{n}") for n in range(10)], SINCE + 2_000_000)
+    world.source.add([event_row(f"g{n}") for n in range(5)], SINCE + 3_000_000)
+    store = MemoryStore(world.now)
+    store.ledger = world.ledger
+    copies: list[Any] = [store.save()]
+
     def failover(report: BackfillReport) -> None:
-        if report.pages == 1 and not until[0]:
-            until[0] = world.clock + 60
+        world.clock += 1
+        copies.append(store.save())
+        if report.pages == pages and len(copies) == pages + 1:
+            store.load(copies[max(0, pages - back)])
 
-    report = run(world, progress=failover, **ports)
+    report = run(world, progress=failover)
+    world.wait(61)
+    world.redrive()
+    world.ingest()
 
-    assert (report.ending, report.fresh) == (Ending.COMPLETE, 25)
+    assert report.ending is Ending.COMPLETE
+    wanted = [f"{part}{n}" for part, rows in (("e", 10), ("f", 10), ("g", 5)) for n in range(rows)]
+    assert world.admitted(wanted) == set(wanted)
+    assert world.counters["event.admitted"] == 25
 
 
 def test_a_failure_that_does_not_pass_ends_it_with_the_reason():
@@ -325,25 +436,18 @@ class _AnswerLost:
 
 
 class _AwayUntil:
-    """A port over Redis, which does not answer until some time of the world's clock."""
+    """A port over Redis, which answers nothing until some time of the world's clock."""
 
     def __init__(self, port: Any, world: World, until: list[float]) -> None:
         self._port, self._world, self._until = port, world, until
 
     def __getattr__(self, name: str) -> Any:
-        return getattr(self._port, name)
+        def answer(*arguments: Any) -> Any:
+            if self._world.clock < self._until[0] and name != "unlock":
+                raise Unavailable("Redis is away")
+            return getattr(self._port, name)(*arguments)
 
-    def lock(self, *arguments: Any) -> int | None:
-        return self._port.lock(*arguments) if self._there else None
-
-    def store_page(self, *arguments: Any) -> Any:
-        if not self._there:
-            raise Unavailable("Redis is away")
-        return self._port.store_page(*arguments)
-
-    @property
-    def _there(self) -> bool:
-        return self._world.clock >= self._until[0]
+        return answer
 
 
 class _Emptied:

@@ -336,6 +336,31 @@ def test_only_one_process_catches_up():
     assert world.catch_up().ended is Ended.BUSY
 
 
+@pytest.mark.parametrize("pages", [0, 1])
+def test_one_that_cannot_ask_for_its_lease_ends_and_the_next_one_goes_on(pages):
+    world = far_behind()
+    poll_once(world.runtime())
+
+    class Away:
+        """Redis is away from some asking on."""
+
+        unlock = world.gates.unlock
+        left = pages
+
+        def lock(self, *args: Any) -> Any:
+            self.left -= 1
+            world.gates.away = self.left < 0
+            return world.gates.lock(*args)
+
+    failed = world.catch_up(gates=Away())
+    world.gates.away = False
+
+    assert (failed.ended, "whose the lease" in failed.error) == (Ended.FAILED, True)
+    world.wait(world.limits.reader_lease + 1)
+    world.until(lambda: world.caught_up(lambda: work_off(world)))
+    assert world.ledger.gaps(LIVE) == []
+
+
 def test_a_process_that_was_overtaken_stores_nothing_more():
     world = far_behind()
     poll_once(world.runtime())

@@ -233,6 +233,33 @@ def test_a_table_that_another_writer_keeps_is_waited_for_so_long_and_no_longer(
     assert clock.now == pytest.approx(NOW + 2.0)
 
 
+def test_a_table_whose_lease_cannot_be_asked_for_is_waited_for_likewise(tables, gates, clock):
+    gates.away = True
+
+    flushed = tables.write([item("a", media("m1"))], nothing, 2.0)
+
+    ((_, error),) = flushed.failed
+    assert isinstance(error, Unavailable)
+    assert "whose the lease table:claimx_media is" in str(error)
+    assert clock.now == pytest.approx(NOW + 2.0)
+    gates.away = False
+    assert tables.write([item("a", media("m1"))], nothing, 2.0).done
+
+
+def test_a_flush_that_is_under_way_goes_on_when_its_lease_cannot_be_extended(tables, lake, gates):
+    lake.during[MEDIA.name] = threading.Event()
+    kept = []
+
+    def keep() -> None:
+        kept.append(gates.away)
+        gates.away = True
+        if len(kept) > 2:
+            lake.during[MEDIA.name].set()
+
+    assert tables.write([item("a", media("m1"))], keep).done
+    assert kept[-1]
+
+
 def test_a_table_is_free_again_after_a_flush_and_after_a_failure(tables, lake, gates):
     lake.fail_next[MEDIA.name] = [Unavailable("away")]
 

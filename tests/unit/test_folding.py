@@ -128,6 +128,49 @@ def test_a_fold_whose_lease_is_lost_is_told_to_stop(gates, wall, metrics):
     assert tables.told_to_go_on == [True, False]
 
 
+def test_a_fold_goes_on_without_redis_until_its_lease_has_ended(gates, wall, metrics):
+    """What is folded by then would be thrown away for one answer that came late."""
+
+    class Long(Tables):
+        def fold(self, table, go_on):
+            self.folded.append(table.name)
+            for _ in range(8):
+                wall.now += 2
+                self.told_to_go_on.append(go_on())
+            return Folded()
+
+    tables = Long(waiting(10, 100, 1000))
+
+    class Away(MemoryGates):
+        """Redis answers until the fold has begun."""
+
+        def lock(self, *args):
+            fence = super().lock(*args)
+            self.away = True
+            return fence
+
+    gates.__class__ = Away
+    keeper_of(tables, gates, wall, metrics).look(MEDIA)
+
+    assert tables.told_to_go_on == [True] * 4 + [False] * 4
+
+
+def test_a_redis_that_is_away_is_no_failure_of_a_fold(gates, wall, metrics):
+    """It is looked at again with the next look, not after minutes; a command is told."""
+    tables = Tables(waiting(10, 100, 1000))
+    keeper = keeper_of(tables, gates, wall, metrics)
+    gates.away = True
+
+    keeper.guarded(MEDIA)
+    with pytest.raises(Unavailable):
+        keeper.fold(MEDIA)
+    assert tables.folded == []
+
+    gates.away = False
+    keeper.guarded(MEDIA)
+    assert tables.folded == [MEDIA.name]
+
+
 def test_a_fold_is_told_to_stop_when_its_process_leaves(gates, wall, metrics):
     tables = Tables(waiting(10, 100, 1000))
     keeper = keeper_of(tables, gates, wall, metrics)

@@ -1,10 +1,15 @@
 from __future__ import annotations
 
 import pytest
+from celery import Celery
+from polling_world import World
+from structlog.testing import capture_logs
 
 from claimx.adapters.memory.gates import MemoryGates
+from claimx.domain.errors import Unavailable
 from claimx.domain.tables import MEDIA, TABLES, TASKS
 from claimx.services.maintain import maintain_lake
+from claimx.tasks.operations import maintain
 
 
 class CountingLake:
@@ -54,6 +59,20 @@ def test_who_lost_the_lease_stops(gates):
     assert list(maintain_lake(lake, gates, "me", (MEDIA, TASKS))) == [MEDIA.name]
 
 
+def test_who_cannot_ask_for_the_lease_is_told_so_and_does_nothing_more(gates):
+    """An operator's command must not say that another process is at it."""
+    lake = CountingLake()
+
+    def away() -> None:
+        gates.away = True
+
+    lake.then = away
+
+    with pytest.raises(Unavailable):
+        maintain_lake(lake, gates, "me", (MEDIA, TASKS))
+    assert lake.asked == [(MEDIA.name, False)]
+
+
 def test_the_lease_is_given_back_when_something_breaks(gates):
     lake = CountingLake()
 
@@ -65,6 +84,18 @@ def test_the_lease_is_given_back_when_something_breaks(gates):
     with pytest.raises(RuntimeError):
         maintain_lake(lake, gates, "me")
     assert gates.lock("maintenance", "other", 1.0) is not None
+
+
+def test_its_task_leaves_to_the_next_run_what_redis_cannot_say():
+    """No traceback of a task that beat sends again anyway."""
+    world = World()
+    world.gates.away = True
+    with Celery("test", set_as_current=False) as app:
+        app.claimx_runtime = world.runtime
+        with capture_logs() as told:
+            app.tasks[maintain.name]()
+
+    assert [line["event"] for line in told] == ["maintenance ends; the next run goes on"]
 
 
 def test_full_upkeep_is_handed_on(gates):

@@ -337,6 +337,40 @@ def test_only_one_poller_works_at_a_time():
     assert world.source.calls == []
 
 
+def test_a_poll_whose_lease_cannot_be_asked_for_ends_at_once_and_the_next_one_reads():
+    """Redis is away: nobody else is at work, and asking it for the lag would take minutes."""
+    world = World()
+    world.happened("e1", seconds_ago=50)
+    world.gates.away = True
+
+    report = poll_once(world.runtime(ledger=_Untouched()), sleep=_no_sleep)
+
+    assert (report.stopped, report.category) == (Stop.FAILED, ErrorCategory.TRANSIENT)
+    assert world.source.calls == []
+    world.gates.away = False
+    assert poll_once(world.runtime()).fresh == 1
+
+
+def test_a_poll_that_cannot_keep_its_lease_ends_and_what_it_stored_stays():
+    world = World(poll_batch=1)
+    for n in range(3):
+        world.happened(f"e{n}", seconds_ago=50 - n)
+
+    def away() -> None:
+        world.gates.away = True
+
+    failed = poll_once(world.runtime(ledger=Around(world.ledger, after=away)), sleep=_no_sleep)
+    world.gates.away = False
+    world.ingest()
+    world.clock += world.limits.reader_lease + 1  # it could not give it back
+    done = poll_once(world.runtime("other"))
+    world.ingest()
+
+    assert (failed.stopped, failed.pages) == (Stop.FAILED, 1)
+    assert done.stopped is Stop.DRY
+    assert world.counters["event.admitted"] == 3
+
+
 def test_a_poll_gives_its_lease_back():
     world = World()
 
@@ -772,6 +806,13 @@ def test_a_dry_run_reads_and_changes_nothing():
     assert world.counters == {}
 
 
+class _Untouched:
+    """A ledger that nobody asks."""
+
+    def __getattr__(self, name: str) -> Any:
+        raise AssertionError(name)
+
+
 class _FailingAfter:
     """A ledger that goes away after it stored some pages."""
 
@@ -1020,3 +1061,7 @@ def test_a_source_idle_for_longer_than_ids_are_remembered_is_no_sign_of_a_lost_l
         poll_once(world.runtime())
 
         assert world.ledger.checkpoint(FORGOT) is None
+
+
+def _no_sleep(_seconds: float) -> None:
+    raise AssertionError("slept")

@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import threading
 import time
-from typing import Any
 
 import pytest
 from polling_world import World
 
 from claimx.adapters.memory.gates import MemoryGates
+from claimx.domain.errors import Unavailable
 from claimx.services.poll import Stop, poll_once
 from claimx.services.reader_lease import ReaderLease
 
@@ -86,21 +86,62 @@ def test_a_lease_that_another_has_got_is_not_taken_from_it(world: World):
     assert world.gates.lock(NAME, "third", 1.0) is None
 
 
-def test_one_answer_that_does_not_come_loses_no_lease(world: World):
-    """Gates say of a Redis that does not answer what they say of a lease that another has."""
+def test_its_thread_ends_as_soon_as_another_has_it(world: World):
+    """Not a lease's length later: its answer is certain."""
+    with ReaderLease(world.runtime(), NAME):
+        world.gates.unlock(NAME, "one")
+        assert world.gates.lock(NAME, "other", 60.0)
+        time.sleep(SECONDS * 0.6)
 
-    class Hiccup:
-        unlock = world.gates.unlock
-        calls = 0
+        assert not _threads()
 
-        def lock(self, *arguments: Any) -> int | None:
-            self.calls += 1
-            return None if self.calls == 2 else world.gates.lock(*arguments)
 
-    with ReaderLease(world.runtime(gates=Hiccup()), NAME):
-        time.sleep(4 * SECONDS)
+@pytest.mark.parametrize("leases", [0.5, 3.0])
+def test_a_store_that_is_away_loses_no_lease_that_nobody_has_got(world: World, leases: float):
+    """Its holder may wait for the source all the while, and longer than the lease."""
+    with ReaderLease(world.runtime(), NAME):
+        world.gates.away = True
+        time.sleep(leases * SECONDS)
+        world.gates.away = False
+        time.sleep(SECONDS)
         with ReaderLease(world.runtime("other"), NAME) as second:
             assert not second.held
+
+
+def test_a_reader_that_the_next_one_follows_does_not_wait_for_a_store(world: World):
+    world.gates.away = True
+    with pytest.raises(Unavailable), ReaderLease(world.runtime(), NAME):
+        pass
+    assert not _threads()
+
+    world.gates.away = False
+    with ReaderLease(world.runtime(), NAME) as lease:
+        world.gates.away = True
+        with pytest.raises(Unavailable):
+            lease.renewed()
+        world.gates.away = False
+        assert lease.renewed()
+
+
+def test_a_reader_that_can_sleep_waits_for_a_store_and_not_for_another_reader(world: World):
+    slept: list[float] = []
+
+    def sleep(seconds: float) -> None:
+        slept.append(seconds)
+        world.gates.away = sum(slept) < 20
+
+    world.gates.away = True
+    with ReaderLease(world.runtime(), NAME, sleep=sleep) as lease:
+        assert lease.held
+        assert 20 <= sum(slept) <= 25
+        slept.clear()
+        world.gates.away = True
+        assert lease.renewed()
+        assert slept
+        slept.clear()
+        with ReaderLease(world.runtime("other"), NAME, sleep=sleep) as second:
+            assert not second.held
+    assert not slept
 
 
 def test_its_thread_ends_with_it(world: World):
@@ -108,4 +149,8 @@ def test_its_thread_ends_with_it(world: World):
     with ReaderLease(world.runtime(), NAME):
         pass
 
-    assert not [one for one in threading.enumerate() if one.name == f"lease-{NAME}"]
+    assert not _threads()
+
+
+def _threads() -> list[threading.Thread]:
+    return [one for one in threading.enumerate() if one.name == f"lease-{NAME}"]

@@ -9,10 +9,11 @@ from reconcile_world import PROJECT, Pipeline, named
 
 from claimx.adapters.memory.ledger import MemoryLedger
 from claimx.adapters.memory.source import MemorySource
-from claimx.domain.errors import Refused, Unavailable
+from claimx.domain.errors import ErrorCategory, Refused, Unavailable
 from claimx.domain.records import DeadFilter, Kind, Stage
 from claimx.domain.tables import ATTACHMENTS, EVENTS, MEDIA
 from claimx.domain.times import from_seconds
+from claimx.services.lease import AWAY_SECONDS, LONGEST_PAUSE_SECONDS
 from claimx.services.reconcile import Ending, Finding, admission, pieces, strangers
 from claimx.services.reconcile.events import named_media
 
@@ -27,6 +28,25 @@ def done():
     made.added("e3", "m1", "m2")
     made.through()
     return made
+
+
+class AwayFor:
+    """A ledger that goes away, at the *number*th question, for so many seconds."""
+
+    def __init__(self, world, number, seconds):
+        self._world, self._number, self._seconds = world, number, seconds
+        self.since, self.asked = float("inf"), 0
+
+    def __getattr__(self, name):
+        def answer(*arguments):
+            self.asked += 1
+            if self.asked == self._number + 1:
+                self.since = self._world.clock
+            if 0 <= self._world.clock - self.since < self._seconds:
+                raise Unavailable("Redis is away")
+            return getattr(self._world.ledger, name)(*arguments)
+
+        return answer
 
 
 class TestAHealthyPipeline:
@@ -605,20 +625,89 @@ class TestFixing:
 
         assert (report.ending, len(done.admitted), report.off) == (Ending.SUPERSEDED, 1, 1)
 
-    def test_a_redis_that_does_not_answer_for_a_moment_is_not_another_process(self, done):
-        """Gates say the same of both; asked again, they tell them apart."""
+    def test_a_lease_that_was_taken_over_ends_it_at_once(self, done, monkeypatch):
+        monkeypatch.setattr(pieces, "PAGE_ROWS", 1)
+        monkeypatch.setattr(pieces, "PIECE_ROWS", 1)
+
+        def taken_over(_report) -> None:
+            done.gates.unlock(admission.LEASE, "reconciler")
+            assert done.gates.lock(admission.LEASE, "another", 60) is not None
+
+        before = done.clock
+        report = done.reconcile(fix=True, progress=taken_over)
+
+        assert report.ending is Ending.SUPERSEDED
+        assert 0 < report.finished < 3
+        assert done.clock == before, "nothing was waited for"
+
+    def test_a_redis_that_is_away_for_a_minute_is_waited_for(self, done, monkeypatch):
+        monkeypatch.setattr(pieces, "PAGE_ROWS", 1)
+        monkeypatch.setattr(pieces, "PIECE_ROWS", 1)
         done.lose(EVENTS, "e1", "e2")
-        lock, calls = done.gates.lock, []
+        until = []
 
-        class Hiccup(type(done.gates)):
-            def lock(self, *arguments):
-                calls.append(arguments)
-                return None if len(calls) in (2, 3) else lock(*arguments)
+        def away(_report) -> None:
+            if not until:
+                until.append(done.clock + 60)
+                done.gates.away = True
 
-        done.gates.__class__ = Hiccup
-        report = done.reconcile(fix=True)
+        def back() -> None:
+            done.gates.away = bool(until) and done.clock < until[0]
+
+        done.on_sleep = back
+        report = done.reconcile(fix=True, progress=away)
 
         assert (report.ending, report.off) == (Ending.COMPLETE, 0)
+        assert 0 <= done.clock - until[0] <= LONGEST_PAUSE_SECONDS
+
+    @pytest.mark.parametrize("asked", range(14))
+    def test_a_ledger_that_is_away_for_a_minute_is_waited_for_wherever_it_is_asked(
+        self, done, asked
+    ):
+        done.lose(EVENTS, "e1", "e2")
+        done.lose(ATTACHMENTS, "m1")
+        away = AwayFor(done, asked, 60)
+
+        report = done.reconcile(fix=True, ledger=away)
+
+        assert away.asked > asked, "it was away"
+        assert (report.ending, report.off) == (Ending.COMPLETE, 0)
+        assert sum(report.admitted.values()) == 3
+        assert 60 <= done.clock - away.since <= 60 + LONGEST_PAUSE_SECONDS
+
+    def test_a_ledger_that_stays_away_ends_it_with_what_was_found(self, done):
+        done.lose(EVENTS, "e1", "e2")
+        away = AwayFor(done, 5, float("inf"))
+
+        report = done.reconcile(fix=True, ledger=away)
+
+        assert (report.ending, "waited for 120 s" in report.error) == (Ending.FAILED, True)
+        assert done.clock - away.since == pytest.approx(AWAY_SECONDS, abs=0.5)
+
+    def test_a_redis_that_stays_away_ends_it_with_the_reason(self, done):
+        done.lose(EVENTS, "e1")
+        done.gates.away = True
+        before = done.clock
+
+        report = done.reconcile(fix=True)
+
+        assert (report.ending, report.category) == (Ending.FAILED, ErrorCategory.TRANSIENT)
+        assert "whose the lease reconcile:fix is (waited for 120 s)" in report.error
+        assert done.clock - before == pytest.approx(AWAY_SECONDS, abs=0.5)
+
+    def test_one_that_fails_as_it_begins_keeps_no_lease(self, done):
+        """For two minutes nobody else could have fixed anything."""
+        done.lose(EVENTS, "e1")
+
+        class Uncounted(MemoryLedger):
+            def active(self, *kinds):
+                raise Refused(f"no {kinds}")
+
+        done.ledger.__class__ = Uncounted
+        failed = done.reconcile(fix=True)
+
+        assert failed.ending is Ending.FAILED
+        assert done.gates.lock(admission.LEASE, "another", 60) is not None
 
     def test_the_lease_is_given_back(self, done):
         done.reconcile(fix=True)

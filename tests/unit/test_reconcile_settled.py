@@ -6,6 +6,7 @@ import itertools
 
 import pytest
 from reconcile_world import Pipeline
+from structlog.testing import capture_logs
 
 from claimx.domain.errors import Unavailable
 from claimx.domain.tables import ATTACHMENTS, EVENTS, MEDIA
@@ -260,6 +261,23 @@ def test_only_one_process_looks_at_a_time(world):
     assert world.beat() is None
     world.clock += 61
     assert world.beat() is not None
+
+
+@pytest.mark.parametrize("away", ["the gates", "the ledger"])
+def test_who_cannot_ask_where_the_last_run_ended_leaves_it_to_the_next(world, away):
+    """Redis is away: no traceback of a task that beat sends again anyway."""
+
+    class Ledger:
+        def checkpoint(self, cursor):
+            raise Unavailable(f"where is {cursor}?")
+
+    world.gates.away = away == "the gates"
+    with capture_logs() as told:
+        assert world.beat(ledger=Ledger()) is None
+
+    assert [line["event"] for line in told] == ["not reconciled; the next run tries again"]
+    world.gates.away = False
+    assert world.beat().ending is Ending.COMPLETE
 
 
 def test_notes_have_a_bound_and_the_newest_stay():

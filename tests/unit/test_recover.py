@@ -392,6 +392,15 @@ def test_only_one_process_does_it_at_a_time(lost):
     assert lost.recover().ended is Recovery.BUSY
 
 
+def test_one_that_cannot_ask_for_the_lease_is_a_failure_that_the_next_run_mends(lost):
+    lost.gates.away = True
+    failed = lost.recover()
+    lost.gates.away = False
+
+    assert (failed.ended, "whose the lease recover is" in failed.error) == (Recovery.FAILED, True)
+    assert lost.recover().ended is Recovery.DONE
+
+
 def test_a_process_that_was_overtaken_stops(lost):
     class Overtaken(MemoryLedger):
         def store_page(self, cursor, expected, move_to, pages, fence=0, *more):

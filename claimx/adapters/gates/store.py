@@ -14,12 +14,14 @@ import structlog
 from claimx.adapters.gates import scripts
 from claimx.adapters.gates.circuit import RedisCircuit
 from claimx.domain.circuit import AUTH, AUTH_SETTINGS, CircuitSettings, CircuitState
+from claimx.domain.errors import Unavailable
 
 log = structlog.get_logger(__name__)
 
 SLOT_SECONDS = 12.0  # a killed worker's slots are free after this (at most 60 s: domain page, 6)
 _WAITING_SECONDS = 1.0  # how long a process that found no slot counts as waiting for one
 _AWAY_SECONDS = 0.5  # after Redis failed to answer, nobody asks it for this long
+_AWAY = object()  # an answer that no script gives
 _MOST_OWED = 5000
 _CHUNK = 500
 _STATES = (CircuitState.CLOSED, CircuitState.OPEN, CircuitState.HALF_OPEN)
@@ -44,8 +46,8 @@ class RedisGates:
     Circuits, slots, tokens, locks and announcements, each step atomic and on Redis's clock.
 
     *client* must answer or fail quickly (time-outs of half a second and no retries); it need not
-    decode. When Redis does not answer, circuits are closed and projects unknown, but slots, tokens
-    and locks are not given, because they would promise what nobody can keep: the caller asks again.
+    decode. When Redis does not answer, circuits are closed and projects unknown, but slots and
+    tokens are not given, because they would promise what nobody can keep, and locks raise.
     After a failure Redis is left alone for half a second, so that an outage costs microseconds.
     *circuit* is for every circuit that *circuits* does not name; ``auth`` has its own.
     """
@@ -68,6 +70,7 @@ class RedisGates:
         self._circuits: dict[str, RedisCircuit] = {}
         self._owed: dict[str, set[str]] = {}  # slots to give back, by gate
         self._away_until = 0.0
+        self._why_away = ""
         self._next_line = 0.0
 
     # circuits
@@ -168,9 +171,11 @@ class RedisGates:
 
     # locks
     def lock(self, name: str, holder: str, seconds: float) -> int | None:
-        """Take or extend a lease; None when another holds it or Redis does not answer."""
+        """Take or extend a lease; None when another holds it."""
         keys = (self._key("lock", name), self._key("fence", name))
-        fence = self._ask("lock", keys, (holder, _ms(seconds)))
+        fence = self._ask("lock", keys, (holder, _ms(seconds)), _AWAY)
+        if fence is _AWAY:
+            raise Unavailable(f"Redis does not say whose the lease {name} is: {self._why_away}")
         return None if fence is None else int(fence)
 
     def unlock(self, name: str, holder: str) -> None:
@@ -241,8 +246,10 @@ class RedisGates:
     def _process_keys(self) -> tuple[str, str]:
         return self._key("processes"), self._key("processes", "ends")
 
-    def _ask(self, script: str, keys: Sequence[str], arguments: Sequence[Any]) -> Any:
-        return self._try(lambda: self._scripts[script](keys=keys, args=arguments), None)
+    def _ask(
+        self, script: str, keys: Sequence[str], arguments: Sequence[Any], otherwise: Any = None
+    ) -> Any:
+        return self._try(lambda: self._scripts[script](keys=keys, args=arguments), otherwise)
 
     def _try(self, step: Callable[[], Any], otherwise: Any) -> Any:
         """Run one step; *otherwise* when Redis fails it or failed one a moment ago."""
@@ -253,6 +260,7 @@ class RedisGates:
         except (redis.RedisError, OSError) as error:
             now = time.monotonic()
             self._away_until = now + _AWAY_SECONDS
+            self._why_away = f"{type(error).__name__}: {str(error)[:200]}"
             if now >= self._next_line:  # an outage is one line in ten seconds
                 self._next_line = now + 10.0
                 log.warning(

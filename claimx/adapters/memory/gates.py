@@ -14,36 +14,44 @@ from claimx.domain.circuit import (
     CircuitSettings,
     CircuitState,
 )
+from claimx.domain.errors import Unavailable
 
 SLOT_SECONDS = 12.0
 _WAITING_SECONDS = 1.0
+_ASK_AGAIN_SECONDS = 0.5
 
 
 class MemoryCircuit:
-    """One circuit on the gates' clock."""
+    """One circuit on the gates' clock; closed while they are *away*."""
 
-    def __init__(self, breaker: CircuitBreaker, now: Callable[[], float]) -> None:
+    def __init__(
+        self, breaker: CircuitBreaker, now: Callable[[], float], away: Callable[[], bool]
+    ) -> None:
         self._breaker = breaker
         self._now = now
+        self._away = away
 
     def permit(self, count: int) -> tuple[int, float]:
         """Return (how many calls may start, seconds until asking again)."""
-        return self._breaker.permit(count, self._now())
+        return (count, 0.0) if self._away() else self._breaker.permit(count, self._now())
 
     def report(self, successes: int, failures: int) -> None:
         """Report outcomes."""
-        self._breaker.report(successes, failures, self._now())
+        if not self._away():
+            self._breaker.report(successes, failures, self._now())
 
     def give_back(self, count: int) -> None:
         """Hand back permits whose calls said nothing either way."""
-        self._breaker.give_back(count)
+        if not self._away():
+            self._breaker.give_back(count)
 
 
 class MemoryGates:
     """
     All gates in memory; *now* is a clock in seconds.
 
-    Stands for the store: two "processes" of a test share one instance.
+    Stands for the store: two "processes" of a test share one instance. While *away* is set, it does
+    not answer, and forgets nothing.
     """
 
     def __init__(
@@ -54,6 +62,7 @@ class MemoryGates:
         circuits: Mapping[str, CircuitSettings] | None = None,
     ) -> None:
         self._now = now
+        self.away = False
         self._default = circuit or CircuitSettings()
         self._settings = {AUTH: AUTH_SETTINGS, **(circuits or {})}
         self._breakers: dict[str, CircuitBreaker] = {}
@@ -70,10 +79,13 @@ class MemoryGates:
     def circuit(self, name: str) -> MemoryCircuit:
         """Return the circuit of that name."""
         settings = self._settings.get(name, self._default)
-        return MemoryCircuit(self._breakers.setdefault(name, CircuitBreaker(settings)), self._now)
+        breaker = self._breakers.setdefault(name, CircuitBreaker(settings))
+        return MemoryCircuit(breaker, self._now, lambda: self.away)
 
     def circuits(self) -> dict[str, dict[str, Any]]:
         """Return every circuit that has failures or is not closed."""
+        if self.away:
+            return {}
         now = self._now()
         return {
             name: {
@@ -88,7 +100,7 @@ class MemoryGates:
     # slots
     def take_slots(self, name: str, wanted: int, limit: int, holder: str) -> list[str]:
         """Lease up to *wanted* slots; while others wait for one, no holder gets above its share."""
-        if wanted <= 0:
+        if wanted <= 0 or self.away:
             return []
         held, waiting, share, cap = self._shares(name, limit, holder)
         mine = sum(1 for owner, _ in held.values() if owner == holder)
@@ -104,10 +116,12 @@ class MemoryGates:
 
     def fair_share(self, name: str, limit: int, holder: str) -> int:
         """Return how many slots *holder* may keep: all of *limit* unless others wait."""
-        return self._shares(name, limit, holder)[3]
+        return limit if self.away else self._shares(name, limit, holder)[3]
 
     def renew_slots(self, name: str, slots: Sequence[str]) -> list[str]:
         """Extend slots; returns those still held."""
+        if self.away:
+            return []
         held = self._live_slots(name)
         kept = [token for token in slots if token in held]
         until = self._now() + SLOT_SECONDS
@@ -123,6 +137,8 @@ class MemoryGates:
         """Take tokens of a bucket that holds a tenth of a second's worth."""
         if per_second <= 0:
             return wanted, 0.0
+        if self.away:
+            return 0, _ASK_AGAIN_SECONDS
         now, capacity = self._now(), max(1.0, per_second / 10)
         tokens, at = self._buckets.get(name, (capacity, now))
         tokens = min(capacity, tokens + (now - at) * per_second)
@@ -134,6 +150,8 @@ class MemoryGates:
     # locks
     def lock(self, name: str, holder: str, seconds: float) -> int | None:
         """Take or extend a lease."""
+        if self.away:
+            raise Unavailable(f"the gates do not say whose the lease {name} is")
         now = self._now()
         owner, fence, until = self._locks.get(name, ("", 0, 0.0))
         if now < until:
@@ -147,46 +165,55 @@ class MemoryGates:
     def unlock(self, name: str, holder: str) -> None:
         """Give a lease back if it is still this holder's; its number is remembered."""
         owner, fence, _ = self._locks.get(name, ("", 0, 0.0))
-        if owner == holder:
+        if owner == holder and not self.away:
             self._locks[name] = ("", fence, 0.0)
 
     # freshness
     def known_projects(self, project_ids: Sequence[str]) -> set[str]:
         """Return those that are fresh."""
+        if self.away:
+            return set()
         now = self._now()
         return {item for item in project_ids if self._projects.get(item, 0.0) > now}
 
     def mark_known(self, project_ids: Iterable[str], seconds: float) -> None:
         """Remember projects for *seconds*."""
+        if self.away:
+            return
         until = self._now() + seconds
         self._projects.update(dict.fromkeys(project_ids, until))
 
     # processes
     def beat(self, role: str, name: str, info: Mapping[str, str], seconds: float) -> None:
         """Announce a process."""
+        if self.away:
+            return
         document = {**info, "role": role, "name": name}
         self._processes[role, name] = (self._now() + seconds, document)
 
     def processes(self) -> list[dict[str, str]]:
         """Return the announced processes by role and name."""
+        if self.away:
+            return []
         now = self._now()
         return [info for _, (until, info) in sorted(self._processes.items()) if until > now]
 
     # notes
     def put_note(self, topic: str, name: str, text: str, seconds: float) -> None:
         """Keep a text under its topic and name."""
-        kept = self.notes(topic) | {name: text}
-        self._notes[topic] = (self._now() + seconds, kept)
+        if not self.away:
+            kept = self.notes(topic) | {name: text}
+            self._notes[topic] = (self._now() + seconds, kept)
 
     def drop_notes(self, topic: str, names: Iterable[str]) -> None:
         """Drop notes."""
-        for name in names:
+        for name in () if self.away else names:
             self._notes.get(topic, (0.0, {}))[1].pop(name, None)
 
     def notes(self, topic: str) -> dict[str, str]:
         """Return the notes of a topic by name."""
         until, kept = self._notes.get(topic, (0.0, {}))
-        return dict(kept) if until > self._now() else {}
+        return dict(kept) if until > self._now() and not self.away else {}
 
     # inside
     def _live_slots(self, name: str) -> dict[str, tuple[str, float]]:

@@ -1,4 +1,10 @@
-"""Shared gates; each answers "free" within milliseconds when the store is away."""
+"""
+Shared gates, asked at every step of the work: a store that is away must not stop it.
+
+Each then answers within milliseconds: circuits are closed, nothing scarce is given, nothing is
+known. `Gates.lock` alone raises, because whoever holds a lease goes on for other reasons than
+whoever has lost it.
+"""
 
 from __future__ import annotations
 
@@ -57,10 +63,15 @@ class Gates(Protocol):
         """Take from a shared token bucket; returns (tokens got, seconds until the next)."""
 
     def lock(self, name: str, holder: str, seconds: float) -> int | None:
-        """Take or extend a lease; returns its fencing number (greater each take), None if held."""
+        """
+        Take or extend a lease; returns its fencing number, greater each time it is taken.
+
+        None while another holds it. Raises Unavailable when the store is away: whose it is cannot
+        be told then, and it may be given all the same, if only the answer was lost.
+        """
 
     def unlock(self, name: str, holder: str) -> None:
-        """Give a lease back if it is still this holder's."""
+        """Give a lease back if it is still this holder's; without the store it ends by itself."""
 
     def known_projects(self, project_ids: Sequence[str]) -> set[str]:
         """Return those whose row was committed from an answer within the fresh time."""

@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from functools import partial
 from typing import Self
 
 import structlog
 
 from claimx.domain.records import NewRecord
+from claimx.services.lease import Lease, outlast
 from claimx.services.pages import Pressure
 from claimx.services.reconcile.report import Ending
 from claimx.services.runtime import Runtime
@@ -21,7 +23,6 @@ RECORDS_A_STEP = 500
 SHARE_OF_FLIGHT = 0.5  # of CLAIMX_MAX_IN_FLIGHT: live events have the other half
 PAUSE_SECONDS = 5.0
 PATIENCE_SECONDS = 900.0  # without any progress of the workers
-PAUSES_FOR_REDIS = (1.0, 2.0, 4.0, 8.0)
 
 
 class Stopped(Exception):
@@ -44,33 +45,26 @@ class Admission:
         """Take the lease; raises Stopped when another has it."""
         self._runtime = runtime
         self._sleep = sleep
-        self._fence = 0
-        if not self._take():
+        # first, because it may fail, and then nothing must be held
+        self._pressure = outlast(partial(Pressure, runtime), sleep)
+        self._lease = Lease(runtime.gates, LEASE, runtime.holder, LEASE_SECONDS)
+        if not self._lease.keep(sleep):
             raise Stopped(Ending.BUSY)
-        self._pressure = Pressure(runtime)
 
-    def keep(self) -> bool:
+    def keep(self) -> None:
         """
-        Extend the lease; False when it is another's.
+        Extend the lease; raises Stopped when it is another's.
 
-        A Redis that does not answer sounds the same, so it is asked once more for some seconds.
+        A Redis that is away is waited for, and ends it by its Unavailable.
         """
-        for pause in PAUSES_FOR_REDIS:
-            if self._take():
-                return True
-            self._sleep(pause)
-        return self._take()
-
-    def _take(self) -> bool:
-        fence = self._runtime.gates.lock(LEASE, self._runtime.holder, LEASE_SECONDS)
-        self._fence = max(self._fence, fence or 0)
-        return fence is not None
+        if not self._lease.keep(self._sleep):
+            raise Stopped(Ending.SUPERSEDED)
 
     def __enter__(self) -> Self:
         return self
 
     def __exit__(self, *_: object) -> None:
-        self._runtime.gates.unlock(LEASE, self._runtime.holder)
+        self._lease.give_back()
 
     def admit(self, records: Sequence[NewRecord], admitted: set[str]) -> None:
         """
@@ -83,18 +77,20 @@ class Admission:
         at = 0
         while at < len(records):
             step = records[at : at + min(self._room(), RECORDS_A_STEP)]
-            done = self._runtime.ledger.readmit(JOB, step, self._fence)
-            admitted.update(done or ())
-            if done is None or not self.keep():
+            readmit = partial(self._runtime.ledger.readmit, JOB, step, self._lease.fence)
+            done = outlast(readmit, self._sleep)
+            if done is None:
                 raise Stopped(Ending.SUPERSEDED)
+            admitted.update(done)
+            self.keep()
             at += len(step)
 
     def _room(self) -> int:
         """Wait until there is room for some record; returns for how many."""
         limit = max(1, int(self._runtime.limits.max_in_flight * SHARE_OF_FLIGHT))
         waited, least = 0.0, float("inf")
-        while self._pressure.too_high(limit):
-            if (held := self._pressure.in_flight()) < least:
+        while held := outlast(partial(self._pressure.over, limit), self._sleep):
+            if held < least:
                 waited, least = 0.0, held
             if waited >= PATIENCE_SECONDS:
                 raise Stopped(Ending.PRESSURE)
@@ -102,6 +98,5 @@ class Admission:
                 log.warning("waiting for room", in_flight=held, limit=limit)
             self._sleep(PAUSE_SECONDS)
             waited += PAUSE_SECONDS
-            if not self.keep():
-                raise Stopped(Ending.SUPERSEDED)
-        return max(1, limit - self._pressure.in_flight())
+            self.keep()
+        return max(1, limit - outlast(self._pressure.in_flight, self._sleep))

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from functools import partial
 from typing import Any
 
 import structlog
@@ -16,6 +17,7 @@ from claimx.domain.tables import EVENTS, MEDIA
 from claimx.domain.times import Micros
 from claimx.domain.values import EARLIEST, LATEST
 from claimx.services.first_poll import START
+from claimx.services.lease import outlast
 from claimx.services.reconcile.pieces import Piece, Row
 from claimx.services.reconcile.report import Finding, Found, ReconcileReport
 from claimx.services.runtime import Runtime
@@ -55,14 +57,15 @@ class EventCheck:
         self._report = report
         self._sleep = sleep
         self._left_behind = left_behind
-        origin = runtime.ledger.checkpoint(START) if lenient else None
+        begin = partial(runtime.ledger.checkpoint, START)
+        origin = outlast(begin, sleep) if lenient else None
         self._begin: Micros = origin.source_time if origin else 0
         self._pages_stay = False
 
     def judge(self, piece: Piece) -> tuple[list[Found], dict[str, list[Values]]]:
         """Return what is wrong with a piece's events, and the rows of those that are finished."""
-        report, ledger = self._report, self._runtime.ledger
-        states = ledger.states(list(piece.rows))
+        report = self._report
+        states = self._states(list(piece.rows))
         absent = {one: row for one, row in piece.rows.items() if one not in states}
         finished = self._rows_of(absent)
         doubtful = {one: row for one, row in absent.items() if one not in finished}
@@ -83,14 +86,14 @@ class EventCheck:
 
     def _second_look(self, doubtful: Mapping[str, Row]) -> Iterator[Found]:
         """Yield those that are lost for certain; counts what the others turn out to be."""
-        report, ledger = self._report, self._runtime.ledger
+        report = self._report
         if not self._pages_are_in():
             report.unread += len(doubtful)
             return
         ids = list(doubtful)
         # in this order: what was seen by now has, or had, a record by then
-        seen = ledger.seen(ids)
-        states = ledger.states(ids)
+        seen = outlast(partial(self._runtime.ledger.seen, ids), self._sleep)
+        states = self._states(ids)
         self._count(states)
         absent = {one: row for one, row in doubtful.items() if one not in states}
         finished = self._rows_of(absent)
@@ -128,7 +131,7 @@ class EventCheck:
         runtime = self._runtime
         begun = runtime.now()
         while not self._pages_stay:
-            census = runtime.ledger.census()
+            census = outlast(runtime.ledger.census, self._sleep)
             passed, pages = runtime.now() - begun, census.active.get(Kind.PAGE, 0)
             oldest = census.oldest_seconds[Stage.INGEST]
             if not pages or (pages <= MOST_PAGES and oldest < passed):
@@ -163,6 +166,9 @@ class EventCheck:
                 self._runtime.new_trace(),
             )
             yield Found(MEDIA.name, Finding.MISSING, media_id, record)
+
+    def _states(self, ids: Sequence[str]) -> dict[str, State]:
+        return outlast(partial(self._runtime.ledger.states, ids), self._sleep)
 
     def _count(self, states: Mapping[str, State]) -> None:
         dead = sum(state is State.DEAD for state in states.values())

@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from functools import partial
 
 from claimx.domain.audit import CLOCKS_APART_SECONDS
 from claimx.domain.changes import Values
 from claimx.domain.records import NewRecord, State, event_record_id, media_record_id
 from claimx.domain.tables import ATTACHMENTS, MEDIA
 from claimx.domain.times import Micros, from_seconds
+from claimx.services.lease import outlast
 from claimx.services.reconcile.report import Finding, Found, ReconcileReport
 from claimx.services.recover import media_record
 from claimx.services.runtime import Runtime
@@ -26,8 +28,11 @@ class Unattached:
     collected first, and the walk over the source says which of them are in the range.
     """
 
-    def __init__(self, runtime: Runtime, report: ReconcileReport) -> None:
+    def __init__(
+        self, runtime: Runtime, report: ReconcileReport, sleep: Callable[[float], None]
+    ) -> None:
         self._runtime = runtime
+        self._sleep = sleep
         self._report = report
         self._held: dict[str, Values] = {}
         self._by_event: dict[str, set[str]] = defaultdict(set)
@@ -66,7 +71,8 @@ class Unattached:
 
         The lake is asked twice, around the ledger: what is finished in between has its row by then.
         """
-        states = self._runtime.ledger.states([media_record_id(one) for one in rows])
+        ids = [media_record_id(one) for one in rows]
+        states = outlast(partial(self._runtime.ledger.states, ids), self._sleep)
         dead = sum(state is State.DEAD for state in states.values())
         self._report.media_dead += dead
         self._report.media_in_flight += len(states) - dead
@@ -81,7 +87,9 @@ class Unattached:
         return Found(ATTACHMENTS.name, Finding.MISSING, row["media_id"], record)
 
 
-def attachments_of_no_media(runtime: Runtime, after: Micros, until: Micros) -> Iterator[Found]:
+def attachments_of_no_media(
+    runtime: Runtime, after: Micros, until: Micros, sleep: Callable[[float], None]
+) -> Iterator[Found]:
     """
     Yield attachment rows written in the range that have no media row.
 
@@ -92,7 +100,7 @@ def attachments_of_no_media(runtime: Runtime, after: Micros, until: Micros) -> I
     while True:
         rows = runtime.lake.audit.attachments_without_media(after, until, ROWS_AT_A_TIME, beyond)
         events = [event_record_id(row["event_id"]) for row in rows if row["event_id"]]
-        states = runtime.ledger.states(events)
+        states = outlast(partial(runtime.ledger.states, events), sleep)
         lost = [r["media_id"] for r in rows if event_record_id(r["event_id"] or "") not in states]
         there = runtime.lake.audit.media_in(MEDIA, lost)
         for media_id in lost:

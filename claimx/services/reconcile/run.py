@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import itertools
 from collections.abc import Callable, Iterable, Iterator
+from functools import partial
 
 import structlog
 
@@ -14,6 +15,7 @@ from claimx.domain.tables import EVENTS
 from claimx.domain.times import Micros, from_seconds, to_iso
 from claimx.services.catch_up import progress_of
 from claimx.services.first_poll import START
+from claimx.services.lease import outlast
 from claimx.services.reconcile.admission import Admission, Stopped
 from claimx.services.reconcile.events import EventCheck, named_media
 from claimx.services.reconcile.media import (
@@ -63,8 +65,9 @@ def reconcile(
 
     Memory is bounded whatever the range holds: a piece of the source and the ids of the last one,
     two million ids of a table at once, and the exceptions up to bounds of their own; see the
-    modules beside this one. What fails ends it, and stands in the report with what was found by
-    then. Raises ValueError for a range that ends before it begins.
+    modules beside this one. A Redis that is away is waited for, as `lease.outlast` does. What fails
+    for longer ends it, and stands in the report with what was found by then. Raises ValueError for
+    a range that ends before it begins.
     """
     if until < since:
         raise ValueError(f"the range ends ({to_iso(until)}) before it begins ({to_iso(since)})")
@@ -72,7 +75,7 @@ def reconcile(
     report = ReconcileReport(since, min(until, settled), since)
     try:
         with contextlib.ExitStack() as open_:
-            left_behind = _polled(runtime, report)
+            left_behind = outlast(partial(_polled, runtime, report), sleep)
             if left_behind is None:
                 return report
             admission = open_.enter_context(Admission(runtime, sleep)) if fix else None
@@ -132,7 +135,7 @@ class _Run:
         self._told = told
         self._progress = progress
         self._strangers = Strangers(runtime, report)
-        self._unattached = Unattached(runtime, report)
+        self._unattached = Unattached(runtime, report, sleep)
 
     def walk(self, settled: Micros, deadline: float | None) -> None:
         """Go through the source, piece by piece."""
@@ -155,7 +158,7 @@ class _Run:
         after, until = self._report.since - 1, self._report.until
         self._tell(self._doubled_events(after))
         last = until if following else from_seconds(self._runtime.now())
-        self._tell(attachments_of_no_media(self._runtime, after, last))
+        self._tell(attachments_of_no_media(self._runtime, after, last, self._sleep))
         self._tell(doubled_media(self._runtime, after, last))
 
     def _piece(self, piece: Piece) -> None:
@@ -166,8 +169,8 @@ class _Run:
         self._tell(self._unattached.belonging(piece.event_ids, named))
         self._report.reached = piece.until
         self._progress(self._report)
-        if self._admission is not None and not self._admission.keep():
-            raise Stopped(Ending.SUPERSEDED)
+        if self._admission is not None:
+            self._admission.keep()
 
     def _pieces(self, after: Micros, until: Micros) -> Iterator[Piece]:
         return pieces(self._runtime.source, after, until, self._sleep)

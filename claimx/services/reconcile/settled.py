@@ -19,7 +19,9 @@ from collections.abc import Callable
 
 import structlog
 
+from claimx.domain.errors import Unavailable
 from claimx.domain.times import MICROS_PER_SECOND, Micros, from_seconds, to_iso
+from claimx.services.lease import Lease
 from claimx.services.reconcile import notes
 from claimx.services.reconcile.report import Ending, ReconcileReport
 from claimx.services.reconcile.run import reconcile
@@ -40,18 +42,22 @@ def reconcile_settled(
     runtime: Runtime, *, sleep: Callable[[float], None]
 ) -> ReconcileReport | None:
     """
-    Look at the next stretch; None when another process is at it or nothing is due.
+    Look at the next stretch; None when another process is at it, Redis is away or nothing is due.
 
     What is off is a warning with the first ids and the command, a note for the status, and in the
     metrics. A run that fails, or is killed, is done again by the next one.
     """
-    fence = runtime.gates.lock(LEASE, runtime.holder, LEASE_SECONDS)
-    if fence is None:
-        return None
+    lease = Lease(runtime.gates, LEASE, runtime.holder, LEASE_SECONDS)
     try:
-        return _next_stretch(runtime, fence, sleep)
-    finally:
-        runtime.gates.unlock(LEASE, runtime.holder)
+        if not lease.take():
+            return None
+        try:
+            return _next_stretch(runtime, lease.fence, sleep)
+        finally:
+            lease.give_back()
+    except Unavailable as error:
+        log.warning("not reconciled; the next run tries again", error=str(error))
+        return None
 
 
 def _next_stretch(
