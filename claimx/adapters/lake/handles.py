@@ -7,7 +7,7 @@ import threading
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import TypeVar
+from typing import TypeAlias, TypeVar
 from urllib.parse import unquote, urlsplit
 
 from deltalake import DeltaTable
@@ -20,6 +20,9 @@ from claimx.adapters.lake.schema import UnfitError
 from claimx.domain.errors import ClaimXError, TokenRejected, Unavailable
 
 T = TypeVar("T")
+
+_Mark: TypeAlias = tuple[int, int, int]
+_NO_MARK: _Mark = (-1, 0, 0)
 
 Storage = Callable[[], StorageAccess]
 """Gives the storage options for opening a table now, and says how long they are good for."""
@@ -86,32 +89,49 @@ class Handle:
         self._until = 0.0
         self._commits = 0
         self._numbered = (-1, 0)  # our last commit's version, and its app transaction's number
+        self._mark = _NO_MARK  # of the version that is open
 
     def fresh(self) -> DeltaTable:
-        """Return the table at its newest version."""
-        too_old = self._clock() > self._until
-        if self._table is None or too_old or self._commits >= MAX_COMMITS:
+        """
+        Return the table at its newest version.
+
+        A folder that was removed and made anew, or put back from a copy, is another table, though
+        its versions go by the same numbers: it is opened anew. Behind a URI nobody looks for that.
+        """
+        table, too_old = self._table, self._clock() > self._until
+        if table is None or too_old or self._commits >= MAX_COMMITS or self._is_another(table):
             self.drop()
             began = self._clock()
             access = self._access()
-            self._table = DeltaTable(self.uri, storage_options=dict(access.options) or None)
+            table = DeltaTable(self.uri, storage_options=dict(access.options) or None)
+            self._table = table
             self._until = began + min(MAX_AGE_SECONDS, access.seconds)
-        elif not self._is_newest(self._table.version()):
-            self._table.update_incremental()
-        return self._table
+            self._mark = self._mark_of(table.version())
+        elif self._has(table.version() + 1):
+            table.update_incremental()
+            self._mark = self._mark_of(table.version())
+        return table
 
-    def _is_newest(self, version: int) -> bool:
-        """
-        Say whether a folder's log ends with this version: two looks, where deltalake lists it all.
+    def _is_another(self, table: DeltaTable) -> bool:
+        """Say whether a folder's log has not the version that is open, or another file of it."""
+        return self.folder is not None and self._mark_of(table.version()) != self._mark
 
-        Versions have no gaps, and one that is as young as a handle is not cleaned up yet.
-        """
+    def _has(self, version: int) -> bool:
+        """Say whether there is a newer version: one look, where deltalake lists all of a log."""
+        return self.folder is None or self._log_of(version).exists()  # versions have no gaps
+
+    def _mark_of(self, version: int) -> _Mark:
+        """Return what tells the file of a folder's version from another of that name."""
         if self.folder is None:
-            return False
-        log = self.folder / "_delta_log"
-        return (log / f"{version:020}.json").exists() and not (
-            log / f"{version + 1:020}.json"
-        ).exists()
+            return _NO_MARK
+        try:
+            found = self._log_of(version).stat()
+        except OSError:
+            return _NO_MARK
+        return (version, found.st_ino, found.st_mtime_ns)
+
+    def _log_of(self, version: int) -> Path:
+        return Path(f"{self.folder}/_delta_log/{version:020}.json")
 
     def options(self) -> dict[str, str] | None:
         """Return the storage options, good for now; a folder needs none."""
@@ -132,6 +152,8 @@ class Handle:
         """Count a commit that made *version*, with the *number* of its app transaction."""
         self._commits += 1
         self._numbered = (version, number)
+        if self._table is not None:
+            self._mark = self._mark_of(self._table.version())
 
     def number_at(self, version: int) -> int | None:
         """Return the number of the app transaction if a commit of ours made *version*."""
@@ -143,6 +165,7 @@ class Handle:
         self._table = None
         self._commits = 0
         self._numbered = (-1, 0)
+        self._mark = _NO_MARK
 
 
 def read_newest(what: str, handle: Handle, read: Callable[[DeltaTable], T]) -> T | None:
