@@ -21,8 +21,8 @@ from claimx.domain.errors import ClaimXError, TokenRejected, Unavailable
 
 T = TypeVar("T")
 
-_Mark: TypeAlias = tuple[int, int, int]
-_NO_MARK: _Mark = (-1, 0, 0)
+_Mark: TypeAlias = tuple[int, int, int, int]
+_NO_MARK: _Mark = (-1, 0, 0, 0)
 
 Storage = Callable[[], StorageAccess]
 """Gives the storage options for opening a table now, and says how long they are good for."""
@@ -128,7 +128,7 @@ class Handle:
             found = self._log_of(version).stat()
         except OSError:
             return _NO_MARK
-        return (version, found.st_ino, found.st_mtime_ns)
+        return (version, found.st_ino, found.st_mtime_ns, found.st_size)
 
     def _log_of(self, version: int) -> Path:
         return Path(f"{self.folder}/_delta_log/{version:020}.json")
