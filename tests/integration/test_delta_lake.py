@@ -16,6 +16,7 @@ from pathlib import Path
 import pyarrow as pa
 import pytest
 from deltalake import DeltaTable, Field, Schema, WriterProperties, write_deltalake
+from deltalake.exceptions import DeltaError
 from deltalake.schema import PrimitiveType
 from lakes import T0, answered, lake_in, named, paths_below
 
@@ -279,6 +280,25 @@ def test_an_error_after_the_commit_is_unknown_and_applying_again_is_right(
     assert sorted(row["media_id"] for row in lake.rows(MEDIA)) == ["m1", "m2"]
 
 
+@pytest.mark.parametrize(
+    ("error", "why"),
+    [
+        (DeltaError("a/b?sig=x: No room (os error 28)"), "DeltaError: No space left on device"),
+        (OSError(13, "a/b?sig=x"), "PermissionError: Permission denied"),
+        (DeltaError("a/b?sig=x: 503 Service Unavailable"), "DeltaError: status 503"),
+        (DeltaError("a/b?sig=x: who knows"), "DeltaError"),
+    ],
+)
+def test_an_outage_says_what_the_system_calls_it_and_nothing_else_of_its_text(tmp_path, error, why):
+    """Of a full disk the writer's log said that the lake failed."""
+    handle = lake_in(tmp_path)._handles[MEDIA.name]
+
+    with pytest.raises(Unavailable) as raised, handles.our_errors("media", handle):
+        raise error
+
+    assert str(raised.value) == f"media: the lake failed ({why})"
+
+
 class PanicException(BaseException):
     """What Rust's panic is in Python: no Exception."""
 
@@ -515,7 +535,7 @@ def test_a_folder_that_cannot_be_made_is_an_outage(tmp_path):
     (tmp_path / "lake").write_text("no folder")
     lake = lake_in(tmp_path / "lake")
 
-    with pytest.raises(Unavailable):
+    with pytest.raises(Unavailable, match=r"Not a directory\); the table cannot be created"):
         lake.ensure(MEDIA)
     with pytest.raises(Unavailable):
         lake.upsert(MEDIA, [media("1")], T0)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import re
 import threading
 from collections.abc import Callable, Iterator
@@ -39,6 +40,7 @@ _PINNED = {
     "retry_timeout": "20s",
 }
 _STATUS = re.compile(r"\b([45]\d\d) [A-Z][a-z]+")  # as in "401 Unauthorized"
+_OS_ERROR = re.compile(r"\(os error (\d{1,3})\)")  # as in "No space left on device (os error 28)"
 UNAUTHORIZED = 401
 _REJECTED = {UNAUTHORIZED, 403}
 NOT_FOUND = 404  # of a URI's container: a missing table is told apart by deltalake
@@ -219,10 +221,23 @@ def our_errors(what: str, handle: Handle) -> Iterator[None]:
 
 
 def _unknown(what: str, error: BaseException) -> ClaimXError:
-    # the text may hold values or addresses: only its status is fit for logs and dead letters
+    # the text may hold values or addresses: only these two are fit for logs and dead letters
     found = _STATUS.search(str(error))
     status = int(found.group(1)) if found else None
-    message = f"{what}: the lake failed ({type(error).__name__})"
+    why = type(error).__name__
+    if status is not None:
+        why += f": status {status}"
+    elif number := _number_of(error):
+        why += f": {os.strerror(number)}"
+    message = f"{what}: the lake failed ({why})"
     if status in _REJECTED:
         return TokenRejected(message, status=status)
     return Unavailable(message, status=status)
+
+
+def _number_of(error: BaseException) -> int | None:
+    """Return what the system calls the error; of deltalake's it stands in the text."""
+    if isinstance(error, OSError) and error.errno:
+        return error.errno
+    found = _OS_ERROR.search(str(error))
+    return int(found.group(1)) if found else None
