@@ -96,6 +96,22 @@ def test_names_in_tables_that_another_writer_made_anew_are_seen(tmp_path):
     assert names_in(lake) == {"p": "MFN 8", "q": "MFN 8"}
 
 
+def test_names_in_a_table_that_was_put_back_are_those_that_another_writer_gives_then(tmp_path):
+    """Its id is the old one, and so is the version that another writer brings it to."""
+    lake, other = lake_in(tmp_path), lake_in(tmp_path)
+    lake.upsert(PROJECTS, [named(1)], T0)
+    shutil.copytree(tmp_path / PROJECTS.name, tmp_path / "copy")
+    for said in (named(2), answered(3)):
+        lake.upsert(PROJECTS, [said], T0)
+    shutil.rmtree(tmp_path / PROJECTS.name)
+    shutil.move(tmp_path / "copy", tmp_path / PROJECTS.name)
+    other.upsert(PROJECTS, [named(8)], T0)
+
+    lake.upsert(PROJECTS, [answered(9)], T0)
+
+    assert names_in(lake) == {"p": "MFN 8"}
+
+
 steps = st.tuples(
     st.sampled_from([0, 1]), st.sampled_from([named, answered]), st.sampled_from(["p", "q"])
 )

@@ -23,7 +23,6 @@ from claimx.domain.errors import ClaimXError, TokenRejected, Unavailable
 T = TypeVar("T")
 
 _Mark: TypeAlias = tuple[int, int, int, int]
-_NO_MARK: _Mark = (-1, 0, 0, 0)
 
 Storage = Callable[[], StorageAccess]
 """Gives the storage options for opening a table now, and says how long they are good for."""
@@ -91,7 +90,9 @@ class Handle:
         self._until = 0.0
         self._commits = 0
         self._numbered = (-1, 0)  # our last commit's version, and its app transaction's number
-        self._mark = _NO_MARK  # of the version that is open
+        self._mark: _Mark | None = None  # of a version that was seen, the newest as a rule
+        self.tables_seen = 1
+        """How many tables it has been, one in the place of the other."""
 
     def fresh(self) -> DeltaTable:
         """
@@ -100,8 +101,9 @@ class Handle:
         A folder that was removed and made anew, or put back from a copy, is another table, though
         its versions go by the same numbers: it is opened anew. Behind a URI nobody looks for that.
         """
-        table, too_old = self._table, self._clock() > self._until
-        if table is None or too_old or self._commits >= MAX_COMMITS or self._is_another(table):
+        table, too_old, another = self._table, self._clock() > self._until, self._is_another()
+        self.tables_seen += another
+        if table is None or too_old or another or self._commits >= MAX_COMMITS:
             self.drop()
             began = self._clock()
             access = self._access()
@@ -114,22 +116,22 @@ class Handle:
             self._mark = self._mark_of(table.version())
         return table
 
-    def _is_another(self, table: DeltaTable) -> bool:
-        """Say whether a folder's log has not the version that is open, or another file of it."""
-        return self.folder is not None and self._mark_of(table.version()) != self._mark
+    def _is_another(self) -> bool:
+        """Say whether a folder's log has not the version that was seen, or another file of it."""
+        return self._mark is not None and self._mark_of(self._mark[0]) != self._mark
 
     def _has(self, version: int) -> bool:
         """Say whether there is a newer version: one look, where deltalake lists all of a log."""
         return self.folder is None or self._log_of(version).exists()  # versions have no gaps
 
-    def _mark_of(self, version: int) -> _Mark:
+    def _mark_of(self, version: int) -> _Mark | None:
         """Return what tells the file of a folder's version from another of that name."""
         if self.folder is None:
-            return _NO_MARK
+            return None
         try:
             found = self._log_of(version).stat()
         except OSError:
-            return _NO_MARK
+            return None
         return (version, found.st_ino, found.st_mtime_ns, found.st_size)
 
     def _log_of(self, version: int) -> Path:
@@ -167,7 +169,6 @@ class Handle:
         self._table = None
         self._commits = 0
         self._numbered = (-1, 0)
-        self._mark = _NO_MARK
 
 
 def read_newest(what: str, handle: Handle, read: Callable[[DeltaTable], T]) -> T | None:
