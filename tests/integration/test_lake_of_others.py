@@ -21,7 +21,7 @@ from claimx.adapters.lake import DeltaLake, Sizes
 from claimx.adapters.lake.schema import arrow_schema
 from claimx.domain.changes import Change, Source
 from claimx.domain.errors import NotAllowed, Unavailable
-from claimx.domain.tables import MEDIA, TABLES
+from claimx.domain.tables import EVENTS, MEDIA, TABLES
 
 pytestmark = pytest.mark.integration
 
@@ -155,6 +155,54 @@ def test_a_declared_column_that_somebody_took_out_is_made_again(tmp_path):
 
     rows = {row["media_id"]: row["media_comment"] for row in lake.rows(MEDIA)}
     assert rows == {"m1": None, "m2": "roof"}
+
+
+def of_another_type(stored: pa.Table) -> pa.Table:
+    at = stored.column_names.index("latitude")
+    return stored.set_column(at, "latitude", stored.column("latitude").cast(pa.string()))
+
+
+@pytest.mark.parametrize(
+    ("change", "partitions", "why"),
+    [
+        (of_another_type, None, r"latitude is string in the lake but declared double: move"),
+        (lambda stored: stored, ["file_name"], r"is partitioned by \('file_name',\) in the lake"),
+    ],
+)
+def test_a_table_that_somebody_wrote_anew_in_another_shape_is_left_alone(
+    tmp_path, change, partitions, why
+):
+    """
+    Said in the words of the next start, and at once: it is open for as long as the writer runs.
+
+    A partition's column is in no file. Rows exchanged there would lose what it holds.
+    """
+    lake = lake_in(tmp_path)
+    lake.upsert(MEDIA, [media("m1", 7), media("m2", 8)], T0)
+    folder = tmp_path / MEDIA.name
+    rows = change(DeltaTable(folder).to_pyarrow_table())
+    write_deltalake(
+        folder, rows, mode="overwrite", schema_mode="overwrite", partition_by=partitions
+    )
+
+    with pytest.raises(NotAllowed, match=why):
+        lake.upsert(MEDIA, [media("m1", 9)], T0)
+
+    stored = DeltaTable(folder).to_pyarrow_table()
+    assert sorted(stored.column("file_name").to_pylist()) == ["7", "8"]
+
+
+def test_events_are_not_appended_to_a_table_of_another_shape(tmp_path):
+    lake = lake_in(tmp_path)
+    event = Change(EVENTS.name, {"event_id": "e", "ingested_at": T0}, Source.RESULT, "e", T0)
+    lake.upsert(EVENTS, [event], T0)
+    rows = DeltaTable(tmp_path / EVENTS.name).to_pyarrow_table()
+    write_deltalake(
+        tmp_path / EVENTS.name, rows, mode="overwrite", schema_mode="overwrite", partition_by=[]
+    )
+
+    with pytest.raises(NotAllowed, match="claimx_events is partitioned by nothing in the lake"):
+        lake.upsert(EVENTS, [event], T0)
 
 
 def test_others_times_of_any_year_stand_beside_rows_that_change(tmp_path):

@@ -13,7 +13,6 @@ from hypothesis import strategies as st
 from lakes import T0, answered, lake_in, named
 
 from claimx.adapters.lake import DeltaLake
-from claimx.domain.errors import Unavailable
 from claimx.domain.tables import PROJECTS
 
 pytestmark = [pytest.mark.integration, pytest.mark.timeout(120)]
@@ -76,8 +75,6 @@ def test_names_of_a_table_that_was_removed_are_not_those_of_the_next(tmp_path):
     lake.upsert(PROJECTS, [named(3)], T0)
     lake.upsert(PROJECTS, [answered(4)], T0)
     shutil.rmtree(tmp_path / PROJECTS.name)
-    with pytest.raises(Unavailable):
-        lake.upsert(PROJECTS, [answered(5)], T0)
 
     for at in (5, 9):
         lake.upsert(PROJECTS, [answered(at)], T0)
@@ -93,12 +90,26 @@ def test_names_in_tables_that_another_writer_made_anew_are_seen(tmp_path):
         lake.upsert(PROJECTS, [answered(at), answered(at, "q")], T0)
     shutil.rmtree(tmp_path / PROJECTS.name)
     lake_in(tmp_path).upsert(PROJECTS, [named(8), named(8, "q")], T0)
-    with pytest.raises(Unavailable):
-        lake.upsert(PROJECTS, [answered(9), answered(9, "q")], T0)
 
     lake.upsert(PROJECTS, [answered(9), answered(9, "q")], T0)
 
     assert names_in(lake) == {"p": "MFN 8", "q": "MFN 8"}
+
+
+def test_names_in_a_table_that_was_put_back_are_those_that_another_writer_gives_then(tmp_path):
+    """Its id is the old one, and so is the version that another writer brings it to."""
+    lake, other = lake_in(tmp_path), lake_in(tmp_path)
+    lake.upsert(PROJECTS, [named(1)], T0)
+    shutil.copytree(tmp_path / PROJECTS.name, tmp_path / "copy")
+    for said in (named(2), answered(3)):
+        lake.upsert(PROJECTS, [said], T0)
+    shutil.rmtree(tmp_path / PROJECTS.name)
+    shutil.move(tmp_path / "copy", tmp_path / PROJECTS.name)
+    other.upsert(PROJECTS, [named(8)], T0)
+
+    lake.upsert(PROJECTS, [answered(9)], T0)
+
+    assert names_in(lake) == {"p": "MFN 8"}
 
 
 steps = st.tuples(

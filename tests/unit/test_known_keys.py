@@ -115,3 +115,15 @@ def test_what_is_learned_keeps_to_the_bound():
         known.learn(name, [pa.chunked_array([["a", "b"]])])
 
     assert len(known) == 2
+
+
+def test_a_file_that_is_no_more_in_the_table_leaves_room_for_the_next(tmp_path):
+    known = KnownKeys(most=2)
+    known.learn("old", [pa.chunked_array([["a", "b"]])])
+
+    known.forget("old")
+    known.forget("never there")
+    known.learn("new", [pa.chunked_array([["c", "d"]])])
+
+    assert len(known) == 2
+    assert known.files_with(system(tmp_path), {"new": 2}, {"one": ["a"]}) == []

@@ -9,6 +9,7 @@ from typing import Any, TypeVar
 import pyarrow as pa
 from deltalake import CommitProperties, DeltaTable, Transaction, write_deltalake
 
+from claimx.adapters.lake.exchangeable import check_declared
 from claimx.adapters.lake.files import HOOKS, WRITER, replace
 from claimx.adapters.lake.handles import Conflict, Handle, our_errors
 from claimx.adapters.lake.lookup import Choose, files_with, read_keys
@@ -107,6 +108,7 @@ class Committer:
         snapshot = handle.fresh()
         version = snapshot.version()
         if table.insert_only:
+            check_declared(snapshot, table)
             plan = decide(read_keys(handle, snapshot, table, keys, choose))
             if plan.empty:
                 return plan, version
@@ -134,7 +136,7 @@ def _append(snapshot: DeltaTable, table: Table, plan: Plan, number: int) -> None
         mode="append",
         schema_mode="merge",  # the table may have columns that a newer release declared
         writer_properties=WRITER,
-        commit_properties=_transaction(number),
+        commit_properties=_transaction(number, retries=0),
         post_commithook_properties=HOOKS,
     )
 
@@ -157,6 +159,7 @@ def _exchange(
     added = written(snapshot, table, rows, _FILE_ROWS)
     replace(snapshot, table, removed, added, _transaction(number, retries=0))
     for one in removed:
+        handle.known_keys.forget(one["path"])
         handle.known_rows.forget(one["path"])
     if len(added) == 1:
         handle.known_keys.learn(added[0].path, [rows.column(name) for name in table.key])

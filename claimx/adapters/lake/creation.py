@@ -3,15 +3,15 @@
 from __future__ import annotations
 
 import re
-from typing import Any
 
 import pyarrow as pa
 from deltalake import DeltaTable, Schema
 from deltalake.exceptions import TableNotFoundError
 
+from claimx.adapters.lake.exchangeable import check_declared
 from claimx.adapters.lake.files import HOOKS
 from claimx.adapters.lake.handles import NOT_FOUND, Conflict, Handle, our_errors
-from claimx.adapters.lake.schema import arrow_schema, plain_type, properties
+from claimx.adapters.lake.schema import arrow_schema, properties
 from claimx.domain.columns import Table
 from claimx.domain.errors import NotAllowed, Unavailable
 
@@ -71,30 +71,13 @@ def _create(handle: Handle, table: Table) -> None:
             with our_errors(table.name, handle):
                 handle.fresh()
         except TableNotFoundError:
-            raise Unavailable(f"{table.name}: cannot be created") from lost
+            raise Unavailable(f"{lost}; the table cannot be created") from lost
 
 
 def _evolve(snapshot: DeltaTable, table: Table) -> None:
-    arrow: Any = snapshot.schema().to_arrow()
-    stored = pa.schema(arrow)
-    missing = []
-    for field in arrow_schema(table):
-        if field.name not in stored.names:
-            missing.append(field)
-            continue
-        found = plain_type(stored.field(field.name).type)
-        if found != field.type:
-            raise NotAllowed(
-                f"{table.name}.{field.name} is {found} in the lake but declared {field.type}: "
-                "move that table away, or set another path for it"
-            )
-    partitions = tuple(snapshot.metadata().partition_columns)
-    if partitions != table.partition_by:
-        raise NotAllowed(
-            f"{table.name} is partitioned by {partitions or 'nothing'} in the lake but declared "
-            f"by {table.partition_by or 'nothing'}: move that table away, or set another path"
-        )
-    if missing:
+    check_declared(snapshot, table)
+    stored = {field.name for field in snapshot.schema().fields}
+    if missing := [field for field in arrow_schema(table) if field.name not in stored]:
         snapshot.alter.add_columns(
             Schema.from_arrow(pa.schema(missing)).fields, post_commithook_properties=HOOKS
         )

@@ -1,4 +1,4 @@
-"""Which tables files may be exchanged in: those whose files say all that is in the table."""
+"""Which tables may be written to: as they are declared, and what is in their files is in them."""
 
 from __future__ import annotations
 
@@ -9,21 +9,57 @@ import pyarrow as pa
 from deltalake import DeltaTable
 
 from claimx.adapters.lake.schema import READER
-from claimx.domain.columns import Table
+from claimx.domain.columns import ColumnType, Table
 from claimx.domain.errors import NotAllowed
 
 _CONSTRAINT = "delta.constraints."
 _RULES = ("delta.invariants", "delta.generationExpression", "delta.identity.")
 
 
+_TYPES = {
+    ColumnType.TEXT: "string",
+    ColumnType.INTEGER: "long",
+    ColumnType.DOUBLE: "double",
+    ColumnType.BOOLEAN: "boolean",
+    ColumnType.TIME: "timestamp",
+    ColumnType.DAY: "date",
+}
+"""Their names in Delta."""
+
+
+def check_declared(snapshot: DeltaTable, table: Table) -> None:
+    """
+    Raise NotAllowed where a declared column has another type in the lake, or partitions differ.
+
+    A flush asks each time: files exchanged in a table that somebody has partitioned meanwhile would
+    leave that column empty in all their rows. Columns that are missing are no difference.
+    """
+    stored = {field.name: field.type for field in snapshot.schema().fields}
+    for column in table.columns:
+        found = stored.get(column.name)
+        if found is not None and getattr(found, "type", "") != _TYPES[column.type]:
+            raise NotAllowed(
+                f"{table.name}.{column.name} is {getattr(found, 'type', '')} in the lake but "
+                f"declared {_TYPES[column.type]}: move that table away, or set another path for it"
+            )
+    partitions = tuple(snapshot.metadata().partition_columns)
+    if partitions != table.partition_by:
+        raise NotAllowed(
+            f"{table.name} is partitioned by {partitions or 'nothing'} in the lake but declared "
+            f"by {table.partition_by or 'nothing'}: move that table away, or set another path"
+        )
+
+
 def check_exchangeable(snapshot: DeltaTable, table: Table) -> None:
     """
     Raise NotAllowed where rows of *table* cannot be read from its files and written anew.
 
+    As `check_declared` does, and:
     Rows that somebody deleted by a vector would come back, and columns that are mapped to others
     be lost. Rules that others gave the table (constraints, columns that are never null or made by
     an expression) nobody would hold us to: an exchange of files does not look at rows.
     """
+    check_declared(snapshot, table)
     found = ", ".join(sorted({*_hidden(snapshot), *rules_of(snapshot)}))
     if found:
         raise NotAllowed(f"{table.name}: has {found}, so its rows cannot be replaced safely")

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+import os
 import re
 import threading
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import TypeVar
+from typing import TypeAlias, TypeVar
 from urllib.parse import unquote, urlsplit
 
 from deltalake import DeltaTable
@@ -20,6 +21,8 @@ from claimx.adapters.lake.schema import UnfitError
 from claimx.domain.errors import ClaimXError, TokenRejected, Unavailable
 
 T = TypeVar("T")
+
+_Mark: TypeAlias = tuple[int, int, int, int]
 
 Storage = Callable[[], StorageAccess]
 """Gives the storage options for opening a table now, and says how long they are good for."""
@@ -36,6 +39,7 @@ _PINNED = {
     "retry_timeout": "20s",
 }
 _STATUS = re.compile(r"\b([45]\d\d) [A-Z][a-z]+")  # as in "401 Unauthorized"
+_OS_ERROR = re.compile(r"\(os error (\d{1,3})\)")  # as in "No space left on device (os error 28)"
 UNAUTHORIZED = 401
 _REJECTED = {UNAUTHORIZED, 403}
 NOT_FOUND = 404  # of a URI's container: a missing table is told apart by deltalake
@@ -86,32 +90,52 @@ class Handle:
         self._until = 0.0
         self._commits = 0
         self._numbered = (-1, 0)  # our last commit's version, and its app transaction's number
+        self._mark: _Mark | None = None  # of a version that was seen, the newest as a rule
+        self.tables_seen = 1
+        """How many tables it has been, one in the place of the other."""
 
     def fresh(self) -> DeltaTable:
-        """Return the table at its newest version."""
-        too_old = self._clock() > self._until
-        if self._table is None or too_old or self._commits >= MAX_COMMITS:
+        """
+        Return the table at its newest version.
+
+        A folder that was removed and made anew, or put back from a copy, is another table, though
+        its versions go by the same numbers: it is opened anew. Behind a URI nobody looks for that.
+        """
+        table, too_old, another = self._table, self._clock() > self._until, self._is_another()
+        self.tables_seen += another
+        if table is None or too_old or another or self._commits >= MAX_COMMITS:
             self.drop()
             began = self._clock()
             access = self._access()
-            self._table = DeltaTable(self.uri, storage_options=dict(access.options) or None)
+            table = DeltaTable(self.uri, storage_options=dict(access.options) or None)
+            self._table = table
             self._until = began + min(MAX_AGE_SECONDS, access.seconds)
-        elif not self._is_newest(self._table.version()):
-            self._table.update_incremental()
-        return self._table
+            self._mark = self._mark_of(table.version())
+        elif self._has(table.version() + 1):
+            table.update_incremental()
+            self._mark = self._mark_of(table.version())
+        return table
 
-    def _is_newest(self, version: int) -> bool:
-        """
-        Say whether a folder's log ends with this version: two looks, where deltalake lists it all.
+    def _is_another(self) -> bool:
+        """Say whether a folder's log has not the version that was seen, or another file of it."""
+        return self._mark is not None and self._mark_of(self._mark[0]) != self._mark
 
-        Versions have no gaps, and one that is as young as a handle is not cleaned up yet.
-        """
+    def _has(self, version: int) -> bool:
+        """Say whether there is a newer version: one look, where deltalake lists all of a log."""
+        return self.folder is None or self._log_of(version).exists()  # versions have no gaps
+
+    def _mark_of(self, version: int) -> _Mark | None:
+        """Return what tells the file of a folder's version from another of that name."""
         if self.folder is None:
-            return False
-        log = self.folder / "_delta_log"
-        return (log / f"{version:020}.json").exists() and not (
-            log / f"{version + 1:020}.json"
-        ).exists()
+            return None
+        try:
+            found = self._log_of(version).stat()
+        except OSError:
+            return None
+        return (version, found.st_ino, found.st_mtime_ns, found.st_size)
+
+    def _log_of(self, version: int) -> Path:
+        return Path(f"{self.folder}/_delta_log/{version:020}.json")
 
     def options(self) -> dict[str, str] | None:
         """Return the storage options, good for now; a folder needs none."""
@@ -132,6 +156,8 @@ class Handle:
         """Count a commit that made *version*, with the *number* of its app transaction."""
         self._commits += 1
         self._numbered = (version, number)
+        if self._table is not None:
+            self._mark = self._mark_of(self._table.version())
 
     def number_at(self, version: int) -> int | None:
         """Return the number of the app transaction if a commit of ours made *version*."""
@@ -196,10 +222,23 @@ def our_errors(what: str, handle: Handle) -> Iterator[None]:
 
 
 def _unknown(what: str, error: BaseException) -> ClaimXError:
-    # the text may hold values or addresses: only its status is fit for logs and dead letters
+    # the text may hold values or addresses: only these two are fit for logs and dead letters
     found = _STATUS.search(str(error))
     status = int(found.group(1)) if found else None
-    message = f"{what}: the lake failed ({type(error).__name__})"
+    why = type(error).__name__
+    if status is not None:
+        why += f": status {status}"
+    elif number := _number_of(error):
+        why += f": {os.strerror(number)}"
+    message = f"{what}: the lake failed ({why})"
     if status in _REJECTED:
         return TokenRejected(message, status=status)
     return Unavailable(message, status=status)
+
+
+def _number_of(error: BaseException) -> int | None:
+    """Return what the system calls the error; of deltalake's it stands in the text."""
+    if isinstance(error, OSError) and error.errno:
+        return error.errno
+    found = _OS_ERROR.search(str(error))
+    return int(found.group(1)) if found else None

@@ -63,6 +63,12 @@ class KnownKeys:
         if path not in self._kept and self._keys + len(columns[0]) <= self._most:
             self._keep(path, _texts(columns))
 
+    def forget(self, path: str) -> None:
+        """Know nothing of a file that is no more in the table: it would take others' room."""
+        columns = self._kept.pop(path, None)
+        if columns is not None:
+            self._keys -= len(columns[0])
+
     def _keep(self, path: str, columns: _Columns) -> _Columns:
         self._kept[path] = columns
         self._keys += len(columns[0])
@@ -73,7 +79,7 @@ class KnownKeys:
             return False
         if self._keys + rows > self._most:
             for path in [path for path in self._kept if path not in asked]:
-                self._keys -= len(self._kept.pop(path)[0])
+                self.forget(path)
         return self._keys + rows <= self._most
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Collection, Mapping
 
+from deltalake import DeltaTable
 from deltalake.exceptions import TableNotFoundError
 
 from claimx.adapters.lake.commit import Committer
@@ -80,7 +81,7 @@ class Names:
             try:
                 with our_errors(NAMES.name, self._handle):
                     snapshot = self._handle.fresh()
-                    known = self._known.at(str(snapshot.metadata().id), snapshot.version())
+                    known = self._known.at(self._table(snapshot), snapshot.version())
                     names = {one: known[one] for one in project_ids if one in known}
                     keys = [(one,) for one in project_ids if one not in names]
                     stored = read_keys(self._handle, snapshot, NAMES, keys)
@@ -89,6 +90,10 @@ class Names:
             read = {one: _from_row(stored[(one,)]) if (one,) in stored else None for (one,) in keys}
             self._known.learn(read)
         return {one: name for one, name in (names | read).items() if name is not None}
+
+    def _table(self, snapshot: DeltaTable) -> str:
+        """Return what tells the table from others in its place; one put back has its id again."""
+        return f"{snapshot.metadata().id} {self._handle.tables_seen}"
 
     def reopen(self) -> None:
         """Open the table anew at the next use: the one that was open may be gone."""
