@@ -5,7 +5,9 @@ from __future__ import annotations
 import pytest
 from polling_world import NOON, World, event_row
 
+from claimx.cli.demo_run import reading
 from claimx.domain.errors import ErrorCategory, Unavailable
+from claimx.domain.polling import LIVE
 from claimx.domain.records import Buried, Failure, Stage
 from claimx.domain.times import from_seconds
 from claimx.services.poll import poll_once
@@ -36,6 +38,41 @@ def test_a_source_that_fails_is_lag():
 
     lag = take_status(world.runtime()).poll_lag_seconds
     assert lag == pytest.approx(600 + world.limits.poll_settle)
+
+
+def test_a_failed_poll_is_told_until_one_does_not_fail():
+    """Nothing is in flight then, and the lag alone does not say what is waited for."""
+    world = World()
+    world.source.failures.append(Unavailable("Kusto cannot be reached"))
+    poll_once(world.runtime())
+    failed = take_status(world.runtime())
+    world.gates.lock(f"poll:{LIVE}", "another", 30.0)
+    poll_once(world.runtime())
+    busy = take_status(world.runtime())
+    world.gates.unlock(f"poll:{LIVE}", "another")
+
+    poll_once(world.runtime())
+
+    assert failed.poll_failure == busy.poll_failure == "Kusto cannot be reached"
+    assert failed.problems == take_status(world.runtime()).problems  # the next one tries again
+    assert take_status(world.runtime()).poll_failure is None
+
+
+def test_the_demo_says_what_a_standstill_waits_for():
+    world = World(poll_settle=1.0)
+    before = take_status(world.runtime())
+    poll_once(world.runtime())
+    world.clock += 19
+    world.source.failures.append(Unavailable("Kusto cannot be reached"))
+    poll_once(world.runtime())
+
+    told = reading(take_status(world.runtime()), interval=2.0)
+
+    assert reading(before, interval=2.0) == "not polled yet"
+    assert told == (
+        "read up to 20 s ago; the last poll failed, the next comes within 2 s:"
+        " Kusto cannot be reached"
+    )
 
 
 def test_a_dry_run_makes_no_lag_good():
