@@ -51,11 +51,17 @@ class Status:
 
 
 def export_depths(runtime: Runtime) -> None:
-    """Set the gauge of each stage's active records."""
-    stages = runtime.ledger.census(ages=False).stages
+    """
+    Set the gauges of each stage's active records and of each kind's dead ones.
+
+    The ledger's own counts: what it buries by itself, because its workers died, no worker counts.
+    """
+    census = runtime.ledger.census(ages=False)
     for stage in Stage:
-        depth = sum(stages.get(stage, {}).values())
+        depth = sum(census.stages.get(stage, {}).values())
         runtime.metrics.set("depth", depth, stage=stage.value)
+    for kind in Kind:
+        runtime.metrics.set("dead_letters", census.dead.get(kind, 0), kind=kind.value)
 
 
 def take_status(runtime: Runtime) -> Status:

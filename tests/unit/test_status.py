@@ -5,6 +5,7 @@ from __future__ import annotations
 import pytest
 from polling_world import NOON, World, event_row
 
+from claimx.adapters.memory.ledger_records import MOST_LOSSES
 from claimx.cli.demo_run import reading
 from claimx.domain.errors import ErrorCategory, Unavailable
 from claimx.domain.polling import LIVE
@@ -120,6 +121,26 @@ def test_depths_are_what_the_stages_hold():
     assert before["depth", ("ingest",)] == 1
     assert runtime.metrics.values["depth", ("ingest",)] == 0
     assert runtime.metrics.values["depth", ("enrich",)] == 2
+
+
+def test_what_the_ledger_buries_by_itself_is_in_the_gauge():
+    """No worker lives to count it, and an alert on dead letters would miss it."""
+    world = World()
+    world.happened("e1", seconds_ago=60)
+    runtime = world.runtime()
+    poll_once(runtime)
+    world.ingest()
+    for _ in range(MOST_LOSSES + 1):
+        world.ledger.claim(Stage.ENRICH, ["e:e1"], 10)
+        world.clock += 11
+    export_depths(runtime)
+    buried = dict(runtime.metrics.values)
+    world.ledger.requeue(["e:e1"])
+
+    export_depths(runtime)
+
+    assert buried["dead_letters", ("event",)] == 1
+    assert runtime.metrics.values["dead_letters", ("event",)] == 0
 
 
 def test_a_dead_page_is_told_with_what_to_do():
