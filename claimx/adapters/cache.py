@@ -20,7 +20,7 @@ from pathlib import Path
 from secrets import token_hex
 
 from claimx.adapters.cache_node import node_of
-from claimx.domain.errors import DiskFull, NotAllowed
+from claimx.domain.errors import DiskFull, NotAllowed, TooLargeNow
 from claimx.domain.ports.media import CacheEntry
 
 _NAME = re.compile(r"(?:i(?P<id>(?:[0-9a-f]{2}){1,118})|h[0-9a-f]{40})\.[0-9a-f]{16}")
@@ -28,6 +28,7 @@ _PART = re.compile(r"\.[0-9a-f]{32}\.part")
 _LONGEST_ID = 118  # bytes that still fit into a file name once encoded
 _RECOUNT_SECONDS = 30.0
 _LOOK_SECONDS = 1.0  # a full cache of many files must not be read through for each refusal
+_ROOM_SHARE = 0.1  # of the bound: with so much left, what has no room is large, not the cache full
 _MEBIBYTE = 1024 * 1024
 
 
@@ -139,15 +140,21 @@ class DiskCache:
             self._used = sum(length for _, length, _ in self._files()) + self._announced
             self._recount_at, self._look_at = now + _RECOUNT_SECONDS, now + _LOOK_SECONDS
         if self._used + count > self._max_bytes:
-            raise DiskFull(
+            raise self._no_room(
+                self._max_bytes - self._used,
                 f"the cache holds {self._used} of {self._max_bytes} bytes: no room for"
-                f" {count} more (CLAIMX_CACHE_MAX_BYTES)"
+                f" {count} more (CLAIMX_CACHE_MAX_BYTES)",
             )
         disk = os.statvfs(self._folder)
-        if disk.f_bavail * disk.f_frsize < count + self._announced + self._spare_bytes:
-            raise DiskFull("the disk of the cache is full")
+        left = disk.f_bavail * disk.f_frsize - self._announced - self._spare_bytes
+        if left < count:
+            raise self._no_room(left, "the disk of the cache is full")
         self._used += count
         self._announced += count
+
+    def _no_room(self, left: int, text: str) -> DiskFull:
+        """Return the error of a file for which the *left* bytes are too few."""
+        return (TooLargeNow if left >= self._max_bytes * _ROOM_SHARE else DiskFull)(text)
 
     def release(self, count: int, announced: int = 0) -> None:
         """Count *count* bytes out, and *announced* ones that have come or never will."""

@@ -11,6 +11,7 @@ Nobody matches on message text: adapters translate foreign errors into these, an
     │   ├── Unreadable          a body that is cut short, too long, or not JSON
     │   ├── NotYetThere         eventually consistent: absent from an answer
     │   └── DiskFull            the cache has no room; waits, no attempt spent
+    │       └── TooLargeNow        no room for this file, but for others
     ├── Permanent            straight to the dead letters
     │   ├── NotFound            404, 410
     │   ├── Refused             403 and other 4xx
@@ -108,6 +109,10 @@ class NotYetThere(Transient):
 
 class DiskFull(Transient):
     """The cache's disk or quota is full; others make room, so the record waits."""
+
+
+class TooLargeNow(DiskFull):
+    """The cache has no room for this file, but some for smaller ones."""
 
 
 class Permanent(ClaimXError):

@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from claimx.adapters.cache import DiskCache
-from claimx.domain.errors import DiskFull, NotAllowed
+from claimx.domain.errors import DiskFull, NotAllowed, TooLargeNow
 
 
 @pytest.fixture
@@ -125,6 +125,25 @@ def test_the_quota_holds_for_what_is_announced_and_for_what_comes(cache):
     incoming.discard()
 
     cache.begin(400).discard()
+
+
+@pytest.mark.parametrize(("used", "kind"), [(900, TooLargeNow), (901, DiskFull)])
+def test_a_file_too_large_for_much_room_is_no_full_cache(cache, used, kind):
+    put(cache, "1", b"x" * used)
+
+    with pytest.raises(DiskFull) as raised:
+        cache.begin(101)
+
+    assert type(raised.value) is kind
+
+
+def test_a_file_too_large_for_much_of_the_disk_is_no_full_disk(tmp_path):
+    disk = os.statvfs(tmp_path)
+    free = disk.f_bavail * disk.f_frsize
+    cache = DiskCache(tmp_path, 2 * free, spare_bytes=free // 2)
+
+    with pytest.raises(TooLargeNow, match="disk"):
+        cache.begin(free)
 
 
 def test_a_file_that_has_no_room_even_alone_is_not_allowed(cache):
