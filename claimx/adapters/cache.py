@@ -20,7 +20,7 @@ from pathlib import Path
 from secrets import token_hex
 
 from claimx.adapters.cache_node import node_of
-from claimx.domain.errors import DiskFull, NotAllowed, TooLargeNow
+from claimx.domain.errors import DiskFull, TooLarge, TooLargeNow
 from claimx.domain.ports.media import CacheEntry
 
 _NAME = re.compile(r"(?:i(?P<id>(?:[0-9a-f]{2}){1,118})|h[0-9a-f]{40})\.[0-9a-f]{16}")
@@ -74,7 +74,7 @@ class DiskCache:
         """
         Begin a file of about *expected* bytes; raises DiskFull when there is no room for it.
 
-        The caller must `Incoming.keep` or `Incoming.discard` it. Raises NotAllowed for one that
+        The caller must `Incoming.keep` or `Incoming.discard` it. Raises TooLarge for one that
         has no room even alone.
         """
         self.check_length(expected)
@@ -118,9 +118,9 @@ class DiskCache:
         return removed
 
     def check_length(self, length: int) -> None:
-        """Raise NotAllowed for a file of *length* bytes when nothing would make room for it."""
+        """Raise TooLarge for a file of *length* bytes when nothing would make room for it."""
         if length > self._max_bytes:
-            raise NotAllowed(
+            raise TooLarge(
                 f"the file has {length} bytes or more, the whole cache {self._max_bytes}"
                 " (CLAIMX_CACHE_MAX_BYTES)"
             )
@@ -196,7 +196,7 @@ class Incoming:
         return self._hash.hexdigest()
 
     def write(self, chunk: bytes | bytearray) -> None:
-        """Append; raises DiskFull when disk or quota are full, NotAllowed as `DiskCache.begin`."""
+        """Append; raises DiskFull when disk or quota are full, TooLarge as `DiskCache.begin`."""
         rest = memoryview(chunk)
         with self._turn:
             beyond = self.length + len(chunk) - self._reserved

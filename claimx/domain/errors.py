@@ -17,6 +17,7 @@ Nobody matches on message text: adapters translate foreign errors into these, an
     │   ├── Refused             403 and other 4xx
     │   ├── Malformed           input that can never be processed
     │   └── NotAllowed          a rule of ours forbids it (host, extension, size, address)
+    │       └── TooLarge           its size, whatever the link
     ├── TokenRejected        AUTH: waits, no attempt spent
     ├── CircuitOpen          CIRCUIT_OPEN: waits, no attempt spent
     └── LinkExpired          a signed link that must be asked for anew
@@ -135,6 +136,10 @@ class Malformed(Permanent):
 
 class NotAllowed(Permanent):
     """One of our own rules forbids it: host, address, extension, size."""
+
+
+class TooLarge(NotAllowed):
+    """The file itself is larger than may be: no other link makes it smaller."""
 
 
 class TokenRejected(ClaimXError):
