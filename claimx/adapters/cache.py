@@ -59,9 +59,13 @@ class DiskCache:
         self._used = 0
         self._announced = 0  # of that, what is not in its file yet
         self._recount_at = self._look_at = 0.0
-        self.root.mkdir(mode=0o700, parents=True, exist_ok=True)
-        self.node = node_of(self.root)
+        self.node = self._made()
         """The folder's identity: the same for all processes that share it."""
+
+    def _made(self, node: str = "") -> str:
+        """Make the folder unless it is there; returns its identity, *node* if it has none."""
+        self.root.mkdir(mode=0o700, parents=True, exist_ok=True)
+        return node_of(self.root, node)
 
     def path(self, name: str) -> str:
         """Return where a cached file lies; raises ValueError for what is no name of a file here."""
@@ -130,7 +134,12 @@ class DiskCache:
         try:
             with self._lock:
                 if count > 0:
-                    self._reserve(count)
+                    try:
+                        self._reserve(count)
+                    except FileNotFoundError:  # somebody removed the folder
+                        self._made(self.node)  # it stays ours: a queue is named so
+                        self._recount_at = 0.0
+                        self._reserve(count)
         except OSError as error:
             raise full(error) from error
 

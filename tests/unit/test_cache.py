@@ -251,15 +251,41 @@ def test_a_disk_that_is_nearly_full_is_left_alone(tmp_path):
         cache.begin(1)
 
 
-def test_a_folder_that_somebody_removed_is_no_fault_of_the_media(cache):
+def test_a_folder_that_somebody_removed_is_made_again(cache, clock):
+    """Downloads paused until a restart. What was in it no longer counts; its node stays."""
+    put(cache, "1", b"x" * 900)
+    incoming = cache.begin(5)
+    shutil.rmtree(cache.root)
+    clock[0] += 1
+
+    name = put(cache, "2", b"x" * 900)
+    incoming.write(b"12345")
+    incoming.keep("3")
+
+    assert Path(cache.path(name)).stat().st_size == 900
+    assert DiskCache(cache.root, 1000).node == cache.node
+
+
+def test_a_folder_that_cannot_be_made_again_is_no_fault_of_the_media(cache):
     """Nobody classified it else, and the downloads that met it spent their attempts on it."""
     incoming = cache.begin(5)
     shutil.rmtree(cache.root)
+    cache.root.symlink_to("nowhere")
+
+    with pytest.raises(DiskFull, match="EEXIST"):
+        cache.begin(5)
+    with pytest.raises(DiskFull, match="EEXIST"):
+        incoming.write(b"longer than five")
+    incoming.discard()
+
+
+def test_a_file_whose_folder_goes_while_it_comes_is_no_fault_of_the_media(cache):
+    incoming = cache.begin(5)
+    incoming.write(b"12345")
+    shutil.rmtree(cache.root)
 
     with pytest.raises(DiskFull, match="ENOENT"):
-        cache.begin(5)
-    with pytest.raises(DiskFull, match="ENOENT"):
-        incoming.write(b"longer than five")
+        incoming.keep("1")
     incoming.discard()
 
 
