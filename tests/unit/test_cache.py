@@ -146,6 +146,31 @@ def test_a_file_too_large_for_much_of_the_disk_is_no_full_disk(tmp_path):
         cache.begin(free)
 
 
+@pytest.mark.parametrize("chunks", [[], [b"photo"], [b"x" * 300, b"y" * 300]])
+def test_a_file_is_synced_whole_before_it_has_its_name(cache, monkeypatch, chunks):
+    """A crash of the machine would leave a name over bytes that never came to the disk."""
+    named_by_then = {}
+
+    def noting(sync):
+        def synced(file):
+            sync(file)
+            found = os.fstat(file)
+            named = [name for name in files(cache) if not name.endswith(".part")]
+            named_by_then[found.st_ino, found.st_size] = named
+
+        return synced
+
+    for name in ("fsync", "fdatasync"):
+        monkeypatch.setattr(os, name, noting(getattr(os, name)))
+    incoming = cache.begin()
+    for chunk in chunks:
+        incoming.write(chunk)
+
+    kept = Path(cache.path(incoming.keep("1"))).stat()
+
+    assert named_by_then[kept.st_ino, sum(map(len, chunks))] == []
+
+
 def test_a_file_that_has_no_room_even_alone_is_not_allowed(cache):
     """Nothing that is uploaded makes room for it, so nobody is to wait for that."""
     with pytest.raises(NotAllowed, match="CLAIMX_CACHE_MAX_BYTES"):
