@@ -19,7 +19,7 @@ from claimx.services.first_poll import first_poll
 from claimx.services.overlap import Overlap
 from claimx.services.pages import pages_wait
 from claimx.services.poll_pages import PageReader
-from claimx.services.poll_report import PollReport, Stop, behind, measure_reading, note_end
+from claimx.services.poll_report import PollReport, Stop, behind, measure_reading
 from claimx.services.reader_lease import ReaderLease
 from claimx.services.recover import note_forgotten
 from claimx.services.runtime import Runtime
@@ -65,7 +65,6 @@ def poll_once(
     if not dry_run:
         with suppress(ClaimXError):  # the next poll tells
             measure_reading(runtime.ledger, runtime.metrics)
-        note_end(runtime.gates, report)
     report.tell()
     return report
 

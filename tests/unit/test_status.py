@@ -12,6 +12,7 @@ from claimx.domain.polling import LIVE
 from claimx.domain.records import Buried, Failure, Stage
 from claimx.domain.times import from_seconds
 from claimx.services.poll import poll_once
+from claimx.services.poll_report import note_end
 from claimx.services.status import export_depths, take_status
 
 
@@ -45,14 +46,14 @@ def test_a_failed_poll_is_told_until_one_does_not_fail():
     """Nothing is in flight then, and the lag alone does not say what is waited for."""
     world = World()
     world.source.failures.append(Unavailable("Kusto cannot be reached"))
-    poll_once(world.runtime())
+    note_end(world.gates, poll_once(world.runtime()))
     failed = take_status(world.runtime())
     world.gates.lock(f"poll:{LIVE}", "another", 30.0)
-    poll_once(world.runtime())
+    note_end(world.gates, poll_once(world.runtime()))
     busy = take_status(world.runtime())
     world.gates.unlock(f"poll:{LIVE}", "another")
 
-    poll_once(world.runtime())
+    note_end(world.gates, poll_once(world.runtime()))
 
     assert failed.poll_failure == busy.poll_failure == "Kusto cannot be reached"
     assert failed.problems == take_status(world.runtime()).problems  # the next one tries again
@@ -62,10 +63,10 @@ def test_a_failed_poll_is_told_until_one_does_not_fail():
 def test_the_demo_says_what_a_standstill_waits_for():
     world = World(poll_settle=1.0)
     before = take_status(world.runtime())
-    poll_once(world.runtime())
+    note_end(world.gates, poll_once(world.runtime()))
     world.clock += 19
     world.source.failures.append(Unavailable("Kusto cannot be reached"))
-    poll_once(world.runtime())
+    note_end(world.gates, poll_once(world.runtime()))
 
     told = reading(take_status(world.runtime()), interval=2.0)
 
