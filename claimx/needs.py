@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection
+from collections.abc import Collection, Mapping
 
 from claimx.adapters.api_token import TokenSource
 from claimx.domain.tables import TABLES
@@ -28,6 +28,22 @@ def missing_for(settings: Settings, queues: Collection[str]) -> list[str]:
     if SOURCE_QUEUES & set(queues):
         found += without_path(settings)
     return found
+
+
+def unknown_queues(
+    known: Collection[str], named: Mapping[str, Collection[str] | None]
+) -> list[str]:
+    """
+    Return a line for each queue that an option of *named* names and that is none of *known*.
+
+    Celery itself ends with a traceback for one to serve, and serves all for one to leave out.
+    """
+    return [
+        f"{option} {name}: no such queue; there are {', '.join(sorted(known))}"
+        for option, names in named.items()
+        for name in names or ()
+        if name not in known
+    ]
 
 
 def token_problem(settings: Settings) -> str | None:

@@ -22,13 +22,14 @@ from claimx.adapters.hints import queue_length, queue_name, queue_named
 from claimx.attendance import Attendance, attend
 from claimx.domain.errors import ClaimXError, Unavailable
 from claimx.domain.records import Stage
-from claimx.needs import WORKSHOP_QUEUES, missing_for, token_problem
+from claimx.needs import WORKSHOP_QUEUES, missing_for, token_problem, unknown_queues
 from claimx.settings import Settings, host_name
 from claimx.telemetry import counts_folder, logs
 
 log = structlog.get_logger(__name__)
 
 _EXIT_UNREACHABLE = 5
+_QUEUE_OPTIONS = {"Q": "queues", "X": "exclude_queues"}
 
 
 def wait_for_redis(
@@ -94,7 +95,11 @@ def _attended(role: str) -> Attendance:
     return _attendance[0]
 
 
-def _worker_begins(**_: Any) -> None:
+def _worker_begins(instance: Any, options: dict[str, Any], **_: Any) -> None:
+    known = [*instance.app.amqp.queues]
+    named = {f"-{short}": options.get(long) for short, long in _QUEUE_OPTIONS.items()}
+    if problems := unknown_queues(known, named):
+        startup.refuse(problems)
     _attended("worker")
 
 

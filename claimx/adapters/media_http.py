@@ -29,6 +29,7 @@ from claimx.domain.errors import (
     Permanent,
     Refused,
     Throttled,
+    TooLarge,
     TryLater,
     Unavailable,
     Unreadable,
@@ -140,6 +141,8 @@ class HTTPMediaFetcher:
                 if isinstance(found, str):
                     return found
                 target = self._next(target, found)
+            except TooLarge:  # as it is by whichever link
+                raise
             except Permanent as error:
                 if (hop or isinstance(error, _BadRedirect)) and is_signed(item.link):
                     # a signed link that leads anywhere but to the file is over

@@ -11,11 +11,12 @@ from aiohttp.http_exceptions import HttpProcessingError
 from claimx.adapters.cache import DiskCache, Incoming
 from claimx.adapters.compressed import Decompression, Undecodable, coding_in
 from claimx.adapters.file_calls import SMALL_BYTES, FileCalls
-from claimx.domain.errors import NotAllowed, Unreadable
+from claimx.domain.errors import TooLarge, Unreadable
 from claimx.domain.media import Content, Rules
 
 _RANGE = re.compile(r"bytes (\d+)-(\d+)/(\d+|\*)")
 _OK, _PARTIAL = 200, 206
+_BOUND = " (CLAIMX_MAX_MEDIA_BYTES)"
 
 
 class Transfer:
@@ -67,8 +68,8 @@ class Transfer:
         """
         Receive the body of a 200, or of a 206 that was asked for; decompressed, within the bound.
 
-        Raises NotAllowed, LinkExpired, DiskFull, Unreadable, and aiohttp's errors for a body that
-        is cut; what was received until then counts for a resumption.
+        Raises NotAllowed, TooLarge, LinkExpired, DiskFull, Unreadable, and aiohttp's errors for a
+        body that is cut; what was received until then counts for a resumption.
         """
         host = response.url.host
         try:
@@ -77,8 +78,8 @@ class Transfer:
                 for piece in stream.pieces(chunk) if stream else (chunk,):
                     self.received += len(piece)
                     if self.received > self._max_bytes:
-                        told = f"the file is longer than {self._max_bytes} bytes"
-                        raise NotAllowed(told, host=host)
+                        told = f"the file is longer than {self._max_bytes} bytes{_BOUND}"
+                        raise TooLarge(told, host=host)
                     self._buffer += piece
                     if len(self._buffer) >= SMALL_BYTES:
                         await self._write_away()
@@ -128,8 +129,8 @@ class Transfer:
         self._announced = response.content_length is not None
         self._total = length
         if length is not None and length > self._max_bytes:
-            raise NotAllowed(
-                f"the file has {length} bytes, more than {self._max_bytes}",
+            raise TooLarge(
+                f"the file has {length} bytes, more than {self._max_bytes}{_BOUND}",
                 host=response.url.host,
             )
         self._header = response.headers.get("Content-Type")

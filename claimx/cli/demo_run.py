@@ -44,6 +44,7 @@ class Watch:
         """Return True when all is done, False at the time-out; raises when a process has ended."""
         started = time.monotonic()
         calm, next_line, live = 0, 0.0, None
+        interval = self.runtime.limits.poll_interval
         if sys.stderr.isatty():
             from rich.live import Live
 
@@ -60,10 +61,11 @@ class Watch:
                     time.sleep(0.5)  # Redis under load: look again
                     continue
                 if live:
-                    live.update(_screen(self.last, released, self._rows, self.seconds))
+                    live.update(_screen(self.last, released, self._rows, self.seconds, interval))
                 elif self.seconds >= next_line:
                     next_line += _LINE_SECONDS
-                    click.echo(_line(self.last, released, self._rows, self.seconds), err=True)
+                    line = _line(self.last, released, self._rows, self.seconds, interval)
+                    click.echo(line, err=True)
                 calm = calm + 1 if dry and self._idle(self.last) else 0
                 if calm >= _CALM_LOOKS:
                     return True
@@ -197,7 +199,17 @@ def _dead_differences(report: dict[str, Any], letters: list[Any]) -> list[str]:
     return problems[:50]
 
 
-def _line(found: Status, released: int, rows: int, seconds: float) -> str:
+def reading(found: Status, interval: float) -> str:
+    """Say how far behind now the source is read, and what it waits for when a poll has failed."""
+    lag = found.poll_lag_seconds
+    text = "not polled yet" if lag is None else f"read up to {lag:.0f} s ago"
+    if found.poll_failure is None:
+        return text
+    next_one = f"the next comes within {interval:g} s"
+    return f"{text}; the last poll failed, {next_one}: {found.poll_failure}"
+
+
+def _line(found: Status, released: int, rows: int, seconds: float, interval: float) -> str:
     stages = " ".join(
         f"{row['stage']} {sum(row[s] for s in ('ready', 'leased', 'retrying', 'waiting'))}"
         for row in found.stages
@@ -206,14 +218,16 @@ def _line(found: Status, released: int, rows: int, seconds: float) -> str:
     done = count.get("recorded", 0) + count.get("unhandled", 0)
     return (
         f"{seconds:4.0f} s  released {released}/{rows}  done {done}  {stages}"
-        f"  dead {sum(found.dead.values())}"
+        f"  dead {sum(found.dead.values())}  {reading(found, interval)}"
     )
 
 
-def _screen(found: Status, released: int, rows: int, seconds: float) -> Any:
+def _screen(found: Status, released: int, rows: int, seconds: float, interval: float) -> Any:
     from rich.table import Table
+    from rich.text import Text
 
     table = Table(title=f"claimx demo, {seconds:.0f} s", title_justify="left", box=None)
+    table.caption, table.caption_justify = Text(reading(found, interval)), "left"
     for name in ("stage", "ready", "working", "retrying", "waiting"):
         table.add_column(name, justify="left" if name == "stage" else "right")
     for row in found.stages:

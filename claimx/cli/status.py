@@ -96,7 +96,8 @@ def _print(found: Status, form: str) -> None:
         click.echo(orjson.dumps({"schema_version": SCHEMA_VERSION, **document}, option=option))
         return
     lag = "never polled" if found.poll_lag_seconds is None else f"{found.poll_lag_seconds:.0f} s"
-    click.echo(f"poll lag   {lag}")
+    failed = f"; the last poll failed: {clean(found.poll_failure)}" if found.poll_failure else ""
+    click.echo(f"poll lag   {lag}{failed}")
     for gap in found.catch_up:
         click.echo(
             f"catch-up   {gap['since']} to {gap['until']}: {gap['share']:.1%} of the time read,"

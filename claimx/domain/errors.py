@@ -11,11 +11,13 @@ Nobody matches on message text: adapters translate foreign errors into these, an
     │   ├── Unreadable          a body that is cut short, too long, or not JSON
     │   ├── NotYetThere         eventually consistent: absent from an answer
     │   └── DiskFull            the cache has no room; waits, no attempt spent
+    │       └── TooLargeNow        no room for this file, but for others
     ├── Permanent            straight to the dead letters
     │   ├── NotFound            404, 410
     │   ├── Refused             403 and other 4xx
     │   ├── Malformed           input that can never be processed
     │   └── NotAllowed          a rule of ours forbids it (host, extension, size, address)
+    │       └── TooLarge           its size, whatever the link
     ├── TokenRejected        AUTH: waits, no attempt spent
     ├── CircuitOpen          CIRCUIT_OPEN: waits, no attempt spent
     └── LinkExpired          a signed link that must be asked for anew
@@ -110,6 +112,10 @@ class DiskFull(Transient):
     """The cache's disk or quota is full; others make room, so the record waits."""
 
 
+class TooLargeNow(DiskFull):
+    """The cache has no room for this file, but some for smaller ones."""
+
+
 class Permanent(ClaimXError):
     """Will never go well by itself."""
 
@@ -130,6 +136,10 @@ class Malformed(Permanent):
 
 class NotAllowed(Permanent):
     """One of our own rules forbids it: host, address, extension, size."""
+
+
+class TooLarge(NotAllowed):
+    """The file itself is larger than may be: no other link makes it smaller."""
 
 
 class TokenRejected(ClaimXError):

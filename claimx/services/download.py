@@ -9,7 +9,7 @@ from typing import Any
 import structlog
 
 from claimx.domain.changes import MediaItem
-from claimx.domain.errors import DiskFull, LinkExpired, NotYetThere
+from claimx.domain.errors import DiskFull, LinkExpired, NotYetThere, TooLargeNow
 from claimx.domain.links import expiry
 from claimx.domain.ports.api import ClaimXApi
 from claimx.domain.ports.media import MediaFetcher
@@ -30,13 +30,18 @@ log = structlog.get_logger(__name__)
 
 LARGEST_CHUNK = 500
 
+PATIENCE_SECONDS = 600.0
+"""How long others take the room that a large file waits for; then they wait for it, too."""
+
 
 class DownloadStage:
     """
     Downloads of one process, into the cache of *node*.
 
     When the cache is full the stage pauses for `PAUSE_SECONDS`: nothing is claimed, and what was
-    claimed waits. So does what found it full; none of them spends an attempt.
+    claimed waits. So does what found it full; none of them spends an attempt. A file that is too
+    large for the room that is left waits alone for `PATIENCE_SECONDS`, and then the stage pauses
+    for it as well: without, smaller ones could take its room for ever.
     """
 
     def __init__(self, runtime: Runtime, api: ClaimXApi, fetcher: MediaFetcher, node: str) -> None:
@@ -79,8 +84,11 @@ class DownloadStage:
                 # links end while it waits, for which it must not die either
                 spent = count_of(data, "refreshes") - count_of(record.data, "refreshes")
                 data["free"] = count_of(data, "free") + spent
-                self._paused_until = self._runtime.now() + PAUSE_SECONDS
-                log.warning("the cache has no room: downloads pause", reason=str(error))
+                if isinstance(error, TooLargeNow) and record.waited_seconds < PATIENCE_SECONDS:
+                    log.info("a file waits for room in the cache", reason=str(error))
+                else:
+                    self._paused_until = self._runtime.now() + PAUSE_SECONDS
+                    log.warning("the cache has no room: downloads pause", reason=str(error))
             return failed(record, error, self._runtime, data)
 
     async def _download(self, record: Record, data: dict[str, Any]) -> Outcome:

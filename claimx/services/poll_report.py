@@ -9,11 +9,15 @@ import structlog
 
 from claimx.domain.errors import ClaimXError, ErrorCategory
 from claimx.domain.polling import LIVE, READ, Window
+from claimx.domain.ports.gates import Gates
 from claimx.domain.ports.ledger import Checkpoint, Gap, Ledger
 from claimx.domain.ports.telemetry import Metrics
 from claimx.domain.times import MICROS_PER_SECOND, Micros, to_iso
 
 log = structlog.get_logger(__name__)
+
+TOPIC = "poll"
+KEPT_SECONDS = 600.0  # nobody polls any more then; the lag tells that
 
 
 def read_until(ledger: Ledger) -> Micros | None:
@@ -37,6 +41,19 @@ def measure_reading(ledger: Ledger, metrics: Metrics) -> None:
     if until is not None:
         metrics.set("poll_until_seconds", until / MICROS_PER_SECOND)
         metrics.set("poll_lag_seconds", behind(ledger, until), cursor=LIVE)
+
+
+def note_end(gates: Gates, report: PollReport) -> None:
+    """Keep why a live poll failed, for the status, until one does not."""
+    if report.stopped is Stop.FAILED:
+        gates.put_note(TOPIC, LIVE, report.error, KEPT_SECONDS)
+    elif report.stopped is not Stop.BUSY:
+        gates.drop_notes(TOPIC, [LIVE])
+
+
+def last_failure(gates: Gates) -> str | None:
+    """Return why the last live poll failed; None when it did not, or when that is not known."""
+    return gates.notes(TOPIC).get(LIVE)
 
 
 class Stop(StrEnum):

@@ -9,7 +9,7 @@ from claimx.domain.records import Census, Kind, Stage, State
 from claimx.domain.times import MICROS_PER_SECOND, to_iso
 from claimx.services import reconcile
 from claimx.services.catch_up import progress_of
-from claimx.services.poll_report import behind, read_until
+from claimx.services.poll_report import behind, last_failure, read_until
 from claimx.services.runtime import Runtime
 from claimx.services.standstill import CATCH_UP, STANDING_SECONDS, held_since, jam_of
 
@@ -21,13 +21,15 @@ class Status:
     """
     A moment of the pipeline.
 
-    *catch_up* are the gaps that the live poll has set aside, how far each is read, and what is left
-    of it; *dead* counts pages as well, of which each holds many events that nothing else counts;
+    *poll_failure* is why the last poll failed, None when it did not; *catch_up* are the gaps that
+    the live poll has set aside, how far each is read, and what is left of it; *dead* counts pages
+    as well, of which each holds many events that nothing else counts;
     *missing* is the invariant's difference by kind (zero, or records went astray);
     *problems* are sentences that say what is wrong and what to do.
     """
 
     poll_lag_seconds: float | None
+    poll_failure: str | None
     catch_up: list[dict[str, Any]]
     stages: list[dict[str, Any]]
     counters: dict[str, dict[str, int]]
@@ -49,11 +51,17 @@ class Status:
 
 
 def export_depths(runtime: Runtime) -> None:
-    """Set the gauge of each stage's active records."""
-    stages = runtime.ledger.census(ages=False).stages
+    """
+    Set the gauges of each stage's active records and of each kind's dead ones.
+
+    The ledger's own counts: what it buries by itself, because its workers died, no worker counts.
+    """
+    census = runtime.ledger.census(ages=False)
     for stage in Stage:
-        depth = sum(stages.get(stage, {}).values())
+        depth = sum(census.stages.get(stage, {}).values())
         runtime.metrics.set("depth", depth, stage=stage.value)
+    for kind in Kind:
+        runtime.metrics.set("dead_letters", census.dead.get(kind, 0), kind=kind.value)
 
 
 def take_status(runtime: Runtime) -> Status:
@@ -81,6 +89,7 @@ def take_status(runtime: Runtime) -> Status:
     missing = {kind.value: census.missing(kind) for kind in _KINDS}
     return Status(
         poll_lag_seconds=lag,
+        poll_failure=last_failure(runtime.gates),
         catch_up=[
             {
                 "since": to_iso(one.gap.after),

@@ -14,6 +14,7 @@ from claimx.services.catch_up import catch_up as read_on
 from claimx.services.dead_letters import requeue_matching
 from claimx.services.maintain import maintain_lake
 from claimx.services.poll import poll_once
+from claimx.services.poll_report import note_end
 from claimx.services.reconcile import reconcile_settled
 from claimx.services.recover import recover_media
 from claimx.services.redrive import redrive_once
@@ -27,7 +28,11 @@ log = structlog.get_logger(__name__)
 @shared_task(base=ClaimXTask, bind=True, name="claimx.poll")
 def poll(self: ClaimXTask, **_: Any) -> None:
     """Read the source once; two at a time are harmless (a lease with a fence)."""
-    self.run_stage("poll", lambda runtime: poll_once(runtime, sleep=time.sleep))
+
+    def read(runtime: Runtime) -> None:
+        note_end(runtime.gates, poll_once(runtime, sleep=time.sleep))
+
+    self.run_stage("poll", read)
 
 
 @shared_task(base=ClaimXTask, bind=True, name="claimx.catch_up")

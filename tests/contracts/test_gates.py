@@ -10,11 +10,11 @@ from typing import Any
 
 import pytest
 import redis
-from conftest import free_port
 
 from claimx.adapters.gates import RedisGates
 from claimx.adapters.memory.gates import MemoryGates
 from claimx.adapters.redis_client import connect
+from claimx.cli.stack import free_port
 from claimx.domain.circuit import CircuitSettings
 from claimx.domain.errors import Unavailable
 

@@ -14,12 +14,12 @@ from uuid import uuid4
 
 import pytest
 from deltalake import write_deltalake
-from pipeline_rig import free_port
 
 from claimx.adapters.credentials import Credentials, StorageAccess
 from claimx.adapters.lake import DeltaLake, Sizes, make_lake
 from claimx.adapters.lake.schema import to_arrow
 from claimx.adapters.memory.lake import MemoryLake
+from claimx.cli.stack import free_port
 from claimx.domain.changes import Change, Source
 from claimx.domain.columns import Table
 from claimx.domain.ports.lake import Written

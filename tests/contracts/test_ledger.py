@@ -1689,6 +1689,23 @@ def test_a_claim_repeated_after_a_broken_connection_gives_the_same_leases(redis_
     assert rig.ledger.find("e:a")[0].tries == 1
 
 
+def test_a_readmission_repeated_after_a_broken_connection_is_told_the_same(redis_client):
+    """Told of none, reconcile said of what it had admitted that nobody had mended it."""
+    rig = redis_rig(redis_client)
+    rig.admit("b")
+    script = redis_client.register_script(source_of("readmit"))
+    records = [word for name in "abc" for word in (f"e:{name}", "event", "enrich", "{}", "trace")]
+
+    def call(token):
+        return script(keys=["{claimx:0}"], args=[rig.clock.now, "job", 1, DAY, token, *records])
+
+    answers = [call("one"), call("one"), call("another"), call("another")]
+
+    assert answers == [[b"e:a", b"e:c"], [b"e:a", b"e:c"], [], []]
+    counters = rig.ledger.census().counters
+    assert (counters["event.admitted"], counters["event.duplicate"]) == (3, 4)
+
+
 def test_resp3_clients_read_the_same(redis_url):
     with redis.Redis.from_url(redis_url, protocol=3) as client:
         rig = redis_rig(client)

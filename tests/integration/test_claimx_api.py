@@ -11,11 +11,11 @@ from typing import Any
 
 import pytest
 from aiohttp import web
-from conftest import free_port
 
 from claimx.adapters.api_token import TokenSource
 from claimx.adapters.claimx_api import HTTPClaimXApi
 from claimx.adapters.memory.gates import MemoryGates
+from claimx.cli.stack import free_port
 from claimx.domain.circuit import CircuitSettings
 from claimx.domain.errors import (
     CircuitOpen,

@@ -20,10 +20,10 @@ from pipeline_rig import (
     Rig,
     assert_as_it_must_be,
     assert_dead_as_expected,
-    free_port,
     is_idle,
 )
 
+from claimx.cli.stack import free_port
 from claimx.domain.times import from_datetime
 from claimx.sandbox.truth import compare, read_lake
 from claimx.services.reconcile import Ending, notes, reconcile

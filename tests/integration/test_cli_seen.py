@@ -10,7 +10,9 @@ from typing import Any
 
 import pytest
 import requests
-from pipeline_rig import Rig, assert_as_it_must_be, free_port, secrets_of
+from pipeline_rig import Rig, assert_as_it_must_be, secrets_of
+
+from claimx.cli.stack import free_port
 
 pytestmark = [
     pytest.mark.integration,

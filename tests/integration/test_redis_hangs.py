@@ -10,7 +10,9 @@ from contextlib import contextmanager, suppress
 
 import pytest
 import requests
-from pipeline_rig import Rig, free_port
+from pipeline_rig import Rig
+
+from claimx.cli.stack import free_port
 
 pytestmark = [
     pytest.mark.integration,

@@ -9,9 +9,9 @@ from contextlib import suppress
 import pytest
 import redis
 import requests
-from pipeline_rig import Rig, free_port
+from pipeline_rig import Rig
 
-from claimx.cli.stack import redis_command
+from claimx.cli.stack import free_port, redis_command
 
 pytestmark = [
     pytest.mark.integration,

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import pytest
 import requests
-from pipeline_rig import Rig, free_port
+from pipeline_rig import Rig
 
+from claimx.cli.stack import free_port
 from claimx.web import health_url
 
 pytestmark = [

@@ -6,10 +6,10 @@ import os
 import signal
 
 import pytest
-from conftest import free_port
 
 from claimx import startup
 from claimx.attendance import Attendance
+from claimx.cli.stack import free_port
 from claimx.settings import Settings
 
 LONG = 100.0  # longer than a loop may stand still

@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from claimx.adapters.cache import DiskCache
-from claimx.domain.errors import DiskFull, NotAllowed
+from claimx.domain.errors import DiskFull, NotAllowed, TooLargeNow
 
 
 @pytest.fixture
@@ -127,6 +127,50 @@ def test_the_quota_holds_for_what_is_announced_and_for_what_comes(cache):
     cache.begin(400).discard()
 
 
+@pytest.mark.parametrize(("used", "kind"), [(900, TooLargeNow), (901, DiskFull)])
+def test_a_file_too_large_for_much_room_is_no_full_cache(cache, used, kind):
+    put(cache, "1", b"x" * used)
+
+    with pytest.raises(DiskFull) as raised:
+        cache.begin(101)
+
+    assert type(raised.value) is kind
+
+
+def test_a_file_too_large_for_much_of_the_disk_is_no_full_disk(tmp_path):
+    disk = os.statvfs(tmp_path)
+    free = disk.f_bavail * disk.f_frsize
+    cache = DiskCache(tmp_path, 2 * free, spare_bytes=free // 2)
+
+    with pytest.raises(TooLargeNow, match="disk"):
+        cache.begin(free)
+
+
+@pytest.mark.parametrize("chunks", [[], [b"photo"], [b"x" * 300, b"y" * 300]])
+def test_a_file_is_synced_whole_before_it_has_its_name(cache, monkeypatch, chunks):
+    """A crash of the machine would leave a name over bytes that never came to the disk."""
+    named_by_then = {}
+
+    def noting(sync):
+        def synced(file):
+            sync(file)
+            found = os.fstat(file)
+            named = [name for name in files(cache) if not name.endswith(".part")]
+            named_by_then[found.st_ino, found.st_size] = named
+
+        return synced
+
+    for name in ("fsync", "fdatasync"):
+        monkeypatch.setattr(os, name, noting(getattr(os, name)))
+    incoming = cache.begin()
+    for chunk in chunks:
+        incoming.write(chunk)
+
+    kept = Path(cache.path(incoming.keep("1"))).stat()
+
+    assert named_by_then[kept.st_ino, sum(map(len, chunks))] == []
+
+
 def test_a_file_that_has_no_room_even_alone_is_not_allowed(cache):
     """Nothing that is uploaded makes room for it, so nobody is to wait for that."""
     with pytest.raises(NotAllowed, match="CLAIMX_CACHE_MAX_BYTES"):
@@ -232,15 +276,41 @@ def test_a_disk_that_is_nearly_full_is_left_alone(tmp_path):
         cache.begin(1)
 
 
-def test_a_folder_that_somebody_removed_is_no_fault_of_the_media(cache):
+def test_a_folder_that_somebody_removed_is_made_again(cache, clock):
+    """Downloads paused until a restart. What was in it no longer counts; its node stays."""
+    put(cache, "1", b"x" * 900)
+    incoming = cache.begin(5)
+    shutil.rmtree(cache.root)
+    clock[0] += 1
+
+    name = put(cache, "2", b"x" * 900)
+    incoming.write(b"12345")
+    incoming.keep("3")
+
+    assert Path(cache.path(name)).stat().st_size == 900
+    assert DiskCache(cache.root, 1000).node == cache.node
+
+
+def test_a_folder_that_cannot_be_made_again_is_no_fault_of_the_media(cache):
     """Nobody classified it else, and the downloads that met it spent their attempts on it."""
     incoming = cache.begin(5)
     shutil.rmtree(cache.root)
+    cache.root.symlink_to("nowhere")
+
+    with pytest.raises(DiskFull, match="EEXIST"):
+        cache.begin(5)
+    with pytest.raises(DiskFull, match="EEXIST"):
+        incoming.write(b"longer than five")
+    incoming.discard()
+
+
+def test_a_file_whose_folder_goes_while_it_comes_is_no_fault_of_the_media(cache):
+    incoming = cache.begin(5)
+    incoming.write(b"12345")
+    shutil.rmtree(cache.root)
 
     with pytest.raises(DiskFull, match="ENOENT"):
-        cache.begin(5)
-    with pytest.raises(DiskFull, match="ENOENT"):
-        incoming.write(b"longer than five")
+        incoming.keep("1")
     incoming.discard()
 
 

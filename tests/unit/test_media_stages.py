@@ -24,6 +24,7 @@ from claimx.domain.errors import (
     NotFound,
     Throttled,
     TokenRejected,
+    TooLargeNow,
     Unavailable,
 )
 from claimx.domain.media import Rules
@@ -32,7 +33,7 @@ from claimx.domain.refusal import refusal
 from claimx.domain.retry import PAUSE_SECONDS, RetryPolicy
 from claimx.domain.tables import ATTACHMENTS
 from claimx.services.attachments import failed_row
-from claimx.services.download import DownloadStage, link_in
+from claimx.services.download import PATIENCE_SECONDS, DownloadStage, link_in
 from claimx.services.record import RecordStage
 from claimx.services.runtime import Limits, Runtime
 from claimx.services.settle import failure_of
@@ -285,6 +286,30 @@ def test_a_full_disk_pauses_the_stage(world):
     world.now += PAUSE_SECONDS
     world.fetcher.files[link()] = JPEG
     assert isinstance(world.download(a_record()), Advance)
+
+
+def test_a_file_too_large_for_the_room_left_waits_alone(world):
+    """Each time that it came, nothing was downloaded for half a minute."""
+    world.fetcher.files = {link(): TooLargeNow("no room for 5 GiB"), link(1): JPEG}
+    other = a_record()
+    other = replace(other, data={**other.data, "link": link(1)})
+
+    waits = world.download(a_record())
+
+    assert isinstance(waits, Waited)
+    assert waits.delay == PAUSE_SECONDS
+    assert isinstance(world.download(other), Advance)
+
+
+def test_a_large_file_has_its_turn_after_a_while(world):
+    """Smaller ones could take its room for ever, and it would die of waiting."""
+    world.fetcher.files = {link(): TooLargeNow("no room for 5 GiB"), link(1): JPEG}
+    other = a_record()
+    other = replace(other, data={**other.data, "link": link(1)})
+
+    world.download(replace(a_record(), waited_seconds=PATIENCE_SECONDS))
+
+    assert isinstance(world.download(other), Waited)
 
 
 def test_nothing_dies_of_a_full_disk_before_a_wait_is_over(world):

@@ -156,6 +156,24 @@ def test_a_worker_whose_cache_cannot_be_made_ends_with_a_line(tmp_path, redis_ur
     assert f"claimx: CACHE_DIR={lines['CACHE_DIR']!r}: Not a directory" in done.stderr
 
 
+@pytest.mark.parametrize("option", ["-Q", "-X"])
+def test_a_worker_of_a_queue_that_is_none_ends_with_a_line(option):
+    """Celery said so under a traceback, with the advice to let it make the queue; or served all."""
+    done = subprocess.run(
+        [sys.executable, "-m", "celery", "-A", "claimx", "worker", option, "enrich,dowload"],
+        cwd=ROOT,
+        env={"PATH": os.environ["PATH"], "PYTHONPATH": str(ROOT), "ENV_FILE": os.devnull},
+        capture_output=True,
+        text=True,
+        check=False,
+        timeout=60,
+    )
+
+    assert done.returncode == 4
+    (line,) = done.stderr.splitlines()
+    assert line.startswith(f"claimx: {option} dowload: no such queue; there are control, download,")
+
+
 @pytest.mark.parametrize(("queue", "warned"), [("enrich", True), ("poll", False)])
 def test_a_worker_warns_of_a_token_file_that_is_not_there_and_starts(
     tmp_path, redis_url, queue, warned

@@ -6,10 +6,9 @@ import os
 import sys
 
 import pytest
-from conftest import free_port
 
 from claimx.adapters.ledger import RedisLedger
-from claimx.cli.stack import Stack
+from claimx.cli.stack import Stack, free_port
 from claimx.domain.errors import Unavailable
 from claimx.domain.polling import LIVE
 

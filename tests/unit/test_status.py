@@ -5,10 +5,14 @@ from __future__ import annotations
 import pytest
 from polling_world import NOON, World, event_row
 
+from claimx.adapters.memory.ledger_records import MOST_LOSSES
+from claimx.cli.demo_run import reading
 from claimx.domain.errors import ErrorCategory, Unavailable
+from claimx.domain.polling import LIVE
 from claimx.domain.records import Buried, Failure, Stage
 from claimx.domain.times import from_seconds
 from claimx.services.poll import poll_once
+from claimx.services.poll_report import note_end
 from claimx.services.status import export_depths, take_status
 
 
@@ -36,6 +40,41 @@ def test_a_source_that_fails_is_lag():
 
     lag = take_status(world.runtime()).poll_lag_seconds
     assert lag == pytest.approx(600 + world.limits.poll_settle)
+
+
+def test_a_failed_poll_is_told_until_one_does_not_fail():
+    """Nothing is in flight then, and the lag alone does not say what is waited for."""
+    world = World()
+    world.source.failures.append(Unavailable("Kusto cannot be reached"))
+    note_end(world.gates, poll_once(world.runtime()))
+    failed = take_status(world.runtime())
+    world.gates.lock(f"poll:{LIVE}", "another", 30.0)
+    note_end(world.gates, poll_once(world.runtime()))
+    busy = take_status(world.runtime())
+    world.gates.unlock(f"poll:{LIVE}", "another")
+
+    note_end(world.gates, poll_once(world.runtime()))
+
+    assert failed.poll_failure == busy.poll_failure == "Kusto cannot be reached"
+    assert failed.problems == take_status(world.runtime()).problems  # the next one tries again
+    assert take_status(world.runtime()).poll_failure is None
+
+
+def test_the_demo_says_what_a_standstill_waits_for():
+    world = World(poll_settle=1.0)
+    before = take_status(world.runtime())
+    note_end(world.gates, poll_once(world.runtime()))
+    world.clock += 19
+    world.source.failures.append(Unavailable("Kusto cannot be reached"))
+    note_end(world.gates, poll_once(world.runtime()))
+
+    told = reading(take_status(world.runtime()), interval=2.0)
+
+    assert reading(before, interval=2.0) == "not polled yet"
+    assert told == (
+        "read up to 20 s ago; the last poll failed, the next comes within 2 s:"
+        " Kusto cannot be reached"
+    )
 
 
 def test_a_dry_run_makes_no_lag_good():
@@ -83,6 +122,26 @@ def test_depths_are_what_the_stages_hold():
     assert before["depth", ("ingest",)] == 1
     assert runtime.metrics.values["depth", ("ingest",)] == 0
     assert runtime.metrics.values["depth", ("enrich",)] == 2
+
+
+def test_what_the_ledger_buries_by_itself_is_in_the_gauge():
+    """No worker lives to count it, and an alert on dead letters would miss it."""
+    world = World()
+    world.happened("e1", seconds_ago=60)
+    runtime = world.runtime()
+    poll_once(runtime)
+    world.ingest()
+    for _ in range(MOST_LOSSES + 1):
+        world.ledger.claim(Stage.ENRICH, ["e:e1"], 10)
+        world.clock += 11
+    export_depths(runtime)
+    buried = dict(runtime.metrics.values)
+    world.ledger.requeue(["e:e1"])
+
+    export_depths(runtime)
+
+    assert buried["dead_letters", ("event",)] == 1
+    assert runtime.metrics.values["dead_letters", ("event",)] == 0
 
 
 def test_a_dead_page_is_told_with_what_to_do():

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import secrets
 from collections.abc import Sequence
 
 from claimx.adapters.ledger import wire
@@ -84,7 +85,9 @@ class RedisAdmission(GapBook):
 
     def readmit(self, job: str, records: Sequence[NewRecord], fence: int) -> tuple[str, ...] | None:
         """Admit those of *records* that are not there, in one step however many they are."""
-        arguments: list[wire.Argument] = [job, fence, self._dedup_seconds]
+        # the client repeats a call whose answer is lost, and these are to be told as admitted then
+        call = secrets.token_hex(8)
+        arguments: list[wire.Argument] = [job, fence, self._dedup_seconds, call]
         for new in records:
             arguments += (new.id, new.kind.value, new.stage.value)
             arguments += (wire.encoded(new.id, new.data), wire.plain(new.trace))

@@ -10,6 +10,7 @@ Metric: TypeAlias = Literal[
     "failed",
     "retried",
     "dead",
+    "dead_letters",
     "admitted",
     "duplicates",
     "unhandled",

@@ -12,6 +12,7 @@
 --   :seen:<length>:<number>:<n>  hash of ids -> the millisecond of the slice when each is forgotten
 --   :gaps:<cursor>  what the cursor has set aside: where it begins -> "where it ends, rows left"
 --   :fence:<job>  the greatest fence that has readmitted for a job
+--   :readmitted:<job>  the last call that did, and what it admitted; for some minutes
 --
 -- Parts of records, index changes and counters are gathered and written once by `flush`, and read for
 -- many records at once by `fetch` and `texts`: a command costs far more than a Lua table, and so a
