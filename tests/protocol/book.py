@@ -8,6 +8,7 @@ what the ledger must have answered.
 
 from __future__ import annotations
 
+import math
 from collections import Counter
 from collections.abc import Callable, Sequence
 from dataclasses import replace
@@ -51,6 +52,17 @@ class Book:
         self._seen: dict[str, float] = {}
         self._cursors: dict[str, tuple[Checkpoint, int]] = {}
         self._notes: dict[str, str] = {}
+
+    def put_back(self) -> None:
+        """
+        Expect of what waits in pages no more that the first row of an id stands.
+
+        A poll that lives through it has looked before whether such pages wait, when there were
+        none, and stores a later row of the same id beside them.
+        """
+        for record_id, (said, _) in self.first_read.items():
+            if not self.remembers(record_id):
+                self.first_read[record_id] = (said, -math.inf)
 
     def copy(self) -> Book:
         """The book as it is now: what is true of a copy of the ledger made at the same moment."""

@@ -150,6 +150,7 @@ class World:
         kept, book, gates = saved
         self.store.load(kept)
         self.ledger.book = book.copy()
+        self.ledger.book.put_back()
         restored = MemoryGates(self.clock)
         restored.__dict__.update(gates)
         self.gates.__dict__.update(self._gates_copy(restored))
