@@ -192,8 +192,8 @@ HARMLESS = {
     "certifi ssl": "whom to trust",
     "__future__ abc base64 binascii bisect codecs collections contextlib dataclasses datetime"
     " decimal difflib email.utils enum errno functools hashlib hmac importlib importlib.resources"
-    " ipaddress itertools json math operator random re secrets statistics string struct sys time"
-    " types typing unicodedata urllib.parse uuid zlib": "computes, or names things",
+    " ipaddress itertools json math operator random re secrets stat statistics string struct sys"
+    " time types typing unicodedata urllib.parse uuid zlib": "computes, or names things",
     "hiredis msgspec orjson pyarrow pydantic yarl click rich dotenv": "computes, or shows",
     "uvloop": "an event loop",
     "socket": "the name of this host",
