@@ -7,6 +7,8 @@ import re
 from pathlib import Path
 from secrets import token_hex
 
+from claimx.adapters.cache_names import new_part
+
 _NODE_FILE = ".node"
 _NODE = re.compile(r"[0-9a-f]{32}")
 
@@ -26,7 +28,7 @@ def node_of(root: Path, known: str = "") -> str:
             path.unlink(missing_ok=True)  # cut short by a crash
         except FileNotFoundError:
             pass
-        mine = root / f".{token_hex(16)}.part"
+        mine = root / new_part()
         mine.write_text(known or token_hex(16))
         try:
             os.link(mine, path)  # unlike a rename, never replaces another's

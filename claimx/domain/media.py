@@ -41,14 +41,8 @@ _LOG_IN = re.compile(
     r"|session (has )?expired",
     re.IGNORECASE,
 )
-_LOG_IN_WORDS = (
-    "log",
-    "sign",
-    "sso",
-    "saml",
-    "authenticat",
-    "session",
-)  # one of them in each match
+# each match of it holds one of these
+_LOG_IN_WORDS = ("log", "sign", "sso", "saml", "authenticat", "session")
 
 
 # what bytes are that another kind may lie in

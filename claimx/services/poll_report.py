@@ -12,6 +12,7 @@ from claimx.domain.polling import LIVE, READ, Window
 from claimx.domain.ports.gates import Gates
 from claimx.domain.ports.ledger import Checkpoint, Gap, Ledger
 from claimx.domain.ports.telemetry import Metrics
+from claimx.domain.redaction import mask
 from claimx.domain.times import MICROS_PER_SECOND, Micros, to_iso
 
 log = structlog.get_logger(__name__)
@@ -46,7 +47,7 @@ def measure_reading(ledger: Ledger, metrics: Metrics) -> None:
 def note_end(gates: Gates, report: PollReport) -> None:
     """Keep why a live poll failed, for the status, until one does not."""
     if report.stopped is Stop.FAILED:
-        gates.put_note(TOPIC, LIVE, report.error, KEPT_SECONDS)
+        gates.put_note(TOPIC, LIVE, mask(report.error), KEPT_SECONDS)
     elif report.stopped is not Stop.BUSY:
         gates.drop_notes(TOPIC, [LIVE])
 

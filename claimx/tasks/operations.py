@@ -61,6 +61,7 @@ def maintain(self: ClaimXTask, full: Any = False, **_: Any) -> None:
         try:
             maintain_lake(lake, runtime.gates, runtime.holder, full=bool(full))
         except Unavailable as error:
+            runtime.metrics.add("failed", stage="maintenance", category=error.category.value)
             log.warning("maintenance ends; the next run goes on", reason=str(error))
 
     self.run_stage("maintenance", look_after)

@@ -172,6 +172,23 @@ def test_stored_files_are_as_readable_as_the_folder_of_parts(tmp_path, source):
     assert (tmp_path / "media/1/media/2_a.jpg").stat().st_mode & 0o777 == 0o640
 
 
+@pytest.mark.parametrize(("mode", "syncs"), [(0o640, 1), (0o600, 2)], ids=["as is", "changed"])
+def test_a_file_that_has_the_folders_mode_is_not_synced_again(
+    tmp_path, source, monkeypatch, mode, syncs
+):
+    """The cache did so before it gave it a name; what is new is its name, and a new mode."""
+    (tmp_path / "media/.parts").mkdir(parents=True)
+    (tmp_path / "media/.parts").chmod(0o750)
+    source.chmod(mode)
+    fsync, synced = os.fsync, []
+    monkeypatch.setattr(os, "fsync", lambda file: synced.append(file) or fsync(file))
+
+    put(FolderStore(tmp_path / "media"), source)
+
+    assert len(synced) == syncs
+    assert (tmp_path / "media/1/media/2_a.jpg").stat().st_mode & 0o777 == 0o640
+
+
 def test_what_a_killed_process_left_in_a_folder_goes_a_day_later(tmp_path, source):
     """It lay beside the media for ever, and readers of the folder met half a file."""
     root = tmp_path / "media"

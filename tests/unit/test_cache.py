@@ -8,8 +8,10 @@ from pathlib import Path
 
 import pytest
 
+from claimx import bootstrap, startup
 from claimx.adapters.cache import DiskCache
 from claimx.domain.errors import DiskFull, NotAllowed, TooLargeNow
+from claimx.settings import Settings
 
 
 @pytest.fixture
@@ -363,6 +365,24 @@ def test_files_to_be_shared_are_as_readable_as_any_behind_a_closed_door(tmp_path
 
     assert Path(cache.path(name)).stat().st_mode == usual.stat().st_mode
     assert cache.root.stat().st_mode & 0o077 == 0
+
+
+@pytest.mark.parametrize(
+    ("media", "others_read"), [("media", True), ("abfss://w@host/l.Lakehouse/Files", False)]
+)
+def test_only_files_that_go_to_a_folder_are_made_to_be_shared(tmp_path, media, others_read):
+    """Into OneLake nobody takes the file itself."""
+    settings = Settings.load({"CACHE_DIR": str(tmp_path / "cache"), "ONELAKE_CLAIMX_PATH": media})
+    startup.forget("cache")
+    try:
+        cache = bootstrap.cache_of(settings)
+        mode = Path(cache.path(put(cache, "1"))).stat().st_mode
+    finally:
+        startup.forget("cache")
+    usual = tmp_path / "usual"
+    usual.touch()
+
+    assert (mode == usual.stat().st_mode) is others_read
 
 
 def test_files_in_a_folder_that_others_may_enter_are_never_shared_from_there(tmp_path):

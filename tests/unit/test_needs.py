@@ -15,6 +15,19 @@ from claimx.settings import Settings
 ROOT = Path(__file__).parents[2]
 
 
+def run_unset(module, *arguments, cwd):
+    """Run a module to its end, with nothing set."""
+    return subprocess.run(
+        [sys.executable, "-m", module, *arguments],
+        cwd=cwd,
+        env={"PATH": os.environ["PATH"], "PYTHONPATH": str(ROOT), "ENV_FILE": os.devnull},
+        capture_output=True,
+        text=True,
+        check=False,
+        timeout=60,
+    )
+
+
 def test_only_what_the_chosen_queues_need_is_missing():
     """An enrich worker needs no Kusto, and a control worker no API."""
     nothing = Settings.load({})
@@ -159,15 +172,7 @@ def test_a_worker_whose_cache_cannot_be_made_ends_with_a_line(tmp_path, redis_ur
 @pytest.mark.parametrize("option", ["-Q", "-X"])
 def test_a_worker_of_a_queue_that_is_none_ends_with_a_line(option):
     """Celery said so under a traceback, with the advice to let it make the queue; or served all."""
-    done = subprocess.run(
-        [sys.executable, "-m", "celery", "-A", "claimx", "worker", option, "enrich,dowload"],
-        cwd=ROOT,
-        env={"PATH": os.environ["PATH"], "PYTHONPATH": str(ROOT), "ENV_FILE": os.devnull},
-        capture_output=True,
-        text=True,
-        check=False,
-        timeout=60,
-    )
+    done = run_unset("celery", "-A", "claimx", "worker", option, "enrich,dowload", cwd=ROOT)
 
     assert done.returncode == 4
     (line,) = done.stderr.splitlines()
@@ -214,15 +219,7 @@ def test_a_worker_warns_of_a_token_file_that_is_not_there_and_starts(
 
 @pytest.mark.parametrize("command", [["poll", "once"], ["backfill", "--from", "2h"]])
 def test_a_command_that_reads_the_source_says_what_is_not_set(tmp_path, command):
-    done = subprocess.run(
-        [sys.executable, "-m", "claimx", *command],
-        cwd=tmp_path,
-        env={"PATH": os.environ["PATH"], "PYTHONPATH": str(ROOT), "ENV_FILE": os.devnull},
-        capture_output=True,
-        text=True,
-        check=False,
-        timeout=60,
-    )
+    done = run_unset("claimx", *command, cwd=tmp_path)
 
     assert done.returncode == 4
     assert "claimx: EVENTHOUSE_CLUSTER_URL must be set" in done.stderr

@@ -60,6 +60,16 @@ def test_a_failed_poll_is_told_until_one_does_not_fail():
     assert take_status(world.runtime()).poll_failure is None
 
 
+def test_why_a_poll_failed_is_told_without_secrets():
+    """Foreign words may quote a link, and a note is shown wherever the status is."""
+    world = World()
+    world.source.failures.append(Unavailable("https://u:p@host/x?sig=secret is away"))
+
+    note_end(world.gates, poll_once(world.runtime()))
+
+    assert take_status(world.runtime()).poll_failure == "https://***@host/x?*** is away"
+
+
 def test_the_demo_says_what_a_standstill_waits_for():
     world = World(poll_settle=1.0)
     before = take_status(world.runtime())
