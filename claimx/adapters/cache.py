@@ -17,6 +17,7 @@ from collections.abc import Callable, Iterator
 from contextlib import suppress
 from pathlib import Path
 
+from claimx.adapters import cache_folder
 from claimx.adapters.cache_names import is_name, is_part, media_id_in, name_of, new_part
 from claimx.adapters.cache_node import node_of
 from claimx.domain.errors import DiskFull, TooLarge, TooLargeNow
@@ -35,9 +36,10 @@ class DiskCache:
     Its quota is exact for one process; what other processes add is counted every half minute,
     so together they may overshoot by what they begin in that time. What others have announced and
     not written yet is not counted, so they alone may reach into the spare bytes.
-    Files are their owner's alone, unless they are to be *shared*: with whoever the umask lets read
-    a file, once they have a second name where media go. In the cache its folder keeps others out.
-    Raises OSError when the folder cannot be made.
+    Its files lie in a folder of their own (`cache_folder`). They are their owner's alone, unless
+    they are to be *shared*: with whoever the umask lets read a file, once they have a second name
+    where media go. In the cache that folder keeps others out.
+    Raises OSError when a folder cannot be made.
     """
 
     def __init__(
@@ -49,8 +51,7 @@ class DiskCache:
         shared: bool = False,
         now: Callable[[], float] = time.time,
     ) -> None:
-        self.root = Path(root).absolute()
-        self._folder = str(self.root)  # for each file: a `Path` takes longer than some of the calls
+        self._root = Path(root).absolute()
         self._max_bytes = max_bytes
         self._spare_bytes = spare_bytes
         self._now = now
@@ -65,10 +66,13 @@ class DiskCache:
 
     def _made(self, node: str = "") -> str:
         """Make the folder unless it is there; returns its identity, *node* if it has none."""
-        self.root.mkdir(mode=0o700, parents=True, exist_ok=True)
+        self._root.mkdir(mode=0o700, parents=True, exist_ok=True)
+        found = node_of(self._root, node)
+        self.folder = cache_folder.made(self._root, found)
+        self._folder = str(self.folder)  # for each file: a `Path` takes longer than most calls
         is_private = not os.stat(self._folder).st_mode & 0o077
         self._file_mode = 0o666 if self._shared and is_private else 0o600
-        return node_of(self.root, node)
+        return found
 
     def path(self, name: str) -> str:
         """Return where a cached file lies; raises ValueError for what is no name of a file here."""
@@ -118,7 +122,7 @@ class DiskCache:
         removed = 0
         for name, length, modified in list(self._files()):
             if self._now() - modified >= older_than_seconds:
-                (self.root / name).unlink(missing_ok=True)
+                (self.folder / name).unlink(missing_ok=True)
                 self.release(length)
                 removed += 1
         return removed
@@ -174,7 +178,7 @@ class DiskCache:
             self._announced -= announced
 
     def _files(self) -> Iterator[tuple[str, int, float]]:
-        with os.scandir(self.root) as folder:
+        with os.scandir(self._folder) as folder:
             for entry in folder:
                 if is_name(entry.name) or is_part(entry.name):
                     try:

@@ -13,6 +13,11 @@ _NODE_FILE = ".node"
 _NODE = re.compile(r"[0-9a-f]{32}")
 
 
+def is_node(text: str) -> bool:
+    """Say whether it is an identity that `node_of` gives."""
+    return _NODE.fullmatch(text) is not None
+
+
 def node_of(root: Path, known: str = "") -> str:
     """
     Return the folder's identity, giving it one first; of racing processes one wins.
@@ -23,7 +28,7 @@ def node_of(root: Path, known: str = "") -> str:
     for _ in range(3):
         try:
             text = path.read_text(errors="replace").strip()
-            if _NODE.fullmatch(text):
+            if is_node(text):
                 return text
             path.unlink(missing_ok=True)  # cut short by a crash
         except FileNotFoundError:

@@ -11,6 +11,9 @@ from ends import End
 from pipeline_rig import Rig
 from plan import fault
 
+from claimx.adapters.cache import DiskCache
+from claimx.adapters.cache_names import new_part
+
 CACHE_QUOTA = 400 * 1024 * 1024
 
 
@@ -55,8 +58,8 @@ class ServerTrouble:
         self._owners = owners
 
     def _fill(self, cache: Path) -> End:
-        cache.mkdir(parents=True, exist_ok=True)
-        filler = cache / "filler.bin"
+        """Fill the quota: with a file that counts, which those of strangers do not."""
+        filler = DiskCache(cache, CACHE_QUOTA).folder / new_part()
         with filler.open("wb") as file:
             file.truncate(CACHE_QUOTA)
         return lambda: filler.unlink(missing_ok=True)

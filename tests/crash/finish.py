@@ -122,7 +122,7 @@ def differences(machine: Machine, world: TinyWorld, lake: Path, media: Path) -> 
             found += [f"the invariant of {kind.value} is off by {count}"]
     letters = machine.ledger.dead_letters(DeadFilter(limit=1000))
     found += _dead(world, letters)
-    left = sorted(one.name for one in machine.cache.root.iterdir() if one.name != ".node")
+    left = sorted(one.name for one in machine.cache.folder.iterdir())
     found += [f"left in the cache: {name}" for name in left]
     return found
 

@@ -48,7 +48,7 @@ def media(machine: Machine) -> None:
     machine.fault(where="onelake", kind="slow", seconds=10.0, count=1, path="/Files/")
     with machine.interrupted():
         put_by_hand(machine)
-    cached = sorted(machine.cache.root.glob("i*"))
+    cached = sorted(machine.cache.folder.glob("i*"))
     cached[0].write_bytes(b"\0" * cached[0].stat().st_size)  # of its length, but not itself
     machine.fault(where="onelake", kind="error", count=1, path="/Files/")
     machine.deliver("upload", machine.own_uploads)

@@ -28,7 +28,7 @@ def upkeep(machine: Machine) -> None:
     machine.task("sweep")  # what its process forgot
     stale = machine.lake_folder / "claimx_media" / "part-0.parquet#1"
     stale.write_bytes(b"unfinished")
-    (machine.cache.root / f".{'0' * 32}.part").write_bytes(b"half")
+    (machine.cache.folder / f".{'0' * 32}.part").write_bytes(b"half")
     machine.pass_(25 * 3600.0)
     machine.task("sweep")
     machine.task("maintain", full=True)

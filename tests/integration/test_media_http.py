@@ -138,7 +138,7 @@ def an_item(link, name=None, **values):
 
 
 def left_behind(cache):
-    return [path.name for path in Path(cache.root).iterdir() if path.name != ".node"]
+    return [path.name for path in cache.folder.iterdir()]
 
 
 def test_a_file_is_cached_with_what_it_is(cache):

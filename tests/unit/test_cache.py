@@ -31,11 +31,11 @@ def put(cache, media_id, content=b"content"):
 
 
 def files(cache):
-    return sorted(path.name for path in Path(cache.root).iterdir() if path.name != ".node")
+    return sorted(path.name for path in cache.folder.iterdir())
 
 
 def age(cache, name, seconds, clock):
-    os.utime(cache.root / name, (clock[0] - seconds, clock[0] - seconds))
+    os.utime(cache.folder / name, (clock[0] - seconds, clock[0] - seconds))
 
 
 def test_one_folder_is_one_node(cache, tmp_path):
@@ -102,7 +102,7 @@ def test_other_contents_of_one_media_are_another_file(cache):
 def test_a_hostile_id_stays_inside(cache, media_id):
     name = put(cache, media_id)
 
-    assert Path(cache.path(name)).parent == cache.root
+    assert Path(cache.path(name)).parent == cache.folder
     (entry,) = cache.entries(10)
     assert entry.name == name
     assert entry.media_id in {media_id, None}
@@ -278,11 +278,12 @@ def test_a_disk_that_is_nearly_full_is_left_alone(tmp_path):
         cache.begin(1)
 
 
-def test_a_folder_that_somebody_removed_is_made_again(cache, clock):
+@pytest.mark.parametrize("whole", [True, False])
+def test_a_folder_that_somebody_removed_is_made_again(cache, clock, whole):
     """Downloads paused until a restart. What was in it no longer counts; its node stays."""
     put(cache, "1", b"x" * 900)
     incoming = cache.begin(5)
-    shutil.rmtree(cache.root)
+    shutil.rmtree(cache.folder.parent if whole else cache.folder)
     clock[0] += 1
 
     name = put(cache, "2", b"x" * 900)
@@ -290,14 +291,14 @@ def test_a_folder_that_somebody_removed_is_made_again(cache, clock):
     incoming.keep("3")
 
     assert Path(cache.path(name)).stat().st_size == 900
-    assert DiskCache(cache.root, 1000).node == cache.node
+    assert DiskCache(cache.folder.parent, 1000).node == cache.node
 
 
 def test_a_folder_that_cannot_be_made_again_is_no_fault_of_the_media(cache):
     """Nobody classified it else, and the downloads that met it spent their attempts on it."""
     incoming = cache.begin(5)
-    shutil.rmtree(cache.root)
-    cache.root.symlink_to("nowhere")
+    shutil.rmtree(cache.folder.parent)
+    cache.folder.parent.symlink_to("nowhere")
 
     with pytest.raises(DiskFull, match="EEXIST"):
         cache.begin(5)
@@ -309,7 +310,7 @@ def test_a_folder_that_cannot_be_made_again_is_no_fault_of_the_media(cache):
 def test_a_file_whose_folder_goes_while_it_comes_is_no_fault_of_the_media(cache):
     incoming = cache.begin(5)
     incoming.write(b"12345")
-    shutil.rmtree(cache.root)
+    shutil.rmtree(cache.folder)
 
     with pytest.raises(DiskFull, match="ENOENT"):
         incoming.keep("1")
@@ -331,13 +332,14 @@ def test_old_files_are_swept_half_written_ones_too(cache, clock):
 
 
 def test_sweeping_leaves_strangers_and_the_node_alone(cache, clock):
-    stranger = cache.root / "notes.txt"
-    stranger.write_text("mine")
-    age(cache, "notes.txt", 1e6, clock)
-    age(cache, ".node", 1e6, clock)
+    strangers = [cache.folder / "notes.txt", cache.folder.parent / "notes.txt"]
+    for one in strangers:
+        one.write_text("mine")
+        age(cache, one, 1e6, clock)
+    age(cache, "../.node", 1e6, clock)
 
     assert cache.sweep(50) == 0
-    assert stranger.exists()
+    assert all(one.exists() for one in strangers)
 
 
 def test_entries_are_listed_oldest_first(cache, clock):
@@ -352,7 +354,7 @@ def test_files_are_for_their_owner_alone(cache):
     name = put(cache, "1")
 
     assert Path(cache.path(name)).stat().st_mode & 0o077 == 0
-    assert cache.root.stat().st_mode & 0o077 == 0
+    assert cache.folder.stat().st_mode & 0o077 == 0
 
 
 def test_files_to_be_shared_are_as_readable_as_any_behind_a_closed_door(tmp_path):
@@ -364,7 +366,7 @@ def test_files_to_be_shared_are_as_readable_as_any_behind_a_closed_door(tmp_path
     name = put(cache, "1")
 
     assert Path(cache.path(name)).stat().st_mode == usual.stat().st_mode
-    assert cache.root.stat().st_mode & 0o077 == 0
+    assert cache.folder.stat().st_mode & 0o077 == 0
 
 
 @pytest.mark.parametrize(
@@ -385,10 +387,24 @@ def test_only_files_that_go_to_a_folder_are_made_to_be_shared(tmp_path, media, o
     assert (mode == usual.stat().st_mode) is others_read
 
 
-def test_files_in_a_folder_that_others_may_enter_are_never_shared_from_there(tmp_path):
-    """An operator's own folder, made with the usual mode: its door is open."""
+def test_files_to_be_shared_are_so_below_a_folder_that_was_there_before(tmp_path):
+    """An operator's own, made with the usual mode: its door is open, that of the files is not."""
     (tmp_path / "cache").mkdir(mode=0o755)
     cache = DiskCache(tmp_path / "cache", 1000, spare_bytes=0, shared=True)
+    usual = tmp_path / "usual"
+    usual.touch()
+
+    name = put(cache, "1")
+
+    assert Path(cache.path(name)).stat().st_mode == usual.stat().st_mode
+    assert cache.folder.stat().st_mode & 0o077 == 0
+
+
+def test_files_in_a_folder_that_others_may_enter_are_never_shared_from_there(tmp_path):
+    """Somebody has opened it by hand."""
+    folder = DiskCache(tmp_path, 1000).folder
+    folder.chmod(0o755)
+    cache = DiskCache(tmp_path, 1000, spare_bytes=0, shared=True)
 
     name = put(cache, "1")
 
