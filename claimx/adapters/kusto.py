@@ -12,6 +12,7 @@ import json
 import time
 from collections.abc import Callable, Mapping, Sequence
 from datetime import datetime
+from operator import itemgetter
 from typing import Any
 
 import structlog
@@ -142,7 +143,7 @@ class KustoSource:
                 limit //= 2
                 continue
             whole, tie = whole_times(rows, limit)
-            return [dict(row) for row in whole] if tie is None else self._tie(tie, choice)
+            return whole if tie is None else self._tie(tie, choice)
 
     def _tie(self, moment: Micros, choice: Choice) -> list[SourceRow]:
         """Read all rows of one microsecond, in as many parts as Kusto's limits ask for."""
@@ -191,7 +192,7 @@ class KustoSource:
             raise Unreadable(
                 f"Kusto's answer for {self.what} cannot be read: an ingestion time is no time"
             ) from error
-        rows.sort(key=lambda row: int(row[TIME]))
+        rows.sort(key=itemgetter(TIME))
         return rows
 
     def _check_policy(self) -> None:
@@ -235,14 +236,14 @@ def _rows(answer: Answer) -> list[SourceRow]:
     """Return the rows as JSON values, ingestion times cut to whole microseconds."""
     names = [name for name, _ in answer.columns]
     at = names.index(_AT)
-    dynamic = [name for name, kind in answer.columns if kind == "dynamic"]
+    dynamic = [(n, name) for n, (name, kind) in enumerate(answer.columns) if kind == "dynamic"]
     left_out = [name for name in names if name == _AT or name.startswith("$")]
     rows: list[SourceRow] = []
     for values in answer.rows:
         row: SourceRow = dict(zip(names, values, strict=True))
-        for name in dynamic:
-            value = row[name]
-            if isinstance(value, str) and value[:1] in _JSON:
+        for n, name in dynamic:
+            value = values[n]
+            if type(value) is str and value[:1] in _JSON:
                 row[name] = _parsed(value)
         for name in left_out:
             del row[name]

@@ -38,6 +38,7 @@ MAX_DEPTH = 60  # of a row's nested JSON; beyond it a parser somewhere down the 
 DAY_MICROS = 86_400 * MICROS_PER_SECOND
 
 Row: TypeAlias = Mapping[str, Any]
+_RowT = TypeVar("_RowT", bound=Row)
 
 
 @dataclass(frozen=True, slots=True)
@@ -76,7 +77,7 @@ def live_window(
     return Window(max(floor, begin), until)
 
 
-def whole_times(rows: Sequence[Row], limit: int) -> tuple[list[Row], Micros | None]:
+def whole_times(rows: Sequence[_RowT], limit: int) -> tuple[list[_RowT], Micros | None]:
     """
     Cut a reading of up to *limit* + 1 rows, oldest first, to whole ingestion times.
 

@@ -20,6 +20,7 @@ from claimx.domain.polling import LIVE, TIME, Window, share_done
 from claimx.domain.ports.ledger import Checkpoint, Gap, Ledger
 from claimx.domain.records import Kind, Stage, State
 from claimx.domain.times import MICROS_PER_SECOND, Micros, from_seconds, to_iso
+from claimx.services.met import Met
 from claimx.services.pages import pages_wait, rows_in, sift, store
 from claimx.services.reader_lease import ReaderLease
 from claimx.services.recover import mark_of_loss, note_forgotten
@@ -160,7 +161,7 @@ class _Run:
         self._lease = lease
         self._sleep = sleep
         self._deadline = deadline
-        self._stored: set[str] = set()
+        self._met = Met()
         self._begun: set[str] = set()
         self._lost = False  # this ledger has forgotten events that the lake has
         self._reader: Checkpoint | None = None  # of the gap that is being read
@@ -189,7 +190,7 @@ class _Run:
                 )
             elif ledger.checkpoint(report.gap.reader) != self._reader:
                 # an older copy of the ledger was put back: what this run has stored may be lost
-                self._stored.clear()
+                self._met.forget()
                 self._begun.clear()
         report.ended, report.gap = Ended.DONE, None
 
@@ -213,7 +214,7 @@ class _Run:
                 return None if end == gap.until else Ended.YOUNG
             last = int(rows[-1][TIME])
             sifted = sift(
-                runtime, rows, ask_lake=lambda _: True, lake_may_fail=False, stored=self._stored
+                runtime, rows, ask_lake=lambda _: True, lake_may_fail=False, met=self._met
             )
             if sifted.in_lake:
                 self._lost = True

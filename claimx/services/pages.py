@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
-from typing import TypeVar
+from typing import TypeAlias, TypeVar
 
 import structlog
 
@@ -16,6 +16,7 @@ from claimx.domain.ports.source import SourceRow
 from claimx.domain.records import Kind, NewRecord, Stage, event_record_id, page_record_id
 from claimx.domain.times import Micros
 from claimx.services.hinting import hint
+from claimx.services.met import Met
 from claimx.services.runtime import Runtime
 from claimx.services.source_rows import Told, is_copy, page_of, read_source_row
 
@@ -25,7 +26,6 @@ _T = TypeVar("_T")
 
 RECORD_ROWS = 2000  # a worker is through with these well within its lease
 RECORD_BYTES = 4 * 1024 * 1024  # of rows as they were; an event is hardly longer than its row
-MOST_REMEMBERED = 500_000  # ids of one poll, some 60 MB at the most
 PATIENCE_SECONDS = 60.0  # for pages of an earlier poll to be admitted
 MOST_PAGES = 64  # more are what workers that stood still have left: new rows cannot wait for them
 RECORDS_A_STEP = 8  # so that one step of the ledger carries at most 32 MiB
@@ -57,13 +57,13 @@ def sift(
     *,
     ask_lake: Callable[[Micros], bool],
     lake_may_fail: bool,
-    stored: set[str] | None = None,
+    met: Met | None = None,
 ) -> Sifted:
     """
     Drop the rows that are known already: within the page, to the ledger, to the lake.
 
-    *stored* holds the record ids of pages that may not be admitted yet, and gets those of this
-    one: pages are admitted side by side, and of two rows with one id the first must stand.
+    *met* holds the record ids of pages that may not be admitted yet, and gets those of this one:
+    pages are admitted side by side, and of two rows with one id the first must stand.
 
     The lake is asked only about events that the ledger has not seen and whose ingestion time
     *ask_lake* says could have been finished in a life that the ledger does not remember: of a
@@ -71,17 +71,8 @@ def sift(
     *lake_may_fail*, a lake that is away lets them through: they are done again, to the same rows.
     """
     found = Sifted()
-    first: dict[str, tuple[Told, int, SourceRow]] = {}
-    for row in rows:
-        # asked once the page has shown that there are such: most have none
-        if found.doubled and _is_copy_of_one(row, first):
-            found.doubled += 1
-            continue
-        record_id, told, size = read_source_row(row)
-        if record_id in first or (stored is not None and record_id in stored):
-            found.doubled += 1
-        else:
-            first[record_id] = told, size, row
+    met = Met() if met is None else met
+    first = _first_of_each(rows, found, met)
     ids = list(first)
     seen: set[str] = set()
     for part in _parts(ids, runtime.limits.ids_a_step):
@@ -93,7 +84,7 @@ def sift(
         if record_id not in seen and isinstance(told, Event) and ask_lake(told.source_time)
     ]
     in_lake = _in_lake(runtime, in_doubt, may_fail=lake_may_fail)
-    for record_id, (told, size, _) in first.items():
+    for record_id, (told, size, row) in first.items():
         if record_id in seen:
             continue
         if not isinstance(told, Event):
@@ -102,16 +93,34 @@ def sift(
             found.in_lake += 1
             continue
         found.fresh.append((told, size))
-        if stored is not None and len(stored) < MOST_REMEMBERED:
-            stored.add(record_id)
+        met.add(record_id, row, told if isinstance(told, Event) else None)
     _count(runtime, found)
     return found
 
 
-def _is_copy_of_one(row: SourceRow, first: Mapping[str, tuple[Told, int, SourceRow]]) -> bool:
+_Rows: TypeAlias = dict[str, tuple[Told, int, SourceRow]]
+
+
+def _first_of_each(rows: Sequence[SourceRow], found: Sifted, met: Met) -> _Rows:
+    """Return the first row of each record id that was not *met* before; counts the others."""
+    first: _Rows = {}
+    for row in rows:
+        if met.doubles and (_is_copy_of_one(row, first) or met.has_copy_of(row)):
+            found.doubled += 1
+            continue
+        record_id, told, size = read_source_row(row)
+        if record_id in first or record_id in met:
+            found.doubled += 1
+            met.doubles = True
+        else:
+            first[record_id] = told, size, row
+    return first
+
+
+def _is_copy_of_one(row: SourceRow, first: _Rows) -> bool:
     event_id = row.get("event_id")
-    met = first.get(event_record_id(event_id)) if type(event_id) is str else None
-    return met is not None and isinstance(met[0], Event) and is_copy(row, met[2], met[0])
+    one = first.get(event_record_id(event_id)) if type(event_id) is str else None
+    return one is not None and isinstance(one[0], Event) and is_copy(row, one[2], one[0])
 
 
 def store(

@@ -4,8 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
+from claimx.domain.errors import ClaimXError
 from claimx.domain.polling import LIVE, TIME, Window, moved
 from claimx.domain.times import Micros
+from claimx.services.met import Met
 from claimx.services.pages import Pressure, Sifted, sift, store
 from claimx.services.poll_report import PollReport, Stop
 from claimx.services.reader_lease import ReaderLease
@@ -20,6 +22,50 @@ Times `Limits.ids_a_step` that a poll leaves out of an overlap; the rest of it i
 They are checked in one step with the note that says they are read: 20,000 take Redis 0.14 s. Fewer
 would not get through the overlap of a busy source that was read without a note.
 """
+
+
+HELD_PAGES = 8
+HELD_SECONDS = 0.5
+"""How many pages of doubles, and how long, a page's few new rows wait for others to be stored."""
+
+
+class Held:
+    """
+    Pages that were read from *after* on and are not stored yet: what they become in one step.
+
+    Most are stored at once. But of a source that doubles its rows a page brings few new ones, and
+    each step of the ledger costs the messages that carry them from stage to stage.
+    """
+
+    def __init__(self, after: Micros) -> None:
+        self.after = self.last = after
+        self._since = 0.0
+        self.begin_anew()
+
+    def begin_anew(self) -> None:
+        """Hold nothing; what is held next begins where this ended."""
+        self.after = self.last
+        self.pages = 0
+        self.sifted = Sifted()
+        self.times: list[Micros] = []
+
+    def add(self, page: Sifted, times: list[Micros], now: float) -> None:
+        """Hold a page whose rows came at *times*, in order."""
+        if not self.pages:
+            self._since = now
+        self.pages += 1
+        self.sifted.fresh += page.fresh
+        self.sifted.seen += page.seen
+        self.times += times
+        self.last = times[-1]
+
+    def is_enough(self, now: float, page_rows: int) -> bool:
+        """Say whether it is to be stored now: much of it is new, or it has waited long enough."""
+        return (
+            2 * len(self.sifted.fresh) >= page_rows
+            or self.pages >= HELD_PAGES
+            or now - self._since >= HELD_SECONDS
+        )
 
 
 class PageReader:
@@ -55,7 +101,7 @@ class PageReader:
         self._deadline = deadline
         self._lost = lost
         self._pressure = Pressure(runtime)
-        self._stored: set[str] = set()
+        self._met = Met()
         self.unchecked: list[str] = []
         self._read_on = False  # past what earlier polls have read
 
@@ -73,23 +119,38 @@ class PageReader:
         The times of the rows of each page go to *count* once it is stored. *leave* says whether to
         end there; a reason to end the whole poll goes into the report. *read_on*: these are new.
         """
+        held = Held(part.after)
+        try:
+            end = self._read_into(held, part, count, leave, read_on=read_on)
+        except ClaimXError:
+            # what was read is not read again: a source that fails now and then would get nowhere
+            self._let_go(held, count)
+            raise
+        return end if self._let_go(held, count) else held.last
+
+    def _read_into(
+        self,
+        held: Held,
+        part: Window,
+        count: Callable[[list[Micros]], None],
+        leave: Callable[[Micros], bool],
+        *,
+        read_on: bool,
+    ) -> Micros:
+        """Read *part*, storing what is *held* when it is enough; returns how far it was read."""
         runtime, report = self._runtime, self._report
-        at = part.after
-        while at < part.until and not leave(at) and (read_on or not self._full):
+        while held.last < part.until and not leave(held.last) and (read_on or not self._full(held)):
             if stop := self._must_stop():
                 report.stopped = stop
-                return at
-            rows = runtime.source.page(at, part.until, runtime.limits.poll_batch)
+                return held.last
+            rows = runtime.source.page(held.last, part.until, runtime.limits.poll_batch)
             if not rows:
                 return part.until
-            last = int(rows[-1][TIME])
             self._read_on = self._read_on or read_on
             report.pages += 1
             report.rows += len(rows)
             runtime.metrics.add("poll_rows", len(rows), cursor=LIVE)
-            sifted = sift(
-                runtime, rows, ask_lake=self._ask_lake, lake_may_fail=True, stored=self._stored
-            )
+            sifted = sift(runtime, rows, ask_lake=self._ask_lake, lake_may_fail=True, met=self._met)
             report.known += sifted.known
             if sifted.in_lake and not report.dry_run:
                 # now, and with every page from here on: the store may be put back in between
@@ -98,16 +159,29 @@ class PageReader:
             report.fresh += len(sifted.fresh)
             report.malformed += sifted.malformed
             self._pressure.stored(len(sifted.fresh))
-            if not self._keep(sifted, at, last):
-                report.stopped = Stop.SUPERSEDED
-                return at
-            count([int(row[TIME]) for row in rows])
-            at = last
-        return at
+            held.add(sifted, [int(row[TIME]) for row in rows], runtime.now())
+            if held.is_enough(runtime.now(), runtime.limits.poll_batch) and not self._let_go(
+                held, count
+            ):
+                break
+        return held.last
 
-    @property
-    def _full(self) -> bool:
-        return len(self.unchecked) >= UNCHECKED * self._runtime.limits.ids_a_step
+    def _let_go(self, held: Held, count: Callable[[list[Micros]], None]) -> bool:
+        """Store what is *held*, and count it; False when another poller was faster."""
+        if not held.pages:
+            return True
+        sifted, times, after = held.sifted, held.times, held.after
+        held.begin_anew()  # first: what fails now is not tried again behind its failure
+        if not self._keep(sifted, after, held.last):
+            self._report.stopped = Stop.SUPERSEDED
+            held.after = held.last = after
+            return False
+        count(times)
+        return True
+
+    def _full(self, held: Held) -> bool:
+        left_out = len(self.unchecked) + len(held.sifted.seen)
+        return left_out >= UNCHECKED * self._runtime.limits.ids_a_step
 
     def _keep(self, page: Sifted, after: Micros, last: Micros) -> bool:
         """Store the page, if it says anything new; False when another poller was faster."""
