@@ -128,7 +128,8 @@ def _take_own_uploads(instance: Any, **_: Any) -> None:
     try:  # every worker says whose cache it has
         node = bootstrap.cache_of(settings).node
     except OSError as error:
-        startup.refuse([f"CACHE_DIR={settings.cache_dir!r}: {error.strerror}"])
+        where = f" ({error.filename})" if error.filename else ""
+        startup.refuse([f"CACHE_DIR={settings.cache_dir!r}{where}: {error.strerror}"])
     if "upload" in queues.consume_from:
         queues.select_add(queue_named(queue_name(Stage.UPLOAD, node)))
 

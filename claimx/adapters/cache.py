@@ -61,18 +61,25 @@ class DiskCache:
         self._recount_at = self._look_at = 0.0
         self._shared = shared
         self._file_mode = 0o600
-        self.node = self._made()
-        """The folder's identity: the same for all processes that share it."""
-
-    def _made(self, node: str = "") -> str:
-        """Make the folder unless it is there; returns its identity, *node* if it has none."""
         self._root.mkdir(mode=0o700, parents=True, exist_ok=True)
-        found = node_of(self._root, node)
-        self.folder = cache_folder.made(self._root, found)
+        self.node = node_of(self._root)
+        """The folder's identity: the same for all processes that share it."""
+        self.folder = self._made()
         self._folder = str(self.folder)  # for each file: a `Path` takes longer than most calls
-        is_private = not os.stat(self._folder).st_mode & 0o077
+        cache_folder.bring_in(self._root, self.folder, self._now())
+
+    def _made(self) -> Path:
+        """Make the folder of the files unless it is there, and learn who may enter it."""
+        folder = cache_folder.made(self._root, self.node)
+        is_private = not folder.stat().st_mode & 0o077
         self._file_mode = 0o666 if self._shared and is_private else 0o600
-        return found
+        return folder
+
+    def _made_again(self) -> None:
+        """Make what somebody has removed; it stays this node's, for a queue is named so."""
+        self._root.mkdir(mode=0o700, parents=True, exist_ok=True)
+        node_of(self._root, self.node)
+        self._made()
 
     def path(self, name: str) -> str:
         """Return where a cached file lies; raises ValueError for what is no name of a file here."""
@@ -119,6 +126,7 @@ class DiskCache:
 
         Half-written files of processes that died go the same way.
         """
+        cache_folder.bring_in(self._root, self.folder, self._now())
         removed = 0
         for name, length, modified in list(self._files()):
             if self._now() - modified >= older_than_seconds:
@@ -143,7 +151,7 @@ class DiskCache:
                     try:
                         self._reserve(count)
                     except FileNotFoundError:  # somebody removed the folder
-                        self._made(self.node)  # it stays ours: a queue is named so
+                        self._made_again()
                         self._recount_at = 0.0
                         self._reserve(count)
         except OSError as error:
@@ -178,7 +186,11 @@ class DiskCache:
             self._announced -= announced
 
     def _files(self) -> Iterator[tuple[str, int, float]]:
-        with os.scandir(self._folder) as folder:
+        try:
+            folder = os.scandir(self._folder)
+        except FileNotFoundError:  # somebody removed it: the next download makes it again
+            return
+        with folder:
             for entry in folder:
                 if is_name(entry.name) or is_part(entry.name):
                     try:

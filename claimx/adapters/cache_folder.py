@@ -14,10 +14,10 @@ a file took 160 to 260 µs, and 9 elsewhere on the same disk.
 
 from __future__ import annotations
 
+import errno
 import os
 import struct
 import sys
-import time
 from contextlib import suppress
 from pathlib import Path
 
@@ -26,50 +26,57 @@ from claimx.adapters.cache_node import is_node
 
 _GET_FLAGS, _SET_FLAGS = 0x80006601, 0x40006602  # FS_IOC_GETFLAGS and SETFLAGS, without their size
 _TOP_OF_HIERARCHIES = 0x00020000  # FS_TOPDIR_FL
-_OLD_PART_SECONDS = 24 * 3600.0
+_OLD_SECONDS = 24 * 3600.0  # longer than anybody writes a file, or waits with its upload
 
 
 def made(root: Path, node: str) -> Path:
     """
     Return the folder of *node*'s files below *root*, made if it is missing.
 
-    Files elsewhere below *root* come along: those of an identity that was lost, and those that
-    earlier releases kept in *root* itself. Raises OSError.
+    Raises OSError, also for one that another user has made: nothing could be cached in it.
     """
     folder = root / node
     if not folder.is_dir():
         _spread_folders(root)
         folder.mkdir(mode=0o700, exist_ok=True)
-    for other in (root, *_folders_of_others(root, node)):
-        _bring_in(other, folder)
+    if not os.access(folder, os.R_OK | os.W_OK | os.X_OK):
+        raise PermissionError(errno.EACCES, "another user's, or closed to its owner", str(folder))
     return folder
 
 
-def _folders_of_others(root: Path, node: str) -> list[Path]:
-    with os.scandir(root) as entries:
-        return [
-            Path(entry.path)
-            for entry in entries
-            if entry.name != node and is_node(entry.name) and entry.is_dir(follow_symlinks=False)
-        ]
+def bring_in(root: Path, folder: Path, now: float) -> None:
+    """
+    Move files that earlier releases kept in *root* itself to *folder*, where uploads look for them.
 
-
-def _bring_in(other: Path, folder: Path) -> None:
-    """Move the files of *other*, remove parts that nobody writes any more, and itself if empty."""
-    with suppress(OSError), os.scandir(other) as entries:
+    Old parts of theirs go, and so do old files of an identity that was lost (a ``.node`` cut short
+    by a crash, or removed): whose they were was fetched again. *now* is in epoch seconds.
+    """
+    with suppress(OSError), os.scandir(root) as entries:
         for entry in entries:
-            with suppress(OSError):  # another process was faster, or it is not ours to move
+            with suppress(OSError):  # another process was faster, or it is not ours
                 if is_name(entry.name):
                     Path(entry.path).replace(folder / entry.name)
-                elif is_part(entry.name) and _is_old(entry):
-                    Path(entry.path).unlink()
-    if other != folder.parent:
-        with suppress(OSError):  # somebody still writes there
-            other.rmdir()
+                elif is_part(entry.name):
+                    _remove_old(entry, now)
+                elif is_node(entry.name) and entry.name != folder.name and _is_old(entry, now):
+                    _empty(Path(entry.path), now)
 
 
-def _is_old(part: os.DirEntry[str]) -> bool:
-    return time.time() - part.stat().st_mtime > _OLD_PART_SECONDS
+def _empty(lost: Path, now: float) -> None:
+    with os.scandir(lost) as entries:
+        for entry in entries:
+            if is_name(entry.name) or is_part(entry.name):
+                _remove_old(entry, now)
+    lost.rmdir()
+
+
+def _remove_old(file: os.DirEntry[str], now: float) -> None:
+    if _is_old(file, now):
+        Path(file.path).unlink()
+
+
+def _is_old(entry: os.DirEntry[str], now: float) -> bool:
+    return now - entry.stat(follow_symlinks=False).st_mtime > _OLD_SECONDS
 
 
 def _spread_folders(root: Path) -> None:
@@ -78,13 +85,13 @@ def _spread_folders(root: Path) -> None:
         return
     import fcntl
 
-    size = struct.calcsize("l") << 16
+    length = struct.calcsize("l")
+    size = length << 16
     with suppress(OSError):  # another file system, or somebody else's folder: it works as well
         descriptor = os.open(root, os.O_RDONLY | os.O_DIRECTORY)
         try:
-            flags = struct.unpack("l", fcntl.ioctl(descriptor, _GET_FLAGS | size, bytes(8)))[0]
-            fcntl.ioctl(
-                descriptor, _SET_FLAGS | size, struct.pack("l", flags | _TOP_OF_HIERARCHIES)
-            )
+            found = fcntl.ioctl(descriptor, _GET_FLAGS | size, bytes(length))
+            flags = struct.unpack("l", found)[0] | _TOP_OF_HIERARCHIES
+            fcntl.ioctl(descriptor, _SET_FLAGS | size, struct.pack("l", flags))
         finally:
             os.close(descriptor)

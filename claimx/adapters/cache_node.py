@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import os
 import re
 from pathlib import Path
@@ -22,7 +23,7 @@ def node_of(root: Path, known: str = "") -> str:
     """
     Return the folder's identity, giving it one first; of racing processes one wins.
 
-    One that was *known* by its identity before it was removed is given that again.
+    One that was *known* by its identity before it was removed is given that again. Raises OSError.
     """
     path = root / _NODE_FILE
     for _ in range(3):
@@ -44,4 +45,7 @@ def node_of(root: Path, known: str = "") -> str:
                 mine.replace(path)
         finally:
             mine.unlink(missing_ok=True)
-    return path.read_text().strip()
+    text = path.read_text(errors="replace").strip()
+    if not is_node(text):
+        raise OSError(errno.EILSEQ, "no identity can be kept in it", str(path))
+    return text

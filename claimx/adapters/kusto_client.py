@@ -82,8 +82,8 @@ class _BoundedAdapter(HTTPAdapterWithSocketOptions):
         late.daemon = True
         late.start()
         try:
-            # as its own `content` does, but by 10 kB: a thread beside one at work gets on once in
-            # 5 ms, and a page came no sooner for being read ahead
+            # what its own `content` does by 10 kB, each of which a thread that reads ahead beside
+            # another at work may wait 5 ms for
             answer._content = b"".join(answer.iter_content(_PIECE_BYTES))  # noqa: SLF001
         except (requests.RequestException, OSError, ValueError) as error:
             if time.monotonic() >= until:

@@ -93,7 +93,7 @@ def sift(
             found.in_lake += 1
             continue
         found.fresh.append((told, size))
-        met.add(record_id, row, told if isinstance(told, Event) else None)
+        met.add(record_id, row, told if isinstance(told, Event) else None, size)
     _count(runtime, found)
     return found
 

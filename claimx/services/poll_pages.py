@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
-from claimx.domain.errors import ClaimXError
 from claimx.domain.polling import LIVE, TIME, Window, moved
 from claimx.domain.times import Micros
 from claimx.services.met import Met
@@ -23,10 +22,11 @@ They are checked in one step with the note that says they are read: 20,000 take 
 would not get through the overlap of a busy source that was read without a note.
 """
 
-
 HELD_PAGES = 8
+"""How many pages of doubles are stored in one step, at the most."""
+
 HELD_SECONDS = 0.5
-"""How many pages of doubles, and how long, a page's few new rows wait for others to be stored."""
+"""How long what is new in them waits for that; beyond it, for no more than the page under way."""
 
 
 class Held:
@@ -40,6 +40,7 @@ class Held:
     def __init__(self, after: Micros) -> None:
         self.after = self.last = after
         self._since = 0.0
+        self._rows = 0  # of the last page
         self.begin_anew()
 
     def begin_anew(self) -> None:
@@ -58,11 +59,18 @@ class Held:
         self.sifted.seen += page.seen
         self.times += times
         self.last = times[-1]
+        self._rows = len(times)
 
     def is_enough(self, now: float, page_rows: int) -> bool:
-        """Say whether it is to be stored now: much of it is new, or it has waited long enough."""
+        """
+        Say whether it is to be stored now: because half of it is new or it has waited long enough.
+
+        A page that is not half full is most likely the source's last, or one cut for its size:
+        nothing in it waits for another.
+        """
         return (
-            2 * len(self.sifted.fresh) >= page_rows
+            2 * self._rows < page_rows
+            or 2 * len(self.sifted.fresh) >= min(page_rows, len(self.times))
             or self.pages >= HELD_PAGES
             or now - self._since >= HELD_SECONDS
         )
@@ -122,7 +130,7 @@ class PageReader:
         held = Held(part.after)
         try:
             end = self._read_into(held, part, count, leave, read_on=read_on)
-        except ClaimXError:
+        except Exception:
             # what was read is not read again: a source that fails now and then would get nowhere
             self._let_go(held, count)
             raise
@@ -139,10 +147,12 @@ class PageReader:
     ) -> Micros:
         """Read *part*, storing what is *held* when it is enough; returns how far it was read."""
         runtime, report = self._runtime, self._report
-        while held.last < part.until and not leave(held.last) and (read_on or not self._full(held)):
-            if stop := self._must_stop():
+        while held.last < part.until and not leave(held.last):
+            if not read_on and not self._has_room(held, count):
+                break
+            if stop := self._must_stop(held):
                 report.stopped = stop
-                return held.last
+                break
             rows = runtime.source.page(held.last, part.until, runtime.limits.poll_batch)
             if not rows:
                 return part.until
@@ -179,9 +189,12 @@ class PageReader:
         count(times)
         return True
 
-    def _full(self, held: Held) -> bool:
-        left_out = len(self.unchecked) + len(held.sifted.seen)
-        return left_out >= UNCHECKED * self._runtime.limits.ids_a_step
+    def _has_room(self, held: Held, count: Callable[[list[Micros]], None]) -> bool:
+        """Say whether more ids may be left out; a page that is stored has its own checked."""
+        most = UNCHECKED * self._runtime.limits.ids_a_step
+        if len(self.unchecked) + len(held.sifted.seen) < most:
+            return True
+        return self._let_go(held, count) and len(self.unchecked) < most
 
     def _keep(self, page: Sifted, after: Micros, last: Micros) -> bool:
         """Store the page, if it says anything new; False when another poller was faster."""
@@ -211,13 +224,13 @@ class PageReader:
         report.checkpoint, self.unchecked = checkpoint, []
         return self._lease.renewed()
 
-    def _must_stop(self) -> Stop | None:
+    def _must_stop(self, held: Held) -> Stop | None:
         runtime, report = self._runtime, self._report
         # a page of new rows is read in any case: where the lake or the source are slower than a
         # poll's time, there would never be one
         if runtime.stopping() or (self._read_on and runtime.now() >= self._deadline):
             return Stop.TIME
         limit = runtime.limits.max_in_flight if report.pages else self._hold.limit
-        if not report.dry_run and self._pressure.too_high(limit):
+        if not report.dry_run and self._pressure.too_high(limit - len(held.sifted.fresh)):
             return Stop.PRESSURE
         return None

@@ -70,7 +70,7 @@ KINDS: Mapping[str, Kind] = {
     "commits done and answered 500": Kind(2, (3, 12)),
     "commits done and never answered": Kind(1.5, (3, 12)),
     "lake full": Kind(1, (3, 8)),
-    "cache full": Kind(1, (32, 50)),  # processes count what others put there every 30 s
+    "cache full": Kind(1, (35, 50)),  # processes count what others put there every 30 s
     # hints
     "hints doubled": Kind(3),
     "hints lost": Kind(2),

@@ -42,7 +42,7 @@ class Clock:
         if self.kept is not None:
             self.kept.write_text(repr(self.offset))
         age(client, round(seconds * 1000))
-        for file in files.iterdir() if files.is_dir() else ():
+        for file in files.rglob("*"):
             status = file.stat()
             os.utime(file, (status.st_atime - seconds, status.st_mtime - seconds))
 

@@ -196,6 +196,7 @@ HARMLESS = {
     " time types typing unicodedata urllib.parse uuid zlib": "computes, or names things",
     "hiredis msgspec orjson pyarrow pydantic yarl click rich dotenv": "computes, or shows",
     "uvloop": "an event loop",
+    "fcntl": "says of a folder where others in it are placed; asked again, it says the same",
     "socket": "the name of this host",
     "http http.server": "answers probes",
     "logging structlog": "the log is told, never asked",

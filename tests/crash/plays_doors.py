@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import shutil
 from pathlib import Path
 
 from machine import Machine, command
@@ -59,9 +60,16 @@ def media(machine: Machine) -> None:
 
 
 def beside(machine: Machine) -> None:
-    """Media get a second name in a folder beside the cache; one had it from an earlier try."""
+    """
+    Media get a second name in a folder beside the cache; one had it from an earlier try.
+
+    The cache is one that was removed, and whose files others may not read yet.
+    """
     machine.ensure_tables()
+    shutil.rmtree(machine.cache.folder.parent)  # by somebody, while it runs
     machine.poll_and_work(without="upload")
+    for file in machine.cache.folder.iterdir():
+        file.chmod(0o600)  # as a cache makes them that others may enter
     put_by_hand(machine)
     machine.deliver()
     machine.close()

@@ -28,11 +28,20 @@ def upkeep(machine: Machine) -> None:
     machine.task("sweep")  # what its process forgot
     stale = machine.lake_folder / "claimx_media" / "part-0.parquet#1"
     stale.write_bytes(b"unfinished")
-    (machine.cache.folder / f".{'0' * 32}.part").write_bytes(b"half")
+    leave_in_the_cache(machine.cache.folder)
     machine.pass_(25 * 3600.0)
     machine.task("sweep")
     machine.task("maintain", full=True)
     writer.close()
+
+
+def leave_in_the_cache(folder: Path) -> None:
+    """Leave what a killed process, an earlier release and one of a lost identity have left."""
+    part, name = f".{'0' * 32}.part", "i39.0123456789abcdef"
+    lost = folder.parent / ("0" * 32)
+    lost.mkdir()
+    for left in (folder / part, folder.parent / part, folder.parent / name, lost / name):
+        left.write_bytes(b"half")
 
 
 def a_table_of_an_older_release(machine: Machine, name: str) -> None:

@@ -5,6 +5,9 @@ from __future__ import annotations
 import fcntl
 import os
 import struct
+import subprocess
+import sys
+import threading
 import time
 from pathlib import Path
 
@@ -14,6 +17,24 @@ from claimx.adapters.cache import DiskCache
 
 DAY_SECONDS = 24 * 3600.0
 TOP_OF_HIERARCHIES = 0x20000
+
+SOMEBODY_ELSE = """
+import os, sys
+from pathlib import Path
+from claimx.adapters.cache import DiskCache
+
+root = Path(sys.argv[1])
+folder = DiskCache(root, 1000).folder
+if os.getuid() == 0:  # whom no mode keeps out
+    for path in [*root.parents][:3]:
+        path.chmod(0o755)
+    root.chmod(0o777)
+    (root / ".node").chmod(0o644)
+    os.setuid(65534)
+else:
+    folder.chmod(0o000)
+DiskCache(root, 1000)
+"""
 
 
 def put(cache, media_id="1"):
@@ -35,29 +56,79 @@ def test_files_of_an_earlier_release_are_brought_to_where_uploads_look(tmp_path)
     assert not (tmp_path / name).exists()
 
 
-def test_files_of_a_lost_identity_go_on_with_the_new_one(tmp_path):
-    """A crash may cut the identity short; the folder named by it would stay for ever."""
+def test_what_an_older_process_left_later_is_brought_in_by_the_sweeper(tmp_path):
+    """While releases change, processes of both share the folder; nothing restarts for weeks."""
+    cache = DiskCache(tmp_path, 1000)
+    name = put(cache)
+    Path(cache.path(name)).replace(tmp_path / name)
+
+    cache.sweep(DAY_SECONDS)
+
+    assert Path(cache.path(name)).exists()
+
+
+def test_who_works_under_an_identity_that_got_lost_is_not_disturbed(tmp_path):
+    """A crash may cut it short, and those who clean up may remove it, while processes run."""
+    lost, beside = DiskCache(tmp_path, 1000), DiskCache(tmp_path, 1000)
+    incoming = lost.begin(7)
+    (tmp_path / ".node").write_text("cut sho")
+    cache = DiskCache(tmp_path, 1000)
+
+    incoming.write(b"content")
+    name = incoming.keep("1")
+
+    assert cache.node != lost.node
+    assert Path(beside.path(name)).read_bytes() == b"content"
+    assert put(lost, "2")
+    assert len(beside.entries(10)) == 2
+
+
+@pytest.mark.parametrize(("age_seconds", "stays"), [(DAY_SECONDS + 60, False), (60, True)])
+def test_files_of_a_lost_identity_go_once_nobody_waits_for_them(tmp_path, age_seconds, stays):
+    """Their folder would stay for ever: the new identity has another."""
     lost = DiskCache(tmp_path, 1000)
     name = put(lost)
-    (tmp_path / ".node").write_text("cut sho")
+    (tmp_path / ".node").unlink()
+    then = time.time() - age_seconds
+    for path in (lost.path(name), lost.folder):
+        os.utime(path, (then, then))
 
     cache = DiskCache(tmp_path, 1000)
 
     assert cache.node != lost.node
-    assert Path(cache.path(name)).read_bytes() == b"content"
-    assert not lost.folder.exists()
+    assert lost.folder.exists() is stays
+    assert Path(lost.path(name)).exists() is stays
 
 
-def test_who_still_writes_under_the_lost_identity_is_not_disturbed(tmp_path):
-    lost = DiskCache(tmp_path, 1000)
-    incoming = lost.begin(7)
-    incoming.write(b"content")
-    (tmp_path / ".node").write_text("cut sho")
-    DiskCache(tmp_path, 1000)
+def test_starting_together_on_a_lost_identity_harms_nobody(tmp_path):
+    """Two may give it one each; neither may lose its folder to the other."""
+    for _ in range(50):
+        (tmp_path / ".node").write_text("cut sho")
+        found: list[str] = []
+        threads = [
+            threading.Thread(
+                target=lambda kept: kept.append(put(DiskCache(tmp_path, 1000))), args=(found,)
+            )
+            for _ in range(4)
+        ]
+        for thread in threads:
+            thread.start()
+        for thread in threads:
+            thread.join()
 
-    name = incoming.keep("1")
+        assert len(found) == 4
 
-    assert Path(lost.path(name)).read_bytes() == b"content"
+
+def test_a_folder_that_another_user_has_made_is_refused_at_the_start(tmp_path):
+    """Nothing could be cached in it; without a word downloads would pause for ever."""
+    told = subprocess.run(
+        [sys.executable, "-c", SOMEBODY_ELSE, str(tmp_path)],
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+
+    assert "closed to its owner" in told.stderr
 
 
 @pytest.mark.parametrize(("age_seconds", "stays"), [(DAY_SECONDS + 60, False), (60, True)])
@@ -87,10 +158,12 @@ def test_nothing_of_anybody_else_is_touched(tmp_path):
 def test_folders_below_it_are_placed_apart_where_the_file_system_knows_how(tmp_path):
     """On another file system it is a folder like any other, and all else here holds as well."""
     flags = _flags(tmp_path)
+    if flags is None:
+        pytest.skip("the temporary folder's file system has no such attribute")
 
     DiskCache(tmp_path, 1000)
 
-    assert flags is None or _flags(tmp_path) == flags | TOP_OF_HIERARCHIES
+    assert _flags(tmp_path) == flags | TOP_OF_HIERARCHIES
 
 
 def _flags(folder: Path) -> int | None:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from claimx.domain.polling import TIME
 from claimx.domain.times import MICROS_PER_SECOND
 from claimx.services import met
-from claimx.services.met import MOST_ROWS, Met
+from claimx.services.met import MOST_BYTES, MOST_ROWS, Met
 from claimx.services.source_rows import read_source_row
 
 
@@ -20,8 +20,8 @@ def row_of(number, **changes):
 
 
 def meet(reader, row):
-    record_id, event, _ = read_source_row(row)
-    reader.add(record_id, row, event)
+    record_id, event, size = read_source_row(row)
+    reader.add(record_id, row, event, size)
     return record_id
 
 
@@ -57,10 +57,25 @@ def test_the_oldest_rows_go_and_their_ids_stay():
     assert all(one in reader for one in ids)
 
 
+def test_great_rows_go_before_they_take_much_memory():
+    reader = Met()
+    reader.doubles = True
+    great = "x" * (MOST_BYTES // 4)
+    for number in range(4):
+        meet(reader, row_of(number, note=great))
+
+    assert [reader.has_copy_of(row_of(n, note=great)) for n in range(4)] == [
+        False,
+        True,
+        True,
+        True,
+    ]
+
+
 def test_no_more_ids_are_kept_than_fit():
     reader = Met()
     for number in range(met.MOST_IDS):
-        reader.add(str(number), {}, None)
+        reader.add(str(number), {}, None, 2)
 
     assert meet(reader, row_of(1)) not in reader
     assert not reader.has_copy_of(row_of(1))
