@@ -128,8 +128,7 @@ def _take_own_uploads(instance: Any, **_: Any) -> None:
     try:  # every worker says whose cache it has
         node = bootstrap.cache_of(settings).node
     except OSError as error:
-        where = f" ({error.filename})" if error.filename else ""
-        startup.refuse([f"CACHE_DIR={settings.cache_dir!r}{where}: {error.strerror}"])
+        startup.refuse([f"CACHE_DIR={settings.cache_dir!r}: {error.strerror}"])
     if "upload" in queues.consume_from:
         queues.select_add(queue_named(queue_name(Stage.UPLOAD, node)))
 

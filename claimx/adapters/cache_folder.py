@@ -40,7 +40,8 @@ def made(root: Path, node: str) -> Path:
         _spread_folders(root)
         folder.mkdir(mode=0o700, exist_ok=True)
     if not os.access(folder, os.R_OK | os.W_OK | os.X_OK):
-        raise PermissionError(errno.EACCES, "another user's, or closed to its owner", str(folder))
+        msg = f"{folder} is another user's, or closed to its owner"
+        raise PermissionError(errno.EACCES, msg)
     return folder
 
 

@@ -47,5 +47,6 @@ def node_of(root: Path, known: str = "") -> str:
             mine.unlink(missing_ok=True)
     text = path.read_text(errors="replace").strip()
     if not is_node(text):
-        raise OSError(errno.EILSEQ, "no identity can be kept in it", str(path))
+        msg = f"no identity can be kept in {path}"
+        raise OSError(errno.EILSEQ, msg)
     return text
