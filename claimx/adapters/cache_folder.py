@@ -55,12 +55,19 @@ def bring_in(root: Path, folder: Path, now: float) -> None:
     with suppress(OSError), os.scandir(root) as entries:
         for entry in entries:
             with suppress(OSError):  # another process was faster, or it is not ours
-                if is_name(entry.name):
+                is_file = entry.is_file(follow_symlinks=False)  # else neither moved nor removed
+                if is_file and is_name(entry.name):
                     Path(entry.path).replace(folder / entry.name)
-                elif is_part(entry.name):
+                elif is_file and is_part(entry.name):
                     _remove_old(entry, now)
-                elif is_node(entry.name) and entry.name != folder.name and _is_old(entry, now):
+                elif _is_lost(entry, folder.name, now):
                     _empty(Path(entry.path), now)
+
+
+def _is_lost(entry: os.DirEntry[str], node: str, now: float) -> bool:
+    """Say whether it is the folder of an identity other than *node*, unused for a day."""
+    is_folder = is_node(entry.name) and entry.is_dir(follow_symlinks=False)
+    return is_folder and entry.name != node and _is_old(entry, now)
 
 
 def _empty(lost: Path, now: float) -> None:

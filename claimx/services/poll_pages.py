@@ -168,7 +168,6 @@ class PageReader:
                 note_forgotten(runtime, self._lease.fence)
             report.fresh += len(sifted.fresh)
             report.malformed += sifted.malformed
-            self._pressure.stored(len(sifted.fresh))
             held.add(sifted, [int(row[TIME]) for row in rows], runtime.now())
             if held.is_enough(runtime.now(), runtime.limits.poll_batch) and not self._let_go(
                 held, count
@@ -186,6 +185,7 @@ class PageReader:
             self._report.stopped = Stop.SUPERSEDED
             held.after = held.last = after
             return False
+        self._pressure.stored(len(sifted.fresh))
         count(times)
         return True
 

@@ -3,7 +3,7 @@
 import hashlib
 import os
 import shutil
-import threading
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import pytest
@@ -47,16 +47,8 @@ def test_one_folder_is_one_node(cache, tmp_path):
 
 
 def test_racing_processes_agree_on_the_node(tmp_path):
-    found = []
-    threads = [
-        threading.Thread(target=lambda: found.append(DiskCache(tmp_path / "c", 1).node))
-        for _ in range(8)
-    ]
-
-    for thread in threads:
-        thread.start()
-    for thread in threads:
-        thread.join()
+    with ThreadPoolExecutor(8) as pool:
+        found = list(pool.map(lambda _: DiskCache(tmp_path / "c", 1).node, range(8)))
 
     assert len(found) == 8
     assert len(set(found)) == 1
@@ -292,6 +284,14 @@ def test_a_folder_that_somebody_removed_is_made_again(cache, clock, whole):
 
     assert Path(cache.path(name)).stat().st_size == 900
     assert DiskCache(cache.folder.parent, 1000).node == cache.node
+
+
+def test_in_a_removed_folder_there_is_nothing_to_sweep_or_to_list(cache):
+    """Of a worker that only uploads, nothing makes it again."""
+    put(cache, "1")
+    shutil.rmtree(cache.folder)
+
+    assert (cache.entries(10), cache.sweep(0)) == ([], 0)
 
 
 def test_a_folder_that_cannot_be_made_again_is_no_fault_of_the_media(cache):

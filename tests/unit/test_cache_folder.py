@@ -7,8 +7,9 @@ import os
 import struct
 import subprocess
 import sys
-import threading
+import tempfile
 import time
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import pytest
@@ -26,8 +27,6 @@ from claimx.adapters.cache import DiskCache
 root = Path(sys.argv[1])
 folder = DiskCache(root, 1000).folder
 if os.getuid() == 0:  # whom no mode keeps out
-    for path in [*root.parents][:3]:
-        path.chmod(0o755)
     root.chmod(0o777)
     (root / ".node").chmod(0o644)
     os.setuid(65534)
@@ -104,29 +103,21 @@ def test_starting_together_on_a_lost_identity_harms_nobody(tmp_path):
     """Two may give it one each; neither may lose its folder to the other."""
     for _ in range(50):
         (tmp_path / ".node").write_text("cut sho")
-        found: list[str] = []
-        threads = [
-            threading.Thread(
-                target=lambda kept: kept.append(put(DiskCache(tmp_path, 1000))), args=(found,)
-            )
-            for _ in range(4)
-        ]
-        for thread in threads:
-            thread.start()
-        for thread in threads:
-            thread.join()
+        with ThreadPoolExecutor(4) as pool:
+            found = list(pool.map(lambda _: put(DiskCache(tmp_path, 1000)), range(4)))
 
         assert len(found) == 4
 
 
-def test_a_folder_that_another_user_has_made_is_refused_at_the_start(tmp_path):
+def test_a_folder_that_another_user_has_made_is_refused_at_the_start():
     """Nothing could be cached in it; without a word downloads would pause for ever."""
-    told = subprocess.run(
-        [sys.executable, "-c", SOMEBODY_ELSE, str(tmp_path)],
-        capture_output=True,
-        text=True,
-        check=False,
-    )
+    with tempfile.TemporaryDirectory() as root:  # pytest's own lies in one that is closed to others
+        told = subprocess.run(
+            [sys.executable, "-c", SOMEBODY_ELSE, root],
+            capture_output=True,
+            text=True,
+            check=False,
+        )
 
     assert "closed to its owner" in told.stderr
 
@@ -155,15 +146,33 @@ def test_nothing_of_anybody_else_is_touched(tmp_path):
     assert all(stranger.read_text() == "mine" for stranger in strangers)
 
 
+def test_what_only_looks_like_a_cached_file_or_folder_is_left_where_it_is(tmp_path):
+    """A folder in a file's place would end every sweep, and a link may lead to anybody's files."""
+    elsewhere = DiskCache(tmp_path / "elsewhere", 1000)
+    name = put(elsewhere)
+    then = time.time() - 2 * DAY_SECONDS
+    os.utime(elsewhere.path(name), (then, then))
+    root = tmp_path / "cache"
+    (root / name).mkdir(parents=True)
+    link = root / ("0" * 32)
+    link.symlink_to(elsewhere.folder)
+    os.utime(link, (then, then), follow_symlinks=False)
+
+    cache = DiskCache(root, 1000)
+
+    assert cache.sweep(DAY_SECONDS) == 0
+    assert (root / name).is_dir()
+    assert Path(elsewhere.path(name)).exists()
+
+
 def test_folders_below_it_are_placed_apart_where_the_file_system_knows_how(tmp_path):
     """On another file system it is a folder like any other, and all else here holds as well."""
     flags = _flags(tmp_path)
-    if flags is None:
-        pytest.skip("the temporary folder's file system has no such attribute")
 
-    DiskCache(tmp_path, 1000)
+    cache = DiskCache(tmp_path, 1000)
 
-    assert _flags(tmp_path) == flags | TOP_OF_HIERARCHIES
+    assert _flags(tmp_path) == (None if flags is None else flags | TOP_OF_HIERARCHIES)
+    assert Path(cache.path(put(cache))).read_bytes() == b"content"
 
 
 def _flags(folder: Path) -> int | None:
