@@ -14,6 +14,7 @@ from claimx.domain.polling import TIME, Window, backfill_cursor, share_done
 from claimx.domain.ports.ledger import Checkpoint, Mark
 from claimx.domain.times import Micros, from_seconds, to_iso
 from claimx.services.backfill_report import BackfillReport, Ending
+from claimx.services.in_lake import InLake
 from claimx.services.pages import Pressure, Sifted, sift, store
 from claimx.services.reader_lease import ReaderLease
 from claimx.services.runtime import Runtime
@@ -110,6 +111,7 @@ class _Run:
         self._sleep = sleep
         self._progress = progress
         self._rate = rows_per_second
+        self._in_lake = InLake(runtime)
         self._lease = ReaderLease(runtime, f"poll:{report.cursor}", sleep=self._while_away)
 
     def run(self) -> None:
@@ -180,7 +182,7 @@ class _Run:
             moved = runtime.ledger.store_page(cursor, checkpoint, last, [], fence, [complete()])
             return _Page(last, moved, Sifted(), 0)
         last = int(rows[-1][TIME])
-        sifted = sift(runtime, rows, ask_lake=lambda _: True, lake_may_fail=False)
+        sifted = sift(runtime, rows, self._in_lake)
         moved, _ = store(runtime, cursor, checkpoint, sifted, after=at, last=last, fence=fence)
         return _Page(last, moved, sifted, len(rows))
 
@@ -202,6 +204,7 @@ class _Run:
         self._keep()
         if found == checkpoint:
             raise _Stopped(Ending.SUPERSEDED)
+        self._in_lake.forget()
         return found
 
     def _checkpoint(self, cursor: str) -> Checkpoint | None:

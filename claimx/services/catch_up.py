@@ -20,6 +20,7 @@ from claimx.domain.polling import LIVE, TIME, Window, share_done
 from claimx.domain.ports.ledger import Checkpoint, Gap, Ledger
 from claimx.domain.records import Kind, Stage, State
 from claimx.domain.times import MICROS_PER_SECOND, Micros, from_seconds, to_iso
+from claimx.services.in_lake import InLake
 from claimx.services.met import Met
 from claimx.services.pages import pages_wait, rows_in, sift, store
 from claimx.services.reader_lease import ReaderLease
@@ -162,6 +163,7 @@ class _Run:
         self._sleep = sleep
         self._deadline = deadline
         self._met = Met()
+        self._in_lake = InLake(runtime)
         self._begun: set[str] = set()
         self._lost = False  # this ledger has forgotten events that the lake has
         self._reader: Checkpoint | None = None  # of the gap that is being read
@@ -191,6 +193,7 @@ class _Run:
             elif ledger.checkpoint(report.gap.reader) != self._reader:
                 # an older copy of the ledger was put back: what this run has stored may be lost
                 self._met.forget()
+                self._in_lake.forget()
                 self._begun.clear()
         report.ended, report.gap = Ended.DONE, None
 
@@ -213,9 +216,7 @@ class _Run:
             if not rows:
                 return None if end == gap.until else Ended.YOUNG
             last = int(rows[-1][TIME])
-            sifted = sift(
-                runtime, rows, ask_lake=lambda _: True, lake_may_fail=False, met=self._met
-            )
+            sifted = sift(runtime, rows, self._in_lake, met=self._met)
             if sifted.in_lake:
                 self._lost = True
                 note_forgotten(runtime, self._lease.fence)

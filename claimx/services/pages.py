@@ -2,25 +2,22 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import TypeAlias, TypeVar
 
-import structlog
-
-from claimx.domain.errors import ClaimXError, Transient
+from claimx.domain.errors import Transient
 from claimx.domain.events import Event
-from claimx.domain.polling import bundles, moved, spans
+from claimx.domain.polling import bundles, moved
 from claimx.domain.ports.ledger import Checkpoint, Mark
 from claimx.domain.ports.source import SourceRow
 from claimx.domain.records import Kind, NewRecord, Stage, event_record_id, page_record_id
 from claimx.domain.times import Micros
 from claimx.services.hinting import hint
+from claimx.services.in_lake import InLake
 from claimx.services.met import Met
 from claimx.services.runtime import Runtime
 from claimx.services.source_rows import Told, is_copy, page_of, read_source_row
-
-log = structlog.get_logger(__name__)
 
 _T = TypeVar("_T")
 
@@ -54,9 +51,8 @@ class Sifted:
 def sift(
     runtime: Runtime,
     rows: Sequence[SourceRow],
+    lake: InLake,
     *,
-    ask_lake: Callable[[Micros], bool],
-    lake_may_fail: bool,
     met: Met | None = None,
 ) -> Sifted:
     """
@@ -65,10 +61,7 @@ def sift(
     *met* holds the record ids of pages that may not be admitted yet, and gets those of this one:
     pages are admitted side by side, and of two rows with one id the first must stand.
 
-    The lake is asked only about events that the ledger has not seen and whose ingestion time
-    *ask_lake* says could have been finished in a life that the ledger does not remember: of a
-    healthy poller's rows there are none, because a look-up reads the ids of whole days. With
-    *lake_may_fail*, a lake that is away lets them through: they are done again, to the same rows.
+    *lake* is asked only about events that the ledger has not seen.
     """
     found = Sifted()
     met = Met() if met is None else met
@@ -78,12 +71,8 @@ def sift(
     for part in _parts(ids, runtime.limits.ids_a_step):
         seen |= runtime.ledger.seen(part)
     found.seen = [record_id for record_id in ids if record_id in seen]
-    in_doubt = [
-        told
-        for record_id, (told, _, _) in first.items()
-        if record_id not in seen and isinstance(told, Event) and ask_lake(told.source_time)
-    ]
-    in_lake = _in_lake(runtime, in_doubt, may_fail=lake_may_fail)
+    unseen = [told for record_id, (told, _, _) in first.items() if record_id not in seen]
+    in_lake = lake.of([told for told in unseen if isinstance(told, Event)])
     for record_id, (told, size, row) in first.items():
         if record_id in seen:
             continue
@@ -227,26 +216,6 @@ def rows_in(runtime: Runtime, pages: int) -> int:
 def _parts(whole: list[_T], most: int) -> list[list[_T]]:
     """Return *whole* in parts, one of them at least."""
     return [whole[at : at + most] for at in range(0, len(whole), most)] or [[]]
-
-
-def _in_lake(runtime: Runtime, events: Sequence[Event], *, may_fail: bool) -> set[str]:
-    found: set[str] = set()
-    for since, until in spans(event.time for event in events):
-        ids = [event.event_id for event in events if since <= event.time <= until]
-        try:
-            # whether anything is there costs a thirtieth of which ids are, in a day of many events
-            if runtime.lake.recent_events(since, until, 1):
-                found |= runtime.lake.known_events(ids, since, until)
-        except ClaimXError as error:
-            if not may_fail:
-                raise
-            log.warning(
-                "the lake cannot say what it has; these events may be done again",
-                events=len(ids),
-                category=error.category.value,
-                error=str(error),
-            )
-    return found
 
 
 def _count(runtime: Runtime, found: Sifted) -> None:

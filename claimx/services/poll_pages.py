@@ -6,6 +6,7 @@ from collections.abc import Callable
 
 from claimx.domain.polling import LIVE, TIME, Window, moved
 from claimx.domain.times import Micros
+from claimx.services.in_lake import InLake
 from claimx.services.met import Met
 from claimx.services.pages import Pressure, Sifted, sift, store
 from claimx.services.poll_report import PollReport, Stop
@@ -80,8 +81,8 @@ class PageReader:
     """
     Reads for one poller that holds its *lease*; what it did goes into *report*.
 
-    *hold* is the mark at which a poll that has not read anything yet must wait. *ask_lake* says
-    whom `sift` may ask the lake about, *deadline* (epoch seconds) when new rows must wait, *lost*
+    *hold* is the mark at which a poll that has not read anything yet must wait. *ask_lake* says of
+    whom the lake may be asked, *deadline* (epoch seconds) when new rows must wait, *lost*
     that this ledger has forgotten events that the lake has.
 
     *unchecked* are ids left out because the ledger has seen them, of pages that said nothing else
@@ -105,7 +106,7 @@ class PageReader:
         self._report = report
         self._lease = lease
         self._hold = hold
-        self._ask_lake = ask_lake
+        self._in_lake = InLake(runtime, ask=ask_lake, may_fail=True)
         self._deadline = deadline
         self._lost = lost
         self._pressure = Pressure(runtime)
@@ -160,7 +161,7 @@ class PageReader:
             report.pages += 1
             report.rows += len(rows)
             runtime.metrics.add("poll_rows", len(rows), cursor=LIVE)
-            sifted = sift(runtime, rows, ask_lake=self._ask_lake, lake_may_fail=True, met=self._met)
+            sifted = sift(runtime, rows, self._in_lake, met=self._met)
             report.known += sifted.known
             if sifted.in_lake and not report.dry_run:
                 # now, and with every page from here on: the store may be put back in between
