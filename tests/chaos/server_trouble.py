@@ -18,7 +18,11 @@ CACHE_QUOTA = 400 * 1024 * 1024
 
 
 class ServerTrouble:
-    """Trouble for the sandbox's servers and for *caches*; *hits* counts requests that it met."""
+    """
+    Trouble for the sandbox's servers and for *caches*.
+
+    *hits* counts the requests that it met, and the files that a full cache had no room for.
+    """
 
     def __init__(self, rig: Rig, caches: list[Path]) -> None:
         self._rig = rig
@@ -59,7 +63,19 @@ class ServerTrouble:
 
     def _fill(self, cache: Path) -> End:
         """Fill the quota: with a file that counts, which those of strangers do not."""
+        before = self._refused()
         filler = DiskCache(cache, CACHE_QUOTA).folder / new_part()
         with filler.open("wb") as file:
             file.truncate(CACHE_QUOTA)
-        return lambda: filler.unlink(missing_ok=True)
+
+        def end() -> None:
+            refused = self._refused() - before
+            filler.unlink(missing_ok=True)
+            self.hits["cache full"] += len(refused)
+
+        return end
+
+    def _refused(self) -> set[bytes]:
+        """Return the media under way that had no room in a cache: their histories say so."""
+        histories: dict[bytes, bytes] = self._rig.client.hgetall("{claimx:0}:record:history")
+        return {record_id for record_id, lines in histories.items() if b"DiskFull" in lines}

@@ -6,6 +6,7 @@ import heapq
 import itertools
 import json
 import os
+import re
 import subprocess
 import sys
 import time
@@ -49,6 +50,8 @@ def test_nothing_is_lost_or_doubled_while_everything_goes_wrong(tmp_path):
     assert (found.get("lost"), found.get("doubled"), found.get("wrong")) == (0, 0, 0), told
     assert done.returncode == 0, told
     assert found["kills"] >= 5, told
+    # once it had no effect for weeks: the file that filled the cache did not count
+    assert re.search(r"^cache full +1 +[1-9]\d*$", done.stdout, re.MULTILINE), told
 
 
 def test_one_seed_has_one_plan():
