@@ -204,8 +204,9 @@ class TableWriter:
                 project_id = change.values["project_id"]
                 asked[project_id] = max(change.enriched_at, asked.get(project_id, 0))
         groups: dict[int, list[str]] = defaultdict(list)
+        now = self._now()
         for project_id, moment in asked.items():
-            age = max(0.0, self._now() - moment / MICROS_PER_SECOND)
+            age = max(0.0, now - moment / MICROS_PER_SECOND)
             groups[int(self._fresh_seconds - age)].append(project_id)
         for seconds, project_ids in groups.items():
             if seconds > 0:

@@ -36,6 +36,7 @@ _SCRIPTS: Mapping[str, str] = {
     "take_tokens": scripts.TAKE_TOKENS,
     "lock": scripts.LOCK,
     "unlock": scripts.UNLOCK,
+    "mark_known": scripts.MARK_KNOWN,
     "beat": scripts.BEAT,
     "processes": scripts.PROCESSES,
 }
@@ -201,10 +202,8 @@ class RedisGates:
         if seconds <= 0:
             return
         for start in range(0, len(ids), _CHUNK):
-            pipe = self._client.pipeline(transaction=False)
-            for project_id in ids[start : start + _CHUNK]:
-                pipe.set(self._key("project", project_id), 1, px=_ms(seconds))
-            self._try(pipe.execute, [])
+            keys = [self._key("project", project_id) for project_id in ids[start : start + _CHUNK]]
+            self._ask("mark_known", keys, (_ms(seconds),))
 
     # processes
     def beat(self, role: str, name: str, info: Mapping[str, str], seconds: float) -> None:
