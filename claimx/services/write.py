@@ -106,10 +106,6 @@ class LakeWriter:
             self._sleep(_IDLE_SECONDS)
             return 0
 
-    def flush(self) -> int:
-        """Write everything that is buffered, settle what was written; returns how many records."""
-        return self._flush()
-
     def close(self) -> int:
         """Flush, give back what could not be written, end; returns how many were settled."""
         if self._closed:
@@ -120,7 +116,7 @@ class LakeWriter:
             # what has failed before is not tried again: the host gives a process half a minute
             failed = [item for item in self._held.items if item.failures]
             self._held.drop(failed)
-            settled = self._flush(_CLOSE_LOCK_WAIT_SECONDS)
+            settled = self.flush(_CLOSE_LOCK_WAIT_SECONDS)
             self._held.add(failed)
             self._held.release()
         except ClaimXError as error:
@@ -203,7 +199,8 @@ class LakeWriter:
 
     # writing
 
-    def _flush(self, lock_wait: float | None = None) -> int:
+    def flush(self, lock_wait: float | None = None) -> int:
+        """Write everything that is buffered, settle what was written; returns how many records."""
         items = self._held.items
         self._reader.forget()
         if not items:
@@ -224,13 +221,7 @@ class LakeWriter:
         self._held.keep_leases_quietly()
 
     def _settle(self, flushed: Flushed) -> int:
-        settled = 0
-        for part in chunks(flushed.done):
-            pairs = [(item.entry, item.record) for item in part]
-            settled += self._ledger.finish(pairs, self._known_seconds)
-            self._held.drop(part)
-            self._metrics.add("processed", len(part), stage=Stage.WRITE.value)
-            self._observe_lag(part)
+        settled = self._finish(flushed.done)
         by_reason: dict[str, list[Item]] = {}
         for item, reason in flushed.refused:
             by_reason.setdefault(reason, []).append(item)
@@ -242,6 +233,20 @@ class LakeWriter:
             if item.failures >= MAX_FAILURES:
                 parked.append((item, error))
         self._park(parked)
+        return settled
+
+    def _finish(self, done: Sequence[Item]) -> int:
+        """Settle what is committed; what the ledger took is dropped, also when it then fails."""
+        settled, taken = 0, 0
+        try:
+            for part in chunks(done):
+                pairs = [(item.entry, item.record) for item in part]
+                settled += self._ledger.finish(pairs, self._known_seconds)
+                taken += len(part)
+                self._metrics.add("processed", len(part), stage=Stage.WRITE.value)
+                self._observe_lag(part)
+        finally:
+            self._held.drop(done[:taken])
         return settled
 
     def _bury(self, items: Sequence[Item], reason: str) -> int:
