@@ -13,30 +13,26 @@ from collections.abc import Callable, Sequence
 import structlog
 
 from claimx.domain.batch import Batch
-from claimx.domain.errors import ClaimXError, ErrorCategory, Malformed
+from claimx.domain.errors import ClaimXError, Malformed
 from claimx.domain.ports.gates import Gates
 from claimx.domain.ports.lake import Lake
 from claimx.domain.ports.ledger import Ledger
 from claimx.domain.ports.telemetry import Metrics
-from claimx.domain.records import Failure, Record, Stage, State, Waited
-from claimx.domain.tables import EVENTS
-from claimx.domain.times import MICROS_PER_SECOND
-from claimx.services.flush import Flushed, Item, TableWriter
-from claimx.services.held import CHUNK, HeldItems, chunks
+from claimx.domain.records import Record, Stage
+from claimx.services.flush import Item, TableWriter
+from claimx.services.held import CHUNK, HeldItems
 from claimx.services.item_reader import ItemReader
-from claimx.services.settle import failure_of
+from claimx.services.settle_rows import MAX_BACK_OFF_SECONDS, Settler
 
 log = structlog.get_logger(__name__)
 
 LEASE_SECONDS = 10.0
 KNOWN_SECONDS = 24 * 3600.0
 BUFFERED_BATCHES = 5  # no more is read once so many batches wait
-MAX_FAILURES = 3  # then a record waits in the ledger and makes room
 _READS = 50  # at a step: then leases are looked after again
 _IDLE_SECONDS = 1.0
 _QUIET_SECONDS = 0.25  # without a new row: what a poll brought is here, so waiting gains nothing
 _BACK_OFF_SECONDS = 1.0
-_MAX_BACK_OFF_SECONDS = 30.0
 _CLOSE_LOCK_WAIT_SECONDS = 5.0
 
 
@@ -67,11 +63,9 @@ class LakeWriter:
         alive: Callable[[], None] = lambda: None,
     ) -> None:
         self._ledger = ledger
-        self._metrics = metrics
         self._now = now
         self._sleep = sleep
         self._consumer = consumer
-        self._known_seconds = known_seconds
         self._lease_seconds = lease_seconds
         self._max_rows = BUFFERED_BATCHES * batch_rows
         self._batch = Batch(batch_rows, batch_seconds, now)
@@ -80,6 +74,7 @@ class LakeWriter:
         )
         self._alive = alive  # told in the midst of a long flush, too
         self._held = HeldItems(ledger, now, lease_seconds)
+        self._settler = Settler(ledger, self._held, metrics, now, known_seconds)
         self._reader = ItemReader()
         self._quiet = False  # nothing more has come for a moment
         self._retry_at: float | None = None  # some items failed and wait here for another try
@@ -195,7 +190,7 @@ class LakeWriter:
             self._held.add(items)
             self._batch.add(tables)
         for item, reason in unreadable:
-            self._bury([item], reason)
+            self._settler.bury([item], reason)
 
     # writing
 
@@ -212,7 +207,7 @@ class LakeWriter:
         self._batch.clear()
         # until they are settled they stay: if the ledger fails here, they are written once more
         self._retry_at = self._now() + _BACK_OFF_SECONDS
-        settled = self._settle(flushed)
+        settled = self._settler.settle(flushed)
         self._retry_at = self._now() + _back_off(self._held.items) if self._held else None
         return settled
 
@@ -220,82 +215,7 @@ class LakeWriter:
         self._alive()
         self._held.keep_leases_quietly()
 
-    def _settle(self, flushed: Flushed) -> int:
-        settled = self._finish(flushed.done)
-        by_reason: dict[str, list[Item]] = {}
-        for item, reason in flushed.refused:
-            by_reason.setdefault(reason, []).append(item)
-        for reason, items in by_reason.items():
-            settled += self._bury(items, reason)
-        parked = []
-        for item, error in flushed.failed:
-            item.failures += 1
-            if item.failures >= MAX_FAILURES:
-                parked.append((item, error))
-        self._park(parked)
-        return settled
-
-    def _finish(self, done: Sequence[Item]) -> int:
-        """Settle what is committed; what the ledger took is dropped, also when it then fails."""
-        settled, taken = 0, 0
-        try:
-            for part in chunks(done):
-                pairs = [(item.entry, item.record) for item in part]
-                settled += self._ledger.finish(pairs, self._known_seconds)
-                taken += len(part)
-                self._metrics.add("processed", len(part), stage=Stage.WRITE.value)
-                self._observe_lag(part)
-        finally:
-            self._held.drop(done[:taken])
-        return settled
-
-    def _bury(self, items: Sequence[Item], reason: str) -> int:
-        failure = Failure(
-            category=ErrorCategory.PERMANENT,
-            error="RowsRefused",
-            message=reason,
-            stage=Stage.WRITE,
-            at=self._now(),
-            reason="the lake cannot take its rows",
-        )
-        buried = self._ledger.fail_rows([(item.entry, item.record) for item in items], failure)
-        self._held.drop(items)
-        category = failure.category.value
-        self._metrics.add("dead", len(items), stage=Stage.WRITE.value, category=category)
-        log.warning("rows refused", count=len(items), reason=reason)
-        return buried
-
-    def _park(self, parked: Sequence[tuple[Item, Exception]]) -> None:
-        """Let records wait in the ledger: it puts them on the stream again, for any writer."""
-        for part in chunks(parked):
-            active = [pair for pair in part if pair[0].record.state is not State.DEAD]
-            dead = [item.record for item, _ in part if item.record.state is State.DEAD]
-            self._ledger.settle(
-                [
-                    Waited(
-                        item.record,
-                        _MAX_BACK_OFF_SECONDS,
-                        failure_of(Stage.WRITE, error, self._now()),
-                    )
-                    for item, error in active
-                ]
-            )
-            if dead:
-                self._ledger.release(dead)
-            self._ledger.forget_entries([item.entry for item, _ in part])
-            self._held.drop([item for item, _ in part])
-
-    def _observe_lag(self, items: Sequence[Item]) -> None:
-        now = self._now()
-        lags = [
-            max(0.0, now - change.event_time / MICROS_PER_SECOND)
-            for item in items
-            for change in item.changes
-            if change.table == EVENTS.name
-        ]
-        self._metrics.observe_all("event_lag_seconds", lags)
-
 
 def _back_off(items: Sequence[Item]) -> float:
     failures = max(item.failures for item in items)
-    return min(_MAX_BACK_OFF_SECONDS, _BACK_OFF_SECONDS * float(2 ** max(0, failures - 1)))
+    return min(MAX_BACK_OFF_SECONDS, _BACK_OFF_SECONDS * float(2 ** max(0, failures - 1)))

@@ -65,9 +65,9 @@ def a_table_of_an_older_release(machine: Machine, name: str) -> None:
 
 def refusing(machine: Machine) -> None:
     """The attachments cannot be written: their records wait in the ledger."""
-    import claimx.services.write
+    import claimx.services.settle_rows
 
-    claimx.services.write.MAX_FAILURES = 1
+    claimx.services.settle_rows.MAX_FAILURES = 1
     machine.ensure_tables()
     machine.poll_and_work()
     machine.break_table("claimx_attachments")

@@ -30,6 +30,9 @@ class Mistake:
 
 
 WRITTEN = "flushed = self._tables.write(items, self._keep, **options)"
+SETTLED = (
+    "from claimx.services.flush import Flushed; self._settler.settle(Flushed(done=list(items)))"
+)
 STORED = "checkpoint, _ = store("
 MOVED = "checkpoint = runtime.ledger.store_page(gap.reader, checkpoint, last, [], self._fence)"
 
@@ -37,7 +40,7 @@ MISTAKES = {
     "records are settled before their rows are in the lake": Mistake(
         "claimx.services.write",
         WRITTEN,
-        f"self._settle(Flushed(done=list(items))); {WRITTEN}",
+        f"{SETTLED}; {WRITTEN}",
         "life",
         "adapters.lake.commit:_append write_deltalake #1 before",
         "missing row",

@@ -23,7 +23,7 @@ PARTS = (
     ("worker", "services.download:DownloadStage._download fetcher.fetch", "after"),
     ("worker", "adapters.onelake:DataLakeStore._put target.flush_data", "before"),  # upload
     ("worker", "services.chunk:Chunk._carry_out ledger.settle", "after"),
-    ("writer", "services.write:LakeWriter._settle ledger.finish", "before"),
+    ("writer", "services.settle_rows:Settler._finish ledger.finish", "before"),
     ("worker", "services.redrive:redrive_once ledger.due", "after"),
     ("worker", "services.maintain:maintain_lake lake.maintain", "after"),
     ("worker", "services.dead_letters:requeue_selected ledger.requeue", "after"),
