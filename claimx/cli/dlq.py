@@ -61,7 +61,7 @@ def _named(ids: tuple[str, ...]) -> tuple[str, ...]:
     if "-" not in ids:
         return ids
     try:
-        lines = click.get_binary_stream("stdin").read().decode("utf-8-sig").splitlines()
+        lines = sys.stdin.buffer.read().decode("utf-8-sig").splitlines()
     except UnicodeDecodeError:
         note("what is on standard input is not UTF-8: one id a line")
         sys.exit(2)
