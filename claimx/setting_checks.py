@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterator, Mapping
-from urllib.parse import SplitResult, urlsplit
+from urllib.parse import SplitResult, parse_qsl, urlsplit
 
 from claimx.domain.addresses import on_loopback, split_root
 from claimx.domain.ports.source import TABLE_NAME
@@ -19,6 +19,7 @@ ADDRESSES = ("CLAIMX_API_URL", "EVENTHOUSE_CLUSTER_URL", "ONELAKE_ENDPOINT")
 
 _NOT_BESIDE_THE_SWITCH = ("CLAIMX_API_URL", "EVENTHOUSE_CLUSTER_URL")
 _REDIS_SCHEMES = ("redis", "rediss", "sentinel")
+_CERTIFICATES = ("none", "optional", "required")
 _LOGINS = re.compile(r"[^:,]+:[^,]+(,[^:,]+:[^,]+)*")
 _SCHEME = re.compile(r"[A-Za-z][A-Za-z0-9+.-]*://")
 
@@ -86,10 +87,16 @@ def _of_redis(url: str) -> Iterator[str]:
         if parts is None:
             yield "REDIS_URL must be a URL whose port is a number; encode / ? # @ of a password"
             continue
-        if parts.scheme not in _REDIS_SCHEMES:
+        scheme = node.partition("://")[0]  # as it is written: clients know no capitals
+        if scheme not in _REDIS_SCHEMES:
             yield "REDIS_URL must begin redis://, rediss:// or sentinel://"
         elif parts.path.strip("/") and not parts.path.strip("/").isdecimal():
             yield "REDIS_URL must end with the number of a database, or nothing"
+        options = dict(parse_qsl(parts.query))
+        if scheme == "redis" and (idle := [one for one in options if one.startswith("ssl_")]):
+            yield f"REDIS_URL: {idle[0]} goes with rediss:// alone"
+        if options.get("ssl_cert_reqs", "none") not in _CERTIFICATES:
+            yield f"REDIS_URL: ssl_cert_reqs must be one of {', '.join(_CERTIFICATES)}"
 
 
 def _split(url: str) -> SplitResult | None:

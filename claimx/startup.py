@@ -38,7 +38,7 @@ def environment() -> Mapping[str, str]:
 
     A variable that is blank is not set: the file's stands. A ``$`` in the file is a ``$``: tokens
     are sent as they are. Raises ConfigurationError for a file that is named by ENV_FILE and not
-    there, and for one that is no text.
+    there or a folder, and for one that is no text.
     """
     from dotenv import dotenv_values
 
@@ -46,6 +46,8 @@ def environment() -> Mapping[str, str]:
     path = Path(named or ".env")
     if named and not path.exists():
         raise ConfigurationError([f"ENV_FILE={named}: there is no such file"])
+    if named and path.is_dir():  # what Docker mounts for a file that is not there
+        raise ConfigurationError([f"ENV_FILE={named} is a folder"])
     try:
         from_file = dotenv_values(path, interpolate=False) if path.is_file() else {}
     except (OSError, UnicodeDecodeError) as error:

@@ -15,6 +15,7 @@ import kombu.transport
 import redis
 import structlog
 from kombu.transport import redis as stock
+from kombu.transport import virtual
 from kombu.utils.encoding import bytes_to_str
 from kombu.utils.json import dumps, loads
 
@@ -51,11 +52,25 @@ def _readable(channel: Any, raw: bytes) -> dict[str, Any] | None:
 
 class _QoS(stock.QoS):
     """
-    Stock bookkeeping of hints that are out, whose last act cannot end the worker.
+    Stock bookkeeping of hints that are out, which cannot end the worker.
 
     A channel is closed because Redis went away; giving hints back on it then fails with whatever
     is left of its connection. They are handed out again by the broker's sweep or the redriver.
     """
+
+    def ack(self, delivery_tag: str) -> None:
+        """
+        Take a hint off the list.
+
+        A primary that became a replica refuses that, which is no lost connection to the stock code
+        and would end the worker. The hint comes again later, and finds its work done; here it
+        counts as done, or the worker would soon wait for it alone.
+        """
+        try:
+            super().ack(delivery_tag)
+        except redis.ReadOnlyError:
+            log.info("hint not acknowledged: Redis is a replica")
+            virtual.QoS.ack(self, delivery_tag)
 
     def restore_unacked_once(self, stderr: Any = None) -> None:
         """Give back what was not acknowledged, if Redis answers."""
@@ -80,7 +95,8 @@ class _Guarded:
 
     A channel that was closed because Redis went away has none any more: what a task still wants of
     it (to acknowledge its hint) fails as on a connection that is lost, which kombu logs. The stock
-    channel's AttributeError ends the worker.
+    channel's AttributeError ends the worker. So does an error in place of a message, which a
+    primary answers with when it becomes a replica; here the connection counts as lost.
     """
 
     _pooled: Any = None
@@ -109,6 +125,9 @@ class _Guarded:
             except self.connection_errors:
                 self.client.connection.disconnect()  # the next round connects anew
                 raise
+            except redis.ResponseError as error:  # a primary that was made a replica: not for good
+                self.client.connection.disconnect()
+                raise redis.ConnectionError(str(error)) from error
             if not answer:
                 raise Empty
             queue, raw = answer
@@ -135,16 +154,22 @@ class SentinelChannel(_Guarded, stock.SentinelChannel):  # type: ignore[misc]  #
     QoS = _QoS
 
 
+# a primary that became a replica: it takes writes again soon, or another one does
+_LOST = (*stock.Transport.connection_errors, redis.ReadOnlyError)
+
+
 class Transport(stock.Transport):
     """``redis://`` and ``rediss://``."""
 
     Channel = Channel
+    connection_errors = _LOST
 
 
 class SentinelTransport(stock.SentinelTransport):
     """``sentinel://``."""
 
     Channel = SentinelChannel
+    connection_errors = _LOST
 
 
 def install() -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import sys
+from collections.abc import Sequence
 from typing import Any
 
 import click
@@ -14,35 +15,61 @@ from claimx.domain.records import DeadFilter, DeadLetter, Kind, Stage, records_n
 from claimx.domain.requeueing import Selection
 from claimx.services.dead_letters import requeue_selected, select
 
-SHOWN_IDS = 10  # of those that stay dead
+SHOWN_IDS = 10  # of those that stay dead, and of those that none are
+
+
+class Word(click.ParamType[str]):
+    """What is typed: a name that is no UTF-8 can be none of ours."""
+
+    name = "text"
+
+    def convert(self, value: Any, param: Any, ctx: Any) -> str:
+        """Return it as it is; what is no text is a usage error."""
+        try:
+            value.encode()
+        except UnicodeEncodeError:
+            self.fail(f"{value!r} is not UTF-8", param, ctx)
+        return str(value)
 
 
 def _filters(command: Any) -> Any:
-    for option in (
+    filters: list[Any] = [
         click.option("--stage", type=click.Choice([s.value for s in Stage]), help="Where it died."),
         click.option("--category", type=click.Choice([c.value for c in ErrorCategory])),
-        click.option("--error", help="The failure's class, such as NotFound."),
+        click.option("--error", type=Word(), help="The failure's class, such as NotFound."),
         click.option("--kind", type=click.Choice([k.value for k in Kind])),
-    ):
+    ]
+    for option in filters:
         command = option(command)
     return command
 
 
 def _filter(ids: tuple[str, ...], options: dict[str, Any], limit: int | None = None) -> DeadFilter:
-    if ids == ("-",):
-        ids = tuple(line.strip() for line in sys.stdin if line.strip())
-        if not ids:  # no ids would mean all of them
-            note("no ids on standard input")
-            sys.exit(3)
     return DeadFilter(
         ids=records_named(ids),
         stage=Stage(options["stage"]) if options["stage"] else None,
         category=ErrorCategory(options["category"]) if options["category"] else None,
         error=options["error"],
         kind=Kind(options["kind"]) if options["kind"] else None,
-        limit=None if ids else limit,  # all that were named
+        limit=limit,
         bare=True,
     )
+
+
+def _named(ids: tuple[str, ...]) -> tuple[str, ...]:
+    """Return the ids that were named, with those of standard input where a ``-`` stands."""
+    if "-" not in ids:
+        return ids
+    try:
+        lines = sys.stdin.buffer.read().decode("utf-8-sig").splitlines()
+    except UnicodeDecodeError:
+        note("what is on standard input is not UTF-8: one id a line")
+        sys.exit(2)
+    ids = tuple(one for one in ids if one != "-") + tuple(filter(None, map(str.strip, lines)))
+    if not ids:  # no ids would mean all of them
+        note("no ids on standard input")
+        sys.exit(3)
+    return ids
 
 
 def _row(letter: DeadLetter) -> dict[str, Any]:
@@ -90,7 +117,7 @@ def list_letters(form: str, limit: int, **options: Any) -> None:
 
 
 @dlq.command("show")
-@click.argument("ids", nargs=-1, required=True)
+@click.argument("ids", nargs=-1, required=True, type=Word())
 @form_option
 def show_letter(ids: tuple[str, ...], form: str) -> None:
     """
@@ -114,13 +141,13 @@ def show_letter(ids: tuple[str, ...], form: str) -> None:
             for step in history:
                 click.echo(clean("            " + " ".join(f"{k}={v}" for k, v in step.items())))
             click.echo()
+    _name_strangers(ids, letters, "no dead letter of")
     if not letters:
-        note("no dead letter of that id")
         sys.exit(3)
 
 
 @dlq.command()
-@click.argument("ids", nargs=-1)
+@click.argument("ids", nargs=-1, type=Word())
 @_filters
 @click.option("--limit", type=click.IntRange(min=1), help="The newest alone. [default: all]")
 @click.option("--from-stage", type=click.Choice([s.value for s in Stage]), help="Restart there.")
@@ -145,6 +172,7 @@ def requeue(
     if not (ids or filtered or everything):
         note("say which: ids, a filter, or --all")
         sys.exit(2)
+    ids = _named(ids)
     runtime = bootstrap.operator_runtime()
     match = _filter(ids, options, limit)
     chosen = select(runtime, match, Stage(from_stage) if from_stage else None)
@@ -153,6 +181,8 @@ def requeue(
         sys.exit(3)
     going = chosen.fitting
     _name_misfits(chosen)
+    if limit is None:  # beyond one, others may have matched
+        _name_strangers(ids, chosen.letters, "no dead letter that matches:")
     if dry_run:
         columns = ["id", "stage", "error", "message"]
         show("would_requeue", [_row(x) for x in going], columns, "table")
@@ -179,5 +209,16 @@ def _status(done: int, chosen: Selection) -> int:
 def _name_misfits(chosen: Selection) -> None:
     ids = [letter.id for letter in chosen.misfits]
     if ids and chosen.stage:
-        more = f" and {len(ids) - SHOWN_IDS} more" if len(ids) > SHOWN_IDS else ""
-        note(f"no business in {chosen.stage.value}: {', '.join(ids[:SHOWN_IDS])}{more}")
+        note(f"no business in {chosen.stage.value}: {_shown(ids)}")
+
+
+def _name_strangers(ids: tuple[str, ...], letters: Sequence[DeadLetter], what: str) -> None:
+    """Say which of the ids that were named are no dead letter's: one may be mistyped."""
+    dead = {letter.id for letter in letters}
+    if strange := [one for one in dict.fromkeys(ids) if dead.isdisjoint(records_named([one]))]:
+        note(f"{what} {_shown(strange)}")
+
+
+def _shown(ids: Sequence[str]) -> str:
+    more = f" and {len(ids) - SHOWN_IDS} more" if len(ids) > SHOWN_IDS else ""
+    return ", ".join(ids[:SHOWN_IDS]) + more

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import importlib
+import os
 import sys
 from typing import Any
 
@@ -58,11 +59,19 @@ def cli() -> None:
     """
 
 
+def _open_what_is_closed() -> None:
+    """Put nothing in the place of a standard stream that is closed; a socket would take it."""
+    for name, mode in (("stdin", "r"), ("stdout", "w"), ("stderr", "w")):
+        if getattr(sys, name) is None:
+            setattr(sys, name, open(os.devnull, mode))  # noqa: SIM115, PTH123 - until the end
+
+
 def main(arguments: list[str] | None = None) -> Any:
     """Run the command line; expected failures become one line and their exit code."""
     from claimx.domain.errors import ClaimXError, Permanent
     from claimx.setting_errors import ConfigurationError
 
+    _open_what_is_closed()
     try:
         return cli.main(args=arguments, prog_name="claimx", standalone_mode=False)
     except click.exceptions.Exit as leaving:
@@ -77,6 +86,9 @@ def main(arguments: list[str] | None = None) -> Any:
     except ClaimXError as error:
         print(f"claimx: {error}", file=sys.stderr)  # noqa: T201 - as above
         sys.exit(1 if isinstance(error, Permanent) else 5)
+    except OSError as error:  # what it prints to, as a rule: a disk that is full
+        print(f"claimx: {error}", file=sys.stderr)  # noqa: T201 - as above
+        sys.exit(1)
     except (KeyboardInterrupt, click.Abort):
         print("claimx: interrupted", file=sys.stderr)  # noqa: T201 - as above
         sys.exit(130)

@@ -5,15 +5,17 @@ from __future__ import annotations
 import sys
 import time
 from collections.abc import Callable
+from contextlib import suppress
 from typing import Any
 
 import click
 import orjson
 
-from claimx import bootstrap
+from claimx import bootstrap, startup
 from claimx.cli.output import SCHEMA_VERSION, form_option, note, show
-from claimx.cli.source import Moment
-from claimx.domain.errors import ErrorCategory
+from claimx.cli.source import Moment, source_runtime
+from claimx.domain.errors import ClaimXError, ErrorCategory
+from claimx.domain.tables import TABLES
 from claimx.domain.times import Micros, from_seconds, to_iso
 from claimx.services.reconcile import Ending, Finding, Found, ReconcileReport, keep
 from claimx.services.reconcile import reconcile as run_reconcile
@@ -69,7 +71,8 @@ def reconcile(
     if asking and not sys.stdin.isatty():
         note("--fix needs --yes where nobody can answer; --dry-run says what it would do")
         sys.exit(2)
-    runtime = bootstrap.operator_runtime()
+    runtime = source_runtime()
+    _tell_absent()
 
     def look(*, fixing: bool, told: Callable[[Found, bool], None]) -> ReconcileReport:
         report = run_reconcile(
@@ -95,6 +98,15 @@ def reconcile(
     _print(report, form)
     _explain(report, until, would=fix and dry_run)
     sys.exit(_status(report))
+
+
+def _tell_absent() -> None:
+    """Say which of the three tables is not there: with a wrong path, all is missing."""
+    wanted = [TABLES[name] for name in ("claimx_events", "claimx_media", "claimx_attachments")]
+    inspection = bootstrap.lake_of(startup.load_settings()).inspection
+    with suppress(ClaimXError):  # one that does not answer is the look's own to wait for, and tell
+        for name, path in inspection.absent(wanted).items():
+            note(f"{name}: there is no table at {path}, so all of it counts as missing")
 
 
 class _Progress:

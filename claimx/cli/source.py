@@ -31,6 +31,10 @@ _EXITS = {
 }
 
 
+_EARLIEST = from_datetime(datetime(1970, 1, 1, tzinfo=UTC))
+_LATEST = from_datetime(datetime(9999, 1, 1, tzinfo=UTC))  # what is added to it is a time, too
+
+
 class Moment(click.ParamType[Micros]):
     """A time as ISO 8601 (no zone is UTC), or a span back from now such as ``2h``."""
 
@@ -48,7 +52,10 @@ class Moment(click.ParamType[Micros]):
             found = datetime.fromisoformat(value.strip())
         except ValueError:
             self.fail(f"{value!r} is neither a time such as 2026-01-31T08:00Z nor 2h", param, ctx)
-        return from_datetime(found if found.tzinfo else found.replace(tzinfo=UTC))
+        moment = from_datetime(found)
+        if not _EARLIEST <= moment <= _LATEST:
+            self.fail(f"{value!r} is not between 1970 and 9999", param, ctx)
+        return moment
 
 
 @click.group()
@@ -61,7 +68,7 @@ def poll() -> None:
 @form_option
 def once(dry_run: bool, form: str) -> None:
     """Poll once, now; exit 8 when another poller is at work, 5 when the source refuses."""
-    report = poll_once(_runtime(), dry_run=dry_run)
+    report = poll_once(source_runtime(), dry_run=dry_run)
     row = {
         "stopped": report.stopped.value,
         "pages": report.pages,
@@ -116,7 +123,7 @@ def backfill(since: Micros, until: Micros | None, rate: float, form: str) -> Non
         note(f"{report.share:6.1%}  {report.rows} rows  {report.fresh} new{waiting}")
 
     report = run_backfill(
-        _runtime(),
+        source_runtime(),
         since,
         until,
         sleep=time.sleep,
@@ -139,7 +146,7 @@ def backfill(since: Micros, until: Micros | None, rate: float, form: str) -> Non
     sys.exit(_EXITS[report.ending])
 
 
-def _runtime() -> Runtime:
+def source_runtime() -> Runtime:
     """Return the runtime of a command that reads the source; raises ConfigurationError."""
     if problems := missing_for(startup.load_settings(), ["poll"]):
         raise ConfigurationError(problems)

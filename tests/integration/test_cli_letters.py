@@ -76,6 +76,52 @@ def test_a_limit_takes_the_newest(claimx, ledger):
     assert dead(ledger) == {"e:old"}
 
 
+def test_a_limit_holds_for_ids_as_well(claimx, ledger):
+    """It was left out: who wanted to try one of a list sent all of it back."""
+    for n in range(3):
+        bury(ledger, f"e:{n}")
+    ids = claimx("ls", "-o", "jsonl").out
+    listed = "\n".join(json.loads(line)["id"] for line in ids.splitlines())
+
+    dry = claimx("requeue", "-", "--limit", "1", "--dry-run", given=listed)
+    real = claimx("requeue", "-", "--limit", "1", "--yes", given=listed)
+
+    assert (dry.status, dry.err) == (0, "would requeue 1 of 1\n")
+    assert (real.status, real.err) == (0, "requeued 1 of 1\n")
+    assert dead(ledger) == {"e:0", "e:1"}
+
+
+def test_ids_that_are_no_dead_letter_are_named(claimx, ledger):
+    """Of five ids with one mistyped it said that four of four were done."""
+    bury(ledger, "e:1", "e:2", "e:3")
+
+    shown = claimx("show", "1", "e:4")
+    done = claimx("requeue", "-", "e:2", "nobody", "--yes", given="\ufeffe:1\r\n\r\ne:9\r\n")
+    none = claimx("show", "nobody")
+
+    assert (shown.status, shown.err) == (0, "no dead letter of e:4\n")
+    assert done.err == "no dead letter that matches: nobody, e:9\nrequeued 2 of 2\n"
+    assert (done.status, dead(ledger)) == (0, {"e:3"})
+    assert (none.status, none.err) == (3, "no dead letter of nobody\n")
+
+
+def test_a_list_of_ids_in_another_encoding_is_refused(environment, ledger):
+    bury(ledger, "e:1")
+    done = subprocess.run(
+        [sys.executable, "-m", "claimx", "dlq", "requeue", "-", "--yes"],
+        env=environment,
+        cwd=ROOT,
+        input="e:1\n".encode("utf-16"),
+        capture_output=True,
+        timeout=60,
+        check=False,
+    )
+
+    assert done.returncode == 2
+    assert done.stderr == b"what is on standard input is not UTF-8: one id a line\n"
+    assert dead(ledger) == {"e:1"}
+
+
 def test_a_list_says_that_there_are_more(claimx, ledger):
     bury(ledger, *(f"e:{n}" for n in range(5)))
 

@@ -247,3 +247,12 @@ def test_a_busy_pipeline_whose_processes_are_killed_shows_no_false_alarm(tmp_pat
         assert kills == {}
         assert in_flight > 100, "it was looked at while it was busy"
         assert_as_it_must_be(rig)
+
+
+def test_a_table_that_is_not_there_is_named(rig, tmp_path):
+    """With a wrong path it only said that all is missing, and that --fix admits it."""
+    answer = rig.reconcile("-o", "json", CLAIMX_LAKE_PATH=str(tmp_path))
+
+    assert answer.status == 7
+    for name in (EVENTS, ATTACHMENTS):
+        assert f"{name}: there is no table at file://{tmp_path}/{name}" in answer.err

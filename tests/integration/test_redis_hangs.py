@@ -10,7 +10,7 @@ from contextlib import contextmanager, suppress
 
 import pytest
 import requests
-from pipeline_rig import Rig
+from pipeline_rig import Rig, assert_as_it_must_be
 
 from claimx.cli.stack import free_port
 
@@ -117,3 +117,18 @@ def test_processes_that_wait_for_redis_at_their_start_answer_probes(tmp_path):
             assert probe(found[name]["health"], "ready") == 200
     finally:
         rig.stop()
+
+
+def test_a_primary_that_is_a_replica_for_a_while_ends_no_worker(tmp_path):
+    """In a failover workers ended of the first refused write; one that stayed took nothing more."""
+    with Rig(tmp_path, "--events", "300", "--rate", "60") as rig:
+        rig.processes("worker", "beat", "writer")
+        rig.until("work to be under way", lambda: rig.status().active["event"])
+
+        rig.client.replicaof("127.0.0.1", free_port())
+        time.sleep(5)
+        rig.client.replicaof("NO", "ONE")
+
+        rig.until_done()
+        assert [one.status for one in rig.running] == [None] * 3, rig.tails()
+        assert_as_it_must_be(rig)

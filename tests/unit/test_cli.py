@@ -1,14 +1,18 @@
-"""The command line: its two streams, and the limits that a status fails on."""
+"""The command line: its streams, its words, and the limits that a status fails on."""
 
 from __future__ import annotations
 
+import os
 import subprocess
 import sys
 
 import click
 import pytest
+from cli_runner import ROOT, claimx
 
+from claimx.cli.source import Moment
 from claimx.cli.status import parse_limits
+from claimx.domain.times import to_iso
 
 _PROGRAM = """
 from claimx.cli.main import main
@@ -81,3 +85,69 @@ def test_a_limit_that_cannot_be_exceeded_or_means_nothing_is_refused(text):
     """Nothing is above nan: a check with it is well for ever."""
     with pytest.raises(click.BadParameter):
         parse_limits(text)
+
+
+@pytest.mark.parametrize(
+    ("text", "moment"),
+    [
+        ("2026-01-31T08:00+02:00", "2026-01-31T06:00:00.000000Z"),
+        ("1970-01-01", "1970-01-01T00:00:00.000000Z"),
+    ],
+)
+def test_a_time_may_be_any_that_the_source_can_have(text, moment):
+    assert to_iso(Moment().convert(text, None, None)) == moment
+
+
+@pytest.mark.parametrize(
+    "text", ["0001-01-01", "0001-01-01T00:00+14:00", "9999-12-31T23:59:59-05:00"]
+)
+def test_a_time_that_cannot_be_reckoned_with_is_refused(text):
+    """They ended in a traceback, or in a query that Kusto refuses."""
+    with pytest.raises(click.BadParameter, match="between 1970 and 9999"):
+        Moment().convert(text, None, None)
+
+
+@pytest.mark.parametrize("words", [("ls", "--error"), ("show",), ("requeue", "--yes")])
+def test_what_is_no_text_is_a_usage_error(words):
+    """A name in another encoding ended in a traceback of the Redis client."""
+    answer = claimx("dlq", *words, os.fsdecode(b"m:\xff"))
+
+    assert answer.status == 2
+    assert "is not UTF-8" in answer.err
+
+
+@pytest.mark.parametrize("command", ["reconcile", "backfill --from 2h", "poll once"])
+def test_a_command_that_reads_the_source_asks_for_its_settings_first(command):
+    """A reconcile said that it had failed, and showed a table without findings."""
+    lacking = {"EVENTHOUSE_CLUSTER_URL": "", "CLAIMX_LAKE_PATH": "/lake", "ENV_FILE": os.devnull}
+
+    answer = claimx(*command.split(), **lacking)
+
+    assert (answer.status, answer.out) == (4, "")
+    assert "EVENTHOUSE_CLUSTER_URL must be set" in answer.err
+
+
+@pytest.mark.parametrize(
+    ("words", "closed", "status"),
+    [
+        ("config show", ">&-", 0),
+        ("config show -o json", ">/dev/full", 1),
+        ("tables schema claimx_media", ">/dev/full", 1),
+        ("dlq requeue - --yes", "<&-", 3),
+        ("reconcile --fix", "<&-", 2),
+    ],
+)
+def test_a_stream_that_is_closed_or_full_costs_no_traceback(words, closed, status):
+    """A supervisor may start a command without a standard input; disks fill at night."""
+    done = subprocess.run(
+        ["sh", "-c", f"{sys.executable} -m claimx {words} {closed}"],
+        cwd=ROOT,
+        stderr=subprocess.PIPE,
+        text=True,
+        check=False,
+        timeout=60,
+    )
+
+    assert done.returncode == status
+    assert "Traceback" not in done.stderr
+    assert ("No space left" in done.stderr) is ("full" in closed)

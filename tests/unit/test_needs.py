@@ -84,6 +84,7 @@ def test_all_tables_without_a_path_are_named_at_once():
     ("said", "text", "refusal"),
     [
         ({"ENV_FILE": "gone.env"}, None, "ENV_FILE=gone.env"),
+        ({"ENV_FILE": "."}, None, "ENV_FILE=. is a folder"),
         ({}, "LOG_LEVEL=ERROR # d\xe9".encode("latin-1"), "UTF-8"),
     ],
 )

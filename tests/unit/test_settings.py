@@ -187,6 +187,9 @@ def test_the_configuration_page_is_what_the_settings_declare():
         ("REDIS_URL", "redis://:se/cret@h:6379/0"),
         ("REDIS_URL", "redis://h/secret"),
         ("REDIS_URL", "sentinel://h:1;other:2/0"),
+        ("REDIS_URL", "REDIS://:secret@h/0"),
+        ("REDIS_URL", "redis://:secret@h/0?ssl_cert_reqs=none"),
+        ("REDIS_URL", "rediss://:secret@h/0?ssl_cert_reqs=never"),
     ],
 )
 def test_a_value_that_can_never_work_is_refused_before_anything_starts(name, text):
@@ -205,6 +208,8 @@ def test_a_value_that_can_never_work_is_refused_before_anything_starts(name, tex
     [
         ("REDIS_URL", "rediss://:p%2Fw@h:6380/2"),
         ("REDIS_URL", "redis:///0"),
+        ("REDIS_URL", "redis://h/0?protocol=3"),
+        ("REDIS_URL", "rediss://h/0?ssl_cert_reqs=none&ssl_ca_certs=/ca.pem"),
         ("REDIS_URL", "sentinel://:p@a:26379;sentinel://b:26379/1"),
         ("ONELAKE_CLAIMX_PATH", "abfss://w@onelake.dfs.fabric.microsoft.com/l/Files/claimx"),
         ("CLAIMX_LAKE_PATH", "C:/lake"),

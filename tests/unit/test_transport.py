@@ -3,12 +3,19 @@
 from __future__ import annotations
 
 import logging
+import threading
 from typing import Any
 
 import pytest
+import redis
 from kombu import Connection
 
-from claimx.adapters.transport import Channel, SentinelChannel, Transport
+from claimx.adapters.transport import (
+    Channel,
+    SentinelChannel,
+    SentinelTransport,
+    Transport,
+)
 
 
 class ClosingChannel:
@@ -74,3 +81,33 @@ def test_a_channel_whose_pool_was_dropped_makes_a_client_of_the_new_one(redis_ur
         with channel.conn_or_acquire() as after:
             assert after is not before
             assert after.ping()
+
+
+def test_an_error_in_place_of_a_message_is_a_lost_connection(redis_url, redis_client):
+    """A primary that becomes a replica sends one to all that wait; workers ended of it."""
+
+    def unblock() -> None:
+        ours = redis_client.client_info()["db"]
+        waiting: list[Any] = []
+        while not waiting:
+            clients = [one for one in redis_client.client_list() if one["db"] == str(ours)]
+            waiting = [one for one in clients if one["cmd"] == "brpop"]
+        redis_client.execute_command("CLIENT", "UNBLOCK", waiting[0]["id"], "ERROR")
+
+    with Connection(redis_url, transport=Transport) as connection:
+        queue = connection.SimpleQueue("demoted")
+        interruption = threading.Thread(target=unblock)
+        interruption.start()
+
+        with pytest.raises(connection.connection_errors, match="UNBLOCKED"):
+            queue.get(timeout=20)
+
+        interruption.join()
+        queue.put({"a": 1})
+        assert queue.get(timeout=5).payload == {"a": 1}
+
+
+@pytest.mark.parametrize("transport", [Transport, SentinelTransport])
+def test_a_refused_write_is_a_lost_connection(transport):
+    """A primary that became a replica refuses them, until another one is found."""
+    assert issubclass(redis.ReadOnlyError, transport.connection_errors)
