@@ -1706,6 +1706,22 @@ def test_a_readmission_repeated_after_a_broken_connection_is_told_the_same(redis
     assert (counters["event.admitted"], counters["event.duplicate"]) == (3, 4)
 
 
+def test_a_requeue_repeated_after_a_broken_connection_is_told_the_same(redis_client):
+    """Told of none, an operator read "requeued 0", "no longer dead", and a script saw a failure."""
+    rig = redis_rig(redis_client)
+    rig.admit_dead("a")
+    rig.admit_dead("b")
+    script = redis_client.register_script(source_of("requeue"))
+
+    def call(token):
+        return script(keys=["{claimx:0}"], args=[rig.clock.now, "", token, "e:a", "e:b", "e:c"])
+
+    answers = [call("one"), call("one"), call("another")]
+
+    assert answers == [2, 2, 0]
+    assert rig.ledger.census().counters["event.requeued"] == 2
+
+
 def test_resp3_clients_read_the_same(redis_url):
     with redis.Redis.from_url(redis_url, protocol=3) as client:
         rig = redis_rig(client)
