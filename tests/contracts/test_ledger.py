@@ -1810,6 +1810,18 @@ class TestReadmission:
 
         assert (first, second) == (("e:a",), ())
 
+    def test_who_got_no_answer_is_told_what_it_admitted(self, rig: Rig) -> None:
+        """Redis went away once it was carried out: reconcile waits for it, and asks again."""
+        rig.admit("b")
+        found = [event("a"), event("b"), event("c")]
+        later = [replace(one, trace="found by another look") for one in found]
+
+        answers = [rig.second().readmit("job", found, 1) for _ in range(2)]
+        answers.append(rig.ledger.readmit("job", later, 1))
+
+        assert answers == [("e:a", "e:c"), ("e:a", "e:c"), ()]
+        assert rig.ledger.census().counters["event.admitted"] == 3
+
     def test_media_that_were_completed_are_fetched_again_and_then_known_again(
         self, rig: Rig
     ) -> None:

@@ -195,6 +195,9 @@ class Ledger(Protocol):
         or active, is left alone and counted as a duplicate, so two callers admit once. An event is
         remembered anew, a media file no longer counts as completed. Returns the ids admitted, in
         order; None, with nothing done, when a greater *fence* has readmitted for this *job*.
+
+        Whoever got no answer tells it the very same records again, their traces too, and is told
+        what the first time should have, within some minutes and before another call for the job.
         """
 
     # stages
