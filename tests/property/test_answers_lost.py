@@ -13,8 +13,7 @@ from collections.abc import Callable
 from contextlib import suppress
 from typing import Any
 
-from hypothesis import given, settings
-from hypothesis import strategies as st
+import pytest
 from reconcile_world import Pipeline
 
 from claimx.domain.errors import Unavailable
@@ -33,7 +32,13 @@ from claimx.services.runtime import Runtime
 from claimx.services.write import LakeWriter
 
 TOLD_THE_SAME = {"claim", "requeue", "readmit"}  # what the ledger in Redis knows for a repetition
+SELDOM = 20  # times as seldom fails what only looks, or hardly a task would get to its work
+ACTS = frozenset(
+    "store_page set_aside note_read recount_gap close_gap admit claim renew release settle due"
+    " read_rows forget_entries finish fail_rows upsert page".split()
+)
 ROUNDS = 40
+OVERLAP = 60.0
 
 
 class Moody:
@@ -51,7 +56,7 @@ class Moody:
 
     def _moody(self, name: str, method: Callable[..., Any]) -> Callable[..., Any]:
         def call(*arguments: Any, **options: Any) -> Any:
-            drawn = self._chance.random() / self._share
+            drawn = self._chance.random() / self._share * (1 if name in ACTS else SELDOM)
             if drawn < 1:
                 raise Unavailable("it did not act")
             answer = method(*arguments, **options)
@@ -67,9 +72,9 @@ class Moody:
 class Line:
     """A pipeline whose processes meet all that, one step of one process at a time."""
 
-    def __init__(self, seed: int, share: float, limits: dict[str, Any]) -> None:
-        self.world = Pipeline(poll_overlap=60.0, **limits)
-        self._chance = random.Random(seed)
+    def __init__(self, chance: random.Random, share: float, limits: dict[str, Any]) -> None:
+        self.world = Pipeline(poll_overlap=OVERLAP, **limits)
+        self._chance = chance
         self._share = share
         self._writer = LakeWriter(
             self.moody(self.world.ledger, ledger=True),
@@ -83,6 +88,7 @@ class Line:
         )
         self.events: set[str] = set()
         self.media: set[str] = set()
+        self.live: set[str] = set()  # of the events, those that the poll must find
 
     def moody(self, port: Any, *, ledger: bool = False) -> Any:
         return Moody(port, self._chance, self._share, ledger=ledger)
@@ -101,7 +107,7 @@ class Line:
             getattr(self, f"_{what}")()
 
     def _arrive(self) -> None:
-        for _ in range(4):
+        for _ in range(self._chance.randint(1, 12)):
             name = str(len(self.events))
             ago = self._chance.choice([7.0, 10.0, 20.0, 1000.0])
             if self._chance.random() < 0.3:
@@ -110,6 +116,8 @@ class Line:
             else:
                 self.world.created(name, ago=ago)
             self.events.add(name)
+            if ago < OVERLAP:
+                self.live.add(name)
 
     def _poll(self) -> None:
         poll_once(self.process("poller"))
@@ -150,7 +158,7 @@ class Line:
         self.world.clock += self._chance.choice([1, 7, 31, 70])
 
     def comes_to_rest(self) -> None:
-        """All answer again; what came too late for the poll is brought by a backfill."""
+        """All answer again; what showed too late for the poll is brought by a backfill."""
         world = self.world
         self._writer.close()
         for _ in range(ROUNDS):
@@ -158,6 +166,7 @@ class Line:
             world.poll()
             catch_up(world.runtime("catch-up"), sleep=world.wait)
             world.finish()
+        assert self.live <= world.rows()[EVENTS.name].keys()
         since, until = from_seconds(world.clock - 90_000), from_seconds(world.clock - 10)
         report = backfill(world.runtime("backfill"), since, until, sleep=self._work)
         assert report.ending is Ending.COMPLETE
@@ -172,24 +181,18 @@ STEPS = (
 ).split()
 
 
-@settings(max_examples=30)
-@given(
-    seed=st.integers(0, 2**32),
-    share=st.sampled_from([0.02, 0.05, 0.15]),
-    steps=st.lists(st.sampled_from(STEPS), min_size=10, max_size=50),
-    limits=st.fixed_dictionaries(
-        {
-            "poll_batch": st.sampled_from([3, 10]),
-            "max_in_flight": st.sampled_from([12, 100]),
-            "far_seconds": st.sampled_from([60.0, 600.0]),
-            "far_pages": st.sampled_from([1, 20]),
-        }
-    ),
-)
-def test_each_event_is_written_once_whatever_answers_are_lost(seed, share, steps, limits):
-    line = Line(seed, share, limits)
-    for what in ["arrive", *steps]:
-        line.step(what)
+@pytest.mark.parametrize("seed", range(40))
+def test_each_event_is_written_once_whatever_answers_are_lost(seed):
+    chance = random.Random(seed)
+    limits = {
+        "poll_batch": chance.choice([3, 10]),
+        "max_in_flight": chance.choice([12, 100]),
+        "far_seconds": chance.choice([60.0, 600.0]),
+        "far_pages": chance.choice([1, 20]),
+    }
+    line = Line(chance, chance.choice([0.05, 0.15]), limits)
+    for _ in range(60):
+        line.step(chance.choice(STEPS))
 
     line.comes_to_rest()
 
