@@ -27,7 +27,8 @@ MOST_LOSSES = 10
 MOST_LINES = 19
 NEAR = 0.01  # of two moments that are one
 
-_KNOWN_KEYS = ("ping", "unreadable", "gaps:", "fence:", "readmitted:")  # below its root
+_KNOWN_KEYS = ("ping", "unreadable", "gaps:", "fence:", "readmitted:", "requeued:")
+"""Below its root."""
 _WALK = {"walk", "walked"}
 
 

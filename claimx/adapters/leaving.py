@@ -6,6 +6,7 @@ import os
 import shutil
 import time
 from collections.abc import Callable
+from contextlib import suppress
 from pathlib import Path
 
 _FLAG = "_CLAIMX_LEAVING"  # in the environment: children that are spawned see it as well
@@ -27,9 +28,12 @@ def clean_up() -> None:
 
 
 def begin() -> None:
-    """Raise the flag."""
+    """Raise the flag; raises nothing itself, since the handler of a signal calls it."""
     if flag := os.environ.get(_FLAG):
-        Path(flag).touch()
+        with suppress(OSError):  # a full disk: then the worker's end is bounded all the same
+            # whoever clears old folders for temporary files may have taken it away
+            Path(flag).parent.mkdir(mode=0o700, parents=True, exist_ok=True)
+            Path(flag).touch()
 
 
 def begun() -> bool:

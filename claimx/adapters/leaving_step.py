@@ -13,6 +13,8 @@ import os
 import signal
 import threading
 import time
+from collections.abc import Iterable
+from contextlib import suppress
 from typing import Any
 
 import billiard
@@ -60,7 +62,15 @@ def _bounded() -> None:
     log.info("worker leaves: running chunks settle what they have", seconds=LEAVE_SECONDS)
     time.sleep(LEAVE_SECONDS)
     log.warning("worker was still busy and ends now; its leases end by themselves")
-    for child in billiard.active_children():
-        os.kill(child.pid, signal.SIGKILL)
-    leaving.clean_up()
-    os._exit(os.EX_OK)
+    try:
+        kill(billiard.active_children())
+        leaving.clean_up()
+    finally:  # whatever fails, the process must end; a child that is left sees that it is alone
+        os._exit(os.EX_OK)
+
+
+def kill(children: Iterable[Any]) -> None:
+    """Kill child processes, some of which may be just ending by themselves."""
+    for child in children:
+        with suppress(ProcessLookupError):
+            os.kill(child.pid, signal.SIGKILL)

@@ -55,7 +55,10 @@ class Batch:
         """Whether it may go early: it is large enough, or the last small one is long ago."""
         if self._since is None:
             return False
-        return not self._small or self._now() - self._small_went >= _REST * self._max_seconds
+        # of a clock that was set back nobody knows how long ago it was
+        return not self._small or not (
+            0 <= self._now() - self._small_went < _REST * self._max_seconds
+        )
 
     @property
     def _small(self) -> bool:
@@ -66,9 +69,10 @@ class Batch:
         """Seconds until it is due by its age, at most *max_seconds*; all of them when empty."""
         if self._since is None:
             return self._max_seconds
-        # a clock that was set back must not make a batch wait for longer than its age
-        left = self._since + self._max_seconds - self._now()
-        return min(max(0.0, left), self._max_seconds)
+        now = self._now()
+        # a clock that was set back must not make it wait for as long: then its age begins anew
+        self._since = min(self._since, now)
+        return max(0.0, self._since + self._max_seconds - now)
 
     def clear(self) -> None:
         """Begin anew: this one has gone."""

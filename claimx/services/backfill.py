@@ -254,7 +254,8 @@ class _Run:
     def _slow_down(self, started: float, rows: int) -> None:
         """Sleep away what a page was faster than the rate."""
         if self._rate > 0:
-            spare = started + rows / self._rate - self._runtime.now()
+            whole = rows / self._rate
+            spare = min(whole, started + whole - self._runtime.now())  # a clock may be set back
             if spare > 0:
                 self._wait(spare, "")
 

@@ -176,8 +176,9 @@ class Chunk:
             try:
                 async with self._ledger_turn:
                     kept = await asyncio.to_thread(self._runtime.ledger.renew, held, lease)
-            except ClaimXError as error:
-                log.warning("leases not renewed", stage=self._stage.value, reason=str(error))
+            except Exception as error:  # noqa: BLE001 - whatever it was (no thread to be had), again
+                reason = str(error) or type(error).__name__
+                log.warning("leases not renewed", stage=self._stage.value, reason=reason)
                 continue
             for record in held:
                 if record.id not in kept and record.id in self._open:

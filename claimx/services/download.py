@@ -126,7 +126,9 @@ class DownloadStage:
         return fresh
 
     def _pause(self) -> float:
-        return self._paused_until - self._runtime.now()
+        left = self._paused_until - self._runtime.now()
+        # more than it ever is: the clock was set back
+        return left if left < PAUSE_SECONDS + 1 else 0.0
 
 
 def link_in(answer: Any, media_id: str) -> str:

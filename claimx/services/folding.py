@@ -72,7 +72,8 @@ class FoldKeeper:
     def look(self, table: Table) -> Folded | None:
         """Fold a table if that is due and nobody else is at it."""
         now = self._now()
-        if now < self._look_at[table.name]:
+        # one that would wait for longer than any does: the clock was set back
+        if 0 < self._look_at[table.name] - now < _MAX_BACK_OFF_SECONDS + 1:
             return None
         backlog = self._lake.backlog(table)
         self._measure(table, backlog, now)
@@ -153,12 +154,12 @@ class FoldKeeper:
         if self._stopped.is_set():
             return False
         now = self._now()
-        if now - self._kept_at < _KEEP_SECONDS:
+        if 0 <= now - self._kept_at < _KEEP_SECONDS:
             return True
         try:
             ours = lease.take()
         except Unavailable:
-            return now - self._kept_at < LEASE_SECONDS
+            return 0 <= now - self._kept_at < LEASE_SECONDS
         self._kept_at = now
         return ours
 

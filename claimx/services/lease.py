@@ -43,7 +43,13 @@ class Lease:
 
     def take(self) -> bool:
         """Take or extend it; False when it is another's. Raises Unavailable as the gates do."""
-        fence = self._gates.lock(self.name, self._holder, self.seconds)
+        try:
+            fence = self._gates.lock(self.name, self._holder, self.seconds)
+        except Unavailable:
+            if not self.fence:
+                # ours all the same where only the answer was lost, and who got none does no work
+                self.give_back()
+            raise
         self.fence = max(self.fence, fence or 0)
         return fence is not None
 

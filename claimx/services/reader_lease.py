@@ -5,13 +5,16 @@ from __future__ import annotations
 import threading
 import time
 from collections.abc import Callable
-from contextlib import suppress
 from types import TracebackType
 from typing import Self
+
+import structlog
 
 from claimx.domain.errors import Unavailable
 from claimx.services.lease import Lease
 from claimx.services.runtime import Runtime
+
+log = structlog.get_logger(__name__)
 
 KEEP_SECONDS = 600.0
 """
@@ -93,6 +96,10 @@ class ReaderLease:
     def _keep(self) -> None:
         pause = self._lease.seconds * _SHARE
         while not self._over.wait(pause) and time.monotonic() < self._until:
-            with suppress(Unavailable):  # whose it is will be known when Redis answers
+            try:
                 if not self._lease.take():
                     return
+            except Unavailable:  # whose it is will be known when Redis answers
+                continue
+            except Exception as error:  # noqa: BLE001 - the thread must live, or another reads beside us
+                log.warning("lease not kept", lease=self._lease.name, error=type(error).__name__)

@@ -47,10 +47,10 @@ def redrive_once(runtime: Runtime, *, limit: int = RECORDS_A_TICK) -> RedriveRep
     """
     report = RedriveReport()
     due = runtime.ledger.due(limit)
-    nodes = _nodes(runtime) if any(affinity for _, affinity in due) else set()
+    nodes = _nodes(runtime) if any(affinity for _, affinity in due) else None
     wanted: dict[tuple[Stage, str], list[str]] = {}
     for (stage, affinity), ids in due.items():
-        if affinity and affinity not in nodes:
+        if affinity and nodes is not None and affinity not in nodes:
             # whoever takes it finds no file, and sends it back to be downloaded again
             report.orphaned += len(ids)
             wanted.setdefault((stage, ""), []).extend(ids)
@@ -91,14 +91,19 @@ def _room(backlog: int) -> int:
     return TRICKLE if backlog > LONG_QUEUE else RECORDS_A_TICK
 
 
-def _nodes(runtime: Runtime) -> set[str]:
+def _nodes(runtime: Runtime) -> set[str] | None:
     """
-    Return the cache nodes whose own queue some announced process consumes.
+    Return the cache nodes whose own queue some announced process consumes; None: nobody can say.
 
-    A process that does not say what it consumes counts for its node.
+    A process that does not say what it consumes counts for its node. Whoever redrives is announced
+    itself, so where nobody is, the gates did not answer, or have just lost what they knew. Taken
+    for gone, the nodes' files would all be downloaded once more by others.
     """
+    processes = runtime.gates.processes()
+    if not processes:
+        return None
     nodes: set[str] = set()
-    for process in runtime.gates.processes():
+    for process in processes:
         node = process.get("node", "")
         queues = process.get("queues")
         if queues is None or any(queue.endswith(f".{node}") for queue in queues.split(",")):

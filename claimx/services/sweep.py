@@ -44,7 +44,8 @@ class CacheSweeper:
 
     def is_due(self) -> bool:
         """Say whether `sweep_if_due` has anything to do: it is a minute since the last time."""
-        return self._now() >= self._due
+        # more than it ever is: the clock was set back
+        return not 0 < self._due - self._now() < EVERY_SECONDS + 1
 
     def sweep_if_due(self) -> int:
         """Sweep unless it was done within the last minute; never raises. Returns files removed."""

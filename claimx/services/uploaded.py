@@ -69,7 +69,7 @@ class UploadedFiles:
         removed = 0
         for asked, queue in enumerate(self._queues):
             for _ in range(1 + len(queue) // ASKED_AT_ONCE):
-                if batch := self._due(queue):
+                if batch := self._due(queue, ASK_AFTER[asked]):
                     removed += self._ask(batch, asked)
         if removed:
             log.debug("cached files removed", files=removed, waiting=len(self))
@@ -82,11 +82,12 @@ class UploadedFiles:
         if thread is not None and thread is not threading.current_thread():
             thread.join(1.0)
 
-    def _due(self, queue: deque[tuple[float, str, str]]) -> list[tuple[str, str]]:
+    def _due(self, queue: deque[tuple[float, str, str]], longest: float) -> list[tuple[str, str]]:
         now = self._now()
         with self._lock:
             batch: list[tuple[str, str]] = []
-            while queue and queue[0][0] <= now and len(batch) < ASKED_AT_ONCE:
+            # what would wait for longer than any does: the clock was set back
+            while queue and not 0 < queue[0][0] - now < longest + 1 and len(batch) < ASKED_AT_ONCE:
                 batch.append(queue.popleft()[1:])
             return batch
 

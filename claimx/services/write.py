@@ -125,7 +125,7 @@ class LakeWriter:
     @property
     def _due(self) -> bool:
         if self._retry_at is not None:
-            return self._now() >= self._retry_at
+            return self._retry_seconds(self._retry_at) <= 0
         return self._batch.due or (self._quiet and self._batch.may_go)
 
     def _fill(self) -> None:
@@ -148,7 +148,11 @@ class LakeWriter:
 
     def _wait_seconds(self) -> float:
         left = self._batch.seconds_left
-        return left if self._retry_at is None else max(0.0, self._retry_at - self._now())
+        return left if self._retry_at is None else self._retry_seconds(self._retry_at)
+
+    def _retry_seconds(self, at: float) -> float:
+        left = at - self._now()
+        return max(0.0, left) if left < _MAX_BACK_OFF_SECONDS + 1 else 0.0  # a clock set back
 
     def _read(self, block_seconds: float) -> int:
         pairs = self._ledger.read_rows(self._consumer, CHUNK, block_seconds)

@@ -392,6 +392,22 @@ def test_a_redis_that_stalls_is_asked_once_and_then_left_alone_for_a_moment():
     assert answers == [(1, 0.0)] * 100
 
 
+def test_a_lease_is_given_back_though_redis_did_not_answer_a_moment_ago(redis_url):
+    """Else it stands to its end: a recovery, an upkeep or a reconcile would wait for minutes."""
+    client = redis.Redis.from_url(redis_url)
+    gates = RedisGates(client)
+    gates.lock("recover", "me", 300)
+
+    def times_out() -> None:
+        raise redis.TimeoutError
+
+    gates._try(times_out, None)
+    gates.unlock("recover", "me")
+
+    assert RedisGates(client).lock("recover", "another", 300) is not None
+    client.close()
+
+
 def test_a_closed_verdict_is_believed_for_a_moment_without_asking_redis(redis_url):
     client = redis.Redis.from_url(redis_url)
     circuit = RedisGates(client, fresh_seconds=30).circuit("api")

@@ -1706,6 +1706,22 @@ def test_a_readmission_repeated_after_a_broken_connection_is_told_the_same(redis
     assert (counters["event.admitted"], counters["event.duplicate"]) == (3, 4)
 
 
+def test_a_requeue_repeated_after_a_broken_connection_is_told_the_same(redis_client):
+    """Told of none, an operator read "requeued 0", "no longer dead", and a script saw a failure."""
+    rig = redis_rig(redis_client)
+    rig.admit_dead("a")
+    rig.admit_dead("b")
+    script = redis_client.register_script(source_of("requeue"))
+
+    def call(token):
+        return script(keys=["{claimx:0}"], args=[rig.clock.now, "", token, "e:a", "e:b", "e:c"])
+
+    answers = [call("one"), call("one"), call("another")]
+
+    assert answers == [2, 2, 0]
+    assert rig.ledger.census().counters["event.requeued"] == 2
+
+
 def test_resp3_clients_read_the_same(redis_url):
     with redis.Redis.from_url(redis_url, protocol=3) as client:
         rig = redis_rig(client)
@@ -1793,6 +1809,18 @@ class TestReadmission:
         second = rig.second().readmit("job", [event("a")], 1)
 
         assert (first, second) == (("e:a",), ())
+
+    def test_who_got_no_answer_is_told_what_it_admitted(self, rig: Rig) -> None:
+        """Redis went away once it was carried out: reconcile waits for it, and asks again."""
+        rig.admit("b")
+        found = [event("a"), event("b"), event("c")]
+        later = [replace(one, trace="found by another look") for one in found]
+
+        answers = [rig.second().readmit("job", found, 1) for _ in range(2)]
+        answers.append(rig.ledger.readmit("job", later, 1))
+
+        assert answers == [("e:a", "e:c"), ("e:a", "e:c"), ()]
+        assert rig.ledger.census().counters["event.admitted"] == 3
 
     def test_media_that_were_completed_are_fetched_again_and_then_known_again(
         self, rig: Rig

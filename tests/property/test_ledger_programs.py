@@ -86,6 +86,7 @@ class Program(RuleBasedStateMachine):
         self.ledgers = self.make()
         self.leased: list[Held] = []
         self.held_until: dict[str, float] = {}
+        self.looks = 0
         self.entries: dict[str, tuple[str, ...]] = {}
         self.pages = 0
         self.recorded: dict[str, float] = {}
@@ -318,7 +319,9 @@ class Program(RuleBasedStateMachine):
     @rule(names=SOME_NAMES, files=st.lists(NAMES, max_size=2))
     def readmit(self, names: list[str], files: list[str]) -> None:
         """What reconcile does with what it finds in neither ledger nor lake."""
-        records = [*(event(n) for n in names), *(media(n) for n in files)]
+        found = [*(event(n) for n in names), *(media(n) for n in files)]
+        self.looks += 1
+        records = [replace(one, trace=f"{one.trace}-{self.looks}") for one in found]
         absent = {r.id for r in records} - self.ledgers[0].states([r.id for r in records]).keys()
         admitted = self.agreed([one.readmit("job", records, 1) for one in self.ledgers])
         assert sorted(admitted) == sorted(absent)

@@ -20,7 +20,7 @@ from protocol.units import Unit
 
 TAKEOVER_SECONDS = 15.0
 # all of a `MemoryLedger`'s memory
-_PARTS = ("_records", "_desk", "_cursors", "_gaps", "_fences", "_notes")
+_PARTS = ("_records", "_desk", "_cursors", "_gaps", "_fences", "_notes", "_told")
 
 
 @dataclass(frozen=True, slots=True)

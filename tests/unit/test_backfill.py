@@ -394,6 +394,18 @@ def test_a_rate_slows_it_down():
     assert sum(slept) == pytest.approx(6.0)
 
 
+def test_a_clock_that_is_set_back_slows_it_down_no_more():
+    world = world_with(30)
+    slept: list[float] = []
+    behind = iter(range(0, 100 * 3600, 3600))
+
+    runtime = world.runtime("backfill")
+    runtime.now = lambda: world.clock - next(behind)
+    backfill(runtime, SINCE, UNTIL, sleep=slept.append, rows_per_second=5.0)
+
+    assert sum(slept) == pytest.approx(6.0)
+
+
 def test_rows_that_may_not_have_settled_are_left_to_the_live_poll():
     world = World(poll_settle=5.0)
     world.happened("settled", seconds_ago=6)

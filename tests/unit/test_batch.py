@@ -137,6 +137,16 @@ def test_a_clock_that_is_set_back_makes_nobody_wait_longer_than_the_age(clock):
     clock.now -= 3600.0
 
     assert batch.seconds_left == 5.0
+    clock.now += 5.0
+    assert batch.due
+
+
+def test_a_small_batch_goes_early_though_the_clock_was_set_back(clock):
+    batch = Batch(2, 5.0, clock)
+    clock.now -= 3600.0
+    batch.add(["media"])
+
+    assert batch.may_go
 
 
 @pytest.mark.parametrize(("rows", "seconds"), [(0, 5.0), (-1, 5.0), (1, -0.1)])

@@ -30,6 +30,7 @@ from claimx.domain.records import (
     DeadFilter,
     Kind,
     NewRecord,
+    Record,
     Stage,
     State,
     event_record_id,
@@ -433,6 +434,37 @@ def test_leases_are_renewed_while_the_chunk_runs(world):
         return chunk.result()
 
     assert asyncio.run(run()).processed == 1
+
+
+def test_leases_are_renewed_again_after_something_unforeseen(world):
+    """A process with as many threads as it may have gets none for a renewal, for a moment."""
+
+    class Failing(MemoryLedger):
+        failures = 1
+
+        def renew(self, records, lease_seconds):
+            if self.failures:
+                self.failures -= 1
+                raise RuntimeError("can't start new thread")
+            return super().renew(records, lease_seconds)
+
+    world.ledger.__class__ = Failing
+    world.runtime.limits = Limits(lease_seconds=0.9)
+    ids = world.admit(event("1"))
+    taken: list[Record] = []
+
+    async def run() -> Counts:
+        world.api.latency = 1.5
+        chunk = asyncio.ensure_future(EnrichStage(world.runtime, world.api).run(ids))
+        while not chunk.done():
+            await asyncio.sleep(0.02)
+            world.time += 0.02
+            if world.state(ids[0])[1] is State.LEASED:
+                taken.extend(world.ledger.claim(Stage.ENRICH, ids, 30))
+        return chunk.result()
+
+    assert asyncio.run(run()).processed == 1
+    assert not taken, "another worker took it meanwhile"
 
 
 def test_records_that_another_worker_has_by_now_are_dropped_in_silence(world):

@@ -155,6 +155,38 @@ def test_a_fold_goes_on_without_redis_until_its_lease_has_ended(gates, wall, met
     assert tables.told_to_go_on == [True] * 4 + [False] * 4
 
 
+def test_a_clock_that_is_set_back_keeps_nobody_from_looking(gates, wall, metrics):
+    tables = Tables(Backlog())
+    keeper = keeper_of(tables, gates, wall, metrics)
+    keeper.look(MEDIA)
+
+    wall.now -= 86_400
+    tables.waits = waiting(10, 2 * 86_400, 1000)
+
+    assert keeper.look(MEDIA) is not None
+
+
+def test_a_fold_keeps_its_lease_though_the_clock_is_set_back(wall, metrics):
+    redis = Wall()
+    gates = MemoryGates(redis)
+
+    class Long(Tables):
+        def fold(self, table, go_on):
+            wall.now -= 86_400
+            for _ in range(8):
+                wall.now += 2
+                redis.now += 2
+                self.told_to_go_on.append(go_on())
+            self.folded.append(str(gates.lock(f"fold:{table.name}", "another", 10.0)))
+            return Folded()
+
+    tables = Long(waiting(10, 100, 1000))
+
+    keeper_of(tables, gates, wall, metrics).look(MEDIA)
+
+    assert (tables.folded, tables.told_to_go_on) == (["None"], [True] * 8)
+
+
 def test_a_redis_that_is_away_is_no_failure_of_a_fold(gates, wall, metrics):
     """It is looked at again with the next look, not after minutes; a command is told."""
     tables = Tables(waiting(10, 100, 1000))

@@ -44,6 +44,44 @@ def test_a_lease_that_another_has_taken_over_is_lost_without_waiting(wall):
     assert not lease.take()
 
 
+class AnswersLost(MemoryGates):
+    """Gives a lease, and does not say so, while *lost* is set."""
+
+    lost = True
+
+    def lock(self, name: str, holder: str, seconds: float) -> int | None:
+        fence = super().lock(name, holder, seconds)
+        if self.lost:
+            raise Unavailable("timed out")
+        return fence
+
+
+def test_a_lease_that_was_got_without_an_answer_holds_up_nobody(wall):
+    """A recovery that never began kept the next ones out for five minutes."""
+    gates = AnswersLost(lambda: wall.now)
+    lease = Lease(gates, "job", "me", 300)
+    with pytest.raises(Unavailable):
+        lease.take()
+
+    gates.lost = False
+
+    assert Lease(gates, "job", "another", 300).take()
+
+
+def test_a_lease_that_was_extended_without_an_answer_is_kept(wall):
+    gates = AnswersLost(lambda: wall.now)
+    gates.lost = False
+    lease = Lease(gates, "job", "me", 300)
+    assert lease.take()
+    gates.lost = True
+    with pytest.raises(Unavailable):
+        lease.take()
+
+    gates.lost = False
+
+    assert not Lease(gates, "job", "another", 300).take()
+
+
 @pytest.mark.parametrize("seconds", [1.0, 30.0, AWAY_SECONDS - 1])
 def test_a_store_that_comes_back_is_asked_within_seconds(wall, seconds):
     lease = Lease(wall.gates, "job", "me", 300)

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import asyncio
+import signal
 import subprocess
 import sys
 import time
 
 import pytest
 
-from claimx.adapters import leaving
+from claimx.adapters import leaving, leaving_step
 from claimx.adapters.memory.gates import MemoryGates
 from claimx.adapters.memory.hints import MemoryHints
 from claimx.adapters.memory.ledger import MemoryLedger
@@ -108,10 +109,43 @@ def test_the_flag_is_seen_once_it_is_raised_and_gone_with_its_folder(tmp_path, m
     assert not folder.exists()
 
 
+def test_the_flag_is_raised_though_its_folder_was_cleared_away(tmp_path, monkeypatch):
+    """Raised from a signal's handler, an error would end the worker's loop in any place."""
+    folder = tmp_path / "worker"
+    folder.mkdir()
+    monkeypatch.setenv(leaving._FLAG, "")
+    leaving.prepare(folder)
+    folder.rmdir()
+
+    leaving.begin()
+
+    assert leaving.begun()
+
+
+def test_a_flag_that_cannot_be_raised_stops_nobody(tmp_path, monkeypatch):
+    (tmp_path / "file").touch()
+    monkeypatch.setenv(leaving._FLAG, "")
+    leaving.prepare(tmp_path / "file")
+
+    leaving.begin()
+
+    assert not leaving.begun()
+
+
+def test_a_child_that_has_just_ended_saves_no_other_from_being_killed():
+    ended = subprocess.Popen([sys.executable, "-c", ""])
+    busy = subprocess.Popen([sys.executable, "-c", "import time; time.sleep(60)"])
+    ended.wait(20)
+
+    leaving_step.kill([ended, busy])
+
+    assert busy.wait(20) == -signal.SIGKILL
+
+
 ORPHAN = """
 import os, sys, time
 from pathlib import Path
-from claimx.adapters import leaving
+from claimx.adapters import leaving, leaving_step
 
 folder = Path(sys.argv[1])
 leaving.prepare(folder)

@@ -288,6 +288,16 @@ def test_a_full_disk_pauses_the_stage(world):
     assert isinstance(world.download(a_record()), Advance)
 
 
+def test_a_clock_that_is_set_back_prolongs_no_pause(world):
+    world.fetcher.files[link()] = DiskFull("no room")
+    world.download(a_record())
+
+    world.now -= 3600
+    world.fetcher.files[link()] = JPEG
+
+    assert isinstance(world.download(a_record()), Advance)
+
+
 def test_a_file_too_large_for_the_room_left_waits_alone(world):
     """Each time that it came, nothing was downloaded for half a minute."""
     world.fetcher.files = {link(): TooLargeNow("no room for 5 GiB"), link(1): JPEG}
@@ -586,6 +596,15 @@ def test_a_sweep_asks_about_so_many_files_in_turn_and_once_for_all(world):
 
     assert [sweeper.sweep(batch=2) for _ in range(3)] == [0, 0, 1]
     assert [len(ids) for ids in ledger.asked] == [2, 2, 2]
+
+
+def test_a_clock_that_is_set_back_puts_off_no_sweep(world):
+    sweeper = CacheSweeper(world.cache, Known(), lambda: world.now)
+    sweeper.sweep_if_due()
+
+    world.now -= 3600
+
+    assert sweeper.is_due()
 
 
 def test_sweeping_is_rare_and_never_raises(world):

@@ -40,6 +40,23 @@ def test_a_lease_is_kept_for_as_long_as_its_holder_waits(world: World):
         assert lease.renewed()
 
 
+def test_a_lease_is_kept_on_after_something_unforeseen(world: World):
+    class Failing(MemoryGates):
+        asked = 0
+
+        def lock(self, name: str, holder: str, seconds: float) -> int | None:
+            self.asked += 1
+            if self.asked == 2:
+                raise RuntimeError("unforeseen")
+            return super().lock(name, holder, seconds)
+
+    world.gates = Failing(time.monotonic)
+    with ReaderLease(world.runtime(), NAME):
+        time.sleep(3 * SECONDS)
+        with ReaderLease(world.runtime("other"), NAME) as second:
+            assert not second.held
+
+
 def test_a_poll_ends_at_once_while_another_waits_for_the_source(world: World):
     """It must not take a child of its own."""
     with ReaderLease(world.runtime(), NAME):

@@ -31,10 +31,14 @@ def done():
 
 
 class AwayFor:
-    """A ledger that goes away, at the *number*th question, for so many seconds."""
+    """
+    A ledger that goes away, at the *number*th question, for so many seconds.
 
-    def __init__(self, world, number, seconds):
-        self._world, self._number, self._seconds = world, number, seconds
+    With *acts* it carries that one out, and only the answer is lost.
+    """
+
+    def __init__(self, world, number, seconds, *, acts=False):
+        self._world, self._number, self._seconds, self._acts = world, number, seconds, acts
         self.since, self.asked = float("inf"), 0
 
     def __getattr__(self, name):
@@ -42,6 +46,8 @@ class AwayFor:
             self.asked += 1
             if self.asked == self._number + 1:
                 self.since = self._world.clock
+                if self._acts:
+                    getattr(self._world.ledger, name)(*arguments)
             if 0 <= self._world.clock - self.since < self._seconds:
                 raise Unavailable("Redis is away")
             return getattr(self._world.ledger, name)(*arguments)
@@ -660,13 +666,14 @@ class TestFixing:
         assert (report.ending, report.off) == (Ending.COMPLETE, 0)
         assert 0 <= done.clock - until[0] <= LONGEST_PAUSE_SECONDS
 
+    @pytest.mark.parametrize("acts", [False, True], ids=["before it acts", "after it acted"])
     @pytest.mark.parametrize("asked", range(14))
     def test_a_ledger_that_is_away_for_a_minute_is_waited_for_wherever_it_is_asked(
-        self, done, asked
+        self, done, asked, acts
     ):
         done.lose(EVENTS, "e1", "e2")
         done.lose(ATTACHMENTS, "m1")
-        away = AwayFor(done, asked, 60)
+        away = AwayFor(done, asked, 60, acts=acts)
 
         report = done.reconcile(fix=True, ledger=away)
 

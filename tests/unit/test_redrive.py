@@ -164,3 +164,17 @@ def test_an_upload_whose_node_is_gone_goes_to_the_shared_queue(announced):
 
     assert runtime.hints.sent == [(Stage.UPLOAD, ("m:1", "m:2"), "")]
     assert report.orphaned == 1
+
+
+@pytest.mark.parametrize("away", [True, False], ids=["do not answer", "have lost what they knew"])
+def test_an_upload_stays_its_nodes_while_the_gates_know_of_nobody(away):
+    """Others have not got its file: each would be downloaded again."""
+    runtime = runtime_with({(Stage.UPLOAD, "n1"): ["m:1"]})
+    if away:
+        runtime.gates.beat("worker", "w", {"node": "n1"}, 30)
+    runtime.gates.away = away
+
+    report = redrive_once(runtime)
+
+    assert runtime.hints.sent == [(Stage.UPLOAD, ("m:1",), "n1")]
+    assert report.orphaned == 0

@@ -71,6 +71,16 @@ def world():
     return World()
 
 
+def test_a_clock_that_is_set_back_keeps_no_file(world):
+    world.now = 86_400.0
+    world.add("a", "b", done_after=-90_000)
+
+    world.now = 0.0
+    world.run(2)
+
+    assert set(world.cache.gone) == {"a", "b"}
+
+
 def test_a_file_is_never_removed_before_its_record_is_done(world):
     for n in range(100):
         world.add(f"{n}", done_after=n)

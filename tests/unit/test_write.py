@@ -324,6 +324,31 @@ def test_a_ledger_that_fails_once_loses_and_doubles_nothing(world, method):
     assert (census.counters["event.recorded"], census.missing(Kind.EVENT)) == (1, 0)
 
 
+@pytest.mark.parametrize("failures", [0, 2])
+def test_a_clock_that_is_set_back_holds_up_no_rows(world, failures):
+    """The ledger's own goes on. A machine that starts with a wrong clock is set right soon."""
+    behind = 0.0
+    writer = LakeWriter(
+        world.ledger,
+        world.lake,
+        world.gates,
+        world.metrics,
+        lambda: world.clock.now - behind,
+        sleep=world.clock.sleep,
+        consumer="w1",
+        batch_rows=3,
+    )
+    world.enriched("a", event("a"))
+    world.lake.fail_next[EVENTS.name] = [Unavailable("away")] * failures
+    world.run(writer, 7.0 if failures else 1.0)
+    assert writer.buffered == 1
+
+    behind = 86_400.0
+    world.run(writer, 15.0)
+
+    assert (world.keys(EVENTS), world.state("a")) == (["a"], None)
+
+
 def test_a_writer_that_dies_with_a_full_buffer_is_followed_by_another(world):
     first = world.writer("w1")
     world.enriched("a", event("a"))

@@ -49,7 +49,8 @@ class RedisGates:
     *client* must answer or fail quickly (time-outs of half a second and no retries); it need not
     decode. When Redis does not answer, circuits are closed and projects unknown, but slots and
     tokens are not given, because they would promise what nobody can keep, and locks raise.
-    After a failure Redis is left alone for half a second, so that an outage costs microseconds.
+    After a failure Redis is left alone for half a second, so that an outage costs microseconds; but
+    a lease is given back even then.
     *circuit* is for every circuit that *circuits* does not name; ``auth`` has its own.
     """
 
@@ -180,7 +181,9 @@ class RedisGates:
         return None if fence is None else int(fence)
 
     def unlock(self, name: str, holder: str) -> None:
-        """Give a lease back if it is still this holder's."""
+        """Give a lease back if it is still this holder's, whatever failed a moment ago."""
+        # some are for ten minutes, in which nobody else would do the work
+        self._away_until = 0.0
         self._ask("unlock", (self._key("lock", name),), (holder,))
 
     # freshness

@@ -2,11 +2,10 @@
 
 from __future__ import annotations
 
-import secrets
 from collections.abc import Sequence
 
 from claimx.adapters.ledger import wire
-from claimx.adapters.ledger.chunks import chunks
+from claimx.adapters.ledger.chunks import call_of, chunks
 from claimx.adapters.ledger.connection import Connection
 from claimx.adapters.ledger.gaps import GapBook
 from claimx.domain.ports.ledger import Admitted, Checkpoint, DeadOnArrival, Mark
@@ -85,8 +84,7 @@ class RedisAdmission(GapBook):
 
     def readmit(self, job: str, records: Sequence[NewRecord], fence: int) -> tuple[str, ...] | None:
         """Admit those of *records* that are not there, in one step however many they are."""
-        # the client repeats a call whose answer is lost, and these are to be told as admitted then
-        call = secrets.token_hex(8)
+        call = call_of(fence, records)
         arguments: list[wire.Argument] = [job, fence, self._dedup_seconds, call]
         for new in records:
             arguments += (new.id, new.kind.value, new.stage.value)

@@ -44,8 +44,8 @@ class RedisLedger(RedisAdmission, RedisWriterDesk):
     silent. Everything raises Unavailable when Redis does not answer or refuses to write.
 
     A call that the client repeats after a broken connection may have been carried out: `claim`
-    gives the same leases again, everything else then reports leases as lost that it has settled
-    itself, which costs a caller nothing.
+    gives the same leases again, `readmit` and `requeue` the same answer, everything else then
+    reports leases as lost that it has settled itself, which costs a caller nothing.
 
     A writer's entries are safe with it for as long as it renews its records: an entry whose
     record is leased is never handed out, whatever its age in the consumer group.
@@ -184,8 +184,10 @@ class RedisLedger(RedisAdmission, RedisWriterDesk):
         One that died at the writer goes back there with its rows, which were kept. A dead source
         row (an event at INGEST) can only go to INGEST, where it is parsed again.
         """
+        wanted = stage.value if stage else ""
         return sum(
-            self._redis.run("requeue", stage.value if stage else "", *chunk)
+            # the client repeats a call whose answer is lost, and these are to be counted then
+            self._redis.run("requeue", wanted, secrets.token_hex(8), *chunk)
             for chunk in chunks(list(dict.fromkeys(ids)))
         )
 

@@ -6,6 +6,7 @@ import threading
 from collections.abc import Iterator, Sequence
 from itertools import count
 
+from claimx.adapters.ledger.chunks import call_of
 from claimx.adapters.memory.ledger_gaps import Cursors, Gaps, next_checkpoint
 from claimx.adapters.memory.ledger_records import Records, coded
 from claimx.domain.ports.ledger import Admitted, Checkpoint, DeadOnArrival, Gap, Mark
@@ -24,6 +25,7 @@ class MemoryAdmission:
         self._gaps = Gaps(self._cursors, records.now)
         self._fences: dict[str, int] = {}
         self._notes: dict[str, str] = {}
+        self._told: dict[str, tuple[str, tuple[str, ...]]] = {}  # the last readmission by job
 
     def checkpoint(self, cursor: str) -> Checkpoint | None:
         """Return the cursor's checkpoint, None before its first move."""
@@ -137,12 +139,17 @@ class MemoryAdmission:
 
     def readmit(self, job: str, records: Sequence[NewRecord], fence: int) -> tuple[str, ...] | None:
         """Admit those of *records* that are not there, though their ids be remembered."""
-        made = coded(records)
+        made, call = coded(records), call_of(fence, records)
         with self._lock:
+            last, told = self._told.get(job, ("", ()))
+            if last == call:
+                return told
             if fence < self._fences.get(job, 0):
                 return None
             self._fences[job] = fence
-            return tuple(new.id for new, data in made if self._records.readmit(new, data))
+            ids = tuple(new.id for new, data in made if self._records.readmit(new, data))
+            self._told[job] = call, ids
+            return ids
 
     def _knows(self, ids: Sequence[str]) -> bool:
         return all(record_id in self._records.remembered for record_id in ids)

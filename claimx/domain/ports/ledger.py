@@ -191,10 +191,10 @@ class Ledger(Protocol):
         """
         Admit those of *records* that are not there, though their ids be remembered: one step.
 
-        For what is known to be neither in the ledger nor in the lake. A record that is there, dead
-        or active, is left alone and counted as a duplicate, so two callers admit once. An event is
-        remembered anew, a media file no longer counts as completed. Returns the ids admitted, in
-        order; None, with nothing done, when a greater *fence* has readmitted for this *job*.
+        For what is neither in the ledger nor in the lake. A record that is there, dead or active,
+        is left alone and counted as a duplicate. An event is remembered anew, a media file no
+        longer counts as completed. Returns the ids admitted, in order, and the same when told the
+        same records and traces again, as no answer came; None when a greater *fence* was here.
         """
 
     # stages

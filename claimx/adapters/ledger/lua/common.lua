@@ -13,6 +13,7 @@
 --   :gaps:<cursor>  what the cursor has set aside: where it begins -> "where it ends, rows left"
 --   :fence:<job>  the greatest fence that has readmitted for a job
 --   :readmitted:<job>  the last call that did, and what it admitted; for some minutes
+--   :requeued:<call>   how many it sent back; for some minutes
 --
 -- Parts of records, index changes and counters are gathered and written once by `flush`, and read for
 -- many records at once by `fetch` and `texts`: a command costs far more than a Lua table, and so a

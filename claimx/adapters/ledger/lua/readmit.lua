@@ -2,7 +2,7 @@
 -- trace} a record. Returns the ids admitted, or false when a greater fence has been here.
 local key = root .. ':fence:' .. ARGV[2]
 local told = root .. ':readmitted:' .. ARGV[2]
--- a client that repeats its call after a broken connection is told the same: those are its own
+-- who repeats a call, since no answer came, is told the same: those are its own
 if redis.call('LINDEX', told, 0) == ARGV[5] then return redis.call('LRANGE', told, 1, -1) end
 if tonumber(ARGV[3]) < tonumber(redis.call('GET', key) or '0') then return false end
 redis.call('SET', key, ARGV[3])

@@ -1,5 +1,9 @@
--- ARGV: time, stage (empty: the record's own), ids. Returns how many went back.
+-- ARGV: time, stage (empty: the record's own), the call, ids. Returns how many went back.
 local wanted = ARGV[2]
+local told = root .. ':requeued:' .. ARGV[3]
+-- a client that repeats its call after a broken connection is told the same: those are its own
+local before = redis.call('GET', told)
+if before then return tonumber(before) end
 local back = 0
 local open = {
   page = { ingest = true },
@@ -24,7 +28,7 @@ local function target(id, m)
   return stage
 end
 
-local ids = every(3, 1)
+local ids = every(4, 1)
 fetch(ids)
 local histories = texts('history', ids)
 for n, id in ipairs(ids) do
@@ -54,4 +58,5 @@ for n, id in ipairs(ids) do
   end
 end
 flush()
+if back > 0 then redis.call('SET', told, back, 'EX', 300) end
 return back
