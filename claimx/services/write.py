@@ -152,7 +152,7 @@ class LakeWriter:
 
     def _retry_seconds(self, at: float) -> float:
         left = at - self._now()
-        return max(0.0, left) if left < _MAX_BACK_OFF_SECONDS + 1 else 0.0  # a clock set back
+        return max(0.0, left) if left < MAX_BACK_OFF_SECONDS + 1 else 0.0  # a clock set back
 
     def _read(self, block_seconds: float) -> int:
         pairs = self._ledger.read_rows(self._consumer, CHUNK, block_seconds)
