@@ -166,6 +166,35 @@ def test_a_handled_event_goes_on_to_the_lake_with_its_rows_and_its_own_row_last(
     assert world.metrics.values["processed", ("enrich",)] == 1
 
 
+def test_the_events_row_says_what_the_event_said(world):
+    said = {
+        "project_id": "7",
+        "media_id": "1",
+        "media_ids": ("2", "1"),
+        "task_assignment_id": "8",
+        "video_collaboration_id": "9",
+        "master_file_name": "MFN",
+    }
+    one = Event("1", "SOMETHING_NEW", time=TIME, source_time=TIME + 86_400_000_000, **said)
+    ids = world.admit(one)
+
+    world.enrich(ids)
+
+    row = event_row_of(world.written(*ids), "1")
+    assert {name: row[name] for name in said} == {**said, "media_ids": '["2", "1"]'}
+    assert row["event_type"] == "SOMETHING_NEW"
+    assert (row["ingested_at"], row["event_date"]) == (TIME, "2023-11-14")
+
+
+def test_the_numbers_of_a_foreign_error_are_hidden_and_those_of_ours_are_ids():
+    """Foreign errors may quote anything, a telephone number too."""
+    foreign = failure_of(Stage.ENRICH, ValueError("odd: +1 801 555 0123"), 0.0)
+    ours = failure_of(Stage.ENRICH, NotFound("no media 8015550123 yet"), 0.0)
+
+    assert foreign.message == "odd: ***"
+    assert ours.message == "no media 8015550123 yet"
+
+
 def test_an_unknown_type_is_recorded_without_a_call_and_counted(world):
     ids = world.admit(event("1", "SOMETHING_NEW", project_id=None))
 
