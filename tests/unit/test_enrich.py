@@ -250,6 +250,16 @@ def test_an_answer_serves_later_chunks_of_its_process_while_it_is_fresh(world):
     assert set(brought) == {"0", "1", "2"}
 
 
+def test_what_a_created_event_was_told_serves_those_that_check_the_project(world):
+    stage = EnrichStage(world.runtime, world.api)
+    created, invited = world.admit(event("1"), event("2", EventType.POLICYHOLDER_INVITED))
+
+    asyncio.run(stage.run([created]))
+    asyncio.run(stage.run([invited]))
+
+    assert world.api.calls == [("project", "7")]
+
+
 def test_an_answer_that_could_not_be_read_is_asked_for_again(world):
     """Kept for the next chunks it would spend an event's attempts without a single call."""
     stage = EnrichStage(world.runtime, world.api)
@@ -599,6 +609,21 @@ def test_events_wait_while_too_many_media_are_in_flight():
 
     assert (held.processed, freed.processed) == (0, 1)
     assert world.state(second) == (Stage.WRITE, State.READY)
+
+
+def test_a_file_that_died_is_fetched_again_when_another_event_finds_it(world):
+    """Its row says failed; the later event has a new link."""
+    first, later = world.admit(
+        *(event(n, EventType.PROJECT_FILE_ADDED, media_ids=("1",)) for n in ("1", "2"))
+    )
+    world.enrich([first])
+    (record,) = world.ledger.claim(Stage.DOWNLOAD, [media_record_id("1")], 30)
+    gone = failure_of(Stage.DOWNLOAD, NotFound("gone"), world.time)
+    world.ledger.settle([Buried(record, gone)])
+
+    world.enrich([later])
+
+    assert world.state(media_record_id("1")) == (Stage.DOWNLOAD, State.READY)
 
 
 def test_types_without_a_handler_are_logged_once_a_chunk():
