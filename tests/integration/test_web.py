@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
+import os
+import subprocess
+import sys
+
 import pytest
 import requests
 from pipeline_rig import Rig
 
-from claimx.cli.stack import free_port
+from claimx.cli.stack import ROOT, free_port
 from claimx.web import health_url
 
 pytestmark = [
@@ -29,6 +33,24 @@ def test_flower_is_asked_where_it_listens(address, asked):
     environment = {"FLOWER_ADDRESS": address, "FLOWER_PORT": "5555"}
 
     assert health_url(environment) == f"http://{asked}:5555/healthcheck"
+
+
+@pytest.mark.parametrize("address", ["0.0.0.0", "::", "10.0.0.1"])
+def test_without_credentials_flower_listens_nowhere_but_on_loopback(address, tmp_path):
+    """It shows tasks and controls workers."""
+    told = {"FLOWER_ADDRESS": address, "PORT": str(free_port()), "FLOWER_BASIC_AUTH": ""}
+    done = subprocess.run(
+        [sys.executable, "-m", "claimx.web"],
+        cwd=tmp_path,
+        env={**os.environ, "PYTHONPATH": str(ROOT), **told},
+        capture_output=True,
+        text=True,
+        timeout=60,
+        check=False,
+    )
+
+    assert done.returncode == 4
+    assert "FLOWER_BASIC_AUTH" in done.stderr
 
 
 def test_a_healthy_flower_is_alive_wherever_it_is(tmp_path):

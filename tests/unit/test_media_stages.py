@@ -570,7 +570,7 @@ def test_the_file_of_a_record_that_comes_again_is_not_asked_about(world, ledger,
 
 
 def test_a_cached_file_that_nobody_remembers_goes_once_its_record_is_done(world):
-    ledger = Known("busy", "young", "old")
+    ledger = Known("busy", "old")
     names = {one: kept(world, one, 2 * YOUNG_SECONDS) for one in ("done", "busy")}
     names["young"] = kept(world, "young", 1)
     kept(world, "old", OLD_SECONDS + 1)
