@@ -28,6 +28,9 @@ from claimx.telemetry import counts_folder, logs
 
 log = structlog.get_logger(__name__)
 
+NEEDS_CREDENTIALS = "Flower listens beyond loopback only with FLOWER_BASIC_AUTH=user:password"
+LOOPBACK = ("127.0.0.1", "localhost", "::1")
+
 _EXIT_UNREACHABLE = 5
 _QUEUE_OPTIONS = {"Q": "queues", "X": "exclude_queues"}
 
@@ -74,6 +77,7 @@ def connect(app: Any) -> None:
         (signals.worker_shutdown, _worker_gone),
         (signals.worker_process_shutdown, _child_gone),
         (signals.beat_init, _beat_ready),
+        (signals.import_modules, _shut_flower),
     ):
         signal_.connect(receiver, weak=False)
 
@@ -191,6 +195,24 @@ def _beat_ready(sender: Any, **_: Any) -> None:
         return tick(*args, **kwargs)
 
     sender.scheduler.tick = watched
+
+
+def _shut_flower(**_: Any) -> None:
+    """
+    Let Flower listen beyond loopback only with credentials, whoever starts it.
+
+    `claimx.web` has seen to it before; ``celery -A claimx flower`` would listen everywhere.
+    """
+    flower = sys.modules.get("flower.options")
+    if flower is None:
+        return
+    options = flower.options
+    logins = [one for one in options.basic_auth or () if one.strip()]  # a blank variable is one
+    if logins or options.auth or options.unix_socket:
+        return
+    options.address = options.address or LOOPBACK[0]
+    if options.address not in LOOPBACK:
+        startup.refuse([NEEDS_CREDENTIALS])
 
 
 def _in_this_process(action: Callable[[], None]) -> Callable[[], None]:

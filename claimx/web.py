@@ -7,7 +7,6 @@ It listens on loopback without FLOWER_BASIC_AUTH and on every interface with it,
 from __future__ import annotations
 
 import os
-import sys
 import threading
 import time
 from collections.abc import Mapping
@@ -16,8 +15,9 @@ from http import HTTPStatus
 import requests
 
 from claimx.attendance import attend
+from claimx.processes import LOOPBACK, NEEDS_CREDENTIALS
 from claimx.redis_clients import broker_url_of
-from claimx.startup import load_settings
+from claimx.startup import load_settings, refuse
 
 _LEAVE_SECONDS = 3.0
 
@@ -32,12 +32,8 @@ def main() -> None:
     if auth:
         os.environ["FLOWER_BASIC_AUTH"] = auth  # not an argument: those show in process lists
     os.environ.setdefault("FLOWER_ADDRESS", "0.0.0.0" if auth else "127.0.0.1")
-    if not auth and os.environ["FLOWER_ADDRESS"] not in ("127.0.0.1", "localhost", "::1"):
-        print(  # noqa: T201 - nothing else is up yet
-            "claimx: Flower listens beyond loopback only with FLOWER_BASIC_AUTH=user:password",
-            file=sys.stderr,
-        )
-        sys.exit(4)
+    if not auth and os.environ["FLOWER_ADDRESS"] not in LOOPBACK:
+        refuse([NEEDS_CREDENTIALS])
     os.environ.setdefault("FLOWER_PORT", str(settings.web_port))
     os.environ.setdefault("FLOWER_MAX_TASKS", "5000")  # its default of 100,000 takes gigabytes
     os.environ.setdefault("FLOWER_MAX_WORKERS", "200")

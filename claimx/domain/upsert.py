@@ -130,10 +130,15 @@ def named_by(changes: Iterable[Change]) -> dict[str, NamedBy]:
 
 
 def renames(table: Table, existing: Values | None, merged: Values) -> bool:
-    """Tell whether a row of `NAMED` lost or changed a name that an MFN event may have given it."""
+    """
+    Tell whether an MFN event may have given a row of `NAMED` another name than it has now.
+
+    It may where a name was lost or changed, and for a policyholder who came after the event.
+    """
+    if existing is None:
+        return table is CONTACTS and _is_named(table, merged)
     return (
-        existing is not None
-        and _is_named(table, existing)
+        _is_named(table, existing)
         and existing.get(NAME) is not None
         and existing[NAME] != merged[NAME]
     )

@@ -91,8 +91,13 @@ def test_a_file_is_stored_whole(stored, tmp_path, size):
     assert read(f"4711/media/{size}_a.jpg") == content
 
 
-@pytest.mark.parametrize("other", [b"", b"short", b"something longer" * 9999])
+@pytest.mark.parametrize(
+    "other",
+    [b"", b"short", b"something longer" * 9999, b"other" * 5000],
+    ids=["nothing", "shorter", "longer", "as long"],
+)
 def test_storing_again_replaces(stored, tmp_path, other):
+    """One that is as long as what is there is not taken for an earlier try's."""
     store, read = stored
 
     for content in (b"first" * 5000, other, other):

@@ -23,6 +23,7 @@ SETTINGS = CircuitSettings(open_seconds=OPEN_SECONDS, trial_seconds=0.5)
 BACK_OFF = CircuitSettings(
     failures=1, open_seconds=0.05, trials=1, successes=1, longest_open_seconds=0.1
 )
+STRICT = CircuitSettings(failures=1, open_seconds=0.05, trials=1, successes=2)
 
 
 @dataclass
@@ -36,7 +37,7 @@ class Shared:
 
 @pytest.fixture(params=["memory", "redis"])
 def shared(request: pytest.FixtureRequest) -> Iterator[Shared]:
-    named = {"auth": BACK_OFF}
+    named = {"auth": BACK_OFF, "strict": STRICT}
     if request.param == "memory":
         clock = [1000.0]
 
@@ -136,6 +137,18 @@ def test_two_trial_successes_close_it_for_everybody(shared):
     assert after_one == 0
     assert shared.b.circuit("api").permit(5) == (5, 0.0)
     assert shared.a.circuits() == {}
+
+
+def test_more_successes_than_trials_are_never_asked_for(shared):
+    """Two settings that do not fit each other would keep it open for ever."""
+    strict = shared.a.circuit("strict")
+    strict.report(0, 1)
+    shared.sleep(0.06)
+    strict.permit(1)
+
+    strict.report(1, 0)
+
+    assert strict.permit(5) == (5, 0.0)
 
 
 def test_one_trial_failure_opens_it_again(shared):

@@ -407,6 +407,17 @@ class TestOnePolicyholderFromTwoSources:
         assert only_row(lake, CONTACTS)["master_file_name"] == "NEW"
         assert only_row(lake, CONTACTS)["last_enriched_at"] == T0 + 22
 
+    def test_a_policyholder_who_comes_after_the_mfn_event_has_its_name(self, lake):
+        """A customer's address may change, and with it the row's key."""
+        named = fact(PROJECTS, "e", 4, project_id="p1", master_file_name="MFN")
+        lake.upsert(PROJECTS, [named], T0)
+        lake.large.fold(PROJECTS, lambda: True)
+
+        for asked in (9, 12):
+            lake.upsert(CONTACTS, [self.customer(asked, master_file_name="API")], T0)
+
+            assert only_row(lake, CONTACTS)["master_file_name"] == "MFN"
+
     def test_a_representative_has_a_name_of_their_own(self, lake):
         key = self.KEY | {"contact_type": "CLAIM_REP"}
         lake.upsert(PROJECTS, [fact(PROJECTS, "e", 4, project_id="p1", master_file_name="MFN")], T0)

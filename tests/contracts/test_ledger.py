@@ -1637,6 +1637,24 @@ def test_a_consumer_group_that_vanished_is_made_again(redis_client):
     assert len(rig.write()) == 1
 
 
+def test_an_entry_that_nobody_has_read_keeps_its_place_in_the_stream(redis_client):
+    """Else a backlog of rows would be put on the stream anew again and again, the oldest last."""
+    rig = redis_rig(redis_client)
+    read = rig.one("read")
+    rig.ledger.settle([Advance(read, Stage.WRITE, {}, b"r")])
+    rig.read()
+    rig.ledger.settle([Advance(rig.one("a"), Stage.WRITE, {}, b"r")])
+    (_, unread) = redis_client.xrange("{claimx:0}:rows")
+
+    for _ in range(2):
+        rig.clock.pass_(61)
+        rig.ledger.due(10)
+
+    entries = redis_client.xrange("{claimx:0}:rows")
+    assert unread in entries
+    assert len(entries) == 2
+
+
 def test_a_reader_waits_for_rows_no_longer_than_told(redis_client):
     rig = redis_rig(redis_client)
     assert rig.ledger.read_rows("w1", 10, 0.02) == []

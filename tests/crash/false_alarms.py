@@ -19,6 +19,7 @@ FALSE_ALARMS: dict[str, str] = {
     "services.write: held.add": _LIST,
     "services.held: items.extend": _LIST,
     "processes: steps.add": "a step of the worker's start",
+    "processes: options.auth": "a setting of Flower, read",
     "services.write: held.release": _OURS,
     "services.write: self.flush": _OURS,
     "services.write: tables.write": _OURS,

@@ -377,6 +377,14 @@ def test_a_file_beyond_the_bound_is_not_allowed(cache, announced):
     assert left_behind(cache) == []
 
 
+def test_a_file_that_is_announced_beyond_the_bound_is_not_received(cache):
+    """Else each try would take the gigabytes below the bound, and a cut one come again."""
+    cut = answer(JPEG[:500], length=len(JPEG))
+
+    with pytest.raises(TooLarge):
+        fetch(cache, answers={"/photo.jpg": cut}, max_bytes=1000)
+
+
 @pytest.mark.parametrize("signed", [True, False])
 def test_a_log_in_page_called_jpg_means_refresh(cache, signed):
     with pytest.raises(LinkExpired):
@@ -614,11 +622,23 @@ def test_a_file_that_changed_meanwhile_is_begun_anew(cache):
     assert file.sha256 == hashlib.sha256(other).hexdigest()
 
 
-@pytest.mark.parametrize("span", ["bytes 0-9/10", "bytes 5-", "", "bytes 2570-5130/9"])
-def test_another_part_than_was_asked_for_is_unreadable(cache, span):
-    wrong = answer(b"x" * 10, 206, Content_Range=span)
+@pytest.mark.parametrize(
+    ("span", "tag"),
+    [
+        ("bytes {}-{}/{}", '"v2"'),
+        ("bytes {}-{}/9", '"v1"'),
+        ("bytes 5-{1}/{2}", '"v1"'),
+        ("bytes 5-", '"v1"'),
+        ("", '"v1"'),
+    ],
+)
+def test_another_part_than_was_asked_for_is_unreadable(cache, span, tag):
+    """It is as long as what is missing: by its length alone it would be taken for the rest."""
+    half = len(JPEG) // 2
+    span = span.format(len(JPEG) - half, len(JPEG) - 1, len(JPEG))
+    wrong = answer(b"x" * half, 206, Content_Range=span, ETag=tag)
 
-    with pytest.raises(Unreadable):
+    with pytest.raises(Unreadable, match="another part"):
         fetch(cache, answers={"/photo.jpg": cut_once(JPEG, second=wrong)})
 
     assert left_behind(cache) == []

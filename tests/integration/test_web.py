@@ -2,11 +2,17 @@
 
 from __future__ import annotations
 
+import os
+import socket
+import subprocess
+import sys
+import time
+
 import pytest
 import requests
 from pipeline_rig import Rig
 
-from claimx.cli.stack import free_port
+from claimx.cli.stack import ROOT, free_port
 from claimx.web import health_url
 
 pytestmark = [
@@ -29,6 +35,65 @@ def test_flower_is_asked_where_it_listens(address, asked):
     environment = {"FLOWER_ADDRESS": address, "FLOWER_PORT": "5555"}
 
     assert health_url(environment) == f"http://{asked}:5555/healthcheck"
+
+
+@pytest.mark.parametrize("address", ["0.0.0.0", "::", "10.0.0.1"])
+def test_without_credentials_flower_listens_nowhere_but_on_loopback(address, tmp_path):
+    """It shows tasks and controls workers."""
+    told = {"FLOWER_ADDRESS": address, "PORT": str(free_port()), "FLOWER_BASIC_AUTH": ""}
+    done = subprocess.run(
+        [sys.executable, "-m", "claimx.web"],
+        cwd=tmp_path,
+        env={**os.environ, "PYTHONPATH": str(ROOT), **told},
+        capture_output=True,
+        text=True,
+        timeout=60,
+        check=False,
+    )
+
+    assert done.returncode == 4
+    assert "FLOWER_BASIC_AUTH" in done.stderr
+
+
+@pytest.mark.parametrize("address", [(), ("--address=localhost",)])
+def test_nor_does_a_flower_that_celery_starts(address, redis_url):
+    """By itself it listens on every interface."""
+    port = free_port()
+    with subprocess.Popen(
+        [sys.executable, "-m", "celery", "-A", "claimx", "flower", f"--port={port}", *address],
+        cwd=ROOT,
+        env={**os.environ, "REDIS_URL": redis_url, "FLOWER_BASIC_AUTH": "", "FLOWER_ADDRESS": ""},
+        stderr=subprocess.DEVNULL,
+    ) as flower:
+        try:
+            until = time.monotonic() + 60
+            while not _answers("127.0.0.1", port) and time.monotonic() < until:
+                time.sleep(0.1)
+
+            assert _answers("127.0.0.1", port)
+            assert not _answers("127.0.0.2", port)  # this machine as well, but another address
+        finally:
+            flower.kill()  # it holds nothing, and may wait for a broker
+
+
+def test_a_flower_that_celery_starts_is_refused_another_address(redis_url):
+    done = subprocess.run(
+        [sys.executable, "-m", "celery", "-A", "claimx", "flower", "--address=0.0.0.0"],
+        cwd=ROOT,
+        env={**os.environ, "REDIS_URL": redis_url, "FLOWER_PORT": str(free_port())},
+        capture_output=True,
+        text=True,
+        timeout=60,
+        check=False,
+    )
+
+    assert done.returncode == 4
+    assert "FLOWER_BASIC_AUTH" in done.stderr
+
+
+def _answers(address, port):
+    with socket.socket() as probe:
+        return probe.connect_ex((address, port)) == 0
 
 
 def test_a_healthy_flower_is_alive_wherever_it_is(tmp_path):

@@ -57,12 +57,6 @@ def deliveries(draw, changes: st.SearchStrategy[list[Change]]) -> tuple[list[Cha
     return sent, [batch for batch in batches if batch]
 
 
-def values_of(row):
-    table = PROJECTS if "project_number" in row else CONTACTS
-    kept = {c.name for c in table.columns if c.rule is not Rule.BOOKKEEPING}
-    return {name: value for name, value in row.items() if name in kept | {"last_enriched_at"}}
-
-
 def deliver(lake, table, batches):
     for number, batch in enumerate(batches):
         lake.upsert(table, batch, T0 + 1000 + number)

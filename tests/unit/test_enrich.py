@@ -167,6 +167,35 @@ def test_a_handled_event_goes_on_to_the_lake_with_its_rows_and_its_own_row_last(
     assert world.metrics.values["processed", ("enrich",)] == 1
 
 
+def test_the_events_row_says_what_the_event_said(world):
+    said = {
+        "project_id": "7",
+        "media_id": "1",
+        "media_ids": ("2", "1"),
+        "task_assignment_id": "8",
+        "video_collaboration_id": "9",
+        "master_file_name": "MFN",
+    }
+    one = Event("1", "SOMETHING_NEW", time=TIME, source_time=TIME + 86_400_000_000, **said)
+    ids = world.admit(one)
+
+    world.enrich(ids)
+
+    row = event_row_of(world.written(*ids), "1")
+    assert {name: row[name] for name in said} == {**said, "media_ids": '["2", "1"]'}
+    assert row["event_type"] == "SOMETHING_NEW"
+    assert (row["ingested_at"], row["event_date"]) == (TIME, "2023-11-14")
+
+
+def test_the_numbers_of_a_foreign_error_are_hidden_and_those_of_ours_are_ids():
+    """Foreign errors may quote anything, a telephone number too."""
+    foreign = failure_of(Stage.ENRICH, ValueError("odd: +1 801 555 0123"), 0.0)
+    ours = failure_of(Stage.ENRICH, NotFound("no media 8015550123 yet"), 0.0)
+
+    assert foreign.message == "odd: ***"
+    assert ours.message == "no media 8015550123 yet"
+
+
 def test_an_unknown_type_is_recorded_without_a_call_and_counted(world):
     ids = world.admit(event("1", "SOMETHING_NEW", project_id=None))
 
@@ -220,6 +249,16 @@ def test_an_answer_serves_later_chunks_of_its_process_while_it_is_fresh(world):
     assert while_fresh == [("project", "7")]
     assert world.api.calls == [("project", "7")] * 2
     assert set(brought) == {"0", "1", "2"}
+
+
+def test_what_a_created_event_was_told_serves_those_that_check_the_project(world):
+    stage = EnrichStage(world.runtime, world.api)
+    created, invited = world.admit(event("1"), event("2", EventType.POLICYHOLDER_INVITED))
+
+    asyncio.run(stage.run([created]))
+    asyncio.run(stage.run([invited]))
+
+    assert world.api.calls == [("project", "7")]
 
 
 def test_an_answer_that_could_not_be_read_is_asked_for_again(world):
@@ -602,6 +641,21 @@ def test_events_wait_while_too_many_media_are_in_flight():
 
     assert (held.processed, freed.processed) == (0, 1)
     assert world.state(second) == (Stage.WRITE, State.READY)
+
+
+def test_a_file_that_died_is_fetched_again_when_another_event_finds_it(world):
+    """Its row says failed; the later event has a new link."""
+    first, later = world.admit(
+        *(event(n, EventType.PROJECT_FILE_ADDED, media_ids=("1",)) for n in ("1", "2"))
+    )
+    world.enrich([first])
+    (record,) = world.ledger.claim(Stage.DOWNLOAD, [media_record_id("1")], 30)
+    gone = failure_of(Stage.DOWNLOAD, NotFound("gone"), world.time)
+    world.ledger.settle([Buried(record, gone)])
+
+    world.enrich([later])
+
+    assert world.state(media_record_id("1")) == (Stage.DOWNLOAD, State.READY)
 
 
 def test_types_without_a_handler_are_logged_once_a_chunk():

@@ -211,6 +211,15 @@ def test_projects_are_known_once_committed_for_as_long_as_they_are_fresh(tables,
     assert gates.known_projects(["p1"]) == set()
 
 
+def test_of_a_projects_answers_the_newest_says_how_long_it_is_known(tables, gates, clock):
+    old = project("p1", asked=-100 * 1_000_000)
+
+    tables.write([item("a", project("p1")), item("b", old)], nothing)
+
+    clock.now += FRESH - 1
+    assert gates.known_projects(["p1"]) == {"p1"}
+
+
 def test_projects_whose_table_failed_are_not_known(tables, lake, gates):
     lake.fail_next[PROJECTS.name] = [Unavailable("away")]
 

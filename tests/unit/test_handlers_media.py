@@ -135,6 +135,12 @@ def test_an_event_without_media_ids_means_all_of_the_projects_media():
     assert out.unconverted["claimx_media", "media_id"] == 1
 
 
+def test_of_two_items_of_one_id_the_first_counts():
+    out = enriched(files(), vendor(a_media(1, mediaName="a.jpg"), a_media(1.0, mediaName="b.jpg")))
+
+    assert [item.file_name for item in out.media] == ["a.jpg"]
+
+
 def test_a_project_without_media_is_a_success():
     assert enriched(files(), vendor()).changes == []
 

@@ -292,6 +292,16 @@ def test_a_completed_task_fetches_the_media_of_event_and_answers():
     assert out.unconverted == {("claimx_media", "media_id"): 1}
 
 
+def test_a_question_may_have_several_answers():
+    exports = [{"claimMediaIds": [1]}, "odd", {"claimMediaIds": [2]}]
+    response = {"groups": [{"questionAndAnswers": [{"responseAnswerExport": exports}]}]}
+    api = vendor(a_task(response=response), media={PROJECT: [a_media(1), a_media(2)]})
+
+    out = enriched(completed(), api)
+
+    assert [item.media_id for item in out.media] == ["1", "2"]
+
+
 def test_a_media_items_own_task_wins_over_the_one_it_was_reached_by():
     api = vendor(a_task(response=form_answers(1)), media={PROJECT: [a_media(1)]})
 

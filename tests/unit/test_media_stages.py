@@ -199,6 +199,19 @@ def test_a_replayed_dead_letter_asks_for_a_new_link_first(world):
     assert outcome.data["refreshes"] == 1
 
 
+def test_the_end_that_the_item_declared_was_the_old_links(world):
+    """A link that does not tell its end would be over as soon as it is given."""
+    old, fresh = (f"https://www.claimxperience.com/media/{name}.jpg" for name in ("old", "fresh"))
+    world.offers(fresh)
+    world.fetcher.files[fresh] = JPEG
+
+    outcome = world.download(a_record(link=old, expires_at=int((NOW - 1) * 1e6)))
+
+    assert isinstance(outcome, Advance)
+    assert outcome.data["expires_at"] is None
+    assert world.fetcher.fetched == [fresh]
+
+
 def test_three_refreshes_are_all_a_record_gets(world):
     world.offers(link(1), link(2), link(3), link(4))
 
@@ -414,17 +427,18 @@ def test_a_file_that_changed_in_the_cache_is_downloaded_again(world, cached):
 
 def test_the_refresh_that_a_vanished_file_costs_is_not_counted(world, cached):
     """A dyno that restarts again and again must not end as a failed file."""
-    world.offers(link(1, signed_at=NOW + 7200))
-    world.fetcher.files[link(1, signed_at=NOW + 7200)] = JPEG
+    over, good = (link(number, signed_at=NOW + 7200) for number in (1, 2))
+    world.offers(over, good)
+    world.fetcher.files[good] = JPEG
     world.cache.remove(cached.data["cached"]["name"])
     world.now += 7200
-    cached.data["refreshes"] = 3
+    cached.data["refreshes"] = 2
 
     back = onward(world.upload(cached), Stage.DOWNLOAD)
     again = world.download(back)
 
     assert back.data["refresh"] is True
-    assert isinstance(again, Advance)
+    assert isinstance(again, Advance), "the third that counts is the one for the link that is over"
     assert again.data["refreshes"] == 4
 
 
@@ -566,7 +580,7 @@ def test_the_file_of_a_record_that_comes_again_is_not_asked_about(world, ledger,
 
 
 def test_a_cached_file_that_nobody_remembers_goes_once_its_record_is_done(world):
-    ledger = Known("busy", "young", "old")
+    ledger = Known("busy", "old")
     names = {one: kept(world, one, 2 * YOUNG_SECONDS) for one in ("done", "busy")}
     names["young"] = kept(world, "young", 1)
     kept(world, "old", OLD_SECONDS + 1)

@@ -134,6 +134,7 @@ def test_what_lies_in_a_field_is_redacted_however_deep(output, form):
     [
         "https://b.example/k?X-Amz-Signature=deadbeef00&X-Amz-Expires=60",
         "https://o.example/f?sv=1&sig=deadbeef00",
+        "the answer named X-Amz-Credential=deadbeef00, X-Amz-Date",
         "Authorization: Basic deadbeef00",
         "redis://user:deadbeef00@host/0",
     ],

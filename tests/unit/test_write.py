@@ -21,7 +21,8 @@ from claimx.domain.records import (
     State,
 )
 from claimx.domain.tables import EVENTS, MEDIA, PROJECTS
-from claimx.services.write import LakeWriter
+from claimx.services.held import CHUNK
+from claimx.services.write import BUFFERED_BATCHES, MAX_FAILURES, LakeWriter
 from claimx.telemetry.metrics import RecordedMetrics
 
 NOW = 1_790_000_000.0
@@ -264,6 +265,7 @@ def test_a_table_that_keeps_failing_lets_its_records_wait_in_the_ledger_and_lose
 
     world.run(writer, 15.0)
     assert (writer.buffered, world.state("a")) == (0, State.WAITING)
+    assert len(world.lake.fail_next[MEDIA.name]) == 8 - MAX_FAILURES
     world.enriched("b", project("p1"), event("b"))
     world.run(writer, 7.0)
     assert world.keys(EVENTS) == ["b"]
@@ -398,6 +400,19 @@ def test_closing_writes_what_is_there_and_gives_back_what_cannot_be_written(worl
     assert world.keys(EVENTS) == ["a", "b"]
 
 
+def test_what_has_failed_already_is_not_tried_again_at_the_end(world):
+    """The host gives a process half a minute, and a table that is away may take it all."""
+    world.lake.fail_next[MEDIA.name] = [Unavailable("away")]
+    writer = world.writer(batch_seconds=0.0)
+    world.enriched("a", media("m1"), event("a"))
+    writer.step()
+    assert writer.buffered == 1
+
+    assert writer.close() == 0
+
+    assert (world.keys(MEDIA), world.state("a")) == ([], State.READY)
+
+
 def test_closing_twice_is_closing_once(world):
     writer = world.writer()
     writer.close()
@@ -406,17 +421,19 @@ def test_closing_twice_is_closing_once(world):
 
 
 def test_a_full_buffer_reads_no_more(world):
+    """Rows that cannot be written stay in Redis, not in the writer's memory."""
+    many = 3 * CHUNK
     world.lake.fail_next[EVENTS.name] = [Unavailable("away")] * 2
-    writer = world.writer(batch_rows=2)
-    for number in range(30):
-        world.enriched(f"{number:02}", event(f"{number:02}"))
+    writer = world.writer(batch_rows=CHUNK // BUFFERED_BATCHES)
+    for number in range(many):
+        world.enriched(f"{number:04}", event(f"{number:04}"))
 
     for _ in range(3):
         writer.step()
 
-    assert writer.buffered <= 30
+    assert writer.buffered == CHUNK
     world.run(writer, 60.0)
-    assert len(world.keys(EVENTS)) == 30
+    assert len(world.keys(EVENTS)) == many
 
 
 def test_projects_are_known_once_their_rows_are_committed(world):
