@@ -152,7 +152,8 @@ class _Finder(ast.NodeTransformer):
                 what = f"{_tail(ast.unparse(value))}[]"
                 return "" if self._is_false_alarm(what) else what
             case ast.Name(id="open"):
-                return "" if id(node.func) in self._reading else "open"
+                quiet = id(node.func) in self._reading or self._is_false_alarm("open")
+                return "" if quiet else "open"
             case ast.Attribute(value=value, attr=attr) if attr in STEP_DOORS:
                 first = node.args[0] if node.args else None
                 step = first.value if isinstance(first, ast.Constant) else None

@@ -22,7 +22,8 @@ from claimx.domain.records import (
 )
 from claimx.domain.tables import EVENTS, MEDIA, PROJECTS
 from claimx.services.held import CHUNK
-from claimx.services.write import BUFFERED_BATCHES, MAX_FAILURES, LakeWriter
+from claimx.services.settle_rows import MAX_FAILURES
+from claimx.services.write import BUFFERED_BATCHES, LakeWriter
 from claimx.telemetry.metrics import RecordedMetrics
 
 NOW = 1_790_000_000.0
