@@ -60,7 +60,7 @@ class InLake:
         self._ask = ask
         self._may_fail = may_fail
         self._empty: list[_Empty] = []
-        self._ahead = 1  # times the events' own span
+        self._ahead: Micros = 0  # how long a span the next question is to be about
 
     def of(self, events: Sequence[Event]) -> set[str]:
         """Return the ids of those that it has; raises what the lake does unless it may fail."""
@@ -90,12 +90,13 @@ class InLake:
         now = self._runtime.now()
         if any(empty.holds(since, until, now) for empty in self._empty):
             return True
-        further = since + (until - since) * self._ahead
+        # no more than twice what was empty: one late row makes a page's own span long at once
+        further = max(until, since + min(self._ahead, FURTHEST * (until - since)))
         if self._has_none(since, further):
-            self._ahead = min(2 * self._ahead, FURTHEST)
+            self._ahead = 2 * (further - since)
             self._empty = [*self._empty[1 - _MOST_EMPTY :], _Empty(since, further, now)]
             return True
-        self._ahead = 1
+        self._ahead = 0
         return further > until and self._has_none(since, until)
 
     def _has_none(self, since: Micros, until: Micros) -> bool:

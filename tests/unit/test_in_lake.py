@@ -87,6 +87,19 @@ def test_where_the_lake_has_events_no_look_up_asks_further_than_the_page():
     assert lake.asked == len(pages)
 
 
+def test_a_page_with_one_late_row_is_asked_no_further_than_twice_what_was_empty():
+    """Its own span is a day at once, and 32 days of a busy source would be read for it."""
+    world, lake = World(), lake_of()
+    in_lake = look_up(world, lake)
+    for first in range(0, 600, 10):
+        in_lake.of(minutes(first))
+    world.wait(FRESH_SECONDS)
+    lake.longest = 0
+    day = 24 * 60
+    assert in_lake.of([*minutes(0), event(day, START + day * MINUTE)]) == set()
+    assert lake.longest == day * MINUTE
+
+
 def test_what_is_found_far_ahead_is_found_in_its_page():
     """That something is somewhere ahead says nothing of the page that is asked about."""
     there = minutes(70, 1)
