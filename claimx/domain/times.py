@@ -33,6 +33,17 @@ def to_datetime(moment: Micros) -> datetime:
     return _EPOCH + timedelta(microseconds=moment)
 
 
+def seconds_left(until: float, now: float, most: float) -> float:
+    """
+    Return the seconds from *now* to *until*, 0 when it is over.
+
+    Also 0 when they are more than the *most* that such a wait ever takes: then the clock was set
+    back, and the wait would be as long as the jump.
+    """
+    left = until - now
+    return left if 0 < left < most + 1 else 0.0
+
+
 def from_seconds(seconds: float) -> Micros:
     """Convert what ``time.time()`` gives."""
     return round(seconds * MICROS_PER_SECOND)

@@ -15,6 +15,7 @@ from claimx.domain.ports.api import ClaimXApi
 from claimx.domain.ports.media import MediaFetcher
 from claimx.domain.records import Advance, Outcome, Record, Stage
 from claimx.domain.retry import PAUSE_SECONDS, Refresh
+from claimx.domain.times import seconds_left
 from claimx.services.attachments import (
     cached_to_json,
     count_of,
@@ -126,9 +127,7 @@ class DownloadStage:
         return fresh
 
     def _pause(self) -> float:
-        left = self._paused_until - self._runtime.now()
-        # more than it ever is: the clock was set back
-        return left if left < PAUSE_SECONDS + 1 else 0.0
+        return seconds_left(self._paused_until, self._runtime.now(), PAUSE_SECONDS)
 
 
 def link_in(answer: Any, media_id: str) -> str:

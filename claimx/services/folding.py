@@ -15,7 +15,7 @@ from claimx.domain.ports.gates import Gates
 from claimx.domain.ports.lake import Backlog, Folded, LargeTables
 from claimx.domain.ports.telemetry import Metrics
 from claimx.domain.tables import TABLES
-from claimx.domain.times import MICROS_PER_SECOND
+from claimx.domain.times import MICROS_PER_SECOND, seconds_left
 from claimx.services.lease import Lease
 
 log = structlog.get_logger(__name__)
@@ -72,8 +72,7 @@ class FoldKeeper:
     def look(self, table: Table) -> Folded | None:
         """Fold a table if that is due and nobody else is at it."""
         now = self._now()
-        # one that would wait for longer than any does: the clock was set back
-        if 0 < self._look_at[table.name] - now < _MAX_BACK_OFF_SECONDS + 1:
+        if seconds_left(self._look_at[table.name], now, _MAX_BACK_OFF_SECONDS):
             return None
         backlog = self._lake.backlog(table)
         self._measure(table, backlog, now)

@@ -17,6 +17,7 @@ from claimx.domain.errors import ClaimXError
 from claimx.domain.ports.ledger import Ledger
 from claimx.domain.ports.media import MediaCache
 from claimx.domain.records import media_record_id
+from claimx.domain.times import seconds_left
 
 log = structlog.get_logger(__name__)
 
@@ -44,8 +45,7 @@ class CacheSweeper:
 
     def is_due(self) -> bool:
         """Say whether `sweep_if_due` has anything to do: it is a minute since the last time."""
-        # more than it ever is: the clock was set back
-        return not 0 < self._due - self._now() < EVERY_SECONDS + 1
+        return not seconds_left(self._due, self._now(), EVERY_SECONDS)
 
     def sweep_if_due(self) -> int:
         """Sweep unless it was done within the last minute; never raises. Returns files removed."""

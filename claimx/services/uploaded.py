@@ -19,6 +19,7 @@ import structlog
 from claimx.domain.errors import ClaimXError
 from claimx.domain.ports.ledger import Ledger
 from claimx.domain.ports.media import MediaCache
+from claimx.domain.times import seconds_left
 
 log = structlog.get_logger(__name__)
 
@@ -86,8 +87,9 @@ class UploadedFiles:
         now = self._now()
         with self._lock:
             batch: list[tuple[str, str]] = []
-            # what would wait for longer than any does: the clock was set back
-            while queue and not 0 < queue[0][0] - now < longest + 1 and len(batch) < ASKED_AT_ONCE:
+            while (
+                queue and not seconds_left(queue[0][0], now, longest) and len(batch) < ASKED_AT_ONCE
+            ):
                 batch.append(queue.popleft()[1:])
             return batch
 

@@ -19,6 +19,7 @@ from claimx.domain.ports.lake import Lake
 from claimx.domain.ports.ledger import Ledger
 from claimx.domain.ports.telemetry import Metrics
 from claimx.domain.records import Record, Stage
+from claimx.domain.times import seconds_left
 from claimx.services.flush import Item, TableWriter
 from claimx.services.held import CHUNK, HeldItems
 from claimx.services.item_reader import ItemReader
@@ -151,8 +152,7 @@ class LakeWriter:
         return left if self._retry_at is None else self._retry_seconds(self._retry_at)
 
     def _retry_seconds(self, at: float) -> float:
-        left = at - self._now()
-        return max(0.0, left) if left < MAX_BACK_OFF_SECONDS + 1 else 0.0  # a clock set back
+        return seconds_left(at, self._now(), MAX_BACK_OFF_SECONDS)
 
     def _read(self, block_seconds: float) -> int:
         pairs = self._ledger.read_rows(self._consumer, CHUNK, block_seconds)
