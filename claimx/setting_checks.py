@@ -19,6 +19,14 @@ ADDRESSES = ("CLAIMX_API_URL", "EVENTHOUSE_CLUSTER_URL", "ONELAKE_ENDPOINT")
 
 _NOT_BESIDE_THE_SWITCH = ("CLAIMX_API_URL", "EVENTHOUSE_CLUSTER_URL")
 _REDIS_SCHEMES = ("redis", "rediss", "sentinel")
+REDIS_OPTIONS = frozenset(
+    "client_name db health_check_interval max_connections password protocol retry_on_timeout"
+    " socket_connect_timeout socket_keepalive socket_timeout username".split()
+)
+REDIS_TLS_OPTIONS = frozenset(
+    "ssl_ca_certs ssl_ca_data ssl_ca_path ssl_cert_reqs ssl_certfile ssl_check_hostname"
+    " ssl_ciphers ssl_keyfile ssl_min_version ssl_password".split()
+)
 _CERTIFICATES = ("none", "optional", "required")
 _LOGINS = re.compile(r"[^:,]+:[^,]+(,[^:,]+:[^,]+)*")
 _SCHEME = re.compile(r"[A-Za-z][A-Za-z0-9+.-]*://")
@@ -93,8 +101,13 @@ def _of_redis(url: str) -> Iterator[str]:
         elif parts.path.strip("/") and not parts.path.strip("/").isdecimal():
             yield "REDIS_URL must end with the number of a database, or nothing"
         options = dict(parse_qsl(parts.query))
-        if scheme == "redis" and (idle := [one for one in options if one.startswith("ssl_")]):
+        if options and scheme == "sentinel":
+            yield "REDIS_URL: sentinel:// takes no options behind a ?"
+        elif scheme == "redis" and (idle := [one for one in options if one.startswith("ssl_")]):
             yield f"REDIS_URL: {idle[0]} goes with rediss:// alone"
+        elif any(one not in REDIS_OPTIONS | REDIS_TLS_OPTIONS for one in options):
+            # what stands there is not repeated: it may be a part of a password
+            yield f"REDIS_URL: the options behind a ? are {', '.join(sorted(REDIS_OPTIONS))}"
         if options.get("ssl_cert_reqs", "none") not in _CERTIFICATES:
             yield f"REDIS_URL: ssl_cert_reqs must be one of {', '.join(_CERTIFICATES)}"
 

@@ -19,6 +19,9 @@ LONGEST_QUERY = 300.0  # its task has the time to end by itself
 _SPAN = re.compile(r"(?P<amount>\d+(?:\.\d+)?)\s*(?P<unit>[smhd])", re.IGNORECASE)
 _SECONDS = re.compile(r"\d+(?:\.\d+)?", re.ASCII)
 _UNIT_SECONDS = {"s": 1.0, "m": 60.0, "h": 3600.0, "d": 86400.0}
+_EARLIEST = datetime(1970, 1, 1, tzinfo=UTC)
+_LATEST = datetime(9999, 1, 1, tzinfo=UTC)
+BEYOND_RECKONING = "must be between 1970 and 9999"
 _LONGEST_SPAN = 10 * 365 * 86400.0
 
 
@@ -86,7 +89,16 @@ def _poll_start(value: Any) -> Any:
             return _bounded(float(text))
         msg = "must be a time such as 2026-01-31T08:00:00Z, or a span back such as 2h or 3d"
         raise ValueError(msg) from None
-    return moment if moment.tzinfo else moment.replace(tzinfo=UTC)
+    moment = moment if moment.tzinfo else moment.replace(tzinfo=UTC)
+    if not within_reckoning(moment):
+        msg = BEYOND_RECKONING
+        raise ValueError(msg)
+    return moment
+
+
+def within_reckoning(moment: datetime) -> bool:
+    """Say whether what is added to a time, and taken from it, is a time, too."""
+    return _EARLIEST <= moment <= _LATEST
 
 
 Words = Annotated[tuple[str, ...], BeforeValidator(_comma_list)]

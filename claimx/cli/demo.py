@@ -12,6 +12,7 @@ from typing import Any
 import click
 
 from claimx.cli.output import note
+from claimx.cli.parameters import Rate
 from claimx.domain.errors import ClaimXError, Unavailable
 
 _FOLDER = Path("var/demo")
@@ -41,7 +42,11 @@ def _options(command: Any) -> Any:
             "--seed", type=int, default=7, show_default=True, help="Same seed, same world."
         ),
         click.option(
-            "--rate", type=float, default=400.0, show_default=True, help="Events a second."
+            "--rate",
+            type=Rate(),
+            default=400.0,
+            show_default=True,
+            help="Events a second; 0: all at once.",
         ),
         click.option(
             "--folder", type=click.Path(path_type=Path), default=_FOLDER, show_default=True

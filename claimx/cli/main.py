@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import importlib
 import os
+import signal
 import sys
+import threading
 from typing import Any
 
 import click
@@ -66,12 +68,24 @@ def _open_what_is_closed() -> None:
             setattr(sys, name, open(os.devnull, mode))  # noqa: SIM115, PTH123 - until the end
 
 
+def _end_as_by_hand() -> Any:
+    """
+    Take SIGTERM for Ctrl-C, so that a command says how far it is and gives back what it holds.
+
+    Returns what the signal did before, None in a thread, which has no signals.
+    """
+    if threading.current_thread() is not threading.main_thread():
+        return None
+    return signal.signal(signal.SIGTERM, signal.default_int_handler)
+
+
 def main(arguments: list[str] | None = None) -> Any:
     """Run the command line; expected failures become one line and their exit code."""
     from claimx.domain.errors import ClaimXError, Permanent
     from claimx.setting_errors import ConfigurationError
 
     _open_what_is_closed()
+    before = _end_as_by_hand()
     try:
         return cli.main(args=arguments, prog_name="claimx", standalone_mode=False)
     except click.exceptions.Exit as leaving:
@@ -92,3 +106,6 @@ def main(arguments: list[str] | None = None) -> Any:
     except (KeyboardInterrupt, click.Abort):
         print("claimx: interrupted", file=sys.stderr)  # noqa: T201 - as above
         sys.exit(130)
+    finally:
+        if before is not None:
+            signal.signal(signal.SIGTERM, before)

@@ -13,7 +13,8 @@ import orjson
 
 from claimx import bootstrap, startup
 from claimx.cli.output import SCHEMA_VERSION, form_option, note, show
-from claimx.cli.source import Moment, source_runtime
+from claimx.cli.parameters import Moment
+from claimx.cli.source import source_runtime
 from claimx.domain.errors import ClaimXError, ErrorCategory
 from claimx.domain.tables import TABLES
 from claimx.domain.times import Micros, from_seconds, to_iso

@@ -5,21 +5,19 @@ from __future__ import annotations
 import dataclasses
 import sys
 import time
-from datetime import UTC, datetime
-from typing import Any
 
 import click
 
 from claimx import bootstrap, startup
 from claimx.cli.output import form_option, note, show
-from claimx.domain.times import Micros, from_datetime, from_seconds, to_iso
+from claimx.cli.parameters import Moment, Rate
+from claimx.domain.times import Micros, from_seconds, to_iso
 from claimx.needs import missing_for
 from claimx.services.backfill import BackfillReport, Ending
 from claimx.services.backfill import backfill as run_backfill
 from claimx.services.poll import Stop, poll_once
 from claimx.services.runtime import Runtime
 from claimx.setting_errors import ConfigurationError
-from claimx.setting_types import span_seconds
 
 _EXITS = {
     Ending.COMPLETE: 0,
@@ -29,33 +27,6 @@ _EXITS = {
     Ending.INTERRUPTED: 130,
     Ending.FAILED: 5,
 }
-
-
-_EARLIEST = from_datetime(datetime(1970, 1, 1, tzinfo=UTC))
-_LATEST = from_datetime(datetime(9999, 1, 1, tzinfo=UTC))  # what is added to it is a time, too
-
-
-class Moment(click.ParamType[Micros]):
-    """A time as ISO 8601 (no zone is UTC), or a span back from now such as ``2h``."""
-
-    name = "time"
-
-    def convert(self, value: Any, param: Any, ctx: Any) -> Micros:
-        """Return microseconds UTC."""
-        try:
-            span = span_seconds(value)
-        except ValueError as error:
-            self.fail(f"{value!r} {error}", param, ctx)
-        if span is not None:
-            return from_seconds(time.time() - span)
-        try:
-            found = datetime.fromisoformat(value.strip())
-        except ValueError:
-            self.fail(f"{value!r} is neither a time such as 2026-01-31T08:00Z nor 2h", param, ctx)
-        moment = from_datetime(found)
-        if not _EARLIEST <= moment <= _LATEST:
-            self.fail(f"{value!r} is not between 1970 and 9999", param, ctx)
-        return moment
 
 
 @click.group()
@@ -97,9 +68,7 @@ def once(dry_run: bool, form: str) -> None:
     "--from", "since", type=Moment(), required=True, help="Begin: a time, or 2h / 3d back."
 )
 @click.option("--to", "until", type=Moment(), default=None, help="End; now when left out.")
-@click.option(
-    "--rate", type=click.FloatRange(min=0), default=0.0, help="Rows a second; 0: no bound."
-)
+@click.option("--rate", type=Rate(), default=0.0, help="Rows a second; 0: no bound.")
 @form_option
 def backfill(since: Micros, until: Micros | None, rate: float, form: str) -> None:
     """

@@ -12,6 +12,7 @@ from claimx import bootstrap, startup
 from claimx.cli.output import form_option, note, show
 from claimx.cli.table_page import tables_page
 from claimx.domain.columns import Table
+from claimx.domain.errors import ClaimXError
 from claimx.domain.now_view import now_view
 from claimx.domain.tables import TABLES
 
@@ -32,12 +33,27 @@ def tables() -> None:
 @tables.command("ls")
 @form_option
 def list_tables(form: str) -> None:
-    """Print rows, files, what waits beside it, the last commit of each; exit 3 without any."""
+    """
+    Print rows, files, what waits beside it, the last commit of each; exit 3 without any.
+
+    A table that cannot be read is named and left out, with exit 7.
+    """
     lake = _lake()
-    states = [lake.inspection.state(table) for table in TABLES.values()]
+    states, broken = [], []
+    for table in TABLES.values():
+        try:
+            states.append(lake.inspection.state(table))
+        except ClaimXError as error:
+            broken.append(error)
+    if not states:  # the storage, rather than the tables
+        raise broken[0]
     rows = [dataclasses.asdict(state) for state in states]
     columns = ["name", "rows", "files", "bytes", "pieces", "waiting", "version", "last_commit"]
     show("tables", rows, columns, form)
+    for why in broken:
+        note(f"claimx: {why}")
+    if broken:
+        sys.exit(UNHEALTHY)
     if not any(state.exists for state in states):
         _tell_absent({state.name: state.path for state in states})
         sys.exit(NOTHING)

@@ -27,8 +27,12 @@ def ready_at_ingest(line: str) -> int:
     return stages["ingest"]["ready"]
 
 
-def test_a_watch_goes_on_while_redis_is_away(tmp_path):
-    """It ended with 5 at the first refusal, in the very minutes that somebody watches."""
+@pytest.mark.parametrize("told", [signal.SIGINT, signal.SIGTERM])
+def test_a_watch_goes_on_while_redis_is_away(tmp_path, told):
+    """It ended with 5 at the first refusal, in the very minutes that somebody watches.
+
+    What ends it, ends it in order: a container's SIGTERM as well as Ctrl-C.
+    """
 
     def server() -> ValkeyServer:
         found = ValkeyServer(port=port, host="127.0.0.1", data_dir=tmp_path, persist=True)
@@ -48,19 +52,19 @@ def test_a_watch_goes_on_while_redis_is_away(tmp_path):
         try:
             assert process.stdout.readline()
             redis.stop()
-            told = process.stderr.readline()
+            said = process.stderr.readline()
             redis = server()
             with Redis(port=port) as client:
                 page = NewRecord("p:1", Kind.PAGE, Stage.INGEST, {}, "trace")
                 RedisLedger(client).store_page("live", None, 1, [page])
             while not ready_at_ingest(process.stdout.readline()):
                 pass
-            process.send_signal(signal.SIGINT)
+            process.send_signal(told)
             status = process.wait(30)
         finally:
             process.kill()
             redis.stop()
 
-    assert told.startswith("claimx: ")
-    assert "asked again every 2 s" in told
+    assert said.startswith("claimx: ")
+    assert "asked again every 2 s" in said
     assert status == 130

@@ -45,6 +45,35 @@ def test_all_nine_are_listed_with_what_they_hold_and_what_waits(claimx, tmp_path
     assert found[PROJECTS.name]["version"] == -1, "there is none, and that is no error"
 
 
+def broken(folder, *names):
+    """Put something that is no log where those tables' logs should be."""
+    for name in names:
+        (folder / name / "_delta_log").mkdir(parents=True, exist_ok=True)
+        (folder / name / "_delta_log" / f"{0:020}.json").write_text("no log")
+
+
+def test_a_table_that_cannot_be_read_keeps_nothing_from_the_others(claimx, tmp_path):
+    """One broken log hid the eight tables that are well, in the hour when they are looked at."""
+    table_of(tmp_path, 3)
+    broken(tmp_path, PROJECTS.name)
+
+    answer = claimx("ls", "-o", "json")
+
+    assert answer.status == 7
+    assert PROJECTS.name in answer.err
+    assert [row["name"] for row in answer.rows("tables")] == [
+        name for name in TABLES if name != PROJECTS.name
+    ]
+
+
+def test_where_no_table_can_be_read_there_is_no_list(claimx, tmp_path):
+    broken(tmp_path, *TABLES)
+
+    answer = claimx("ls", "-o", "json")
+
+    assert (answer.status, answer.out) == (5, "")
+
+
 def test_a_table_that_is_not_there_is_told(claimx, tmp_path):
     answer = claimx("show", PROJECTS.name)
 

@@ -10,7 +10,7 @@ import click
 import pytest
 from cli_runner import ROOT, claimx
 
-from claimx.cli.source import Moment
+from claimx.cli.parameters import Moment, Rate
 from claimx.cli.status import parse_limits
 from claimx.domain.times import to_iso
 
@@ -105,6 +105,13 @@ def test_a_time_that_cannot_be_reckoned_with_is_refused(text):
     """They ended in a traceback, or in a query that Kusto refuses."""
     with pytest.raises(click.BadParameter, match="between 1970 and 9999"):
         Moment().convert(text, None, None)
+
+
+@pytest.mark.parametrize("text", ["nan", "inf", "-1", "many"])
+def test_a_rate_is_a_number(text):
+    """``nan`` meant no bound at all: nothing is above it."""
+    with pytest.raises(click.BadParameter):
+        Rate().convert(text, None, None)
 
 
 @pytest.mark.parametrize("words", [("ls", "--error"), ("show",), ("requeue", "--yes")])

@@ -6,6 +6,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 
 import pytest
+import redis
 
 from claimx.adapters.api_token import TokenSource
 from claimx.cli.config import settings_page
@@ -13,6 +14,7 @@ from claimx.domain.errors import TokenRejected
 from claimx.domain.tables import TABLES
 from claimx.knobs import knobs, unknown_names
 from claimx.services.chunk import BOUND_SECONDS
+from claimx.setting_checks import REDIS_OPTIONS, REDIS_TLS_OPTIONS
 from claimx.setting_errors import ConfigurationError
 from claimx.setting_types import LONGEST_CALL, LONGEST_QUERY
 from claimx.settings import Settings
@@ -190,6 +192,10 @@ def test_the_configuration_page_is_what_the_settings_declare():
         ("REDIS_URL", "REDIS://:secret@h/0"),
         ("REDIS_URL", "redis://:secret@h/0?ssl_cert_reqs=none"),
         ("REDIS_URL", "rediss://:secret@h/0?ssl_cert_reqs=never"),
+        ("REDIS_URL", "redis://h/0?secret=1"),
+        ("REDIS_URL", "sentinel://:p@a:26379;sentinel://b:26379/1?secret=1"),
+        ("CLAIMX_POLL_START", "0001-01-01"),
+        ("CLAIMX_POLL_START", "9999-12-31T23:59"),
     ],
 )
 def test_a_value_that_can_never_work_is_refused_before_anything_starts(name, text):
@@ -223,6 +229,15 @@ def test_a_value_that_can_never_work_is_refused_before_anything_starts(name, tex
 )
 def test_what_may_work_is_taken(name, text):
     Settings.load({name: text})
+
+
+@pytest.mark.parametrize("option", sorted(REDIS_OPTIONS | REDIS_TLS_OPTIONS))
+def test_each_option_of_redis_is_one_that_its_client_takes(option):
+    """Others ended in a traceback at the first command."""
+    numbers = {"protocol": "3", "ssl_min_version": "771", "ssl_cert_reqs": "none"}
+    client = redis.Redis.from_url(f"rediss://h/0?{option}={numbers.get(option, '1')}")
+
+    client.connection_pool.make_connection()
 
 
 def test_wrong_addresses_get_a_line_each_beside_other_wrong_values():
