@@ -29,7 +29,7 @@ NEAR = 0.01  # of two moments that are one
 
 _KNOWN_KEYS = ("ping", "unreadable", "gaps:", "fence:", "readmitted:", "requeued:")
 """Below its root."""
-_WALK = {"walk", "walked"}
+_WALK = {"walk", "walked", "walk_readers"}
 
 
 def problems(client: redis.Redis, prefix: str = "claimx", now: float | None = None) -> list[str]:

@@ -1633,6 +1633,7 @@ def test_a_consumer_group_that_vanished_is_made_again(redis_client):
 
     redis_client.delete("{claimx:0}:rows")
     rig.clock.pass_(61)
+    time.sleep(0.005)  # Redis names entries by its own clock: in a stream made anew, not as before
     rig.ledger.due(10)
     assert len(rig.write()) == 1
 
@@ -1751,6 +1752,28 @@ def test_resp3_clients_read_the_same(redis_url):
         _, second = rig.ledger._wait_for_rows("w1", 10, 1.0)
 
         assert (record_id, second) == ("e:a", b"e:b")
+
+
+def test_readers_that_are_gone_leave_the_groups_books(redis_client):
+    """Each writer that starts has a new name: a crash loop added one each time, for good."""
+    rig = redis_rig(redis_client)
+    rig.ledger.settle([Advance(rig.one("a"), Stage.WRITE, {}, b"r")])
+    for name in ("took one", "found none"):
+        rig.read(name)
+    rig.fall_silent(601)
+    rig.read("reads")
+    rig.clock.pass_(601)
+
+    found = rig.read("reads")
+
+    def readers():
+        return {
+            one["name"].decode(): one["pending"]
+            for one in redis_client.xinfo_consumers("{claimx:0}:rows", "writers")
+        }
+
+    assert found == []
+    assert readers() == {"reads": 1}
 
 
 class TestWhichMediaAreActive:

@@ -5,10 +5,11 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from claimx.adapters.ledger import wire
-from claimx.adapters.ledger.chunks import call_of, chunks
+from claimx.adapters.ledger.chunks import chunks
 from claimx.adapters.ledger.connection import Connection
 from claimx.adapters.ledger.gaps import GapBook
 from claimx.domain.ports.ledger import Admitted, Checkpoint, DeadOnArrival, Mark
+from claimx.domain.readmission import call_of
 from claimx.domain.records import NewRecord, Record
 from claimx.domain.times import Micros
 

@@ -1,17 +1,11 @@
-"""
-How much goes into one script, which holds Redis up while it runs, and its flat answers read.
-
-And what names a call, so that a script knows one that it has carried out.
-"""
+"""How much goes into one script, which holds Redis up while it runs, and its flat answers read."""
 
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Sequence
-from hashlib import sha256
 from typing import Any, TypeVar
 
 from claimx.adapters.ledger.wire import Argument
-from claimx.domain.records import NewRecord
 
 T = TypeVar("T")
 
@@ -46,13 +40,3 @@ def steps(coded: Iterable[list[Argument]]) -> Iterator[list[list[Argument]]]:
 def groups(flat: Sequence[Any], size: int) -> Iterator[tuple[Any, ...]]:
     """Return the tuples of *size* that a script answered one after another."""
     return zip(*[iter(flat)] * size, strict=True)
-
-
-def call_of(fence: int, records: Iterable[NewRecord]) -> str:
-    """
-    Return what names a call that readmits these: the same only when it is told once more.
-
-    Each look at what is missing gives the records that it found traces of their own.
-    """
-    told = "\n".join([str(fence), *(f"{new.id} {new.trace}" for new in records)])
-    return sha256(told.encode("utf-8", "surrogatepass")).hexdigest()

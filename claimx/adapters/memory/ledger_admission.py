@@ -6,10 +6,10 @@ import threading
 from collections.abc import Iterator, Sequence
 from itertools import count
 
-from claimx.adapters.ledger.chunks import call_of
 from claimx.adapters.memory.ledger_gaps import Cursors, Gaps, next_checkpoint
 from claimx.adapters.memory.ledger_records import Records, coded
 from claimx.domain.ports.ledger import Admitted, Checkpoint, DeadOnArrival, Gap, Mark
+from claimx.domain.readmission import call_of
 from claimx.domain.records import Kind, NewRecord, Record
 from claimx.domain.times import Micros
 

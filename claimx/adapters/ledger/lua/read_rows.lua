@@ -3,9 +3,11 @@
 -- Entries whose reader has been silent are taken over in a walk, a step a second over all writers,
 -- that goes on where the last step ended. One whose record is leased by a living writer only
 -- changes hands in the group's books and is not handed out, so that a slow writer keeps its work
--- for as long as it renews the lease.
+-- for as long as it renews the lease. Readers that are silent and hold nothing are taken off the
+-- group's books: each writer that starts has a new name.
 local consumer, wanted, idle = ARGV[2], tonumber(ARGV[3]), ARGV[4]
 local answer = {}
+local READERS_SECONDS = 600
 local WALK_SECONDS, WALK_ENTRIES = 1, 200 -- a step looks at up to ten times as many entries
 
 local function grouped(...)
@@ -25,8 +27,18 @@ local function take(entry)
   answer[#answer + 1] = id
 end
 
+local function forget_readers()
+  for _, flat in ipairs(redis.call('XINFO', 'CONSUMERS', rows(), GROUP)) do
+    local reader = {}
+    for n = 1, #flat, 2 do reader[flat[n]] = flat[n + 1] end
+    if reader.pending == 0 and reader.idle > tonumber(idle) and reader.name ~= consumer then
+      redis.call('XGROUP', 'DELCONSUMER', rows(), GROUP, reader.name)
+    end
+  end
+end
+
 local counters = root .. ':n'
-local walk = redis.call('HMGET', counters, 'walk', 'walked')
+local walk = redis.call('HMGET', counters, 'walk', 'walked', 'walk_readers')
 if now - tonumber(walk[2] or '0') >= WALK_SECONDS then
   local from = walk[1] or '0-0'
   local stale = grouped('XAUTOCLAIM', rows(), GROUP, consumer, idle, from, 'COUNT', math.min(wanted, WALK_ENTRIES))
@@ -34,6 +46,10 @@ if now - tonumber(walk[2] or '0') >= WALK_SECONDS then
   redis.call('HSET', counters, 'walk', stale[1], 'walked', string.format('%.3f', now))
   for _, entry in ipairs(stale[2]) do
     if entry and entry[2] then take(entry) end
+  end
+  if now - tonumber(walk[3] or '0') >= READERS_SECONDS then
+    forget_readers()
+    redis.call('HSET', counters, 'walk_readers', string.format('%.3f', now))
   end
 end
 
