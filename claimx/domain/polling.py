@@ -15,8 +15,8 @@ from typing import Any, TypeAlias, TypeVar
 
 import orjson
 
+from claimx.domain.cursors import Checkpoint
 from claimx.domain.errors import Malformed
-from claimx.domain.ports.ledger import Checkpoint
 from claimx.domain.readings import whole_second
 from claimx.domain.times import MICROS_PER_SECOND, Micros, from_seconds, to_iso
 

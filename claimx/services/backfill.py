@@ -9,9 +9,9 @@ from typing import TypeVar
 
 import structlog
 
+from claimx.domain.cursors import Checkpoint, Mark
 from claimx.domain.errors import ClaimXError, ErrorCategory
 from claimx.domain.polling import TIME, Window, backfill_cursor, share_done
-from claimx.domain.ports.ledger import Checkpoint, Mark
 from claimx.domain.times import Micros, from_seconds, to_iso
 from claimx.services.backfill_report import BackfillReport, Ending
 from claimx.services.in_lake import InLake

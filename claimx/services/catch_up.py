@@ -15,9 +15,10 @@ from enum import StrEnum
 
 import structlog
 
+from claimx.domain.cursors import Checkpoint, Gap
 from claimx.domain.errors import ClaimXError, ErrorCategory
 from claimx.domain.polling import LIVE, TIME, Window, share_done
-from claimx.domain.ports.ledger import Checkpoint, Gap, Ledger
+from claimx.domain.ports.ledger import Ledger
 from claimx.domain.records import Kind, Stage, State
 from claimx.domain.times import MICROS_PER_SECOND, Micros, from_seconds, to_iso
 from claimx.services.in_lake import InLake

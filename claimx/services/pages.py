@@ -6,10 +6,10 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import TypeAlias, TypeVar
 
+from claimx.domain.cursors import Checkpoint, Mark
 from claimx.domain.errors import Transient
 from claimx.domain.events import Event
 from claimx.domain.polling import bundles, moved
-from claimx.domain.ports.ledger import Checkpoint, Mark
 from claimx.domain.ports.source import SourceRow
 from claimx.domain.records import Kind, NewRecord, Stage, event_record_id, page_record_id
 from claimx.domain.times import Micros

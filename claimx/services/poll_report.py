@@ -7,10 +7,11 @@ from enum import StrEnum
 
 import structlog
 
+from claimx.domain.cursors import Checkpoint, Gap
 from claimx.domain.errors import ClaimXError, ErrorCategory
 from claimx.domain.polling import LIVE, READ, Window
 from claimx.domain.ports.gates import Gates
-from claimx.domain.ports.ledger import Checkpoint, Gap, Ledger
+from claimx.domain.ports.ledger import Ledger
 from claimx.domain.ports.telemetry import Metrics
 from claimx.domain.redaction import mask
 from claimx.domain.times import MICROS_PER_SECOND, Micros, to_iso

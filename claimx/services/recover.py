@@ -24,9 +24,9 @@ import structlog
 
 from claimx.domain.changes import MediaItem, Values
 from claimx.domain.codec import media_to_json
+from claimx.domain.cursors import Checkpoint, Mark
 from claimx.domain.errors import ClaimXError
 from claimx.domain.polling import LIVE
-from claimx.domain.ports.ledger import Checkpoint, Mark
 from claimx.domain.records import Kind, NewRecord, Stage, media_record_id
 from claimx.domain.times import MICROS_PER_SECOND, Micros, from_seconds
 from claimx.services.first_poll import BORN

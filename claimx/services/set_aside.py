@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import structlog
 
+from claimx.domain.cursors import Checkpoint, Gap
 from claimx.domain.polling import LIVE, READ, Window
-from claimx.domain.ports.ledger import Checkpoint, Gap
 from claimx.domain.times import MICROS_PER_SECOND, to_iso
 from claimx.services.runtime import Runtime
 

@@ -24,8 +24,9 @@ from ledger_rig import (
 
 from claimx.adapters.ledger import RedisLedger
 from claimx.adapters.ledger.scripts import source_of
+from claimx.domain.cursors import Checkpoint, Gap, Mark
 from claimx.domain.errors import ErrorCategory, Malformed, Unavailable
-from claimx.domain.ports.ledger import Checkpoint, DeadOnArrival, Gap, Mark
+from claimx.domain.ports.ledger import DeadOnArrival
 from claimx.domain.records import (
     Advance,
     Buried,

@@ -9,7 +9,8 @@ from ledger_rig import Clock
 
 from claimx.adapters.ledger import RedisLedger
 from claimx.adapters.memory.ledger import MemoryLedger
-from claimx.domain.ports.ledger import Gap, Ledger
+from claimx.domain.cursors import Gap
+from claimx.domain.ports.ledger import Ledger
 
 MOST = 3
 steps = st.lists(

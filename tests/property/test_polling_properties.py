@@ -8,9 +8,9 @@ import orjson
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
+from claimx.domain.cursors import Checkpoint
 from claimx.domain.events import Event
 from claimx.domain.polling import TIME, bundles, live_window, plain_row, spans, whole_times
-from claimx.domain.ports.ledger import Checkpoint
 from claimx.domain.values import LATEST
 from claimx.services.source_rows import is_copy, read_source_row
 

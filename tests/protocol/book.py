@@ -14,7 +14,8 @@ from collections.abc import Callable, Sequence
 from dataclasses import replace
 from typing import Any
 
-from claimx.domain.ports.ledger import Admitted, Checkpoint, DeadOnArrival, Mark
+from claimx.domain.cursors import Checkpoint, Mark
+from claimx.domain.ports.ledger import Admitted, DeadOnArrival
 from claimx.domain.records import (
     Advance,
     Buried,

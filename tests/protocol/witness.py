@@ -6,7 +6,8 @@ from collections.abc import Callable, Iterable, Sequence
 from dataclasses import replace
 from typing import Any
 
-from claimx.domain.ports.ledger import Admitted, Checkpoint, DeadOnArrival, Gap, Ledger, Mark
+from claimx.domain.cursors import Checkpoint, Gap, Mark
+from claimx.domain.ports.ledger import Admitted, DeadOnArrival, Ledger
 from claimx.domain.records import (
     Census,
     DeadFilter,

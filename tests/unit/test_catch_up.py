@@ -8,9 +8,9 @@ import pytest
 from polling_world import NOON, World, event_row
 
 from claimx.adapters.memory.ledger import MemoryLedger
+from claimx.domain.cursors import Checkpoint, Gap
 from claimx.domain.errors import Unavailable
 from claimx.domain.polling import LIVE
-from claimx.domain.ports.ledger import Checkpoint, Gap
 from claimx.domain.records import Stage, event_record_id
 from claimx.domain.times import MICROS_PER_SECOND, from_seconds
 from claimx.services.catch_up import AHEAD_PAGES, PATIENCE_SECONDS, Ended, progress_of

@@ -7,6 +7,7 @@ from decimal import Decimal
 import orjson
 import pytest
 
+from claimx.domain.cursors import Checkpoint
 from claimx.domain.errors import Malformed
 from claimx.domain.polling import (
     DAY_MICROS,
@@ -21,7 +22,6 @@ from claimx.domain.polling import (
     spans,
     whole_times,
 )
-from claimx.domain.ports.ledger import Checkpoint
 
 SECOND = 1_000_000
 

@@ -8,7 +8,8 @@ from claimx.adapters.ledger import wire
 from claimx.adapters.ledger.chunks import chunks
 from claimx.adapters.ledger.connection import Connection
 from claimx.adapters.ledger.gaps import GapBook
-from claimx.domain.ports.ledger import Admitted, Checkpoint, DeadOnArrival, Mark
+from claimx.domain.cursors import Checkpoint, Mark
+from claimx.domain.ports.ledger import Admitted, DeadOnArrival
 from claimx.domain.readmission import call_of
 from claimx.domain.records import NewRecord, Record
 from claimx.domain.times import Micros

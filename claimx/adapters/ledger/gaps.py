@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from claimx.adapters.ledger.chunks import groups
 from claimx.adapters.ledger.connection import Connection
-from claimx.domain.ports.ledger import CATCH_UP, Checkpoint, Gap
+from claimx.domain.cursors import CATCH_UP, Checkpoint, Gap
 
 
 class GapBook:

@@ -13,8 +13,9 @@ from typing import Any, TypeAlias
 
 import orjson
 
+from claimx.domain.cursors import Mark
 from claimx.domain.errors import ErrorCategory, Malformed
-from claimx.domain.ports.ledger import DeadOnArrival, Mark
+from claimx.domain.ports.ledger import DeadOnArrival
 from claimx.domain.records import (
     Advance,
     Buried,

@@ -8,7 +8,8 @@ from itertools import count
 
 from claimx.adapters.memory.ledger_gaps import Cursors, Gaps, next_checkpoint
 from claimx.adapters.memory.ledger_records import Records, coded
-from claimx.domain.ports.ledger import Admitted, Checkpoint, DeadOnArrival, Gap, Mark
+from claimx.domain.cursors import Checkpoint, Gap, Mark
+from claimx.domain.ports.ledger import Admitted, DeadOnArrival
 from claimx.domain.readmission import call_of
 from claimx.domain.records import Kind, NewRecord, Record
 from claimx.domain.times import Micros

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import replace
 
-from claimx.domain.ports.ledger import Checkpoint, Gap
+from claimx.domain.cursors import Checkpoint, Gap
 from claimx.domain.times import MICROS_PER_SECOND, Micros
 
 Cursors = dict[str, tuple[Checkpoint, int]]
