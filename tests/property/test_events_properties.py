@@ -9,7 +9,7 @@ from hypothesis import example, given
 from hypothesis import strategies as st
 from strategies import JSON
 
-from claimx.adapters.ledger import wire
+from claimx.adapters.ledger import texts
 from claimx.domain.errors import Malformed
 from claimx.domain.events import MAX_ID_LENGTH, Event, EventType, parse
 from claimx.domain.polling import TIME
@@ -109,7 +109,7 @@ def test_blanks_around_a_value_change_nothing(columns):
 def test_a_page_tells_whoever_ingests_it_what_its_rows_told_the_poll(columns):
     rows = [{**row, TIME: 5} for row in columns]
     found = [read_source_row(row) for row in rows]
-    page = json.loads(wire.encoded("page", page_of(told for _, told, _ in found)))
+    page = json.loads(texts.encoded("page", page_of(told for _, told, _ in found)))
 
     read = list(read_page(page))
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from claimx.adapters.ledger import wire
+from claimx.adapters.ledger import texts, wire
 from claimx.adapters.ledger.chunks import chunks
 from claimx.adapters.ledger.connection import Connection
 from claimx.adapters.ledger.gaps import GapBook
@@ -69,7 +69,7 @@ class RedisAdmission(GapBook):
         arguments: list[wire.Argument] = [page.id, page.lease, seen_seconds, len(events)]
         for new in events:
             arguments += (new.id, new.stage.value)
-            arguments += (wire.encoded(new.id, new.data), wire.plain(new.trace))
+            arguments += (texts.encoded(new.id, new.data), texts.plain(new.trace))
         for dead in malformed:
             arguments += wire.dead_arguments(dead)
         found = self._redis.run("admit", *arguments)
@@ -90,7 +90,7 @@ class RedisAdmission(GapBook):
         arguments: list[wire.Argument] = [job, fence, self._dedup_seconds, call]
         for new in records:
             arguments += (new.id, new.kind.value, new.stage.value)
-            arguments += (wire.encoded(new.id, new.data), wire.plain(new.trace))
+            arguments += (texts.encoded(new.id, new.data), texts.plain(new.trace))
         found = self._redis.run("readmit", *arguments)
         return None if found is None else tuple(record_id.decode() for record_id in found)
 

@@ -11,7 +11,7 @@ from itertools import chain
 
 import redis
 
-from claimx.adapters.ledger import wire
+from claimx.adapters.ledger import texts, wire
 from claimx.adapters.ledger.admission import RedisAdmission
 from claimx.adapters.ledger.census import census_from
 from claimx.adapters.ledger.chunks import CHUNK_RECORDS, chunks, groups, steps
@@ -191,14 +191,14 @@ class RedisLedger(RedisAdmission, RedisWriterDesk):
             for chunk in chunks(list(dict.fromkeys(ids)))
         )
 
-    def find(self, record_id: str) -> tuple[Record, wire.History] | None:
+    def find(self, record_id: str) -> tuple[Record, texts.History] | None:
         """Return any record in any state, without its lease, and its history."""
         found = self._redis.run("find", record_id)
         if found is None:
             return None
         now, head, data, history, rows, stage = found
         record = wire.record_from(record_id, Stage(stage.decode()), float(now), head, data, rows)
-        return record, wire.history_from(record.kind, record.admitted_at, history)
+        return record, texts.history_from(record.kind, record.admitted_at, history)
 
     def census(self, *, ages: bool = True) -> Census:
         """Count everything; only the ages are looked up, among the first records of each stage."""

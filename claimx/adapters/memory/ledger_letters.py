@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable
 from dataclasses import replace
 
-from claimx.adapters.ledger import wire
+from claimx.adapters.ledger import texts
 from claimx.adapters.memory.ledger_records import Records
 from claimx.adapters.memory.ledger_state import Kept
 from claimx.domain.records import DeadFilter, DeadLetter, Failure, Kind, Stage
@@ -45,8 +45,8 @@ def _send_back(records: Records, kept: Kept, target: Stage) -> None:
     else:
         kept.rows = b""
         # who was asked for a new file and got nowhere is still to bring one
-        if kept.kind is Kind.MEDIA and kept.fresh != wire.FRESH_FILE:
-            kept.fresh = wire.FRESH_FILE if target is Stage.DOWNLOAD else wire.FRESH_LINK
+        if kept.kind is Kind.MEDIA and kept.fresh != texts.FRESH_FILE:
+            kept.fresh = texts.FRESH_FILE if target is Stage.DOWNLOAD else texts.FRESH_LINK
     records.counters[f"{kept.kind}.requeued"] += 1
 
 

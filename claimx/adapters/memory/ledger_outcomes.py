@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 
-from claimx.adapters.ledger import wire
+from claimx.adapters.ledger import texts
 from claimx.adapters.memory.ledger_records import GRACE_SECONDS, Records, coded
 from claimx.adapters.memory.ledger_state import Kept
 from claimx.domain.records import (
@@ -21,7 +21,7 @@ from claimx.domain.records import (
 
 def prepared(outcome: Outcome) -> tuple[bytes | None, list[tuple[NewRecord, bytes]]]:
     """Code what an outcome carries, before any is carried out."""
-    data = None if outcome.data is None else wire.encoded(outcome.record.id, outcome.data)
+    data = None if outcome.data is None else texts.encoded(outcome.record.id, outcome.data)
     spawn = outcome.spawn if isinstance(outcome, Advance | Buried) else ()
     return data, coded(spawn)
 
@@ -62,7 +62,7 @@ def _advance(records: Records, kept: Kept, outcome: Advance) -> None:
 def _postpone(records: Records, kept: Kept, outcome: Retried | Waited) -> None:
     now, delay = records.now(), max(0.0, outcome.delay)
     retried = isinstance(outcome, Retried)
-    note = wire.note_of(outcome.failure, outcome.delay)
+    note = texts.note_of(outcome.failure, outcome.delay)
     kept.note(now, "retried" if retried else "waited", **note)
     kept.due = kept.look_at = now + delay
     records.unlist(kept)

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Callable, Iterable
 
-from claimx.adapters.ledger import wire
+from claimx.adapters.ledger import texts
 from claimx.adapters.memory.ledger_state import Kept, Remembered, Stream
 from claimx.domain.errors import ErrorCategory
 from claimx.domain.records import Failure, Kind, NewRecord, Record, Stage, State
@@ -125,7 +125,7 @@ class Records:
     def bury(self, kept: Kept, failure: Failure, rows: bytes = b"") -> None:
         """Make a dead letter, which may owe *rows*; of one that is, its rows were refused."""
         now = self.now()
-        kept.note(now, "rows refused" if kept.dead else "buried", **wire.note_of(failure))
+        kept.note(now, "rows refused" if kept.dead else "buried", **texts.note_of(failure))
         self.unlist(kept)
         kept.free()
         kept.look_at = None
@@ -162,4 +162,4 @@ class Records:
 
 def coded(records: Iterable[NewRecord]) -> list[tuple[NewRecord, bytes]]:
     """Return records with their data coded; raises Malformed for what is no JSON."""
-    return [(new, wire.encoded(new.id, new.data)) for new in records]
+    return [(new, texts.encoded(new.id, new.data)) for new in records]

@@ -7,7 +7,7 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Any
 
-from claimx.adapters.ledger import wire
+from claimx.adapters.ledger import texts
 from claimx.domain.records import DeadLetter, Failure, Kind, Record, Stage, State
 
 MOST_NOTES = 19  # the admission is the twentieth
@@ -70,9 +70,9 @@ class Kept:
         """Put an entry into the history."""
         self.notes.append({"at": round(now, 3), "stage": self.stage.value, "what": what, **more})
 
-    def history(self) -> wire.History:
+    def history(self) -> texts.History:
         """Return the history, the admission first."""
-        return (wire.admission_of(self.kind, self.admitted_at), *(dict(n) for n in self.notes))
+        return (texts.admission_of(self.kind, self.admitted_at), *(dict(n) for n in self.notes))
 
     def record(self, now: float, *, stage: Stage, rows: bytes, lease: str = "") -> Record:
         """Return it as a worker sees it."""
@@ -80,7 +80,7 @@ class Kept:
             id=self.id,
             kind=self.kind,
             stage=stage,
-            data=wire.decoded(self.coded, self.fresh),
+            data=texts.decoded(self.coded, self.fresh),
             lease=lease,
             attempts=self.attempts,
             tries=self.tries,
@@ -102,7 +102,7 @@ class Kept:
             trace=self.trace,
             attempts=self.attempts,
             replays=self.replays,
-            data=wire.decoded(self.coded, self.fresh),
+            data=texts.decoded(self.coded, self.fresh),
             history=self.history(),
         )
 
