@@ -8,7 +8,8 @@ import re
 import aiohttp
 from aiohttp.http_exceptions import HttpProcessingError
 
-from claimx.adapters.cache import DiskCache, Incoming
+from claimx.adapters.cache import DiskCache
+from claimx.adapters.cache_incoming import Incoming
 from claimx.adapters.compressed import Decompression, Undecodable, coding_in
 from claimx.adapters.file_calls import SMALL_BYTES, FileCalls
 from claimx.domain.errors import TooLarge, Unreadable

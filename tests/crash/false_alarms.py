@@ -10,8 +10,8 @@ FALSE_ALARMS: dict[str, str] = {
     "metrics.set": "a gauge of this process, gone with it",
     "telemetry.metrics: labelled.set": "a gauge of this process, gone with it",
     # our own objects
-    "adapters.cache: self.reserve": _MEMORY,
-    "adapters.cache: cache.reserve": _MEMORY,
+    "adapters.cache: room.reserve": _MEMORY,
+    "adapters.cache_incoming: room.reserve": _MEMORY,
     "adapters.media_transfer: file.write": _OURS,
     "adapters.media_http: transfer.finish": _OURS,
     "services.sweep: self.sweep": _OURS,
