@@ -9,6 +9,7 @@ from typing import Annotated, Any
 from pydantic import AfterValidator, BeforeValidator, Field, NonNegativeFloat, PositiveFloat
 
 from claimx.domain.addresses import AllowList
+from claimx.domain.media import Rules
 
 TRUE = frozenset(("true", "1", "yes"))
 FALSE = frozenset(("false", "0", "no"))
@@ -58,6 +59,11 @@ def _host_names(value: tuple[str, ...]) -> tuple[str, ...]:
     return value
 
 
+def _extensions(value: tuple[str, ...]) -> tuple[str, ...]:
+    Rules.of(value)
+    return value
+
+
 def _boolean(value: Any) -> Any:
     if isinstance(value, str):
         text = value.strip().lower()
@@ -91,6 +97,7 @@ def _poll_start(value: Any) -> Any:
 
 Words = Annotated[tuple[str, ...], BeforeValidator(_comma_list)]
 Hosts = Annotated[Words, AfterValidator(_host_names)]
+Extensions = Annotated[Words, AfterValidator(_extensions)]
 Flag = Annotated[bool, BeforeValidator(_boolean)]
 CallSeconds = Annotated[PositiveFloat, Field(le=LONGEST_CALL)]
 QuerySeconds = Annotated[PositiveFloat, Field(le=LONGEST_QUERY)]

@@ -28,6 +28,7 @@ from claimx.domain.kinds import (
 )
 
 _ENDING = re.compile(r"\.([A-Za-z0-9]{1,8})\s*\Z")
+_EXTENSION = re.compile(r"(?!\d+\Z)[a-z0-9]{1,8}", re.ASCII)  # what a name's ending can be
 _NAME_PARAMETERS = ("filename", "file", "name")
 # endings of what runs on the server: they say nothing about the file it hands out
 _SCRIPTS = frozenset("php asp aspx ashx axd jsp jspx do action cgi pl py rb svc".split())
@@ -65,8 +66,15 @@ class Rules:
 
     @classmethod
     def of(cls, extensions: Iterable[str]) -> Rules:
-        """Build the rules from extensions as the setting lists them."""
-        return cls(frozenset(e.strip().lower().lstrip(".") for e in extensions) - {""})
+        """Build the rules from extensions as the setting lists them; ValueError names a bad one."""
+        known = set()
+        for listed in extensions:
+            extension = listed.strip().lower().removeprefix(".")
+            if not _EXTENSION.fullmatch(extension):
+                msg = f"{listed!r} is no extension of a file; list them as in jpg,pdf"
+                raise ValueError(msg)
+            known.add(extension)
+        return cls(frozenset(known))
 
     def declared(self, file_name: str | None, url: str) -> str:
         """

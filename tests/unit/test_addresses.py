@@ -59,6 +59,7 @@ def test_an_allowed_host_passes_in_its_ascii_form(url, checked):
         "https://127.0.0.1/",
         "https://2130706433/",
         "https://www.claimxperience.com/" + "a" * 20_000,
+        "https://www.claimxperience.com/\ud800",
     ],
 )
 def test_anything_else_is_refused(url):

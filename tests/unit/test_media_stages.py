@@ -504,6 +504,17 @@ def test_the_link_is_the_one_of_that_media_id(media_id):
     assert link_in(answer, "99") == "b"
 
 
+def test_a_new_link_is_read_as_the_first_one_was():
+    """With half a pair in it nothing could ask for it, and the file died of what nobody knew."""
+    answer = [
+        {"mediaID": {}, "fullDownloadLink": "a"},
+        {"mediaID": "\x0099", "fullDownloadLink": "\ud800"},
+        {"mediaID": 99, "fullDownloadLink": "https://h/\ud800b"},
+    ]
+
+    assert link_in(answer, "99") == "https://h/b"
+
+
 # the files of what was uploaded
 
 
