@@ -36,6 +36,8 @@ def test_a_link_ends_its_life_after_it_was_signed(url):
         "https://h/x?systemDate=-5&expires=1",
         "https://h/x?X-Amz-Date=20261301T000000Z&X-Amz-Expires=3600",
         "https://h/x?X-Amz-Date=2026-01-01&X-Amz-Expires=3600",
+        "https://h/x?X-Amz-Date=20260101T000000Z&X-Amz-Expires=soon",
+        "https://h/x?X-Amz-Date=20260101T000000Z",
         "https://[broken/x?systemDate=1767225600000&expires=1&sign=s",
     ],
 )

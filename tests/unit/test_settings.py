@@ -6,6 +6,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 
 import pytest
+from pydantic import SecretStr
 
 from claimx.adapters.api_token import TokenSource
 from claimx.cli.config import settings_page
@@ -20,17 +21,86 @@ from claimx.settings import Settings
 ROOT = Path(__file__).parents[2]
 
 
-def test_defaults_need_no_environment():
-    settings = Settings.load({})
+DEFAULTS = {
+    "PIPELINE_DOMAIN": "claimx",
+    "REDIS_URL": SecretStr("redis://127.0.0.1:6379/0"),
+    "EVENTHOUSE_CLUSTER_URL": "",
+    "CLAIMX_EVENTHOUSE_DATABASE": "",
+    "CLAIMX_EVENTHOUSE_SOURCE_TABLE": "ClaimXEvents",
+    "CLAIMX_EVENTHOUSE_QUERY_TIMEOUT": 120,
+    "CLAIMX_POLL_INTERVAL_SECONDS": 30,
+    "CLAIMX_POLL_BATCH_SIZE": 1000,
+    "CLAIMX_POLL_OVERLAP_SECONDS": 300,
+    "CLAIMX_POLL_SETTLE_SECONDS": 5,
+    "CLAIMX_POLL_START": 3600,
+    "CLAIMX_DEDUP_WINDOW_HOURS": 24,
+    "CLAIMX_API_URL": "",
+    "CLAIMX_API_TOKEN": SecretStr(""),
+    "CLAIMX_API_TOKEN_FILE": "",
+    "CLAIMX_PROJECT_FRESH_SECONDS": 300,
+    "CLAIMX_API_TIMEOUT_SECONDS": 30,
+    "CLAIMX_API_CONCURRENCY": 20,
+    "CLAIMX_API_RATE_LIMIT_PER_SECOND": 0,
+    "CLAIMX_API_SENDER_USERNAME": "",
+    "CLAIMX_API_MEDIA_FILTER": "mediaIds",
+    "CLAIMX_LAKE_PATH": "",
+    "ONELAKE_CLAIMX_PATH": "",
+    "ONELAKE_ENDPOINT": "https://onelake.dfs.fabric.microsoft.com",
+    "CACHE_DIR": "var/cache",
+    "CLAIMX_CACHE_MAX_BYTES": 20 * 1024**3,
+    "CLAIMX_MAX_MEDIA_BYTES": 5 * 1024**3,
+    "CLAIMX_DOWNLOAD_CONCURRENCY": 10,
+    "CLAIMX_UPLOAD_CONCURRENCY": 10,
+    "ALLOWED_ATTACHMENT_DOMAINS": (
+        "claimxperience.s3.amazonaws.com",
+        "claimxperience.s3.us-east-1.amazonaws.com",
+        "www.claimxperience.com",
+        "claimxperience.com",
+        "xactware-claimx-us-prod.s3.us-west-1.amazonaws.com",
+    ),
+    "CLAIMX_ALLOWED_EXTENSIONS": (
+        *("pdf", "xml", "txt", "csv", "json", "html", "htm", "xls", "xlsx", "doc", "docx", "esx"),
+        *("jpg", "jpeg", "png", "gif", "bmp", "tiff", "tif", "webp", "heic", "mov", "mp4"),
+    ),
+    "CLAIMX_ALLOW_LOOPBACK": False,
+    "CLAIMX_BATCH_ROWS": 2000,
+    "CLAIMX_BATCH_SECONDS": 5,
+    "CLAIMX_MAX_RETRIES": 4,
+    "CLAIMX_RETRY_BASE_SECONDS": 30,
+    "CLAIMX_RETRY_MAX_SECONDS": 2400,
+    "CLAIMX_WAIT_MAX_HOURS": 72,
+    "CLAIMX_CIRCUIT_FAILURES": 5,
+    "CLAIMX_CIRCUIT_OPEN_SECONDS": 60,
+    "CLAIMX_CIRCUIT_TRIALS": 3,
+    "CLAIMX_CIRCUIT_SUCCESSES": 2,
+    "CLAIMX_MAX_IN_FLIGHT": 100_000,
+    "FLOWER_BASIC_AUTH": SecretStr(""),
+    "CLAIMX_HEALTH_PORT": None,
+    "CLAIMX_METRICS_PORT": None,
+    "LOG_LEVEL": "INFO",
+    "CLAIMX_LOG_FORMAT": "auto",
+}
+"""What deployments rely on; a page that is written from the settings would follow any change."""
 
-    assert settings.poll_interval == 30
-    assert settings.max_retries == 4
-    assert settings.allow_loopback is False
+
+@pytest.mark.parametrize("name", DEFAULTS)
+def test_a_setting_has_its_default_when_it_is_unset_or_blank(name):
+    (attribute,) = (
+        attribute for attribute, field in Settings.model_fields.items() if field.alias == name
+    )
+
+    assert getattr(Settings.load({}), attribute) == DEFAULTS[name]
+    assert getattr(Settings.load({name: "  "}), attribute) == DEFAULTS[name]
 
 
 @pytest.mark.parametrize("text", ["true", "1", "YES", " True "])
 def test_booleans_in_any_case(text):
     assert Settings.load({"CLAIMX_ALLOW_LOOPBACK": text}).allow_loopback is True
+
+
+@pytest.mark.parametrize("text", ["false", "0", "NO"])
+def test_and_those_that_say_no(text):
+    assert Settings.load({"CLAIMX_ALLOW_LOOPBACK": text}).allow_loopback is False
 
 
 def test_every_wrong_value_gets_a_line_that_names_it():
@@ -164,6 +234,12 @@ def test_the_configuration_page_is_what_the_settings_declare():
         ("ALLOWED_ATTACHMENT_DOMAINS", "https://example.com/"),
         ("ALLOWED_ATTACHMENT_DOMAINS", ","),
         ("CLAIMX_ALLOWED_EXTENSIONS", " , "),
+        ("CLAIMX_ALLOWED_EXTENSIONS", "pdf;jpg"),
+        ("CLAIMX_ALLOWED_EXTENSIONS", "pdf jpg"),
+        ("CLAIMX_ALLOWED_EXTENSIONS", "pdf,*"),
+        ("CLAIMX_ALLOWED_EXTENSIONS", "."),
+        ("CLAIMX_ALLOWED_EXTENSIONS", "tar.gz"),
+        ("CLAIMX_ALLOWED_EXTENSIONS", "123"),
         ("ONELAKE_CLAIMX_PATH", "https://onelake.example/x"),
         ("CLAIMX_LAKE_PATH", "s3://bucket/tables"),
         ("CLAIMX_LAKE_PATH", "abfss://nothing"),
@@ -219,6 +295,7 @@ def test_a_value_that_can_never_work_is_refused_before_anything_starts(name, tex
         ("CLAIMX_LOG_FORMAT", "JSON"),
         ("CLAIMX_POLL_START", "3600.0"),
         ("CLAIMX_POLL_START", "2H"),
+        ("CLAIMX_ALLOWED_EXTENSIONS", ".PDF, jpg,mp4"),
     ],
 )
 def test_what_may_work_is_taken(name, text):
