@@ -7,6 +7,7 @@ import zipfile
 import pytest
 
 from claimx.domain.errors import LinkExpired, NotAllowed
+from claimx.domain.kinds import HEAD_BYTES
 from claimx.domain.media import Rules, declared_extension
 from claimx.settings import DEFAULT_EXTENSIONS
 
@@ -63,6 +64,12 @@ def test_a_declared_kind_that_is_not_taken_in_is_refused_before_the_download(nam
         RULES.declared(name, url)
 
 
+def test_a_declared_kind_that_is_taken_in_is_what_its_bytes_are_compared_with():
+    assert RULES.declared("Roof.JPG", "https://h/x") == "jpg"
+    assert RULES.declared("Roof", "https://h/x") == ""
+    assert Rules.of([" .PNG "]).declared(None, "https://h/x.png") == "png"
+
+
 @pytest.mark.parametrize(
     ("head", "declared", "content_type", "extension"),
     [
@@ -102,6 +109,9 @@ def test_a_declared_kind_that_is_not_taken_in_is_refused_before_the_download(nam
         (b"just words", "jpg", "text/plain", "txt"),
         (REPORT, "html", "text/html", "html"),
         (b"<p>a fragment</p>", "htm", "text/html", "htm"),
+        (b"just words", "html", "text/html", "html"),
+        (b"<note>x</note>", "html", "text/html", "html"),
+        (b"w" * HEAD_BYTES + bytes(9), "txt", "text/plain", "txt"),
     ],
 )
 def test_bytes_say_what_a_file_is(head, declared, content_type, extension):
@@ -113,11 +123,20 @@ def test_bytes_say_what_a_file_is(head, declared, content_type, extension):
 
 
 @pytest.mark.parametrize(
-    ("declared", "header", "content_type"),
-    [("txt", None, "text/plain"), ("", "image/png", "image/png"), ("jpg", "x/y", "image/jpeg")],
+    ("declared", "header", "content_type", "extension"),
+    [
+        ("txt", None, "text/plain", "txt"),
+        ("jpeg", "x/y", "image/jpeg", "jpeg"),
+        ("", " Image/PNG ; q=1", "image/png", "png"),
+        ("", None, "application/octet-stream", ""),
+        ("", "application/octet-stream", "application/octet-stream", ""),
+        ("log", "application/zip", "application/zip", "log"),
+    ],
 )
-def test_a_file_of_no_bytes_is_what_it_is_called(declared, header, content_type):
-    assert RULES.check(b"", declared, header).content_type == content_type
+def test_a_file_of_no_bytes_is_what_it_is_called(declared, header, content_type, extension):
+    found = Rules.of([*DEFAULT_EXTENSIONS, "log"]).check(b"", declared, header)
+
+    assert (found.content_type, found.extension) == (content_type, extension)
 
 
 @pytest.mark.parametrize("declared", ["jpg", "", "pdf", "json", "txt"])
@@ -158,6 +177,13 @@ def test_a_page_of_tags_that_never_end_is_read_once(part):
 def test_html_that_only_its_content_type_announces_is_no_file():
     with pytest.raises(LinkExpired):
         RULES.check(REPORT, "", "text/html; charset=utf-8")
+
+
+@pytest.mark.parametrize("declared", ["jpg", "txt", ""])
+def test_markup_of_no_known_kind_that_is_announced_as_a_page_is_one(declared):
+    with pytest.raises(LinkExpired):
+        RULES.check(b"<% include login %>", declared, "text/html")
+    assert RULES.check(b"<% include roof %>", "txt", "text/plain").content_type == "text/plain"
 
 
 @pytest.mark.parametrize(
