@@ -151,12 +151,15 @@ def _signed(begin: bytes, head: Head) -> Kind | None:
         return _zip_kind(head)
     if begin[:4] == b"RIFF":
         return WEBP if begin[8:12] == b"WEBP" else UNKNOWN
-    if begin[4:8] == b"ftyp":
-        return _ftyp_kind(begin)
-    return MOV if begin[4:8] in _MOV_ATOMS else None
+    return None
 
 
 def _unsigned(begin: bytes, head: Head) -> Kind:
+    # the atoms of films are words of English as well, so of text they say nothing
+    if begin[4:8] == b"ftyp":
+        return _ftyp_kind(begin)
+    if begin[4:8] in _MOV_ATOMS:
+        return MOV
     if begin[:2] in _SHORT_SIGNATURES:
         return _SHORT_SIGNATURES[begin[:2]]
     # readers of PDF allow rubbish before it
@@ -231,6 +234,8 @@ def _text_kind(text: str) -> Kind:
         return XML
     if text.startswith("#!"):
         return _SCRIPT
+    if opening.startswith("%PDF-"):  # one that holds no picture may be all text
+        return PDF
     return JSON if opening[:1] in ("{", "[") else TXT
 
 

@@ -45,6 +45,7 @@ def archive(*names: str) -> bytes:
         (None, "https://h/get.php?file=y.pdf", "pdf"),
         (None, "https://h/get?name=n.txt&filename=f.csv&file=y.pdf", "csv"),
         (None, "https://h/get?FileName=f.csv", "csv"),
+        (None, "https://h/get?name=n.txt", "txt"),
         (None, "https://h/get?expires=3.pdf", ""),
         ("Scan 12.03", "https://h/x", ""),
         ("Taken at St. Mary's church", "https://h/x", ""),
@@ -109,6 +110,18 @@ def test_a_declared_kind_that_is_taken_in_is_what_its_bytes_are_compared_with():
         (b"just words", "jpg", "text/plain", "txt"),
         (REPORT, "html", "text/html", "html"),
         (b"<p>a fragment</p>", "htm", "text/html", "htm"),
+        (b"The skip hire, 3 days", "txt", "text/plain", "txt"),
+        (b"Was free,yes\n", "csv", "text/csv", "csv"),
+        (b"The ftyp of a film", "txt", "text/plain", "txt"),
+        (b"BM\x00\x00mdat" + bytes(20), "", "video/quicktime", "mov"),
+        (bytes(4) + b"moov" + bytes(20), "mp4", "video/mp4", "mp4"),
+        (bytes(range(256)), "mov", "video/quicktime", "mov"),
+        (bytes(range(256)), "esx", "application/x-esx", "esx"),
+        (bytes(range(256)), "doc", "application/msword", "doc"),
+        ('{"ä": 1}'.encode("utf-16-le"), "json", "application/json", "json"),
+        (b"\n%PDF-1.4\n%%EOF", "pdf", "application/pdf", "pdf"),
+        (b"\xef\xbb\xbf%PDF-1.4\n%%EOF", "", "application/pdf", "pdf"),
+        (b'{"a": 1}', "html", "application/json", "json"),
         (b"just words", "html", "text/html", "html"),
         (b"<note>x</note>", "html", "text/html", "html"),
         (b"w" * HEAD_BYTES + bytes(9), "txt", "text/plain", "txt"),
@@ -146,17 +159,83 @@ def test_a_page_instead_of_a_file_means_that_the_link_is_over(declared, page):
         RULES.check(page, declared, "image/jpeg")
 
 
+@pytest.mark.parametrize("word", ["skip", "free", "wide"])
+def test_a_page_that_begins_with_the_name_of_an_atom_is_no_film(word):
+    """It was taken for a photo that is a film, and stored."""
+    for page in (f"<!--{word} to content-->".encode() + LOG_IN[3:], f"<h1>{word}</h1>".encode()):
+        with pytest.raises(LinkExpired):
+            RULES.check(page, "jpg", "image/jpeg")
+
+
+def test_a_whole_page_that_is_called_xml_is_one():
+    with pytest.raises(LinkExpired):
+        RULES.check(REPORT, "xml", None)
+
+
+def test_xml_that_is_announced_as_a_page_is_xml():
+    assert RULES.check(b"<?xml?><estimate/>", "xml", "text/html").content_type == "application/xml"
+
+
+def test_a_page_that_nobody_named_is_one_unless_it_speaks_of_a_log_in():
+    page = b"<html><body><p>Roof</p></body></html>"
+
+    assert RULES.check(page, "", None).extension == "html"
+    assert Rules.of(["htm", "jpg"]).check(page, "", None).extension == "htm"
+    with pytest.raises(NotAllowed, match="html"):
+        Rules.of(["jpg"]).check(page, "", None)
+
+
+@pytest.mark.parametrize(
+    ("head", "header", "content_type", "extension"),
+    [
+        (archive("any.bin"), "application/x-esx", "application/x-esx", "esx"),
+        (b"a,b", "text/csv", "text/csv", "csv"),
+        (b"a,b", None, "text/plain", "txt"),
+    ],
+)
+def test_without_a_name_the_content_type_says_what_bytes_cannot(
+    head, header, content_type, extension
+):
+    found = RULES.check(head, "", header)
+
+    assert (found.content_type, found.extension) == (content_type, extension)
+
+
+def test_the_extension_of_bytes_is_one_that_is_taken_in():
+    assert Rules.of(["jpeg"]).check(JPEG, "png", None).extension == "jpeg"
+
+
 @pytest.mark.parametrize("encoding", ["utf-8", "utf-16"])
 def test_a_log_in_form_is_refused_under_any_name(encoding):
     with pytest.raises(LinkExpired):
         RULES.check(LOG_IN.decode("utf-8-sig").encode(encoding), "html", "text/html")
 
 
-def test_a_log_in_form_without_a_password_yet_is_known_by_its_form():
-    page = b'<html><body><form method="post" action="/auth/login"><input name="user"></form>'
-
+@pytest.mark.parametrize(
+    "page",
+    [
+        b'<html><body><form method="post" action="/auth/login"><input name="user"></form>',
+        b"<html><title>Sign in</title><body><form action='/x'><input name='user'></form>",
+        b"<html><body><form action='/x'><input type = password></form>",
+        b"<html><body><input type=password>",
+        b"<html><body><form id=logon>",
+    ],
+)
+def test_a_log_in_form_is_known_by_itself_its_page_or_its_password(page):
     with pytest.raises(LinkExpired):
         RULES.check(page, "html", None)
+
+
+@pytest.mark.parametrize(
+    "page",
+    [
+        b"<html><title>Log-ins of May</title><body><input name='q'></body></html>",
+        b"<html><title>Survey</title><body><form action='/x'><input name='q'></form></html>",
+        b"<html><body><p>The password was changed; log in again.</p></html>",
+    ],
+)
+def test_a_report_that_asks_for_no_log_in_is_none(page):
+    assert RULES.check(page, "html", None).extension == "html"
 
 
 @pytest.mark.parametrize(
