@@ -85,7 +85,9 @@ def test_a_declared_kind_that_is_taken_in_is_what_its_bytes_are_compared_with():
         (b"BM" + bytes(30), "bmp", "image/bmp", "bmp"),
         (ftyp(b"heic", b"mif1"), "heic", "image/heic", "heic"),
         (ftyp(b"isom", b"mp42"), "mp4", "video/mp4", "mp4"),
+        (ftyp(b"mif1", b"heic") + b"avif", "", "image/heic", "heic"),
         (ftyp(b"qt  "), "mov", "video/quicktime", "mov"),
+        (ftyp(b"qt  "), "", "video/quicktime", "mov"),
         (ftyp(b"qt  "), "mp4", "video/mp4", "mp4"),
         (bytes(4) + b"moov" + bytes(20), "mov", "video/quicktime", "mov"),
         (b"%PDF-1.7\n", "pdf", "application/pdf", "pdf"),
@@ -105,6 +107,9 @@ def test_a_declared_kind_that_is_taken_in_is_what_its_bytes_are_compared_with():
         (b'{"a": 1}', "json", "application/json", "json"),
         (b"[draft] words", "txt", "text/plain", "txt"),
         (b'<?xml version="1.0"?><estimate/>', "xml", "application/xml", "xml"),
+        (b"\n<!-- roof --><estimate/>", "", "application/xml", "xml"),
+        (b"<estimate/>", "txt", "text/plain", "txt"),
+        ("größe".encode("latin-1"), "", "text/plain", "txt"),
         (b"<table><tr/></table>", "xml", "application/xml", "xml"),
         (b"MZ,a csv that begins so", "csv", "text/csv", "csv"),
         (b"just words", "jpg", "text/plain", "txt"),
@@ -267,11 +272,16 @@ def test_markup_of_no_known_kind_that_is_announced_as_a_page_is_one(declared):
 
 @pytest.mark.parametrize(
     "head",
-    [b"MZ\x90\x00\x03", b"\x7fELF\x02", b"\x1f\x8b\x08\x00", b"#!/bin/sh\n", bytes(range(256))],
+    [
+        *(b"MZ\x90\x00\x03", b"\x7fELF\x02", b"\x1f\x8b\x08\x00", b"#!/bin/sh\n"),
+        *(bytes(range(256)), bytes(range(0xA0, 0x100)), b"ten, 10" + bytes([0x80])),
+        *(ftyp(b"avif"), ftyp(b"avis"), ftyp(b"mif1", b"miaf", b"avif")),
+    ],
 )
-def test_a_kind_that_is_not_taken_in_is_refused_whatever_its_name(head):
+@pytest.mark.parametrize("declared", ["jpg", "heic", ""])
+def test_a_kind_that_is_not_taken_in_is_refused_whatever_its_name(head, declared):
     with pytest.raises(NotAllowed):
-        RULES.check(head, "jpg", "image/jpeg")
+        RULES.check(head, declared, "image/jpeg")
 
 
 def test_an_allowed_kind_is_one_that_the_setting_lists():

@@ -33,6 +33,9 @@ def test_a_file_of_no_known_kind_and_no_name_is_called_by_its_id():
         ("com\u00b9.log", "_com\u00b9.log"),
         ("console.txt", "console.txt"),
         ("trailing. . .", "trailing"),
+        (" \u00a0leading.jpg", "leading.jpg"),
+        ("con .txt", "_con .txt"),
+        ("x" * 140 + ".not an extension", "x" * 140 + ".not an ex"),
         ("Sta\u0308rke.jpg", "St\u00e4rke.jpg"),
     ],
 )

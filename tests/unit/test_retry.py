@@ -89,6 +89,21 @@ def test_the_delay_that_was_asked_for_wins_up_to_an_hour():
     assert policy.decide(Throttled("x", 5.0), 3) == Retry(5.0)
     assert policy.decide(Throttled("x", 90_000.0), 0) == Retry(HOUR)
     assert policy.decide(Throttled("x", -5.0), 0) == Retry(30.0)
+    assert policy.decide(Throttled("x", 0.0), 0) == Retry(30.0)
+    assert policy.decide(Throttled("x", 100.0), 0, jitter=0.5) == Retry(105.0)
+
+
+def test_without_a_word_from_the_other_side_a_wait_is_the_first_back_off_for_three_days():
+    policy = RetryPolicy()
+
+    assert policy.decide(TokenRejected("x"), 3, waited_seconds=72 * HOUR - 1) == Wait(30.0)
+    assert policy.decide(TokenRejected("x"), 3, waited_seconds=72 * HOUR) == GiveUp(
+        "waited too long"
+    )
+
+
+def test_a_back_off_has_a_greatest():
+    assert RetryPolicy(max_retries=99).decide(Unavailable("x"), 50) == Retry(2400.0)
 
 
 def test_an_outcome_carries_data_always_but_rows_and_media_only_to_the_grave():

@@ -220,6 +220,24 @@ def test_a_code_is_text_without_an_empty_fraction(value, expected):
     assert values.code_text(value) == expected
 
 
+@pytest.mark.parametrize(
+    ("table", "column", "written", "expected"),
+    [
+        (CONTACTS, "phone_country_code", "1.0", "1"),
+        (PROJECTS, "custom_attribute1", "1.0", "1"),
+        (PROJECTS, "custom_attribute2", "12.50", "12.50"),
+        (PROJECTS, "zip_postcode", "84043.0", "84043.0"),
+        (PROJECTS, "custom_external_unique_id", "12.5", "12"),
+        (PROJECTS, "year_built", "1990.0", 1990),
+    ],
+)
+def test_a_column_says_what_becomes_of_a_number(table, column, written, expected):
+    counts = Counter()
+
+    assert Reader(table, counts).value(column, WrittenFloat(written)) == expected
+    assert not counts
+
+
 def test_same_ids():
     assert values.same_id("7", "007")
     assert values.same_id("a", "a")
