@@ -102,8 +102,11 @@ def test_without_a_word_from_the_other_side_a_wait_is_the_first_back_off_for_thr
     )
 
 
-def test_a_back_off_has_a_greatest():
-    assert RetryPolicy(max_retries=99).decide(Unavailable("x"), 50) == Retry(2400.0)
+def test_a_back_off_grows_by_a_tenth_of_chance_up_to_a_greatest():
+    policy = RetryPolicy(max_retries=99)
+
+    assert policy.decide(Unavailable("x"), 1, jitter=0.5) == Retry(63.0)
+    assert policy.decide(Unavailable("x"), 50, jitter=0.5) == Retry(2400.0)
 
 
 def test_an_outcome_carries_data_always_but_rows_and_media_only_to_the_grave():
