@@ -52,6 +52,7 @@ def test_unknown_columns_are_kept():
 
 def test_types_are_trimmed_and_in_upper_case():
     assert parse(a_row(event_type=" project_Created\n")).type == "PROJECT_CREATED"
+    assert parse(a_row(event_type="project_created")).type == "PROJECT_CREATED"
 
 
 @pytest.mark.parametrize(
@@ -224,7 +225,10 @@ def test_yesterdays_and_tomorrows_json_are_understood():
 
 @pytest.mark.parametrize(
     "wrong",
-    [{"event_id": None}, {"type": 5}, {"time": "now"}, {"media_ids": [1]}, {"project_id": 7}],
+    [
+        *({"event_id": None}, {"event_id": ""}, {"type": 5}, {"time": "now"}),
+        *({"source_time": "now"}, {"media_ids": [1]}, {"media_ids": 5}, {"project_id": 7}),
+    ],
 )
 def test_stored_json_that_is_no_event_is_malformed(wrong):
     with pytest.raises(Malformed):

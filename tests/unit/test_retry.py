@@ -167,10 +167,13 @@ def test_redaction_keeps_one_short_line():
     [
         ("5", 5.0),
         (" 2.5 ", 2.5),
+        ("0.5", 0.5),
         ("7200", HOUR),
         ("0", None),
         ("-5", None),
         ("Thu, 01 Jan 1970 00:17:10 GMT", 30.0),
+        ("Thu, 01 Jan 1970 01:17:10 +0100", 30.0),
+        ("Thursday, 01-Jan-70 00:17:10 GMT", 30.0),
         ("Thu, 01 Jan 1970 00:00:01 GMT", None),
         ("Thu, 01 Jan 2099 00:00:01 GMT", HOUR),
         ("soon", None),
