@@ -138,7 +138,9 @@ def test_what_is_shown_of_a_value_is_short_escaped_and_without_addresses():
     assert "\\x1b" in refused.value.message
 
 
-@pytest.mark.parametrize("project_id", ["../../x", "7;drop", "ünï/7", 7001.0])
+@pytest.mark.parametrize(
+    "project_id", ["../../x", "7;drop", "ünï/7", "7\u200b1", "x" * 512, 7001.0]
+)
 def test_an_id_that_is_odd_but_harmless_stays_as_it_is(project_id):
     expected = project_id if isinstance(project_id, str) else "7001"
 
@@ -164,6 +166,33 @@ def test_a_row_without_any_time_is_malformed():
 
     with pytest.raises(Malformed, match="ingestion time"):
         parse(row)
+
+
+def test_a_row_without_an_ingestion_time_has_its_own():
+    row = a_row()
+    del row[TIME]
+
+    assert (parse(row).time, parse(row).source_time) == (EVENT_TIME, EVENT_TIME)
+
+
+@pytest.mark.parametrize("time", ["2026-01-01T00:00:02Z", True, 1.5, 10**18, -(10**18)])
+def test_an_ingestion_time_that_is_none_is_malformed(time):
+    with pytest.raises(Malformed, match="no time"):
+        parse(a_row(**{TIME: time}))
+
+
+@pytest.mark.parametrize(
+    ("value", "told"),
+    [
+        ({"id": 7}, "an object"),
+        ([7], "a list"),
+        (True, "true or false"),
+        (float("nan"), "a number"),
+    ],
+)
+def test_a_malformed_row_tells_what_stands_there(value, told):
+    with pytest.raises(Malformed, match=f"project_id is {told}, not an id"):
+        parse(a_row(project_id=value))
 
 
 MOMENT = "2026-01-01T00:00:02.000000Z"
