@@ -180,7 +180,12 @@ def refined(found: Kind, extension: str, head: Head) -> Kind:
         if named.certain or (named in _TEXTS and not may_be_text(head)):
             return UNKNOWN
         return named
-    return named if named in _CONTAINERS.get(found, ()) else found
+    return named if may_lie_in(named, found) else found
+
+
+def may_lie_in(named: Kind | None, found: Kind) -> bool:
+    """Say whether bytes that look like *found* may be of the kind that they are *named*."""
+    return named is found or named in _CONTAINERS.get(found, ())
 
 
 def as_text(head: Head) -> str | None:

@@ -21,8 +21,8 @@ from claimx.domain.kinds import (
     ZIP,
     Head,
     Kind,
-    as_text,
     is_page,
+    may_lie_in,
     refined,
     sniff,
 )
@@ -104,10 +104,8 @@ class Rules:
         if len(head) > HEAD_BYTES:
             head = head[:HEAD_BYTES]
         found, text = sniff(head)
-        if found is HTML or announced is HTML or declared in HTML.extensions:
-            text = as_text(head) if text is None else text
-            if text is not None and _is_web_page(text, found, declared, announced):
-                return _page(text, declared, self)
+        if text is not None and _is_web_page(text, found, declared, announced):
+            return _page(text, declared, self)
         if found is HTML:
             found = XML  # tags that HTML has too, in a file that is called .xml
         kind = refined(found, declared or (announced.extension if announced else ""), head)
@@ -171,7 +169,16 @@ def _is_web_page(text: str, found: Kind, declared: str, announced: Kind | None) 
         return True
     if found is HTML:
         return declared != "xml" or is_page(text)
-    return announced is HTML and text.lstrip()[:1] == "<" and found is not XML
+    if found not in (XML, TXT):
+        return False
+    opening = text.lstrip()[:5]
+    named = BY_EXTENSION.get(declared)
+    if named is XML or may_lie_in(named, found):
+        return announced is HTML and found is TXT and opening[:1] == "<"
+    # it is not what it is called: then markup of any kind that is announced as a page is one
+    if announced is HTML and opening[:1] == "<" and opening != "<?xml":
+        return True
+    return is_log_in(text)
 
 
 def _page(text: str, declared: str, rules: Rules) -> Content:

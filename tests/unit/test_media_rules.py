@@ -172,6 +172,44 @@ def test_a_page_that_begins_with_the_name_of_an_atom_is_no_film(word):
             RULES.check(page, "jpg", "image/jpeg")
 
 
+@pytest.mark.parametrize(
+    "page",
+    [
+        b"<h2>Please sign in</h2><form action='/login'><input type=password></form>",
+        b"<main><form id=login>",
+        b"Please sign in: <form action='/x'><input type=password></form>",
+    ],
+)
+@pytest.mark.parametrize("header", ["text/html", "image/jpeg", None])
+@pytest.mark.parametrize("declared", ["jpg", "pdf", "mp4", ""])
+def test_a_log_in_form_without_a_page_around_it_is_no_file(page, header, declared):
+    """Such were stored as XML or text: a form that a script puts into a page begins as it likes."""
+    with pytest.raises(LinkExpired):
+        RULES.check(page, declared, header)
+
+
+def test_markup_that_is_announced_as_a_page_is_no_photo():
+    with pytest.raises(LinkExpired):
+        RULES.check(b"<main>The link is over</main>", "jpg", "text/html")
+    assert RULES.check(b"<main>Roof</main>", "", "text/html").content_type == "text/html"
+
+
+@pytest.mark.parametrize(
+    ("head", "declared", "header", "content_type"),
+    [
+        (b"<estimate/>", "jpg", "image/jpeg", "application/xml"),
+        (b"<?xml version='1.0'?><estimate/>", "jpg", "text/html", "application/xml"),
+        (b"<?xml version='1.0'?><estimate/>", "xls", "text/html", "application/vnd.ms-excel"),
+        (b"<estimate/>", "txt", "text/html", "text/plain"),
+        (b"just words", "jpg", "text/html", "text/plain"),
+        (b"see <form name=login>, line 3", "txt", "text/plain", "text/plain"),
+        (b"<guide><form name='login'/></guide>", "xml", "application/xml", "application/xml"),
+    ],
+)
+def test_what_is_no_page_is_stored_as_what_it_is(head, declared, header, content_type):
+    assert RULES.check(head, declared, header).content_type == content_type
+
+
 def test_a_whole_page_that_is_called_xml_is_one():
     with pytest.raises(LinkExpired):
         RULES.check(REPORT, "xml", None)
