@@ -428,6 +428,10 @@ def test_another_nodes_file_is_downloaded_again(world, cached):
     assert world.upload(cached).stage is Stage.DOWNLOAD
 
 
+def test_a_record_that_names_no_file_is_downloaded(world):
+    assert onward(world.upload(a_record(Stage.UPLOAD)), Stage.DOWNLOAD).data["vanished"] == 1
+
+
 def test_a_file_that_changed_in_the_cache_is_downloaded_again(world, cached):
     Path(world.cache.path(cached.data["cached"]["name"])).write_bytes(b"x" * len(JPEG))
 
