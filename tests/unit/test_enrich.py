@@ -203,6 +203,7 @@ def test_an_unknown_type_is_recorded_without_a_call_and_counted(world):
 
     row = event_row_of(world.written(*ids), "1")
     assert (row["status"], row["handler"], row["api_calls"]) == ("unhandled", None, 0)
+    assert world.data(ids[0])["status"] == "unhandled"  # by which the ledger counts it
     assert world.api.calls == []
     assert world.metrics.values["unhandled", ("SOMETHING_NEW",)] == 1
 
