@@ -376,6 +376,21 @@ def test_a_dead_events_rows_and_media_found_so_far_are_kept(world):
     assert world.hints.sent == [(Stage.DOWNLOAD, (media_record_id("1"),), "")]
 
 
+@pytest.mark.parametrize(("media_ids", "tries"), [(("1",), 1), (("1", "99"), 5)])
+def test_values_that_were_lost_are_counted_once_by_table_and_column(world, media_ids, tries):
+    """Also those of a dead event, whose rows are written; not those of each try."""
+    world.api.media_items["7"][0]["takenDate"] = "soon"
+    ids = world.admit(event("1", EventType.PROJECT_FILE_ADDED, media_ids=media_ids))
+
+    for _ in range(tries):
+        world.enrich(ids)
+        world.time += 3000
+
+    counted = {key: n for key, n in world.metrics.values.items() if key[0] == "unconverted"}
+    assert counted == {("unconverted", ("claimx_media", "taken_date")): 1}
+    assert not any(name == "unhandled" for name, _ in world.metrics.values)
+
+
 def test_retries_that_are_used_up_end_among_the_dead_letters(world):
     ids = world.admit(event("1"))
     world.api.faults["project"].extend(Unavailable("x") for _ in range(5))
