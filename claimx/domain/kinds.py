@@ -118,7 +118,8 @@ _HEIC_BRANDS = frozenset(
 _MOV_ATOMS = frozenset((b"moov", b"mdat", b"wide", b"free", b"skip", b"pnot"))
 _PAGE = re.compile(r"<(!doctype\s+html|html|head|body)[\s>/]", re.IGNORECASE)
 _FRAGMENT = re.compile(
-    r"<(title|meta|script|style|iframe|form|table|div|span|center|h1|br|p|a|b|link)[\s>/]",
+    r"<(title|meta|script|style|iframe|form|table|div|span|center|h[1-6]|br|p|a|b|link"
+    r"|ul|ol|img|input|button|font|noscript|nav|fieldset|hr)[\s>/]",
     re.IGNORECASE,
 )
 _XML_OPENING = re.compile(r"<(\?xml|!--|!DOCTYPE|[A-Za-z_])", re.IGNORECASE)

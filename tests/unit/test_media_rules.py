@@ -188,6 +188,16 @@ def test_a_log_in_form_without_a_page_around_it_is_no_file(page, header, declare
         RULES.check(page, declared, header)
 
 
+@pytest.mark.parametrize("tag", ["h2", "ul", "img", "input", "noscript", "nav", "fieldset"])
+def test_a_page_may_begin_with_any_tag_that_only_pages_have(tag):
+    page = f"<{tag} class='x'>The link is over".encode()
+
+    for declared in ("jpg", "txt", "csv"):
+        with pytest.raises(LinkExpired):
+            RULES.check(page, declared, None)
+    assert RULES.check(page, "xml", None).content_type == "application/xml"
+
+
 def test_markup_that_is_announced_as_a_page_is_no_photo():
     with pytest.raises(LinkExpired):
         RULES.check(b"<main>The link is over</main>", "jpg", "text/html")
