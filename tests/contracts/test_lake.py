@@ -453,7 +453,7 @@ class TestOnePolicyholderFromTwoSources:
             told = answer(CONTACTS, asked, **key, master_file_name=f"T-{asked}")
             lake.upsert(CONTACTS, [told], T0)
 
-        assert only_row(lake, CONTACTS)["master_file_name"] == "T-9"
+            assert only_row(lake, CONTACTS)["master_file_name"] == f"T-{asked}"
 
     def test_a_representative_may_stop_being_primary(self, lake):
         key = self.KEY | {"contact_type": "CLAIM_REP"}
