@@ -132,6 +132,7 @@ def test_every_wrong_value_gets_a_line_that_names_it():
         ("2h", 7200.0),
         ("3d", 3 * 86400.0),
         ("1.5m", 90.0),
+        (" 30 s ", 30.0),
         ("2026-01-31T08:00:00Z", datetime(2026, 1, 31, 8, tzinfo=UTC)),
         ("2026-01-31", datetime(2026, 1, 31, tzinfo=UTC)),
         ("20260131", datetime(2026, 1, 31, tzinfo=UTC)),
@@ -143,17 +144,38 @@ def test_poll_start_is_a_time_or_a_span_back(text, expected):
 
 
 def test_lists_are_by_comma_and_blanks_do_not_matter():
-    settings = Settings.load({"ALLOWED_ATTACHMENT_DOMAINS": " A.example , b.example,, "})
+    settings = Settings.load({"ALLOWED_ATTACHMENT_DOMAINS": " A.example , b.example, ,, "})
 
     assert settings.allowed_hosts == ("a.example", "b.example")
 
 
-def test_development_switch_refuses_a_real_address():
+@pytest.mark.parametrize("name", ["CLAIMX_API_URL", "EVENTHOUSE_CLUSTER_URL"])
+@pytest.mark.parametrize(
+    "host", ["api.example", "10.0.0.1", "localhost.example", "127.0.0.1.nip.io"]
+)
+def test_development_switch_refuses_a_real_address(name, host):
     """The switch lifts https for loopback only; beside a real address it is a mistake."""
-    with pytest.raises(ConfigurationError, match="CLAIMX_API_URL is not a loopback"):
-        Settings.load(
-            {"CLAIMX_ALLOW_LOOPBACK": "true", "CLAIMX_API_URL": "https://api.example/rest"}
-        )
+    for scheme in ("https", "http"):
+        with pytest.raises(ConfigurationError, match=f"{name} is not a loopback"):
+            Settings.load({"CLAIMX_ALLOW_LOOPBACK": "true", name: f"{scheme}://{host}/rest"})
+
+
+@pytest.mark.parametrize("host", ["127.0.0.1:8080", "localhost", "[::1]:1", "127.8.0.1"])
+def test_it_lets_plain_http_to_loopback_through(host):
+    names = ("CLAIMX_API_URL", "EVENTHOUSE_CLUSTER_URL", "ONELAKE_ENDPOINT")
+
+    settings = Settings.load(
+        {"CLAIMX_ALLOW_LOOPBACK": "yes", **dict.fromkeys(names, f"http://{host}")}
+    )
+
+    assert settings.api_url == settings.kusto_url == settings.onelake_endpoint == f"http://{host}"
+
+
+def test_it_lets_no_plain_http_elsewhere_through_and_leaves_a_real_onelake_alone():
+    with pytest.raises(ConfigurationError, match="ONELAKE_ENDPOINT must be https"):
+        Settings.load({"CLAIMX_ALLOW_LOOPBACK": "1", "ONELAKE_ENDPOINT": "http://onelake.example"})
+    Settings.load({"CLAIMX_ALLOW_LOOPBACK": "1", "ONELAKE_ENDPOINT": "https://onelake.example"})
+    Settings.load({"CLAIMX_API_URL": "https://127.0.0.1/rest"})
 
 
 @pytest.mark.parametrize("name", ["CLAIMX_API_URL", "EVENTHOUSE_CLUSTER_URL", "ONELAKE_ENDPOINT"])
@@ -252,6 +274,10 @@ def test_the_configuration_page_is_what_the_settings_declare():
         ("CLAIMX_API_URL", "https://api.example/rest?key=secret"),
         ("ONELAKE_ENDPOINT", "https://onelake.example/?sv=1&sig=secret"),
         ("CLAIMX_API_URL", "https://[::1"),
+        ("CLAIMX_API_URL", "ftp://api.example"),
+        ("CLAIMX_API_URL", "https:///rest"),
+        ("ONELAKE_ENDPOINT", "https://onelake.example/#secret"),
+        ("CLAIMX_POLL_START", "3651d"),
         ("EVENTHOUSE_CLUSTER_URL", "https://host:port"),
         ("FLOWER_BASIC_AUTH", "secret"),
         ("FLOWER_BASIC_AUTH", "secret:"),
@@ -286,6 +312,9 @@ def test_a_value_that_can_never_work_is_refused_before_anything_starts(name, tex
         ("REDIS_URL", "redis:///0"),
         ("REDIS_URL", "redis://h/0?protocol=3"),
         ("REDIS_URL", "rediss://h/0?ssl_cert_reqs=none&ssl_ca_certs=/ca.pem"),
+        ("REDIS_URL", "rediss://h/0?ssl_cert_reqs=required"),
+        ("REDIS_URL", "rediss://h/0?ssl_cert_reqs=optional"),
+        ("CLAIMX_POLL_START", "3650d"),
         ("REDIS_URL", "sentinel://:p@a:26379;sentinel://b:26379/1"),
         ("ONELAKE_CLAIMX_PATH", "abfss://w@onelake.dfs.fabric.microsoft.com/l/Files/claimx"),
         ("CLAIMX_LAKE_PATH", "C:/lake"),
