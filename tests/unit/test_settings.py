@@ -165,7 +165,7 @@ def test_it_lets_plain_http_to_loopback_through(host):
     names = ("CLAIMX_API_URL", "EVENTHOUSE_CLUSTER_URL", "ONELAKE_ENDPOINT")
 
     settings = Settings.load(
-        {"CLAIMX_ALLOW_LOOPBACK": "yes", **dict.fromkeys(names, f"http://{host}")}
+        {"CLAIMX_ALLOW_LOOPBACK": "YES", **dict.fromkeys(names, f"http://{host}")}
     )
 
     assert settings.api_url == settings.kusto_url == settings.onelake_endpoint == f"http://{host}"
@@ -320,6 +320,7 @@ def test_a_value_that_can_never_work_is_refused_before_anything_starts(name, tex
         ("CLAIMX_LAKE_PATH", "C:/lake"),
         ("CLAIMX_EVENTHOUSE_SOURCE_TABLE", "Claim Events--2"),
         ("CLAIMX_HEALTH_PORT", "off"),
+        ("CLAIMX_METRICS_PORT", "OFF"),
         ("CLAIMX_API_RATE_LIMIT_PER_SECOND", "off"),
         ("CLAIMX_LOG_FORMAT", "JSON"),
         ("CLAIMX_POLL_START", "3600.0"),
