@@ -142,3 +142,15 @@ def test_a_401_is_waited_for_as_long_as_the_door_is_shut_or_the_api_asked(asked,
     Process().call(error)
 
     assert error.retry_after == told
+
+
+def test_probes_ask_at_doubling_distances_up_to_half_a_minute():
+    process = Process()
+    waits = []
+    for _ in range(7):
+        error = TokenRejected("401", status=401)
+        process.call(error)
+        waits.append(error.retry_after)
+        process.now += error.retry_after
+
+    assert waits == [1, 2, 4, 8, 16, 30, 30]
