@@ -9,6 +9,7 @@ from typing import Annotated, Any
 from pydantic import AfterValidator, BeforeValidator, Field, NonNegativeFloat, PositiveFloat
 
 from claimx.domain.addresses import AllowList
+from claimx.domain.media import Rules
 
 TRUE = frozenset(("true", "1", "yes"))
 FALSE = frozenset(("false", "0", "no"))
@@ -61,6 +62,11 @@ def _host_names(value: tuple[str, ...]) -> tuple[str, ...]:
     return value
 
 
+def _extensions(value: tuple[str, ...]) -> tuple[str, ...]:
+    Rules.of(value)
+    return value
+
+
 def _boolean(value: Any) -> Any:
     if isinstance(value, str):
         text = value.strip().lower()
@@ -103,6 +109,7 @@ def within_reckoning(moment: datetime) -> bool:
 
 Words = Annotated[tuple[str, ...], BeforeValidator(_comma_list)]
 Hosts = Annotated[Words, AfterValidator(_host_names)]
+Extensions = Annotated[Words, AfterValidator(_extensions)]
 Flag = Annotated[bool, BeforeValidator(_boolean)]
 CallSeconds = Annotated[PositiveFloat, Field(le=LONGEST_CALL)]
 QuerySeconds = Annotated[PositiveFloat, Field(le=LONGEST_QUERY)]

@@ -26,7 +26,15 @@ from pydantic import (
 from claimx.domain.tables import TABLES
 from claimx.setting_checks import PATHS, problems_of
 from claimx.setting_errors import ConfigurationError
-from claimx.setting_types import TRUE, CallSeconds, Flag, Hosts, PollStart, QuerySeconds, Words
+from claimx.setting_types import (
+    TRUE,
+    CallSeconds,
+    Extensions,
+    Flag,
+    Hosts,
+    PollStart,
+    QuerySeconds,
+)
 
 DEFAULT_HOSTS = (
     "claimxperience.s3.amazonaws.com",
@@ -143,7 +151,7 @@ class Settings(BaseModel):
     allowed_hosts: Hosts = _knob(
         "ALLOWED_ATTACHMENT_DOMAINS", DEFAULT_HOSTS, "Hosts media may come from (no ports)."
     )
-    allowed_extensions: Words = _knob(
+    allowed_extensions: Extensions = _knob(
         "CLAIMX_ALLOWED_EXTENSIONS", DEFAULT_EXTENSIONS, "Kinds of files taken in."
     )
     allow_loopback: Flag = _knob(

@@ -23,7 +23,7 @@ from claimx.domain.redaction import mask
 Address: TypeAlias = ipaddress.IPv4Address | ipaddress.IPv6Address
 
 _MAX_URL_LENGTH = 16_384
-_FORBIDDEN = re.compile(r"[\x00-\x1f\x7f\\]")
+_FORBIDDEN = re.compile(r"[\x00-\x1f\x7f\\\ud800-\udfff]")
 _PRINTABLE = "".join(map(chr, range(0x21, 0x7F)))  # what a signed link holds stays as it is
 _ALL_PRINTABLE = re.compile(r"[!-~]*")
 _BEHIND_PATH = re.compile(r"[?#]")  # a query or a fragment

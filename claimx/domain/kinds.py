@@ -118,7 +118,8 @@ _HEIC_BRANDS = frozenset(
 _MOV_ATOMS = frozenset((b"moov", b"mdat", b"wide", b"free", b"skip", b"pnot"))
 _PAGE = re.compile(r"<(!doctype\s+html|html|head|body)[\s>/]", re.IGNORECASE)
 _FRAGMENT = re.compile(
-    r"<(title|meta|script|style|iframe|form|table|div|span|center|h1|br|p|a|b|link)[\s>/]",
+    r"<(title|meta|script|style|iframe|form|table|div|span|center|h[1-6]|br|p|a|b|link"
+    r"|ul|ol|img|input|button|font|noscript|nav|fieldset|hr)[\s>/]",
     re.IGNORECASE,
 )
 _XML_OPENING = re.compile(r"<(\?xml|!--|!DOCTYPE|[A-Za-z_])", re.IGNORECASE)
@@ -151,12 +152,15 @@ def _signed(begin: bytes, head: Head) -> Kind | None:
         return _zip_kind(head)
     if begin[:4] == b"RIFF":
         return WEBP if begin[8:12] == b"WEBP" else UNKNOWN
-    if begin[4:8] == b"ftyp":
-        return _ftyp_kind(begin)
-    return MOV if begin[4:8] in _MOV_ATOMS else None
+    return None
 
 
 def _unsigned(begin: bytes, head: Head) -> Kind:
+    # the atoms of films are words of English as well, so of text they say nothing
+    if begin[4:8] == b"ftyp":
+        return _ftyp_kind(begin)
+    if begin[4:8] in _MOV_ATOMS:
+        return MOV
     if begin[:2] in _SHORT_SIGNATURES:
         return _SHORT_SIGNATURES[begin[:2]]
     # readers of PDF allow rubbish before it
@@ -177,7 +181,12 @@ def refined(found: Kind, extension: str, head: Head) -> Kind:
         if named.certain or (named in _TEXTS and not may_be_text(head)):
             return UNKNOWN
         return named
-    return named if named in _CONTAINERS.get(found, ()) else found
+    return named if may_lie_in(named, found) else found
+
+
+def may_lie_in(named: Kind | None, found: Kind) -> bool:
+    """Say whether bytes that look like *found* may be of the kind that they are *named*."""
+    return named is found or named in _CONTAINERS.get(found, ())
 
 
 def as_text(head: Head) -> str | None:
@@ -231,6 +240,8 @@ def _text_kind(text: str) -> Kind:
         return XML
     if text.startswith("#!"):
         return _SCRIPT
+    if opening.startswith("%PDF-"):  # one that holds no picture may be all text
+        return PDF
     return JSON if opening[:1] in ("{", "[") else TXT
 
 

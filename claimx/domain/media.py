@@ -21,13 +21,14 @@ from claimx.domain.kinds import (
     ZIP,
     Head,
     Kind,
-    as_text,
     is_page,
+    may_lie_in,
     refined,
     sniff,
 )
 
 _ENDING = re.compile(r"\.([A-Za-z0-9]{1,8})\s*\Z")
+_EXTENSION = re.compile(r"(?!\d+\Z)[a-z0-9]{1,8}", re.ASCII)  # what a name's ending can be
 _NAME_PARAMETERS = ("filename", "file", "name")
 # endings of what runs on the server: they say nothing about the file it hands out
 _SCRIPTS = frozenset("php asp aspx ashx axd jsp jspx do action cgi pl py rb svc".split())
@@ -65,8 +66,15 @@ class Rules:
 
     @classmethod
     def of(cls, extensions: Iterable[str]) -> Rules:
-        """Build the rules from extensions as the setting lists them."""
-        return cls(frozenset(e.strip().lower().lstrip(".") for e in extensions) - {""})
+        """Build the rules from extensions as the setting lists them; ValueError names a bad one."""
+        known = set()
+        for listed in extensions:
+            extension = listed.strip().lower().removeprefix(".")
+            if not _EXTENSION.fullmatch(extension):
+                msg = f"{listed!r} is no extension of a file; list them as in jpg,pdf"
+                raise ValueError(msg)
+            known.add(extension)
+        return cls(frozenset(known))
 
     def declared(self, file_name: str | None, url: str) -> str:
         """
@@ -96,10 +104,8 @@ class Rules:
         if len(head) > HEAD_BYTES:
             head = head[:HEAD_BYTES]
         found, text = sniff(head)
-        if found is HTML or announced is HTML or declared in HTML.extensions:
-            text = as_text(head) if text is None else text
-            if text is not None and _is_web_page(text, found, declared, announced):
-                return _page(text, declared, self)
+        if text is not None and _is_web_page(text, found, declared, announced):
+            return _page(text, declared, self)
         if found is HTML:
             found = XML  # tags that HTML has too, in a file that is called .xml
         kind = refined(found, declared or (announced.extension if announced else ""), head)
@@ -163,7 +169,16 @@ def _is_web_page(text: str, found: Kind, declared: str, announced: Kind | None) 
         return True
     if found is HTML:
         return declared != "xml" or is_page(text)
-    return announced is HTML and text.lstrip()[:1] == "<" and found is not XML
+    if found not in (XML, TXT):
+        return False
+    opening = text.lstrip()[:5]
+    named = BY_EXTENSION.get(declared)
+    if named is XML or may_lie_in(named, found):
+        return announced is HTML and found is TXT and opening[:1] == "<"
+    # it is not what it is called: then markup of any kind that is announced as a page is one
+    if announced is HTML and opening[:1] == "<" and opening != "<?xml":
+        return True
+    return is_log_in(text)
 
 
 def _page(text: str, declared: str, rules: Rules) -> Content:

@@ -31,10 +31,7 @@ _NOTHING_KNOWN: dict[str, Any] = {
 
 def item_of(data: dict[str, Any]) -> MediaItem:
     """Return the media item of a record's data; raises Malformed when there is none."""
-    try:
-        return media_from_json(data)
-    except (KeyError, TypeError, ValueError):
-        raise Malformed("the record holds no media item; its event must be requeued") from None
+    return media_from_json(data)
 
 
 def cached_to_json(cached: CachedFile) -> dict[str, Any]:

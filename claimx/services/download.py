@@ -16,6 +16,7 @@ from claimx.domain.ports.media import MediaFetcher
 from claimx.domain.records import Advance, Outcome, Record, Stage
 from claimx.domain.retry import PAUSE_SECONDS, Refresh
 from claimx.domain.times import seconds_left
+from claimx.domain.values import Converter, Unconvertible, id_text, text
 from claimx.services.attachments import (
     cached_to_json,
     count_of,
@@ -133,14 +134,15 @@ class DownloadStage:
 def link_in(answer: Any, media_id: str) -> str:
     """Return the download link that an answer of the media call has for one id, else empty."""
     for found in answer if isinstance(answer, list) else ():
-        if isinstance(found, dict) and _id_text(found.get("mediaID")) == media_id:
+        if isinstance(found, dict) and _read(id_text, found.get("mediaID")) == media_id:
             link = found.get("fullDownloadLink")
-            if isinstance(link, str) and link.strip():
-                return link.strip()
+            if isinstance(link, str) and (read := text(link)):
+                return read
     return ""
 
 
-def _id_text(value: Any) -> str:
-    if isinstance(value, float) and value.is_integer():
-        value = int(value)
-    return str(value).strip() if isinstance(value, int | str) else ""
+def _read(convert: Converter, value: Any) -> Any:
+    try:
+        return convert(value)
+    except Unconvertible:
+        return None

@@ -266,6 +266,34 @@ def test_what_sticks_is_filled_by_the_newest_of_the_stale(lake):
     assert only_row(lake, MEDIA)["task_assignment_id"] == "5"
 
 
+def test_what_sticks_is_replaced_by_a_newer_answer_that_says_something(lake):
+    for at, task in ((5, "1"), (6, "2"), (7, None)):
+        lake.upsert(MEDIA, [answer(MEDIA, at, media_id="m1", task_assignment_id=task)], T0 + at)
+
+    assert only_row(lake, MEDIA)["task_assignment_id"] == "2"
+
+
+def test_the_null_of_a_media_item_clears_though_a_task_led_to_it(lake):
+    """It is the contact of a link alone that keeps what the customer's null would clear."""
+    said = {"media_id": "m1", "task_assignment_id": "1", "media_comment": "roof"}
+    lake.upsert(MEDIA, [answer(MEDIA, 5, **said)], T0)
+
+    lake.upsert(MEDIA, [answer(MEDIA, 6, **(said | {"media_comment": None}))], T0 + 1)
+
+    row = only_row(lake, MEDIA)
+    assert (row["task_assignment_id"], row["media_comment"]) == ("1", None)
+
+
+def test_the_null_of_a_link_clears_nothing(lake):
+    said = {"project_id": "p1", "contact_email": "a@b.c", "task_assignment_id": "1"}
+    lake.upsert(CONTACTS, [link(5, first_name="Ada", last_name="A", **said)], T0)
+
+    lake.upsert(CONTACTS, [link(6, "e2", first_name=None, last_name="B", **said)], T0 + 1)
+
+    row = only_row(lake, CONTACTS)
+    assert (row["first_name"], row["last_name"], row["event_id"]) == ("Ada", "B", "e2")
+
+
 def test_a_row_names_the_newest_event_whose_data_it_holds(lake):
     invited = fact(PROJECTS, "e8", 8, project_id="p1", policyholder_invited_at=T0 + 8)
     joined = fact(PROJECTS, "e9", 9, project_id="p1", policyholder_joined_at=T0 + 9)
@@ -425,7 +453,7 @@ class TestOnePolicyholderFromTwoSources:
             told = answer(CONTACTS, asked, **key, master_file_name=f"T-{asked}")
             lake.upsert(CONTACTS, [told], T0)
 
-        assert only_row(lake, CONTACTS)["master_file_name"] == "T-9"
+            assert only_row(lake, CONTACTS)["master_file_name"] == f"T-{asked}"
 
     def test_a_representative_may_stop_being_primary(self, lake):
         key = self.KEY | {"contact_type": "CLAIM_REP"}

@@ -88,9 +88,25 @@ def test_what_the_quick_decoder_refuses_is_still_read(body: bytes, found: object
     assert parsed(body, "application/json") == found
 
 
+@pytest.mark.parametrize("charset", ["ISO-8859-1", "windows-1252"])
+def test_an_answer_is_read_in_the_charset_that_it_declares(charset: str) -> None:
+    assert parsed('["größe"]'.encode(charset), "application/json", charset) == ["größe"]
+
+
+@pytest.mark.parametrize("charset", [None, "UTF-8", "utf-16"])
+def test_of_unicode_the_bytes_tell_which(charset: str | None) -> None:
+    for encoding in ("utf-8", "utf-16", "utf-32-le"):
+        assert parsed('["größe"]'.encode(encoding), "", charset) == ["größe"]
+
+
+def test_a_charset_that_nobody_knows_is_unreadable() -> None:
+    with pytest.raises(Unreadable):
+        parsed(b"[1]", "application/json", "x-none")
+
+
 @pytest.mark.parametrize(
     "body", [b"", b" \n", b"<html>", b"[" * 5000], ids=["empty", "blank", "a page", "too deep"]
 )
 def test_what_is_no_json_is_unreadable(body: bytes) -> None:
-    with pytest.raises(Unreadable):
+    with pytest.raises(Unreadable, match="empty" if not body.strip() else "not JSON"):
         parsed(body, "text/html")

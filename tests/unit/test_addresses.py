@@ -59,6 +59,7 @@ def test_an_allowed_host_passes_in_its_ascii_form(url, checked):
         "https://127.0.0.1/",
         "https://2130706433/",
         "https://www.claimxperience.com/" + "a" * 20_000,
+        "https://www.claimxperience.com/\ud800",
     ],
 )
 def test_anything_else_is_refused(url):
@@ -86,6 +87,26 @@ def test_the_development_switch_lets_loopback_through(url):
 def test_the_allow_list_holds_for_loopback_too():
     with pytest.raises(NotAllowed, match=r"127\.0\.0\.2"):
         LOCAL.check_url("http://127.0.0.2/")
+
+
+@pytest.mark.parametrize("host", ["127.0.0.1", "10.0.0.1", "169.254.169.254", "[::1]", "[fe80::1]"])
+def test_an_address_in_the_allow_list_is_checked_as_any(host):
+    """No name is looked up for it, so nothing else would see where it leads."""
+    with pytest.raises(NotAllowed, match="not public"):
+        AllowList.of([host]).check_url(f"https://{host}/x")
+
+
+def test_a_public_address_in_the_allow_list_passes_by_https_alone():
+    allowed = AllowList.of(["93.184.216.34"], allow_loopback=True)
+
+    assert allowed.check_url("https://93.184.216.34/x").host == "93.184.216.34"
+    with pytest.raises(NotAllowed, match="loopback"):
+        allowed.check_url("http://93.184.216.34/x")
+
+
+def test_without_the_switch_loopback_is_no_public_address():
+    with pytest.raises(NotAllowed, match="not public"):
+        ALLOWED.check_address(ipaddress.ip_address("127.0.0.1"), "a.example", plain=False)
 
 
 def test_plain_http_is_for_loopback_addresses_alone():

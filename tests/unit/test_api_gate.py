@@ -8,7 +8,7 @@ from claimx.adapters.api_gate import APIGate
 from claimx.adapters.api_token import TokenSource
 from claimx.adapters.memory.gates import MemoryGates
 from claimx.domain.circuit import AUTH_SETTINGS, CircuitSettings
-from claimx.domain.errors import CircuitOpen, TokenRejected, Unavailable
+from claimx.domain.errors import CircuitOpen, NotFound, TokenRejected, Unavailable
 
 SOON = AUTH_SETTINGS.open_seconds
 OPEN = 10.0
@@ -16,12 +16,17 @@ assert AUTH_SETTINGS.trial_seconds > OPEN, "a lost place would be free again by 
 
 
 class Process:
-    """A process whose gates go by a clock that a test moves; its circuit opens at one failure."""
+    """
+    A process whose gates go by a clock that a test moves; its circuit opens at one failure.
 
-    def __init__(self) -> None:
+    One trial at a time asks whether it may close. *beside* is a process with the same gates.
+    """
+
+    def __init__(self, token: TokenSource | None = None, beside: Process | None = None) -> None:
         self.now = 1000.0
-        gates = MemoryGates(lambda: self.now, CircuitSettings(failures=1, open_seconds=OPEN))
-        self.gate = APIGate(gates, "api", TokenSource("secret"), "api.example")
+        settings = CircuitSettings(failures=1, open_seconds=OPEN, trials=1)
+        self.gates = beside.gates if beside else MemoryGates(lambda: self.now, settings)
+        self.gate = APIGate(self.gates, "api", token or TokenSource("secret"), "api.example")
 
     def call(self, error=None):
         """Make a call that ends with *error*."""
@@ -70,3 +75,82 @@ def test_one_probe_at_a_time_asks_while_the_token_is_in_doubt(process):
 
     with pytest.raises(TokenRejected):
         process.gate.pass_through(1)
+
+
+def test_a_probe_that_is_told_nothing_leaves_its_place_to_the_next(process):
+    process.call(NotFound("404", status=404))
+
+    process.call()
+
+
+def test_a_trial_of_the_circuit_that_a_401_ends_leaves_its_place_to_the_next():
+    """Whether the API is well is not known by it; nobody could ask for a minute."""
+    process = Process()
+    process.call(Unavailable("503", status=503))
+    process.now += OPEN
+    process.call(TokenRejected("401", status=401))
+    process.now += 2 * SOON
+
+    process.call()
+
+
+def test_a_probe_of_a_process_without_a_token_leaves_its_place_to_another(process, tmp_path):
+    other = Process(TokenSource(file=str(tmp_path / "missing")), beside=process)
+    other.gate.pass_through(1)
+    with pytest.raises(TokenRejected) as none:
+        other.gate.token()
+
+    other.gate.failed(none.value, "")
+
+    assert none.value.retry_after == 10
+    process.call()
+
+
+def test_a_probe_that_finds_a_new_token_in_its_file_leaves_its_place_to_it(process, tmp_path):
+    file = tmp_path / "token"
+    file.write_text("new")
+    other = Process(TokenSource(file=str(file)), beside=process)
+    other.gate.pass_through(1)
+    error = TokenRejected("401", status=401)
+
+    other.gate.failed(error, "old")
+
+    assert error.retry_after == 0.1
+    process.call()
+
+
+def test_a_process_that_meets_a_shut_door_reads_its_token_again(process, tmp_path):
+    """Another one was refused; it would try the next probe with what it has."""
+    file = tmp_path / "token"
+    file.write_text("old")
+    other = Process(TokenSource(file=str(file)), beside=process)
+    assert other.gate.token() == "old"
+    file.write_text("new")
+    assert other.gate.token() == "old"
+    process.gate.pass_through(1)
+
+    with pytest.raises(TokenRejected):
+        other.gate.pass_through(1)
+
+    assert other.gate.token() == "new"
+
+
+@pytest.mark.parametrize(("asked", "told"), [(None, SOON), (0.5, SOON), (20.0, 20.0)])
+def test_a_401_is_waited_for_as_long_as_the_door_is_shut_or_the_api_asked(asked, told):
+    error = TokenRejected("401", retry_after=asked, status=401)
+
+    Process().call(error)
+
+    assert error.retry_after == told
+
+
+def test_probes_ask_at_doubling_distances_up_to_half_a_minute():
+    process = Process()
+    waits = []
+    for _ in range(7):
+        error = TokenRejected("401", status=401)
+        process.call(error)
+        waits.append(error.retry_after)
+        process.now += error.retry_after
+
+    assert waits == [1, 2, 4, 8, 16, 30, 30]

@@ -203,6 +203,7 @@ def test_an_unknown_type_is_recorded_without_a_call_and_counted(world):
 
     row = event_row_of(world.written(*ids), "1")
     assert (row["status"], row["handler"], row["api_calls"]) == ("unhandled", None, 0)
+    assert world.data(ids[0])["status"] == "unhandled"  # by which the ledger counts it
     assert world.api.calls == []
     assert world.metrics.values["unhandled", ("SOMETHING_NEW",)] == 1
 
@@ -348,6 +349,48 @@ def test_an_open_circuit_or_a_shut_door_waits_without_an_attempt_or_a_call(world
     assert (row["api_calls"], row["attempts"]) == (1, 1)
 
 
+def test_a_call_that_the_api_refused_for_its_token_was_made(world):
+    ids = world.admit(event("1"))
+    world.api.faults["project"].append(TokenRejected("no", 20.0, 401))
+
+    world.enrich(ids)
+    world.time += 21
+    world.enrich(ids)
+
+    row = event_row_of(world.written(*ids), "1")
+    assert (row["api_calls"], row["attempts"]) == (2, 1)
+
+
+@pytest.mark.parametrize("known", [True, False])
+def test_a_task_of_another_project_than_its_events_has_that_one_checked(world, known):
+    """Nobody could look it up beforehand."""
+    world.api.tasks["5"] = {"assignmentId": 5, "projectId": 8, "taskId": 4}
+    if known:
+        world.gates.mark_known(["8"], 300)
+    ids = world.admit(event("1", EventType.CUSTOM_TASK_ASSIGNED, task_assignment_id="5"))
+
+    world.enrich(ids)
+
+    changes = world.written(*ids)
+    assert world.api.calls == [("task_assignment", "5"), *[("project", "8")][known:]]
+    assert [one.values["project_id"] for one in changes if one.table == "claimx_tasks"] == ["8"]
+    assert event_row_of(changes, "1")["api_calls"] == 2 - known
+
+
+def test_a_video_event_costs_its_report_and_the_project_check(world):
+    world.api.videos["7"] = [{"videoCollaborationId": 3, "claimId": 7}]
+    ids = world.admit(event("1", EventType.VIDEO_COLLABORATION_COMPLETED))
+
+    world.enrich(ids)
+
+    changes = world.written(*ids)
+    assert world.api.calls == [("project", "7"), ("video_report", "7")]
+    assert {one.table for one in changes} == {
+        *("claimx_projects", "claimx_video_collaboration", "claimx_events")
+    }
+    assert event_row_of(changes, "1")["handler"] == "video"
+
+
 def test_a_permanent_failure_buries_the_event_without_a_row_of_its_own(world):
     ids = world.admit(event("1", project_id="404"))
 
@@ -373,6 +416,21 @@ def test_a_dead_events_rows_and_media_found_so_far_are_kept(world):
     assert tables == {"claimx_projects", "claimx_media"}
     assert world.state(media_record_id("1")) == (Stage.DOWNLOAD, State.READY)
     assert world.hints.sent == [(Stage.DOWNLOAD, (media_record_id("1"),), "")]
+
+
+@pytest.mark.parametrize(("media_ids", "tries"), [(("1",), 1), (("1", "99"), 5)])
+def test_values_that_were_lost_are_counted_once_by_table_and_column(world, media_ids, tries):
+    """Also those of a dead event, whose rows are written; not those of each try."""
+    world.api.media_items["7"][0]["takenDate"] = "soon"
+    ids = world.admit(event("1", EventType.PROJECT_FILE_ADDED, media_ids=media_ids))
+
+    for _ in range(tries):
+        world.enrich(ids)
+        world.time += 3000
+
+    counted = {key: n for key, n in world.metrics.values.items() if key[0] == "unconverted"}
+    assert counted == {("unconverted", ("claimx_media", "taken_date")): 1}
+    assert not any(name == "unhandled" for name, _ in world.metrics.values)
 
 
 def test_retries_that_are_used_up_end_among_the_dead_letters(world):

@@ -52,6 +52,7 @@ def test_unknown_columns_are_kept():
 
 def test_types_are_trimmed_and_in_upper_case():
     assert parse(a_row(event_type=" project_Created\n")).type == "PROJECT_CREATED"
+    assert parse(a_row(event_type="project_created")).type == "PROJECT_CREATED"
 
 
 @pytest.mark.parametrize(
@@ -137,7 +138,9 @@ def test_what_is_shown_of_a_value_is_short_escaped_and_without_addresses():
     assert "\\x1b" in refused.value.message
 
 
-@pytest.mark.parametrize("project_id", ["../../x", "7;drop", "ünï/7", 7001.0])
+@pytest.mark.parametrize(
+    "project_id", ["../../x", "7;drop", "ünï/7", "7\u200b1", "x" * 512, 7001.0]
+)
 def test_an_id_that_is_odd_but_harmless_stays_as_it_is(project_id):
     expected = project_id if isinstance(project_id, str) else "7001"
 
@@ -163,6 +166,33 @@ def test_a_row_without_any_time_is_malformed():
 
     with pytest.raises(Malformed, match="ingestion time"):
         parse(row)
+
+
+def test_a_row_without_an_ingestion_time_has_its_own():
+    row = a_row()
+    del row[TIME]
+
+    assert (parse(row).time, parse(row).source_time) == (EVENT_TIME, EVENT_TIME)
+
+
+@pytest.mark.parametrize("time", ["2026-01-01T00:00:02Z", True, 1.5, 10**18, -(10**18)])
+def test_an_ingestion_time_that_is_none_is_malformed(time):
+    with pytest.raises(Malformed, match="no time"):
+        parse(a_row(**{TIME: time}))
+
+
+@pytest.mark.parametrize(
+    ("value", "told"),
+    [
+        ({"id": 7}, "an object"),
+        ([7], "a list"),
+        (True, "true or false"),
+        (float("nan"), "a number"),
+    ],
+)
+def test_a_malformed_row_tells_what_stands_there(value, told):
+    with pytest.raises(Malformed, match=f"project_id is {told}, not an id"):
+        parse(a_row(project_id=value))
 
 
 MOMENT = "2026-01-01T00:00:02.000000Z"
@@ -224,7 +254,10 @@ def test_yesterdays_and_tomorrows_json_are_understood():
 
 @pytest.mark.parametrize(
     "wrong",
-    [{"event_id": None}, {"type": 5}, {"time": "now"}, {"media_ids": [1]}, {"project_id": 7}],
+    [
+        *({"event_id": None}, {"event_id": ""}, {"type": 5}, {"time": "now"}),
+        *({"source_time": "now"}, {"media_ids": [1]}, {"media_ids": 5}, {"project_id": 7}),
+    ],
 )
 def test_stored_json_that_is_no_event_is_malformed(wrong):
     with pytest.raises(Malformed):

@@ -156,7 +156,7 @@ def test_the_customer_is_the_primary_contact_and_the_team_are_claim_reps():
             [{"emailAddress": "a@x", "primary": "no"}, {"emailAddress": "b@x", "primary": "YES"}],
             "b@x",
         ),
-        ([{"emailAddress": "a@x", "primary": "?"}, {"emailAddress": "b@x"}], "a@x"),
+        ([{"emailAddress": "a@x"}, {"emailAddress": "b@x", "primary": "?"}], "a@x"),
         ([None, "c@x", {"emailAddress": {}}, {"emailAddress": "b@x"}], "b@x"),
         ([{"emailAddress": None, "primary": True}], None),
         ([], None),
@@ -229,6 +229,19 @@ def test_another_project_than_was_asked_is_refused():
 
 def test_a_project_that_is_not_wrapped_is_understood():
     assert row(a_project()["project"])["project_number"] == "PN-1"
+
+
+def test_an_answer_that_names_its_project_beside_it_is_read_as_any():
+    assert row(a_project() | {"projectId": 7001})["project_number"] == "PN-1"
+
+
+@pytest.mark.parametrize("emails", [{"emailAddress": "a@x"}, "a@x", 5])
+def test_what_is_no_list_of_emails_is_counted(emails):
+    counts = Counter()
+
+    changes(a_project(customerInformation={"emails": emails}), counts=counts)
+
+    assert counts == {("claimx_projects", "primary_email"): 1}
 
 
 @pytest.mark.parametrize(

@@ -144,16 +144,28 @@ def test_the_recipients_file_name_is_the_projects():
     assert row == RECIPIENT | {"master_file_name": "MFN-API"}
 
 
-class Later(VendorInMemory):
-    """A vendor whose projects are asked for a moment after the tasks."""
+def test_it_is_so_where_the_customer_has_no_email():
+    """Then the project's row is followed by those of the team, who have names of their own."""
+    projects = {PROJECT: a_project(customerInformation=None)}
+
+    out = enriched(assigned(), vendor(known=[], projects=projects))
+
+    (row,) = rows_of(out, "claimx_contacts", Source.LINK)
+    assert row["master_file_name"] == "MFN-API"
+
+
+class Otherwhen(VendorInMemory):
+    """A vendor whose projects are asked for at another time than the tasks."""
+
+    distance = 50_000
 
     async def project(self, project_id):
-        return Answer((await super().project(project_id)).data, ASKED + 50_000)
+        return Answer((await super().project(project_id)).data, ASKED + self.distance)
 
 
 def test_an_events_link_is_as_new_as_its_project():
     """The customer, asked for a moment later, outdated the event's own link: it named no task."""
-    out = enriched(assigned(), Later(tasks={TASK: a_task()}))
+    out = enriched(assigned(), Otherwhen(tasks={TASK: a_task()}))
 
     links = [change for change in out.changes if change.source is Source.LINK]
     customers = [c for c in out.changes if c.table == CONTACTS.name and c.source is Source.ANSWER]
@@ -161,6 +173,17 @@ def test_an_events_link_is_as_new_as_its_project():
     assert [change.enriched_at for change in links] == [ASKED + 50_000]
     assert {change.enriched_at for change in customers} == {ASKED + 50_000}
     assert [change.enriched_at for change in tasks] == [ASKED]
+
+
+@pytest.mark.parametrize("known", [[], [PROJECT]])
+def test_but_no_older_than_its_task(known):
+    """The project may have been asked for another event, or be known."""
+    api = Otherwhen(tasks={TASK: a_task()}, known=known)
+    api.distance = -50_000
+
+    out = enriched(assigned(), api)
+
+    assert [c.enriched_at for c in out.changes if c.source is Source.LINK] == [ASKED]
 
 
 def test_an_assigned_task_costs_its_call_and_the_project_check():
@@ -252,6 +275,20 @@ def test_a_task_without_a_template_has_no_template_row(custom):
     assert bool(out.unconverted) == bool(custom)
 
 
+@pytest.mark.parametrize("link", ["x", [1], 5])
+def test_a_link_that_is_no_object_is_counted_with_its_own_table_alone(link):
+    out = enriched(assigned(), vendor(a_task(externalLinkData=link)))
+
+    assert {table for table, _ in out.unconverted} == {"claimx_external_links"}
+
+
+def test_a_template_is_kept_under_its_own_id():
+    out = enriched(assigned(), vendor(a_task(customTask={"taskId": 42})))
+
+    assert rows_of(out, "claimx_task_templates")[0]["task_id"] == "42"
+    assert rows_of(out, "claimx_tasks")[0]["task_id"] == "41"
+
+
 def test_a_template_that_does_not_say_its_id_has_the_tasks():
     out = enriched(assigned(), vendor(a_task(customTask={"name": "N"})))
 
@@ -290,6 +327,16 @@ def test_a_completed_task_fetches_the_media_of_event_and_answers():
     assert [item.media_id for item in out.media] == ["1", "4", "2", "3"]
     assert {row["task_assignment_id"] for row in rows_of(out, "claimx_media")} == {TASK}
     assert out.unconverted == {("claimx_media", "media_id"): 1}
+
+
+@pytest.mark.parametrize(("ids", "odd"), [("1,2", 1), ({"id": 1}, 1), (5, 1), ([], 0), ("", 0)])
+def test_what_is_no_list_of_media_is_counted(ids, odd):
+    response = form_answers()
+    response["groups"][1]["questionAndAnswers"][2]["responseAnswerExport"]["claimMediaIds"] = ids
+
+    out = enriched(completed(), vendor(a_task(response=response)))
+
+    assert out.unconverted.total() == out.unconverted["claimx_media", "media_id"] == odd
 
 
 def test_a_question_may_have_several_answers():

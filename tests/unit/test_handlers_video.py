@@ -91,8 +91,14 @@ def test_the_item_that_the_event_names_else_the_projects_first(named, chosen):
     assert (row["video_collaboration_id"], row["project_id"]) == (chosen, PROJECT)
 
 
+def test_an_event_that_names_none_does_not_mean_the_item_without_an_id():
+    (row,) = rows([a_video(None, claimId=1), a_video(32)])
+
+    assert row["video_collaboration_id"] == "32"
+
+
 def test_else_the_first():
-    (row,) = rows([{}, a_video(31, claimId=1), a_video(32, claimId=2)])
+    (row,) = rows([{}, "odd", a_video(31, claimId=1), a_video(32, claimId=2)])
 
     assert (row["video_collaboration_id"], row["claim_id"]) == ("31", "1")
 

@@ -8,8 +8,9 @@ import pytest
 from builders import an_event
 from polling_world import World, event_row
 
-from claimx.domain.errors import ErrorCategory, Unavailable
+from claimx.domain.errors import ErrorCategory, Malformed, Unavailable
 from claimx.domain.polling import TIME
+from claimx.domain.ports.ledger import DeadOnArrival
 from claimx.domain.records import DeadFilter, Kind, NewRecord, Stage, event_record_id
 from claimx.domain.times import from_seconds
 from claimx.services.ingest import failure_of, ingest
@@ -84,7 +85,7 @@ def test_a_malformed_row_is_a_dead_letter_and_the_rest_goes_on():
     [letter] = world.ledger.dead_letters(DeadFilter())
     assert (letter.kind, letter.stage) == (Kind.EVENT, Stage.INGEST)
     assert letter.failure.category is ErrorCategory.PERMANENT
-    assert letter.failure.message
+    assert (letter.failure.message, letter.failure.reason) == ("event_type is missing", "malformed")
     assert letter.data["event_id"] == "bad"
     assert world.metrics.values["dead", ("ingest", "PERMANENT")] == 1
 
@@ -216,6 +217,25 @@ def test_a_requeued_dead_row_is_looked_at_again_and_buried_again():
     assert report.malformed == 1
     [again] = world.ledger.dead_letters(DeadFilter())
     assert (again.id, again.replays) == (letter.id, 1)
+
+
+def test_a_requeued_dead_row_that_this_release_understands_goes_on_as_an_event():
+    world = World()
+    [hint] = store(world)
+    [page] = world.ledger.claim(Stage.INGEST, [hint], 60.0)
+    row = event_row("e1", project_id=7, **{TIME: from_seconds(world.clock)})
+    dead = NewRecord("e:malformed-1", Kind.EVENT, Stage.INGEST, row, "trace")
+    failure = failure_of(world.runtime(), Malformed("an older parser's"))
+    world.ledger.admit(page, [], [DeadOnArrival(dead, failure)], 60.0)
+    world.ledger.requeue([dead.id])
+
+    report = ingest(world.runtime(), [dead.id])
+
+    assert (report.admitted, report.malformed, report.not_ours) == (1, 0, 0)
+    record, _ = world.ledger.find(dead.id)
+    assert (record.stage, record.data["event_id"]) == (Stage.ENRICH, "e1")
+    assert (record.data["project_id"], "_ingestion_time" in record.data) == ("7", False)
+    assert world.hints.sent[-1] == (Stage.ENRICH, (dead.id,), "")
 
 
 def test_the_words_of_a_foreign_error_are_not_kept():

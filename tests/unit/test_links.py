@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import pytest
 
+from claimx.domain.changes import MediaItem
+from claimx.domain.link_life import is_ending
 from claimx.domain.links import expiry, is_signed
 
 SIGNED = 1_767_225_600_000_000  # 2026-01-01T00:00:00Z
@@ -36,9 +38,41 @@ def test_a_link_ends_its_life_after_it_was_signed(url):
         "https://h/x?systemDate=-5&expires=1",
         "https://h/x?X-Amz-Date=20261301T000000Z&X-Amz-Expires=3600",
         "https://h/x?X-Amz-Date=2026-01-01&X-Amz-Expires=3600",
+        "https://h/x?X-Amz-Date=20260101T000000Z&X-Amz-Expires=soon",
+        "https://h/x?X-Amz-Date=20260101T000000Z",
         "https://[broken/x?systemDate=1767225600000&expires=1&sign=s",
     ],
 )
 def test_a_link_that_does_not_say_so_has_no_end(url):
     assert expiry(url) is None
     assert not is_signed(url)
+
+
+@pytest.mark.parametrize(
+    "url",
+    [
+        "https://h/x?systemDate=1767225600000&expires={life}000&sign=s",
+        "https://h/x?X-Amz-Date=20260101T000000Z&X-Amz-Expires={life}&X-Amz-Signature=s",
+    ],
+)
+@pytest.mark.parametrize("told", [True, False])
+@pytest.mark.parametrize(
+    ("life", "left", "ending"),
+    [
+        *((3600, 61, False), (3600, 60, True), (3600, -1, True)),
+        *((600, 60, True), (100, 11, False), (100, 10, True), (1, 0.2, False), (1, 0.1, True)),
+    ],
+)
+def test_a_link_ends_a_minute_before_or_a_tenth_of_a_shorter_life(url, told, life, left, ending):
+    link = url.format(life=life)
+    item = MediaItem("1", "7", "e", 0, link, expires_at=expiry(link) if told else None)
+
+    assert is_ending(item, SIGNED / 1_000_000 + life - left) is ending
+
+
+def test_a_link_that_tells_no_end_has_that_of_its_item():
+    item = MediaItem("1", "7", "e", 0, "https://h/x", expires_at=SIGNED)
+
+    assert is_ending(item, SIGNED / 1_000_000 - 1) is False
+    assert is_ending(item, SIGNED / 1_000_000) is True
+    assert is_ending(MediaItem("1", "7", "e", 0, "https://h/x"), 9e9) is False

@@ -7,6 +7,7 @@ import zipfile
 import pytest
 
 from claimx.domain.errors import LinkExpired, NotAllowed
+from claimx.domain.kinds import HEAD_BYTES
 from claimx.domain.media import Rules, declared_extension
 from claimx.settings import DEFAULT_EXTENSIONS
 
@@ -44,6 +45,7 @@ def archive(*names: str) -> bytes:
         (None, "https://h/get.php?file=y.pdf", "pdf"),
         (None, "https://h/get?name=n.txt&filename=f.csv&file=y.pdf", "csv"),
         (None, "https://h/get?FileName=f.csv", "csv"),
+        (None, "https://h/get?name=n.txt", "txt"),
         (None, "https://h/get?expires=3.pdf", ""),
         ("Scan 12.03", "https://h/x", ""),
         ("Taken at St. Mary's church", "https://h/x", ""),
@@ -63,6 +65,12 @@ def test_a_declared_kind_that_is_not_taken_in_is_refused_before_the_download(nam
         RULES.declared(name, url)
 
 
+def test_a_declared_kind_that_is_taken_in_is_what_its_bytes_are_compared_with():
+    assert RULES.declared("Roof.JPG", "https://h/x") == "jpg"
+    assert RULES.declared("Roof", "https://h/x") == ""
+    assert Rules.of([" .PNG "]).declared(None, "https://h/x.png") == "png"
+
+
 @pytest.mark.parametrize(
     ("head", "declared", "content_type", "extension"),
     [
@@ -77,7 +85,9 @@ def test_a_declared_kind_that_is_not_taken_in_is_refused_before_the_download(nam
         (b"BM" + bytes(30), "bmp", "image/bmp", "bmp"),
         (ftyp(b"heic", b"mif1"), "heic", "image/heic", "heic"),
         (ftyp(b"isom", b"mp42"), "mp4", "video/mp4", "mp4"),
+        (ftyp(b"mif1", b"heic") + b"avif", "", "image/heic", "heic"),
         (ftyp(b"qt  "), "mov", "video/quicktime", "mov"),
+        (ftyp(b"qt  "), "", "video/quicktime", "mov"),
         (ftyp(b"qt  "), "mp4", "video/mp4", "mp4"),
         (bytes(4) + b"moov" + bytes(20), "mov", "video/quicktime", "mov"),
         (b"%PDF-1.7\n", "pdf", "application/pdf", "pdf"),
@@ -97,11 +107,29 @@ def test_a_declared_kind_that_is_not_taken_in_is_refused_before_the_download(nam
         (b'{"a": 1}', "json", "application/json", "json"),
         (b"[draft] words", "txt", "text/plain", "txt"),
         (b'<?xml version="1.0"?><estimate/>', "xml", "application/xml", "xml"),
+        (b"\n<!-- roof --><estimate/>", "", "application/xml", "xml"),
+        (b"<estimate/>", "txt", "text/plain", "txt"),
+        ("größe".encode("latin-1"), "", "text/plain", "txt"),
         (b"<table><tr/></table>", "xml", "application/xml", "xml"),
         (b"MZ,a csv that begins so", "csv", "text/csv", "csv"),
         (b"just words", "jpg", "text/plain", "txt"),
         (REPORT, "html", "text/html", "html"),
         (b"<p>a fragment</p>", "htm", "text/html", "htm"),
+        (b"The skip hire, 3 days", "txt", "text/plain", "txt"),
+        (b"Was free,yes\n", "csv", "text/csv", "csv"),
+        (b"The ftyp of a film", "txt", "text/plain", "txt"),
+        (b"BM\x00\x00mdat" + bytes(20), "", "video/quicktime", "mov"),
+        (bytes(4) + b"moov" + bytes(20), "mp4", "video/mp4", "mp4"),
+        (bytes(range(256)), "mov", "video/quicktime", "mov"),
+        (bytes(range(256)), "esx", "application/x-esx", "esx"),
+        (bytes(range(256)), "doc", "application/msword", "doc"),
+        ('{"ä": 1}'.encode("utf-16-le"), "json", "application/json", "json"),
+        (b"\n%PDF-1.4\n%%EOF", "pdf", "application/pdf", "pdf"),
+        (b"\xef\xbb\xbf%PDF-1.4\n%%EOF", "", "application/pdf", "pdf"),
+        (b'{"a": 1}', "html", "application/json", "json"),
+        (b"just words", "html", "text/html", "html"),
+        (b"<note>x</note>", "html", "text/html", "html"),
+        (b"w" * HEAD_BYTES + bytes(9), "txt", "text/plain", "txt"),
     ],
 )
 def test_bytes_say_what_a_file_is(head, declared, content_type, extension):
@@ -113,11 +141,20 @@ def test_bytes_say_what_a_file_is(head, declared, content_type, extension):
 
 
 @pytest.mark.parametrize(
-    ("declared", "header", "content_type"),
-    [("txt", None, "text/plain"), ("", "image/png", "image/png"), ("jpg", "x/y", "image/jpeg")],
+    ("declared", "header", "content_type", "extension"),
+    [
+        ("txt", None, "text/plain", "txt"),
+        ("jpeg", "x/y", "image/jpeg", "jpeg"),
+        ("", " Image/PNG ; q=1", "image/png", "png"),
+        ("", None, "application/octet-stream", ""),
+        ("", "application/octet-stream", "application/octet-stream", ""),
+        ("log", "application/zip", "application/zip", "log"),
+    ],
 )
-def test_a_file_of_no_bytes_is_what_it_is_called(declared, header, content_type):
-    assert RULES.check(b"", declared, header).content_type == content_type
+def test_a_file_of_no_bytes_is_what_it_is_called(declared, header, content_type, extension):
+    found = Rules.of([*DEFAULT_EXTENSIONS, "log"]).check(b"", declared, header)
+
+    assert (found.content_type, found.extension) == (content_type, extension)
 
 
 @pytest.mark.parametrize("declared", ["jpg", "", "pdf", "json", "txt"])
@@ -127,17 +164,131 @@ def test_a_page_instead_of_a_file_means_that_the_link_is_over(declared, page):
         RULES.check(page, declared, "image/jpeg")
 
 
+@pytest.mark.parametrize("word", ["skip", "free", "wide"])
+def test_a_page_that_begins_with_the_name_of_an_atom_is_no_film(word):
+    """It was taken for a photo that is a film, and stored."""
+    for page in (f"<!--{word} to content-->".encode() + LOG_IN[3:], f"<h1>{word}</h1>".encode()):
+        with pytest.raises(LinkExpired):
+            RULES.check(page, "jpg", "image/jpeg")
+
+
+@pytest.mark.parametrize(
+    "page",
+    [
+        b"<h2>Please sign in</h2><form action='/login'><input type=password></form>",
+        b"<main><form id=login>",
+        b"Please sign in: <form action='/x'><input type=password></form>",
+    ],
+)
+@pytest.mark.parametrize("header", ["text/html", "image/jpeg", None])
+@pytest.mark.parametrize("declared", ["jpg", "pdf", "mp4", ""])
+def test_a_log_in_form_without_a_page_around_it_is_no_file(page, header, declared):
+    """Such were stored as XML or text: a form that a script puts into a page begins as it likes."""
+    with pytest.raises(LinkExpired):
+        RULES.check(page, declared, header)
+
+
+@pytest.mark.parametrize("tag", ["h2", "ul", "img", "input", "noscript", "nav", "fieldset"])
+def test_a_page_may_begin_with_any_tag_that_only_pages_have(tag):
+    page = f"<{tag} class='x'>The link is over".encode()
+
+    for declared in ("jpg", "txt", "csv"):
+        with pytest.raises(LinkExpired):
+            RULES.check(page, declared, None)
+    assert RULES.check(page, "xml", None).content_type == "application/xml"
+
+
+def test_markup_that_is_announced_as_a_page_is_no_photo():
+    with pytest.raises(LinkExpired):
+        RULES.check(b"<main>The link is over</main>", "jpg", "text/html")
+    assert RULES.check(b"<main>Roof</main>", "", "text/html").content_type == "text/html"
+
+
+@pytest.mark.parametrize(
+    ("head", "declared", "header", "content_type"),
+    [
+        (b"<estimate/>", "jpg", "image/jpeg", "application/xml"),
+        (b"<?xml version='1.0'?><estimate/>", "jpg", "text/html", "application/xml"),
+        (b"<?xml version='1.0'?><estimate/>", "xls", "text/html", "application/vnd.ms-excel"),
+        (b"<estimate/>", "txt", "text/html", "text/plain"),
+        (b"just words", "jpg", "text/html", "text/plain"),
+        (b"see <form name=login>, line 3", "txt", "text/plain", "text/plain"),
+        (b"<guide><form name='login'/></guide>", "xml", "application/xml", "application/xml"),
+    ],
+)
+def test_what_is_no_page_is_stored_as_what_it_is(head, declared, header, content_type):
+    assert RULES.check(head, declared, header).content_type == content_type
+
+
+def test_a_whole_page_that_is_called_xml_is_one():
+    with pytest.raises(LinkExpired):
+        RULES.check(REPORT, "xml", None)
+
+
+def test_xml_that_is_announced_as_a_page_is_xml():
+    assert RULES.check(b"<?xml?><estimate/>", "xml", "text/html").content_type == "application/xml"
+
+
+def test_a_page_that_nobody_named_is_one_unless_it_speaks_of_a_log_in():
+    page = b"<html><body><p>Roof</p></body></html>"
+
+    assert RULES.check(page, "", None).extension == "html"
+    assert Rules.of(["htm", "jpg"]).check(page, "", None).extension == "htm"
+    with pytest.raises(NotAllowed, match="html"):
+        Rules.of(["jpg"]).check(page, "", None)
+
+
+@pytest.mark.parametrize(
+    ("head", "header", "content_type", "extension"),
+    [
+        (archive("any.bin"), "application/x-esx", "application/x-esx", "esx"),
+        (b"a,b", "text/csv", "text/csv", "csv"),
+        (b"a,b", None, "text/plain", "txt"),
+    ],
+)
+def test_without_a_name_the_content_type_says_what_bytes_cannot(
+    head, header, content_type, extension
+):
+    found = RULES.check(head, "", header)
+
+    assert (found.content_type, found.extension) == (content_type, extension)
+
+
+def test_the_extension_of_bytes_is_one_that_is_taken_in():
+    assert Rules.of(["jpeg"]).check(JPEG, "png", None).extension == "jpeg"
+
+
 @pytest.mark.parametrize("encoding", ["utf-8", "utf-16"])
 def test_a_log_in_form_is_refused_under_any_name(encoding):
     with pytest.raises(LinkExpired):
         RULES.check(LOG_IN.decode("utf-8-sig").encode(encoding), "html", "text/html")
 
 
-def test_a_log_in_form_without_a_password_yet_is_known_by_its_form():
-    page = b'<html><body><form method="post" action="/auth/login"><input name="user"></form>'
-
+@pytest.mark.parametrize(
+    "page",
+    [
+        b'<html><body><form method="post" action="/auth/login"><input name="user"></form>',
+        b"<html><title>Sign in</title><body><form action='/x'><input name='user'></form>",
+        b"<html><body><form action='/x'><input type = password></form>",
+        b"<html><body><input type=password>",
+        b"<html><body><form id=logon>",
+    ],
+)
+def test_a_log_in_form_is_known_by_itself_its_page_or_its_password(page):
     with pytest.raises(LinkExpired):
         RULES.check(page, "html", None)
+
+
+@pytest.mark.parametrize(
+    "page",
+    [
+        b"<html><title>Log-ins of May</title><body><input name='q'></body></html>",
+        b"<html><title>Survey</title><body><form action='/x'><input name='q'></form></html>",
+        b"<html><body><p>The password was changed; log in again.</p></html>",
+    ],
+)
+def test_a_report_that_asks_for_no_log_in_is_none(page):
+    assert RULES.check(page, "html", None).extension == "html"
 
 
 @pytest.mark.parametrize(
@@ -160,13 +311,25 @@ def test_html_that_only_its_content_type_announces_is_no_file():
         RULES.check(REPORT, "", "text/html; charset=utf-8")
 
 
+@pytest.mark.parametrize("declared", ["jpg", "txt", ""])
+def test_markup_of_no_known_kind_that_is_announced_as_a_page_is_one(declared):
+    with pytest.raises(LinkExpired):
+        RULES.check(b"<% include login %>", declared, "text/html")
+    assert RULES.check(b"<% include roof %>", "txt", "text/plain").content_type == "text/plain"
+
+
 @pytest.mark.parametrize(
     "head",
-    [b"MZ\x90\x00\x03", b"\x7fELF\x02", b"\x1f\x8b\x08\x00", b"#!/bin/sh\n", bytes(range(256))],
+    [
+        *(b"MZ\x90\x00\x03", b"\x7fELF\x02", b"\x1f\x8b\x08\x00", b"#!/bin/sh\n"),
+        *(bytes(range(256)), bytes(range(0xA0, 0x100)), b"ten, 10" + bytes([0x80])),
+        *(ftyp(b"avif"), ftyp(b"avis"), ftyp(b"mif1", b"miaf", b"avif")),
+    ],
 )
-def test_a_kind_that_is_not_taken_in_is_refused_whatever_its_name(head):
+@pytest.mark.parametrize("declared", ["jpg", "heic", ""])
+def test_a_kind_that_is_not_taken_in_is_refused_whatever_its_name(head, declared):
     with pytest.raises(NotAllowed):
-        RULES.check(head, "jpg", "image/jpeg")
+        RULES.check(head, declared, "image/jpeg")
 
 
 def test_an_allowed_kind_is_one_that_the_setting_lists():

@@ -360,6 +360,15 @@ def test_links_that_end_while_the_cache_is_full_are_not_counted(world):
     assert world.download(record).data["refreshes"] == 5
 
 
+def test_of_refreshes_only_those_that_a_full_cache_cost_are_free(world):
+    world.offers(link(1))
+    world.fetcher.files = {link(1): DiskFull("no room")}
+
+    outcome = world.download(a_record(refreshes=2))
+
+    assert (outcome.data["refreshes"], outcome.data["free"]) == (3, 1)
+
+
 @pytest.mark.parametrize("pausing", [False, True])
 def test_a_wait_for_room_has_the_end_of_every_wait(world, pausing):
     world.fetcher.files[link()] = DiskFull("no room")
@@ -419,6 +428,10 @@ def test_another_nodes_file_is_downloaded_again(world, cached):
     assert world.upload(cached).stage is Stage.DOWNLOAD
 
 
+def test_a_record_that_names_no_file_is_downloaded(world):
+    assert onward(world.upload(a_record(Stage.UPLOAD)), Stage.DOWNLOAD).data["vanished"] == 1
+
+
 def test_a_file_that_changed_in_the_cache_is_downloaded_again(world, cached):
     Path(world.cache.path(cached.data["cached"]["name"])).write_bytes(b"x" * len(JPEG))
 
@@ -437,7 +450,7 @@ def test_the_refresh_that_a_vanished_file_costs_is_not_counted(world, cached):
     back = onward(world.upload(cached), Stage.DOWNLOAD)
     again = world.download(back)
 
-    assert back.data["refresh"] is True
+    assert (back.data["refresh"], back.data["free"]) == (True, 1)
     assert isinstance(again, Advance), "the third that counts is the one for the link that is over"
     assert again.data["refreshes"] == 4
 
@@ -480,8 +493,15 @@ def test_an_upload_that_is_given_up_on_is_a_failed_row(world, cached):
     assert row_of(world.upload(record)).values["status"] == "failed"
 
 
-def test_a_record_that_does_not_say_what_was_uploaded_is_buried(world):
-    assert isinstance(world.record(a_record(Stage.RECORD)), Buried)
+@pytest.mark.parametrize("lacking", ["cached", "blob_path", "uploaded_at"])
+def test_a_record_that_does_not_say_what_was_uploaded_is_buried(world, cached, lacking):
+    record = onward(world.upload(cached), Stage.RECORD)
+    del record.data[lacking]
+
+    outcome = world.record(record)
+
+    assert isinstance(outcome, Buried)
+    assert outcome.failure.error == "Malformed"
 
 
 def test_a_failed_row_says_nothing_secret():
@@ -502,6 +522,19 @@ def test_the_link_is_the_one_of_that_media_id(media_id):
     ]
 
     assert link_in(answer, "99") == "b"
+
+
+def test_a_new_link_is_read_as_the_first_one_was():
+    """With half a pair in it nothing could ask for it, and the file died of what nobody knew."""
+    answer = [
+        {"mediaID": {}, "fullDownloadLink": "a"},
+        {"mediaID": "\x0099", "fullDownloadLink": "\ud800"},
+        {"mediaID": 99, "fullDownloadLink": "https://h/\ud800b"},
+    ]
+
+    assert link_in(answer, "99") == "https://h/b"
+    assert link_in({"mediaID": 99, "fullDownloadLink": "a"}, "99") == ""
+    assert link_in(None, "99") == ""
 
 
 # the files of what was uploaded

@@ -14,6 +14,10 @@ def test_without_a_name_the_id_and_the_extension_of_the_content_stand(name):
     assert blob_path("4711", "99", name, "jpg") == "4711/media/99.jpg"
 
 
+def test_a_file_of_no_known_kind_and_no_name_is_called_by_its_id():
+    assert blob_path("4711", "99", None, "") == "4711/media/99"
+
+
 @pytest.mark.parametrize(
     ("name", "safe"),
     [
@@ -22,11 +26,16 @@ def test_without_a_name_the_id_and_the_extension_of_the_content_stand(name):
         ("a..jpg", "a_.jpg"),
         ("line\nbreak\x00\x7f.txt", "line_break__.txt"),
         ("photo\u202egpj.exe.jpg", "photo_gpj.exe.jpg"),
+        ("one\u2028two\u2029.jpg", "one_two_.jpg"),
+        ("half\ud800.jpg", "half_.jpg"),
         ("CON", "_CON"),
         ("aux.txt", "_aux.txt"),
         ("com\u00b9.log", "_com\u00b9.log"),
         ("console.txt", "console.txt"),
         ("trailing. . .", "trailing"),
+        (" \u00a0leading.jpg", "leading.jpg"),
+        ("con .txt", "_con .txt"),
+        ("x" * 140 + ".not an extension", "x" * 140 + ".not an ex"),
         ("Sta\u0308rke.jpg", "St\u00e4rke.jpg"),
     ],
 )
@@ -45,7 +54,9 @@ def test_a_long_extension_is_not_worth_keeping():
     assert safe_name("a." + "b" * 300) == ("a." + "b" * 300)[:150]
 
 
-@pytest.mark.parametrize("identifier", ["1", "900123", "m-7", "media_17", "a1b2-c3", "0"])
+@pytest.mark.parametrize(
+    "identifier", ["1", "900123", "m-7", "media_17", "a1b2-c3", "0", "x" * 63 + "1"]
+)
 def test_ordinary_ids_stay_as_they_are(identifier):
     assert segment(identifier) == identifier
 

@@ -89,6 +89,24 @@ def test_the_delay_that_was_asked_for_wins_up_to_an_hour():
     assert policy.decide(Throttled("x", 5.0), 3) == Retry(5.0)
     assert policy.decide(Throttled("x", 90_000.0), 0) == Retry(HOUR)
     assert policy.decide(Throttled("x", -5.0), 0) == Retry(30.0)
+    assert policy.decide(Throttled("x", 0.0), 0) == Retry(30.0)
+    assert policy.decide(Throttled("x", 100.0), 0, jitter=0.5) == Retry(105.0)
+
+
+def test_without_a_word_from_the_other_side_a_wait_is_the_first_back_off_for_three_days():
+    policy = RetryPolicy()
+
+    assert policy.decide(TokenRejected("x"), 3, waited_seconds=72 * HOUR - 1) == Wait(30.0)
+    assert policy.decide(TokenRejected("x"), 3, waited_seconds=72 * HOUR) == GiveUp(
+        "waited too long"
+    )
+
+
+def test_a_back_off_grows_by_a_tenth_of_chance_up_to_a_greatest():
+    policy = RetryPolicy(max_retries=99)
+
+    assert policy.decide(Unavailable("x"), 1, jitter=0.5) == Retry(63.0)
+    assert policy.decide(Unavailable("x"), 50, jitter=0.5) == Retry(2400.0)
 
 
 def test_an_outcome_carries_data_always_but_rows_and_media_only_to_the_grave():
@@ -149,10 +167,13 @@ def test_redaction_keeps_one_short_line():
     [
         ("5", 5.0),
         (" 2.5 ", 2.5),
+        ("0.5", 0.5),
         ("7200", HOUR),
         ("0", None),
         ("-5", None),
         ("Thu, 01 Jan 1970 00:17:10 GMT", 30.0),
+        ("Thu, 01 Jan 1970 01:17:10 +0100", 30.0),
+        ("Thursday, 01-Jan-70 00:17:10 GMT", 30.0),
         ("Thu, 01 Jan 1970 00:00:01 GMT", None),
         ("Thu, 01 Jan 2099 00:00:01 GMT", HOUR),
         ("soon", None),

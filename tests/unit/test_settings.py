@@ -7,6 +7,7 @@ from pathlib import Path
 
 import pytest
 import redis
+from pydantic import SecretStr
 
 from claimx.adapters.api_token import TokenSource
 from claimx.cli.config import settings_page
@@ -22,17 +23,86 @@ from claimx.settings import Settings
 ROOT = Path(__file__).parents[2]
 
 
-def test_defaults_need_no_environment():
-    settings = Settings.load({})
+DEFAULTS = {
+    "PIPELINE_DOMAIN": "claimx",
+    "REDIS_URL": SecretStr("redis://127.0.0.1:6379/0"),
+    "EVENTHOUSE_CLUSTER_URL": "",
+    "CLAIMX_EVENTHOUSE_DATABASE": "",
+    "CLAIMX_EVENTHOUSE_SOURCE_TABLE": "ClaimXEvents",
+    "CLAIMX_EVENTHOUSE_QUERY_TIMEOUT": 120,
+    "CLAIMX_POLL_INTERVAL_SECONDS": 30,
+    "CLAIMX_POLL_BATCH_SIZE": 1000,
+    "CLAIMX_POLL_OVERLAP_SECONDS": 300,
+    "CLAIMX_POLL_SETTLE_SECONDS": 5,
+    "CLAIMX_POLL_START": 3600,
+    "CLAIMX_DEDUP_WINDOW_HOURS": 24,
+    "CLAIMX_API_URL": "",
+    "CLAIMX_API_TOKEN": SecretStr(""),
+    "CLAIMX_API_TOKEN_FILE": "",
+    "CLAIMX_PROJECT_FRESH_SECONDS": 300,
+    "CLAIMX_API_TIMEOUT_SECONDS": 30,
+    "CLAIMX_API_CONCURRENCY": 20,
+    "CLAIMX_API_RATE_LIMIT_PER_SECOND": 0,
+    "CLAIMX_API_SENDER_USERNAME": "",
+    "CLAIMX_API_MEDIA_FILTER": "mediaIds",
+    "CLAIMX_LAKE_PATH": "",
+    "ONELAKE_CLAIMX_PATH": "",
+    "ONELAKE_ENDPOINT": "https://onelake.dfs.fabric.microsoft.com",
+    "CACHE_DIR": "var/cache",
+    "CLAIMX_CACHE_MAX_BYTES": 20 * 1024**3,
+    "CLAIMX_MAX_MEDIA_BYTES": 5 * 1024**3,
+    "CLAIMX_DOWNLOAD_CONCURRENCY": 10,
+    "CLAIMX_UPLOAD_CONCURRENCY": 10,
+    "ALLOWED_ATTACHMENT_DOMAINS": (
+        "claimxperience.s3.amazonaws.com",
+        "claimxperience.s3.us-east-1.amazonaws.com",
+        "www.claimxperience.com",
+        "claimxperience.com",
+        "xactware-claimx-us-prod.s3.us-west-1.amazonaws.com",
+    ),
+    "CLAIMX_ALLOWED_EXTENSIONS": (
+        *("pdf", "xml", "txt", "csv", "json", "html", "htm", "xls", "xlsx", "doc", "docx", "esx"),
+        *("jpg", "jpeg", "png", "gif", "bmp", "tiff", "tif", "webp", "heic", "mov", "mp4"),
+    ),
+    "CLAIMX_ALLOW_LOOPBACK": False,
+    "CLAIMX_BATCH_ROWS": 2000,
+    "CLAIMX_BATCH_SECONDS": 5,
+    "CLAIMX_MAX_RETRIES": 4,
+    "CLAIMX_RETRY_BASE_SECONDS": 30,
+    "CLAIMX_RETRY_MAX_SECONDS": 2400,
+    "CLAIMX_WAIT_MAX_HOURS": 72,
+    "CLAIMX_CIRCUIT_FAILURES": 5,
+    "CLAIMX_CIRCUIT_OPEN_SECONDS": 60,
+    "CLAIMX_CIRCUIT_TRIALS": 3,
+    "CLAIMX_CIRCUIT_SUCCESSES": 2,
+    "CLAIMX_MAX_IN_FLIGHT": 100_000,
+    "FLOWER_BASIC_AUTH": SecretStr(""),
+    "CLAIMX_HEALTH_PORT": None,
+    "CLAIMX_METRICS_PORT": None,
+    "LOG_LEVEL": "INFO",
+    "CLAIMX_LOG_FORMAT": "auto",
+}
+"""What deployments rely on; a page that is written from the settings would follow any change."""
 
-    assert settings.poll_interval == 30
-    assert settings.max_retries == 4
-    assert settings.allow_loopback is False
+
+@pytest.mark.parametrize("name", DEFAULTS)
+def test_a_setting_has_its_default_when_it_is_unset_or_blank(name):
+    (attribute,) = (
+        attribute for attribute, field in Settings.model_fields.items() if field.alias == name
+    )
+
+    assert getattr(Settings.load({}), attribute) == DEFAULTS[name]
+    assert getattr(Settings.load({name: "  "}), attribute) == DEFAULTS[name]
 
 
 @pytest.mark.parametrize("text", ["true", "1", "YES", " True "])
 def test_booleans_in_any_case(text):
     assert Settings.load({"CLAIMX_ALLOW_LOOPBACK": text}).allow_loopback is True
+
+
+@pytest.mark.parametrize("text", ["false", "0", "NO"])
+def test_and_those_that_say_no(text):
+    assert Settings.load({"CLAIMX_ALLOW_LOOPBACK": text}).allow_loopback is False
 
 
 def test_every_wrong_value_gets_a_line_that_names_it():
@@ -64,6 +134,7 @@ def test_every_wrong_value_gets_a_line_that_names_it():
         ("2h", 7200.0),
         ("3d", 3 * 86400.0),
         ("1.5m", 90.0),
+        (" 30 s ", 30.0),
         ("2026-01-31T08:00:00Z", datetime(2026, 1, 31, 8, tzinfo=UTC)),
         ("2026-01-31", datetime(2026, 1, 31, tzinfo=UTC)),
         ("20260131", datetime(2026, 1, 31, tzinfo=UTC)),
@@ -75,17 +146,38 @@ def test_poll_start_is_a_time_or_a_span_back(text, expected):
 
 
 def test_lists_are_by_comma_and_blanks_do_not_matter():
-    settings = Settings.load({"ALLOWED_ATTACHMENT_DOMAINS": " A.example , b.example,, "})
+    settings = Settings.load({"ALLOWED_ATTACHMENT_DOMAINS": " A.example , b.example, ,, "})
 
     assert settings.allowed_hosts == ("a.example", "b.example")
 
 
-def test_development_switch_refuses_a_real_address():
+@pytest.mark.parametrize("name", ["CLAIMX_API_URL", "EVENTHOUSE_CLUSTER_URL"])
+@pytest.mark.parametrize(
+    "host", ["api.example", "10.0.0.1", "localhost.example", "127.0.0.1.nip.io"]
+)
+def test_development_switch_refuses_a_real_address(name, host):
     """The switch lifts https for loopback only; beside a real address it is a mistake."""
-    with pytest.raises(ConfigurationError, match="CLAIMX_API_URL is not a loopback"):
-        Settings.load(
-            {"CLAIMX_ALLOW_LOOPBACK": "true", "CLAIMX_API_URL": "https://api.example/rest"}
-        )
+    for scheme in ("https", "http"):
+        with pytest.raises(ConfigurationError, match=f"{name} is not a loopback"):
+            Settings.load({"CLAIMX_ALLOW_LOOPBACK": "true", name: f"{scheme}://{host}/rest"})
+
+
+@pytest.mark.parametrize("host", ["127.0.0.1:8080", "localhost", "[::1]:1", "127.8.0.1"])
+def test_it_lets_plain_http_to_loopback_through(host):
+    names = ("CLAIMX_API_URL", "EVENTHOUSE_CLUSTER_URL", "ONELAKE_ENDPOINT")
+
+    settings = Settings.load(
+        {"CLAIMX_ALLOW_LOOPBACK": "YES", **dict.fromkeys(names, f"http://{host}")}
+    )
+
+    assert settings.api_url == settings.kusto_url == settings.onelake_endpoint == f"http://{host}"
+
+
+def test_it_lets_no_plain_http_elsewhere_through_and_leaves_a_real_onelake_alone():
+    with pytest.raises(ConfigurationError, match="ONELAKE_ENDPOINT must be https"):
+        Settings.load({"CLAIMX_ALLOW_LOOPBACK": "1", "ONELAKE_ENDPOINT": "http://onelake.example"})
+    Settings.load({"CLAIMX_ALLOW_LOOPBACK": "1", "ONELAKE_ENDPOINT": "https://onelake.example"})
+    Settings.load({"CLAIMX_API_URL": "https://127.0.0.1/rest"})
 
 
 @pytest.mark.parametrize("name", ["CLAIMX_API_URL", "EVENTHOUSE_CLUSTER_URL", "ONELAKE_ENDPOINT"])
@@ -166,6 +258,12 @@ def test_the_configuration_page_is_what_the_settings_declare():
         ("ALLOWED_ATTACHMENT_DOMAINS", "https://example.com/"),
         ("ALLOWED_ATTACHMENT_DOMAINS", ","),
         ("CLAIMX_ALLOWED_EXTENSIONS", " , "),
+        ("CLAIMX_ALLOWED_EXTENSIONS", "pdf;jpg"),
+        ("CLAIMX_ALLOWED_EXTENSIONS", "pdf jpg"),
+        ("CLAIMX_ALLOWED_EXTENSIONS", "pdf,*"),
+        ("CLAIMX_ALLOWED_EXTENSIONS", "."),
+        ("CLAIMX_ALLOWED_EXTENSIONS", "tar.gz"),
+        ("CLAIMX_ALLOWED_EXTENSIONS", "123"),
         ("ONELAKE_CLAIMX_PATH", "https://onelake.example/x"),
         ("CLAIMX_LAKE_PATH", "s3://bucket/tables"),
         ("CLAIMX_LAKE_PATH", "abfss://nothing"),
@@ -178,6 +276,10 @@ def test_the_configuration_page_is_what_the_settings_declare():
         ("CLAIMX_API_URL", "https://api.example/rest?key=secret"),
         ("ONELAKE_ENDPOINT", "https://onelake.example/?sv=1&sig=secret"),
         ("CLAIMX_API_URL", "https://[::1"),
+        ("CLAIMX_API_URL", "ftp://api.example"),
+        ("CLAIMX_API_URL", "https:///rest"),
+        ("ONELAKE_ENDPOINT", "https://onelake.example/#secret"),
+        ("CLAIMX_POLL_START", "3651d"),
         ("EVENTHOUSE_CLUSTER_URL", "https://host:port"),
         ("FLOWER_BASIC_AUTH", "secret"),
         ("FLOWER_BASIC_AUTH", "secret:"),
@@ -216,15 +318,20 @@ def test_a_value_that_can_never_work_is_refused_before_anything_starts(name, tex
         ("REDIS_URL", "redis:///0"),
         ("REDIS_URL", "redis://h/0?protocol=3"),
         ("REDIS_URL", "rediss://h/0?ssl_cert_reqs=none&ssl_ca_certs=/ca.pem"),
+        ("REDIS_URL", "rediss://h/0?ssl_cert_reqs=required"),
+        ("REDIS_URL", "rediss://h/0?ssl_cert_reqs=optional"),
+        ("CLAIMX_POLL_START", "3650d"),
         ("REDIS_URL", "sentinel://:p@a:26379;sentinel://b:26379/1"),
         ("ONELAKE_CLAIMX_PATH", "abfss://w@onelake.dfs.fabric.microsoft.com/l/Files/claimx"),
         ("CLAIMX_LAKE_PATH", "C:/lake"),
         ("CLAIMX_EVENTHOUSE_SOURCE_TABLE", "Claim Events--2"),
         ("CLAIMX_HEALTH_PORT", "off"),
+        ("CLAIMX_METRICS_PORT", "OFF"),
         ("CLAIMX_API_RATE_LIMIT_PER_SECOND", "off"),
         ("CLAIMX_LOG_FORMAT", "JSON"),
         ("CLAIMX_POLL_START", "3600.0"),
         ("CLAIMX_POLL_START", "2H"),
+        ("CLAIMX_ALLOWED_EXTENSIONS", ".PDF, jpg,mp4"),
     ],
 )
 def test_what_may_work_is_taken(name, text):

@@ -40,11 +40,13 @@ def converted(convert, value):
         ("\u00a0 a b \u2003\n", "a b"),
         ("nul\x00 and\ud800 tab\there", "nul and tab\there"),
         (" \x00 ", None),
+        ("half\ud800 ", "half"),
         (84043, "84043"),
         (3.5, "3.5"),
         (3.0, "3.0"),
         (Written(12.5), "12.50"),
         (True, "true"),
+        (False, "false"),
         ([], BAD),
         ({"a": 1}, BAD),
         (float("nan"), BAD),
@@ -182,6 +184,9 @@ def test_yes_and_no(value, expected):
         (str(MORNING // 1_000_000), MORNING),
         (float(MORNING // 1000), MORNING),
         (MORNING / 1_000_000 + 0.5, MORNING + 500_000),
+        (999_999_999, 999_999_999_000),
+        (9_999_999_999, 9_999_999_999_000_000),
+        (10_000_000_000, 10_000_000_000_000),
         (915_148_800_000, from_datetime(datetime(1999, 1, 1, tzinfo=UTC))),
         (-86_400_000, -86_400_000_000),
         (datetime(2026, 1, 31, 8), MORNING),  # noqa: DTZ001 - no zone is UTC
@@ -192,6 +197,8 @@ def test_yes_and_no(value, expected):
         ("2026-13-45T00:00:00Z", BAD),
         ("2026-01-31T25:00:00Z", BAD),
         ("2026-01-31T08:00:00+99:00", BAD),
+        ("2026-01-31T08:00:00+24:00", BAD),
+        ("2026-01-31T08:00:00+0060", BAD),
         ("0001-01-01T00:00:00+02:00", BAD),
         ("9999-12-31T23:59:59-02:00", BAD),
         ("01/31/2026", BAD),
@@ -211,6 +218,24 @@ def test_times(value, expected):
 )
 def test_a_code_is_text_without_an_empty_fraction(value, expected):
     assert values.code_text(value) == expected
+
+
+@pytest.mark.parametrize(
+    ("table", "column", "written", "expected"),
+    [
+        (CONTACTS, "phone_country_code", "1.0", "1"),
+        (PROJECTS, "custom_attribute1", "1.0", "1"),
+        (PROJECTS, "custom_attribute2", "12.50", "12.50"),
+        (PROJECTS, "zip_postcode", "84043.0", "84043.0"),
+        (PROJECTS, "custom_external_unique_id", "12.5", "12"),
+        (PROJECTS, "year_built", "1990.0", 1990),
+    ],
+)
+def test_a_column_says_what_becomes_of_a_number(table, column, written, expected):
+    counts = Counter()
+
+    assert Reader(table, counts).value(column, WrittenFloat(written)) == expected
+    assert not counts
 
 
 def test_same_ids():
