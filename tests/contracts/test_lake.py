@@ -735,6 +735,7 @@ class TestAudit:
         known = ["b", "elsewhere"]
 
         assert lake.audit.other_events(known, T0, T0 + 3, 10) == ["c", "d"]
+        assert lake.audit.other_events(known, T0, T0 + 3, 2) == ["c", "d"]  # c is there twice
         assert lake.audit.other_events(known, T0, T0 + 3, 1) == ["c"]
         assert lake.audit.other_events(known, T0, T0 + 3, 1, "c") == ["d"]
         assert lake.audit.other_events([], T0 - 1, T0 + 4 * DAY, 10) == [*"abcde"]
