@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import json
+
 import pytest
 from polling_world import NOON, World, event_row
 
@@ -13,7 +15,8 @@ from claimx.domain.records import Buried, Failure, Stage
 from claimx.domain.times import from_seconds
 from claimx.services.poll import poll_once
 from claimx.services.poll_report import note_end
-from claimx.services.status import export_depths, take_status
+from claimx.services.status import export_depths, export_gauges, take_status
+from claimx.telemetry.metrics import RecordedMetrics
 
 
 def test_an_idle_source_is_no_lag():
@@ -152,6 +155,28 @@ def test_what_the_ledger_buries_by_itself_is_in_the_gauge():
 
     assert buried["dead_letters", ("event",)] == 1
     assert runtime.metrics.values["dead_letters", ("event",)] == 0
+
+
+def test_whoever_tells_how_things_stand_tells_what_others_did_since():
+    """Each of several machines reconciles now and then: what one found was told until its turn."""
+    world = World()
+    world.happened("e1", seconds_ago=60)
+    here, there = world.runtime(), world.runtime("two", metrics=RecordedMetrics())
+    poll_once(there)
+    missing = json.dumps({"counts": {"claimx_media": {"missing": 3}}, "ids": {}})
+    there.gates.put_note("reconcile", "a..b", missing, 60.0)
+    export_gauges(here)
+    before = dict(here.metrics.values)
+    world.clock += 300
+    poll_once(there)
+    there.gates.drop_notes("reconcile", ["a..b"])
+
+    export_gauges(here)
+
+    after = here.metrics.values
+    media = ("reconcile_missing", ("claimx_media",))
+    assert (before[media], after[media]) == (3, 0)
+    assert after["poll_until_seconds", ()] - before["poll_until_seconds", ()] == 300
 
 
 def test_a_dead_page_is_told_with_what_to_do():
