@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 
 import pytest
+from celery import Celery
 from polling_world import NOON, World, event_row
 
 from claimx.adapters.memory.ledger_records import MOST_LOSSES
@@ -16,6 +17,7 @@ from claimx.domain.times import from_seconds
 from claimx.services.poll import poll_once
 from claimx.services.poll_report import note_end
 from claimx.services.status import export_depths, export_gauges, take_status
+from claimx.tasks.operations import redrive
 from claimx.telemetry.metrics import RecordedMetrics
 
 
@@ -155,6 +157,18 @@ def test_what_the_ledger_buries_by_itself_is_in_the_gauge():
 
     assert buried["dead_letters", ("event",)] == 1
     assert runtime.metrics.values["dead_letters", ("event",)] == 0
+
+
+def test_each_tick_tells_how_things_stand():
+    world = World()
+    poll_once(world.runtime())
+    told = world.runtime(metrics=RecordedMetrics())
+    with Celery("test", set_as_current=False) as app:
+        app.claimx_runtime = lambda: told
+        app.tasks[redrive.name]()
+
+    names = {name for name, _ in told.metrics.values}
+    assert names >= {"depth", "dead_letters", "poll_until_seconds", "reconcile_missing"}
 
 
 def test_whoever_tells_how_things_stand_tells_what_others_did_since():
