@@ -299,6 +299,21 @@ def test_a_table_that_keeps_failing_lets_its_records_wait_in_the_ledger_and_lose
     assert world.ledger.census().missing(Kind.EVENT) == 0
 
 
+def test_what_a_dead_event_had_found_is_given_back_when_its_table_keeps_failing(world):
+    world.lake.fail_next[MEDIA.name] = [Unavailable("away")] * MAX_FAILURES
+    world.died("a", media("m1"))
+    writer = world.writer()
+    while world.lake.fail_next[MEDIA.name] or writer.buffered:
+        world.run(writer, 0.5)
+
+    (given_back,) = world.ledger.claim(Stage.WRITE, ["e:a"], 5.0)
+    world.ledger.release([given_back])
+    world.run(writer, 30.0)
+
+    assert world.keys(MEDIA) == ["m1"]
+    assert list(dead(world)) == ["e:a"]
+
+
 def test_a_lost_answer_of_the_lake_writes_twice_and_leaves_one_row(world):
     class Forgetful(MemoryLake):
         lost = 1
