@@ -87,7 +87,7 @@ class RowMerge:
         if name is not None:
             self.values["master_file_name"] = name
 
-    def event_id(self) -> str:
+    def event_id(self) -> str | None:
         """
         Return the newest event whose data the row holds.
 
@@ -103,7 +103,8 @@ class RowMerge:
         held = [self._existing.get(name) for name in self._shape.latest]
         newest = max(((c.event_time, c.event_id) for c in added), default=None)
         if newest is None or any(known is not None and newest[0] < known for known in held):
-            return str(self._existing["event_id"])
+            held_by: str | None = self._existing.get("event_id")  # a row of others' may name none
+            return held_by
         return newest[1]
 
     def _parted(self, changes: list[Change]) -> tuple[list[Change], list[Change]]:

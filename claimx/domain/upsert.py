@@ -133,15 +133,12 @@ def renames(table: Table, existing: Values | None, merged: Values) -> bool:
     """
     Tell whether an MFN event may have given a row of `NAMED` another name than it has now.
 
-    It may where a name was lost or changed, and for a policyholder who came after the event.
+    It may where a name is about to change. A policyholder may have come after the event, before or
+    while it was written: of these nothing that is stored tells, and each is asked about.
     """
-    if existing is None:
-        return table is CONTACTS and _is_named(table, merged)
-    return (
-        _is_named(table, existing)
-        and existing.get(NAME) is not None
-        and existing[NAME] != merged[NAME]
-    )
+    if table is CONTACTS:
+        return _is_named(table, merged)
+    return existing is not None and existing.get(NAME) != merged[NAME]
 
 
 def partition_day(table: Table, values: Mapping[str, Any], event_time: Micros) -> str | None:
@@ -233,7 +230,7 @@ def _row(
     row: Values,
     now: Micros,
     *,
-    event_id: str,
+    event_id: str | None,
     guard: Micros | None = None,
 ) -> Values:
     """Bring the bookkeeping into *row*; *existing* when neither a value nor the guard moved."""

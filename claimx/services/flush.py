@@ -18,11 +18,12 @@ from dataclasses import dataclass, field
 import structlog
 
 from claimx.domain.changes import Change, Source
-from claimx.domain.errors import Unavailable
+from claimx.domain.errors import ClaimXError, Unavailable
 from claimx.domain.ports.gates import Gates
 from claimx.domain.ports.lake import Lake, Written
 from claimx.domain.ports.telemetry import Metrics
 from claimx.domain.records import Record
+from claimx.domain.redaction import redact
 from claimx.domain.shared_rows import SharedRows
 from claimx.domain.tables import ATTACHMENTS, ENTITY_TABLES, EVENTS, PROJECTS, TABLES
 from claimx.domain.times import MICROS_PER_SECOND, Micros, from_seconds
@@ -153,7 +154,9 @@ class TableWriter:
         for future, name in futures.items():
             error = future.exception()
             if isinstance(error, Exception):
-                log.warning("flush failed", table=name, error=type(error).__name__, why=str(error))
+                # of a foreign error's words, which may quote a row, as little as a dead letter has
+                why = redact(str(error), numbers=not isinstance(error, ClaimXError))
+                log.warning("flush failed", table=name, error=type(error).__name__, why=why)
                 results[name] = error
             elif error is not None:
                 raise error

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
 
@@ -136,7 +137,9 @@ def failure_of(runtime: Runtime, error: Exception) -> Failure:
 
 
 def _tell(runtime: Runtime, malformed: dict[str, DeadOnArrival], count: int) -> None:
-    for dead in list(malformed.values())[:20]:  # a broken feed must not drown the log
+    """Tell of the *count* rows among *malformed* that are new; which ones, the ledger keeps."""
+    told = list(malformed.values())[:count]
+    for dead in told[:20]:  # a broken feed must not drown the log
         log.warning(
             "row buried",
             record=dead.record.id,
@@ -144,6 +147,5 @@ def _tell(runtime: Runtime, malformed: dict[str, DeadOnArrival], count: int) -> 
             category=dead.failure.category.value,
             reason=dead.failure.message,
         )
-    for category in {dead.failure.category for dead in malformed.values()} if count else ():
-        alike = sum(dead.failure.category is category for dead in malformed.values())
+    for category, alike in Counter(dead.failure.category for dead in told).items():
         runtime.metrics.add("dead", alike, stage=Stage.INGEST.value, category=category.value)

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Callable, Sequence
 
 import structlog
 
-from claimx.domain.errors import ErrorCategory
+from claimx.domain.errors import ErrorCategory, category_of
 from claimx.domain.ports.ledger import Ledger
-from claimx.domain.ports.telemetry import Metrics
+from claimx.domain.ports.telemetry import Metric, Metrics
 from claimx.domain.records import Failure, Stage, State, Waited
 from claimx.domain.tables import EVENTS
 from claimx.domain.times import MICROS_PER_SECOND
@@ -52,6 +53,8 @@ class Settler:
             by_reason.setdefault(reason, []).append(item)
         for reason, items in by_reason.items():
             settled += self.bury(items, reason)
+        for category, count in Counter(category_of(one) for _, one in flushed.failed).items():
+            self._count("failed", count, category)
         parked = []
         for item, error in flushed.failed:
             item.failures += 1
@@ -62,14 +65,18 @@ class Settler:
 
     def _finish(self, done: Sequence[Item]) -> int:
         """Settle what is committed; what the ledger took is dropped, also when it then fails."""
+        alive, dead = _parted(done)
+        done = [*alive, *dead]
         settled, taken = 0, 0
         try:
-            for part in chunks(done):
+            for part in (*chunks(alive), *chunks(dead)):
                 pairs = [(item.entry, item.record) for item in part]
-                settled += self._ledger.finish(pairs, self._known_seconds)
+                ours = self._ledger.finish(pairs, self._known_seconds)
+                settled += ours
                 taken += len(part)
-                self._metrics.add("processed", len(part), stage=Stage.WRITE.value)
-                self._observe_lag(part)
+                if ours and not _is_dead(part[0]):  # those were given up on
+                    self._metrics.add("processed", ours, stage=Stage.WRITE.value)
+                    self._observe_lag(part)
         finally:
             self._held.drop(done[:taken])
         return settled
@@ -84,18 +91,22 @@ class Settler:
             at=self._now(),
             reason="the lake cannot take its rows",
         )
-        buried = self._ledger.fail_rows([(item.entry, item.record) for item in items], failure)
+        buried = 0
+        for part in filter(None, _parted(items)):
+            ours = self._ledger.fail_rows([(item.entry, item.record) for item in part], failure)
+            buried += ours
+            if not _is_dead(part[0]):  # the others only lose their rows
+                self._count("failed", ours, failure.category)
+                self._count("dead", ours, failure.category)
         self._held.drop(items)
-        category = failure.category.value
-        self._metrics.add("dead", len(items), stage=Stage.WRITE.value, category=category)
         log.warning("rows refused", count=len(items), reason=reason)
         return buried
 
     def _park(self, parked: Sequence[tuple[Item, Exception]]) -> None:
         """Let records wait in the ledger: it puts them on the stream again, for any writer."""
         for part in chunks(parked):
-            active = [pair for pair in part if pair[0].record.state is not State.DEAD]
-            dead = [item.record for item, _ in part if item.record.state is State.DEAD]
+            active = [pair for pair in part if not _is_dead(pair[0])]
+            dead = [item.record for item, _ in part if _is_dead(item)]
             self._ledger.settle(
                 [
                     Waited(
@@ -111,6 +122,10 @@ class Settler:
             self._ledger.forget_entries([item.entry for item, _ in part])
             self._held.drop([item for item, _ in part])
 
+    def _count(self, name: Metric, count: int, category: ErrorCategory) -> None:
+        if count:
+            self._metrics.add(name, count, stage=Stage.WRITE.value, category=category.value)
+
     def _observe_lag(self, items: Sequence[Item]) -> None:
         now = self._now()
         lags = [
@@ -120,3 +135,12 @@ class Settler:
             if change.table == EVENTS.name
         ]
         self._metrics.observe_all("event_lag_seconds", lags)
+
+
+def _is_dead(item: Item) -> bool:
+    return item.record.state is State.DEAD
+
+
+def _parted(items: Sequence[Item]) -> tuple[list[Item], list[Item]]:
+    """Return those that are at work, and the dead, whose rows were found before they died."""
+    return [one for one in items if not _is_dead(one)], [one for one in items if _is_dead(one)]

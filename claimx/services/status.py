@@ -9,7 +9,7 @@ from claimx.domain.records import Census, Kind, Stage, State
 from claimx.domain.times import MICROS_PER_SECOND, to_iso
 from claimx.services import reconcile
 from claimx.services.catch_up import progress_of
-from claimx.services.poll_report import behind, last_failure, read_until
+from claimx.services.poll_report import behind, last_failure, measure_reading, read_until
 from claimx.services.runtime import Runtime
 from claimx.services.standstill import CATCH_UP, STANDING_SECONDS, held_since, jam_of
 
@@ -48,6 +48,18 @@ class Status:
         for row in document["stages"]:
             row["by_attempt"] = {str(n): count for n, count in row["by_attempt"].items()}
         return document
+
+
+def export_gauges(runtime: Runtime) -> None:
+    """
+    Set the gauges that tell of the whole pipeline, each as the ledger has it now.
+
+    A gauge says what its process set last, and of several machines one polls or reconciles: the
+    others would tell for hours what they found when it was their turn. Raises Unavailable.
+    """
+    export_depths(runtime)
+    measure_reading(runtime.ledger, runtime.metrics)
+    reconcile.export(runtime)
 
 
 def export_depths(runtime: Runtime) -> None:

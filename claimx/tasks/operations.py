@@ -19,7 +19,7 @@ from claimx.services.reconcile import reconcile_settled
 from claimx.services.recover import recover_media
 from claimx.services.redrive import redrive_once
 from claimx.services.runtime import Runtime
-from claimx.services.status import export_depths
+from claimx.services.status import export_gauges
 from claimx.tasks.base import ClaimXTask
 
 log = structlog.get_logger(__name__)
@@ -43,11 +43,11 @@ def catch_up(self: ClaimXTask, **_: Any) -> None:
 
 @shared_task(base=ClaimXTask, bind=True, name="claimx.redrive")
 def redrive(self: ClaimXTask, **_: Any) -> None:
-    """Send hints for what is due, and tell how deep the stages are; two at a time are harmless."""
+    """Send hints for what is due, and tell how things stand; two at a time are harmless."""
 
     def tick(runtime: Runtime) -> None:
         redrive_once(runtime)
-        export_depths(runtime)
+        export_gauges(runtime)
 
     self.run_stage("redrive", tick)
 

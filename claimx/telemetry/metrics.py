@@ -42,7 +42,7 @@ METRICS: Mapping[Metric, Declaration] = {
     "retried": Declaration("counter", ("stage",), "Records sent to a later try."),
     "dead": Declaration("counter", ("stage", "category"), "Records given up on."),
     "dead_letters": Declaration("gauge", ("kind",), "Dead letters that nobody has requeued."),
-    "admitted": Declaration("counter", ("kind",), "Records admitted to the ledger."),
+    "admitted": Declaration("counter", ("kind",), "Events that ingest admitted."),
     "duplicates": Declaration("counter", ("layer",), "Events dropped as known, by dedup layer."),
     "unhandled": Declaration("counter", ("type",), "Events of a type that has no handler."),
     "unconverted": Declaration("counter", ("table", "column"), "Values that became null."),

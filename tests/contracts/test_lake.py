@@ -446,6 +446,21 @@ class TestOnePolicyholderFromTwoSources:
 
             assert only_row(lake, CONTACTS)["master_file_name"] == "MFN"
 
+    @pytest.mark.parametrize("before", ["a link", "another answer", "the same answer"])
+    def test_who_was_there_before_it_has_its_name_once_more_is_said_of_them(self, lake, before):
+        """The event names the policyholder of that moment; these were somebody else then."""
+        known = {"another answer": "API1", "the same answer": "API"}.get(before)
+        said = self.link(1) if known is None else self.customer(1, master_file_name=known)
+        lake.upsert(CONTACTS, [said], T0)
+        named = fact(PROJECTS, "e", 4, project_id="p1", master_file_name="MFN")
+        lake.upsert(PROJECTS, [named], T0)
+        lake.large.fold(PROJECTS, lambda: True)
+
+        lake.upsert(CONTACTS, [self.customer(9, master_file_name="API")], T0)
+        lake.large.fold(CONTACTS, lambda: True)
+
+        assert only_row(lake, CONTACTS)["master_file_name"] == "MFN"
+
     def test_a_representative_has_a_name_of_their_own(self, lake):
         key = self.KEY | {"contact_type": "CLAIM_REP"}
         lake.upsert(PROJECTS, [fact(PROJECTS, "e", 4, project_id="p1", master_file_name="MFN")], T0)
@@ -661,6 +676,30 @@ class TestRefusedChanges:
         assert why.startswith(reason)
         assert sorted(row["media_id"] for row in lake.rows(MEDIA)) == ["m1", "m3"]
 
+    @pytest.mark.parametrize(
+        ("good", "bad"),
+        [
+            (fact(PROJECTS, project_id="p", policyholder_joined_at=T0), "joined on Monday"),
+            (event_row("p"), "Monday"),
+            (event_row("p"), 2**70),
+            (event_row("p"), 2**62),
+        ],
+    )
+    def test_one_is_told_also_where_it_cannot_be_compared_with_the_others(self, lake, good, bad):
+        """All that was in a batch with it failed, and waited, and failed again."""
+        table, key = TABLES[good.table], TABLES[good.table].key[0]
+        name = "ingested_at" if table is EVENTS else [*good.values][1]
+        wrong = Change(table.name, good.values | {name: bad}, good.source, "e2", T0 - 1)
+        other = Change(table.name, good.values | {key: "q"}, good.source, "e3", T0 + 2)
+
+        written = lake.upsert(table, [wrong, good, other], T0)
+
+        ((change, why),) = written.refused
+        assert change is wrong
+        assert why.startswith(f"{table.name}.{name}: ")
+        found = {row[key]: row[name] for row in lake.rows(table)}
+        assert found == {"p": good.values[name], "q": good.values[name]}
+
     def test_a_batch_of_bad_changes_writes_nothing(self, lake):
         written = lake.upsert(MEDIA, [answer(MEDIA, 5, media_id="m1", latitude="x")], T0)
 
@@ -763,6 +802,7 @@ class TestAudit:
         known = ["b", "elsewhere"]
 
         assert lake.audit.other_events(known, T0, T0 + 3, 10) == ["c", "d"]
+        assert lake.audit.other_events(known, T0, T0 + 3, 2) == ["c", "d"]  # c is there twice
         assert lake.audit.other_events(known, T0, T0 + 3, 1) == ["c"]
         assert lake.audit.other_events(known, T0, T0 + 3, 1, "c") == ["d"]
         assert lake.audit.other_events([], T0 - 1, T0 + 4 * DAY, 10) == [*"abcde"]

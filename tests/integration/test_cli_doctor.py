@@ -16,6 +16,7 @@ from large_world import T0, asked, lake_in
 
 from claimx.adapters.lake import Sizes
 from claimx.adapters.lake.schema import arrow_schema
+from claimx.domain.changes import Change, Source
 from claimx.domain.columns import Table
 from claimx.domain.tables import EVENTS, MEDIA, TABLES, TASKS
 
@@ -171,22 +172,35 @@ def test_changes_that_nobody_folds_are_told(doctor, lake, tmp_path):
 @pytest.mark.usefixtures("lake")
 def test_small_files_are_counted_by_partition(doctor, tmp_path):
     """Maintenance leaves a day alone that has fewer than a hundred, however many days there are."""
-    handle = DeltaTable(str(tmp_path / MEDIA.name))
     few, many = 90, 1001
-    add_files(DeltaTable(str(tmp_path / EVENTS.name)), few, days=12)
-    add_files(handle, many)
+    add_files(tmp_path / EVENTS.name, few, days=12)
+    add_files(tmp_path / MEDIA.name, many)
 
     assert doctor(*LAKE).found == {MEDIA.name: ["has 1,001 small files"]}
 
 
-def add_files(table: DeltaTable, count: int, days: int = 0) -> None:
+def test_files_that_somebody_removed_are_told(doctor, lake, tmp_path):
+    """The writer fails at the table over and over, and nothing was wrong with it."""
+    for number in range(3):
+        values = {"event_id": f"e{number}"}
+        lake.upsert(EVENTS, [Change(EVENTS.name, values, Source.RESULT, f"e{number}", T0)], T0)
+    lake.upsert(MEDIA, [asked(1, at=1)], T0)
+    next((tmp_path / EVENTS.name).rglob("*.parquet")).unlink()
+
+    assert doctor(*LAKE).found == {EVENTS.name: ["lacks 1 of 3 files that its log names"]}
+
+
+def add_files(folder: Path, count: int, days: int = 0) -> None:
     """Commit so many files of a row each, which nobody reads."""
+    table = DeltaTable(str(folder))
     partitions = [{"event_date": f"2026-01-{day + 1:02d}"} for day in range(days)] or [{}]
     adds = [
         AddAction(f"f{uuid4()}.parquet", 100, values, 0, True, '{"numRecords": 1}')
         for values in partitions
         for _ in range(count)
     ]
+    for one in adds:
+        (folder / one.path).touch()
     table.create_write_transaction(
         adds, "append", table.schema(), table.metadata().partition_columns
     )

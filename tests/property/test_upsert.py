@@ -111,6 +111,22 @@ def test_a_row_that_is_older_than_a_column_is_one_where_it_is_null(changes, colu
     assert {column: None} | found == merge(PROJECTS, without | {column: None}, changes, T0 + 1)
 
 
+def test_a_row_of_others_that_names_no_event_names_none_until_a_newer_one_comes():
+    """It named an event "None" once it was written again."""
+    key = {"project_id": "p"}
+    fact = Change(PROJECTS.name, key | {"policyholder_joined_at": T0}, Source.EVENT, "f", T0)
+    theirs = merge(PROJECTS, None, [fact], T0) | {"event_id": None}
+    older, newer = (
+        Change(PROJECTS.name, key | {"city": city}, Source.ANSWER, "a", T0 + at, T0 + at)
+        for city, at in (("Ulm", -1), ("Bonn", 1))
+    )
+
+    row = merge(PROJECTS, theirs, [older], T0 + 1)
+
+    assert (row["city"], row["event_id"]) == ("Ulm", None)
+    assert merge(PROJECTS, row, [newer], T0 + 2)["event_id"] == "a"
+
+
 def test_a_double_that_is_no_number_is_no_news():
     """It differs from itself; a row that holds one would be written with every flush."""
     first, second = (

@@ -12,7 +12,7 @@ from claimx.domain.errors import Unavailable
 from claimx.domain.records import Kind, Record, Stage
 from claimx.domain.shared_rows import SharedRows
 from claimx.domain.tables import EVENTS, MEDIA, PROJECTS, TABLES
-from claimx.services.flush import Item, TableWriter
+from claimx.services.flush import LOCK_SECONDS, Item, TableWriter
 from claimx.telemetry.metrics import RecordedMetrics
 
 NOW = 1_790_000_000.0
@@ -299,6 +299,29 @@ def test_leases_are_kept_while_a_flush_goes_on(tables, lake):
 
     assert kept
     assert len(flushed.done) == 1
+
+
+def test_a_table_is_kept_from_others_for_as_long_as_it_is_written_and_no_longer(
+    tables, lake, gates, clock
+):
+    """One that was given back and taken again would hold up the others at each flush."""
+    lake.during[MEDIA.name] = threading.Event()
+    others: list[tuple[bool, bool]] = []
+
+    def keep() -> None:
+        clock.now += LOCK_SECONDS / 2
+        mine, free = (
+            gates.lock(f"table:{table.name}", "other", 1.0) is not None
+            for table in (MEDIA, PROJECTS)
+        )
+        others.append((mine, free))
+        if (free and len(others) > 3) or len(others) > 200:
+            lake.during[MEDIA.name].set()
+
+    tables.write([item("a", media("m1"), project("p1"))], keep)
+
+    assert [mine for mine, _ in others] == [False] * len(others)
+    assert others[-1][1]
 
 
 def test_flushes_are_measured_by_table(tables, metrics):

@@ -153,6 +153,16 @@ def test_the_same_malformed_row_read_twice_is_one_dead_letter():
     assert len(world.ledger.dead_letters(DeadFilter())) == 1
 
 
+def test_a_malformed_row_that_is_read_again_with_a_new_one_counts_once():
+    world = World()
+    bad, new = (event_row(name, event_type=None) for name in ("bad", "new"))
+
+    ingest(world.runtime(), store(world, bad))
+    ingest(world.runtime(), store(world, bad, new, record_id="p:again"))
+
+    assert world.metrics.values["dead", ("ingest", "PERMANENT")] == 2
+
+
 def test_of_one_id_in_a_page_the_first_row_stands():
     world = World()
     rows = (event_row("e1", project_id=1), event_row("e1", project_id=2))

@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import json
+
 import pytest
+from celery import Celery
 from polling_world import NOON, World, event_row
 
 from claimx.adapters.memory.ledger_records import MOST_LOSSES
@@ -13,7 +16,9 @@ from claimx.domain.records import Buried, Failure, Stage
 from claimx.domain.times import from_seconds
 from claimx.services.poll import poll_once
 from claimx.services.poll_report import note_end
-from claimx.services.status import export_depths, take_status
+from claimx.services.status import export_depths, export_gauges, take_status
+from claimx.tasks.operations import redrive
+from claimx.telemetry.metrics import RecordedMetrics
 
 
 def test_an_idle_source_is_no_lag():
@@ -152,6 +157,40 @@ def test_what_the_ledger_buries_by_itself_is_in_the_gauge():
 
     assert buried["dead_letters", ("event",)] == 1
     assert runtime.metrics.values["dead_letters", ("event",)] == 0
+
+
+def test_each_tick_tells_how_things_stand():
+    world = World()
+    poll_once(world.runtime())
+    told = world.runtime(metrics=RecordedMetrics())
+    with Celery("test", set_as_current=False) as app:
+        app.claimx_runtime = lambda: told
+        app.tasks[redrive.name]()
+
+    names = {name for name, _ in told.metrics.values}
+    assert names >= {"depth", "dead_letters", "poll_until_seconds", "reconcile_missing"}
+
+
+def test_whoever_tells_how_things_stand_tells_what_others_did_since():
+    """Each of several machines reconciles now and then: what one found was told until its turn."""
+    world = World()
+    world.happened("e1", seconds_ago=60)
+    here, there = world.runtime(), world.runtime("two", metrics=RecordedMetrics())
+    poll_once(there)
+    missing = json.dumps({"counts": {"claimx_media": {"missing": 3}}, "ids": {}})
+    there.gates.put_note("reconcile", "a..b", missing, 60.0)
+    export_gauges(here)
+    before = dict(here.metrics.values)
+    world.clock += 300
+    poll_once(there)
+    there.gates.drop_notes("reconcile", ["a..b"])
+
+    export_gauges(here)
+
+    after = here.metrics.values
+    media = ("reconcile_missing", ("claimx_media",))
+    assert (before[media], after[media]) == (3, 0)
+    assert after["poll_until_seconds", ()] - before["poll_until_seconds", ()] == 300
 
 
 def test_a_dead_page_is_told_with_what_to_do():

@@ -191,6 +191,29 @@ def test_what_was_measured(world):
     assert 10.0 <= lag <= 20.0
 
 
+def test_who_died_before_is_neither_finished_nor_dead_once_more(world):
+    """Whoever gave up on them has counted them."""
+    world.died("a", project("p1"))
+    world.died("b", media("m1", latitude="north"))
+    world.enriched("c", media("m2", latitude="north"))
+
+    world.run(world.writer(), 7.0)
+
+    permanent = ("write", "PERMANENT")
+    found = {name: world.metrics.values[name, permanent] for name in ("dead", "failed")}
+    assert (found, world.metrics.values["processed", ("write",)]) == ({"dead": 1, "failed": 1}, 0)
+
+
+def test_a_table_that_fails_is_counted_each_time(world):
+    world.lake.fail_next[MEDIA.name] = [Unavailable("away")] * 2
+    world.enriched("a", media("m1"), event("a"))
+
+    world.run(world.writer(), 20.0)
+
+    assert world.metrics.values["failed", ("write", "TRANSIENT")] == 2
+    assert world.metrics.values["processed", ("write",)] == 1
+
+
 def test_a_record_without_rows_is_settled_too(world):
     world.enriched("a", rows=b"")
 
@@ -274,6 +297,21 @@ def test_a_table_that_keeps_failing_lets_its_records_wait_in_the_ledger_and_lose
     world.run(writer, 240.0)
     assert world.keys(EVENTS) == ["a", "b"]
     assert world.ledger.census().missing(Kind.EVENT) == 0
+
+
+def test_what_a_dead_event_had_found_is_given_back_when_its_table_keeps_failing(world):
+    world.lake.fail_next[MEDIA.name] = [Unavailable("away")] * MAX_FAILURES
+    world.died("a", media("m1"))
+    writer = world.writer()
+    while world.lake.fail_next[MEDIA.name] or writer.buffered:
+        world.run(writer, 0.5)
+
+    (given_back,) = world.ledger.claim(Stage.WRITE, ["e:a"], 5.0)
+    world.ledger.release([given_back])
+    world.run(writer, 30.0)
+
+    assert world.keys(MEDIA) == ["m1"]
+    assert list(dead(world)) == ["e:a"]
 
 
 def test_a_lost_answer_of_the_lake_writes_twice_and_leaves_one_row(world):
@@ -374,6 +412,19 @@ def test_a_writer_that_slept_past_its_leases_settles_nothing_of_theirs(world):
 
     assert world.keys(EVENTS) == ["a"]
     assert world.ledger.census().counters["event.recorded"] == 1
+
+
+def test_what_another_writer_has_settled_counts_once(world):
+    sleeper = world.writer("w1", batch_seconds=30.0)
+    world.enriched("a", event("a"))
+    world.run(sleeper, 1.0)
+    world.clock.now += 60.0
+    world.run(world.writer("w2"), 40.0)
+
+    assert sleeper.flush() == 0
+
+    assert world.metrics.values["processed", ("write",)] == 1
+    assert len(world.metrics.observed["event_lag_seconds", ()]) == 1
 
 
 def test_leases_are_renewed_while_records_wait_for_their_batch(world):

@@ -63,13 +63,13 @@ def ids_without(
 
 def ids_beside(read: Read, side: Side, known: Ids, limit: int, after: str) -> list[str]:
     """Return up to *limit* ids of *side* behind *after*, in order, that are not among *known*."""
-    first = First(limit)
+    first = First(limit, distinct=True)
 
     def take(pieces: Iterator[Ids]) -> None:
         first.take(ids.filter(pc.invert(pc.is_in(ids, value_set=known))) for ids in pieces)
 
     read(side.table, _behind(side, after), take, side.span)
-    return [str(one) for one in first.ids().unique().to_pylist()]
+    return [str(one) for one in first.ids().to_pylist()]
 
 
 def repeated_ids(read: Read, side: Side, limit: int, after: str, window: int = WINDOW) -> list[str]:
@@ -107,10 +107,15 @@ def _behind(side: Side, after: str) -> Any:
 
 
 class First:
-    """The first *size* of all ids, in order, as often as they come; *cut*: there were more."""
+    """
+    The first *size* of all ids, in order; *cut*: there were more.
 
-    def __init__(self, size: int) -> None:
+    As often as they come, or *distinct*.
+    """
+
+    def __init__(self, size: int, *, distinct: bool = False) -> None:
         self.cut = False
+        self._distinct = distinct
         self._size = size
         self._parts: list[Ids] = []
         self._held = 0
@@ -133,6 +138,7 @@ class First:
 
     def _shrink(self) -> None:
         whole = pa.concat_arrays(self._parts) if self._parts else pa.array([], pa.string())
+        whole = whole.unique() if self._distinct else whole
         whole = whole.take(pc.array_sort_indices(whole))
         if len(whole) > self._size:
             self.cut = True

@@ -8,7 +8,7 @@ from claimx.adapters.lake.names import Names
 from claimx.adapters.lake.plan import Decide, Plan
 from claimx.domain.changes import Values
 from claimx.domain.columns import Table
-from claimx.domain.upsert import NAMED, Key, NamedBy, Said, merge_all, named_by, renames
+from claimx.domain.upsert import NAME, NAMED, Key, NamedBy, Said, merge_all, named_by, renames
 
 
 class Deciding:
@@ -68,7 +68,8 @@ class Deciding:
         return {
             key: merge_all(table, stored.get(key), groups[key], {key[0]: newest[key[0]]})
             for key in keys
-            if key[0] in newest and newest[key[0]] != given.get(key[0])
+            if (name := newest.get(key[0])) and name != given.get(key[0])
+            if merged[key][NAME] != name.name
         }
 
 

@@ -110,8 +110,14 @@ class DeltaLake:
         groups, refused = sorted_out(table, changes)
         try:
             plan, version = self._write(table, groups, now)
-        except UnfitError:
-            refused = refusals(table, changes)
+        except (ClaimXError, UnfitError, TypeError, ValueError, OverflowError) as error:
+            # a value of another type than its column's may fail anywhere: rows are compared first
+            unfit = refusals(table, changes)
+            if len(unfit) == len(refused):
+                if isinstance(error, UnfitError):
+                    raise Unavailable(f"{table.name}: its rows cannot be stored") from error
+                raise
+            refused = unfit
             bad = {id(change) for change, _ in refused}
             groups = by_key(table, (change for change in changes if id(change) not in bad))
             plan, version = self._write(table, groups, now)

@@ -3,25 +3,28 @@ Whether other readers can read a table: above all the SQL endpoint of Fabric, an
 
 What they need stands in ``docs/tables.md``. Looked for is what another writer, or an older version
 of ours, can have done to a table: the protocol, the mapping and the types of its columns, its
-partitions, and the number of its files.
+partitions, and its files: whether they are there, and not too many.
 """
 
 from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Iterator, Sequence
+from operator import itemgetter
 
 import pyarrow as pa
 from deltalake import DeltaTable
 
 from claimx.adapters.lake.differences import Difference, Kind, differences
 from claimx.adapters.lake.exchangeable import mapping_of
-from claimx.adapters.lake.scan import actions_of
+from claimx.adapters.lake.handles import folder_of
+from claimx.adapters.lake.scan import actions_of, filesystem_of
 from claimx.adapters.lake.upkeep import SMALL_BYTES, SMALL_FILES
 from claimx.domain.columns import Table
 from claimx.domain.diagnosis import Diagnosis
 
 MANY_SMALL = 10 * SMALL_FILES  # in one partition: maintenance has not come by for long
+MOST_REQUESTS = 200  # where each file that is looked for is one: the newest
 _APART = "move the table away, or set another path; the writer then makes it anew"
 
 
@@ -32,7 +35,7 @@ def diagnoses(snapshot: DeltaTable, table: Table, most_rows: int) -> list[Diagno
     With more than *most_rows* a table that is folded lies in pieces, which are small on purpose.
     """
     found = [*_columns(differences(snapshot, table)), *_mapping(snapshot)]
-    found += _files(snapshot, table, most_rows)
+    found += [*_missing(snapshot), *_files(snapshot, table, most_rows)]
     return [Diagnosis(table.name, *said) for said in found]
 
 
@@ -63,6 +66,19 @@ def _mapping(snapshot: DeltaTable) -> Iterator[tuple[str, str, str]]:
     if mapping_of(snapshot) == "id":
         why = "the SQL endpoint reads them as empty"
         yield "has columns that are mapped by id", why, _APART
+
+
+def _missing(snapshot: DeltaTable) -> Iterator[tuple[str, str, str]]:
+    actions = actions_of(snapshot)
+    if folder_of(snapshot.table_uri) is None:
+        actions = sorted(actions, key=itemgetter("modification_time"))[-MOST_REQUESTS:]
+    there = filesystem_of(snapshot).get_file_info([one["path"] for one in actions])
+    gone = sum(not one.is_file for one in there)
+    if gone:
+        wrong = f"lacks {gone:,} of {len(there):,} files that its log names"
+        why = "whoever needs one fails, the writer as well, and the rows of this table wait"
+        repair = "DeltaTable.repair() or FSCK REPAIR TABLE forgets them with their rows"
+        yield wrong, why, f"put them back; or {repair}: then claimx reconcile"
 
 
 def _files(snapshot: DeltaTable, table: Table, most_rows: int) -> Iterator[tuple[str, str, str]]:

@@ -96,13 +96,11 @@ class MemoryLake:
 
     def recent_events(self, since: Micros, until: Micros, limit: int) -> list[str]:
         """See `Lake.recent_events`."""
-        with self._lock:
-            stored = self.tables.get(EVENTS.name, {}).values()
-            hits = [
-                (row["ingested_at"], row["event_id"])
-                for row in stored
-                if row["ingested_at"] is not None and since <= row["ingested_at"] <= until
-            ]
+        hits = [
+            (row["ingested_at"], row["event_id"])
+            for row in self.rows(EVENTS)
+            if row["ingested_at"] is not None and since <= row["ingested_at"] <= until
+        ]
         return [event_id for _, event_id in sorted(hits, reverse=True)[:limit]]
 
     def unattached_media(

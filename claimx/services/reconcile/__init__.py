@@ -3,13 +3,14 @@
 from claimx.services.reconcile.notes import keep, problems
 from claimx.services.reconcile.report import Ending, Finding, Found, ReconcileReport
 from claimx.services.reconcile.run import reconcile
-from claimx.services.reconcile.settled import reconcile_settled
+from claimx.services.reconcile.settled import export, reconcile_settled
 
 __all__ = [
     "Ending",
     "Finding",
     "Found",
     "ReconcileReport",
+    "export",
     "keep",
     "problems",
     "reconcile",

@@ -38,6 +38,14 @@ STRETCH_SECONDS = 2 * 3600.0
 WALK_SECONDS = 240.0
 
 
+def export(runtime: Runtime) -> None:
+    """Set the gauges: how far beat has reconciled, and what it found. Raises Unavailable."""
+    done = runtime.ledger.checkpoint(CURSOR)
+    if done is not None:
+        runtime.metrics.set("reconcile_until_seconds", done.source_time / MICROS_PER_SECOND)
+    notes.export(runtime)
+
+
 def reconcile_settled(
     runtime: Runtime, *, sleep: Callable[[float], None]
 ) -> ReconcileReport | None:
@@ -80,15 +88,13 @@ def _next_stretch(
     )
     if report.ending in (Ending.COMPLETE, Ending.TIME):
         runtime.ledger.store_page(CURSOR, done, report.until, [], fence)
-        reached = report.until / MICROS_PER_SECOND
-        runtime.metrics.set("reconcile_until_seconds", reached)
     elif report.ending is Ending.FAILED:
         log.warning("not reconciled; the next run tries again", error=report.error)
     if note := notes.keep(runtime, report):
         log.warning(
             "reconcile found what must not be", off=note.counts, ids=note.ids, command=note.command
         )
-    notes.export(runtime)
+    export(runtime)
     return report
 
 
