@@ -70,7 +70,7 @@ def demo(
     stack = _prepared(folder)
     status = 1
     try:
-        sandbox = _start(stack, folder, events, seed, rate, faults=not no_faults)
+        sandbox = _start(stack, events, seed, rate, faults=not no_faults)
         watch = Watch(stack, sandbox, timeout)
         if watch.until_done():
             status = verdict(stack, sandbox, folder, watch)
@@ -96,7 +96,7 @@ def up(events: int, seed: int, rate: float, folder: Path, no_faults: bool) -> No
     stack = _prepared(folder)
     status = 130
     try:
-        sandbox = _start(stack, folder, events, seed, rate, faults=not no_faults)
+        sandbox = _start(stack, events, seed, rate, faults=not no_faults)
         port = stack.environment["PORT"]
         click.echo(f"Flower    http://127.0.0.1:{port}/")
         click.echo(f"sandbox   {sandbox['control']}/sandbox/stats")
@@ -150,22 +150,20 @@ def _prepared(folder: Path) -> Any:
     return stack
 
 
-def _start(
-    stack: Any, folder: Path, events: int, seed: int, rate: float, *, faults: bool
-) -> dict[str, Any]:
+def _start(stack: Any, events: int, seed: int, rate: float, *, faults: bool) -> dict[str, Any]:
     """Start Redis, the sandbox and the pipeline; returns what the sandbox says of itself."""
     note(f"starting Redis, the sandbox ({events} events, seed {seed}) and the pipeline")
     stack.start_redis()
     arguments = ["--events", str(events), "--seed", str(seed), "--rate", str(rate)]
-    arguments += ["--data", str(folder)]
+    arguments += ["--data", str(stack.folder)]
     if rate > 0:  # the first rows come when the pipeline is up, so that the lag is the pipeline's
         arguments += ["--at", str(int(time.time()) + _HEAD_START)]
     if faults:
         arguments += ["--faults", "typical"]
     found: dict[str, Any] = stack.start_sandbox(arguments)
     stack.environment.update(_HURRIED)
-    stack.environment["CLAIMX_LAKE_PATH"] = str((folder / "lake").resolve())
-    stack.environment["CACHE_DIR"] = str((folder / "cache").resolve())
+    stack.environment["CLAIMX_LAKE_PATH"] = str(stack.folder / "lake")
+    stack.environment["CACHE_DIR"] = str(stack.folder / "cache")
     if not found.get("rows"):
         raise Unavailable("the sandbox holds no rows")
     stack.start_pipeline()

@@ -9,7 +9,7 @@ import socket
 import subprocess
 import sys
 import time
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import IO, Any
 
@@ -43,7 +43,7 @@ class Stack:
     """
 
     def __init__(self, folder: Path) -> None:
-        self.folder = folder
+        self.folder = folder.resolve()  # what is started works in another folder
         # a developer's .env, or shell, may name real tables: nothing of the stack may read them
         self.environment: dict[str, str] = {**_without_settings(os.environ), "ENV_FILE": os.devnull}
         self.started: list[tuple[str, subprocess.Popen[bytes]]] = []
@@ -71,7 +71,7 @@ class Stack:
         self._start("redis", redis_command(port, self.folder / "redis"))
         url = f"redis://127.0.0.1:{port}/0"
         self.environment["REDIS_URL"] = url
-        _wait_for_redis(url)
+        _wait_for_redis(url, self.check)
         return url
 
     def start_sandbox(self, arguments: list[str]) -> dict[str, Any]:
@@ -218,7 +218,7 @@ def _check_unused(url: str) -> None:
         )
 
 
-def _wait_for_redis(url: str) -> None:
+def _wait_for_redis(url: str, check: Callable[[], None]) -> None:
     import redis
 
     client = redis.Redis.from_url(url)
@@ -228,6 +228,7 @@ def _wait_for_redis(url: str) -> None:
             client.ping()
             return
         except redis.RedisError:
+            check()
             if time.monotonic() > deadline:
                 raise Unavailable(f"Redis at {url} did not start") from None
             time.sleep(0.02)

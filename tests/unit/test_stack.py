@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import sys
+from pathlib import Path
 
 import pytest
 
@@ -51,6 +52,34 @@ def test_a_redis_that_does_not_answer_is_told(tmp_path, monkeypatch, form):
 
     with pytest.raises(Unavailable):
         Stack(tmp_path).start_redis()
+
+
+def test_a_folder_is_the_callers(tmp_path, monkeypatch):
+    """What the stack starts works in the project's folder, and looked for the caller's there."""
+    monkeypatch.delenv("REDIS_URL", raising=False)
+    monkeypatch.chdir(tmp_path)
+    stack = Stack(Path("mine"))
+
+    try:
+        url = stack.start_redis()
+    finally:
+        for _, process in stack.started:
+            process.kill()
+            process.wait(10)
+
+    assert url == stack.environment["REDIS_URL"]
+    assert (tmp_path / "mine/redis/appendonlydir").is_dir()
+
+
+def test_a_redis_that_ends_at_its_start_is_named_at_once(tmp_path, monkeypatch):
+    """It was waited for, a minute, and its log was not named."""
+    monkeypatch.delenv("REDIS_URL", raising=False)
+    (tmp_path / "redis").mkdir()
+    (tmp_path / "redis/appendonlydir").write_text("in the way")
+    stack = Stack(tmp_path)
+
+    with pytest.raises(Unavailable, match=r"redis ended with status 1; see .*redis\.log"):
+        stack.start_redis()
 
 
 def test_an_interrupt_between_a_start_and_its_note_waits_for_the_note(tmp_path):
