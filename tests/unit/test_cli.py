@@ -116,6 +116,30 @@ def test_what_is_no_text_is_a_usage_error(words):
     assert "is not UTF-8" in answer.err
 
 
+@pytest.mark.parametrize("command", ["demo", "up", "sandbox"])
+def test_a_command_of_the_stand_ins_says_that_they_are_not_installed(tmp_path, command):
+    """In a container the product alone is: it ended in a traceback."""
+    program = (
+        "import sys; sys.modules |= {'honcho': None, 'duckdb_kql': None};"
+        "from claimx.cli.main import main; main(sys.argv[1:])"
+    )
+
+    done = subprocess.run(
+        [sys.executable, "-c", program, command],
+        cwd=tmp_path,
+        env={**os.environ, "PYTHONPATH": str(ROOT)},
+        capture_output=True,
+        text=True,
+        check=False,
+        timeout=60,
+    )
+
+    assert (done.returncode, list(tmp_path.iterdir())) == (4, [])
+    (line,) = done.stderr.splitlines()
+    assert "duckdb_kql, honcho" in line
+    assert "requirements-dev.txt" in line
+
+
 @pytest.mark.parametrize("command", ["reconcile", "backfill --from 2h", "poll once"])
 def test_a_command_that_reads_the_source_asks_for_its_settings_first(command):
     """A reconcile said that it had failed, and showed a table without findings."""

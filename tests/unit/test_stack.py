@@ -12,6 +12,7 @@ from claimx.adapters.ledger import RedisLedger
 from claimx.cli.stack import Stack, free_port
 from claimx.domain.errors import Unavailable
 from claimx.domain.polling import LIVE
+from claimx.startup import environment
 
 
 def test_a_developers_env_file_is_not_read(tmp_path):
@@ -30,6 +31,22 @@ def test_a_shells_settings_are_not_read(tmp_path, monkeypatch):
     assert "/real" not in environment.values()
     assert "REDIS_URL" not in environment
     assert environment["PATH"] == os.environ["PATH"]
+
+
+def test_what_the_stack_is_set_to_can_be_read_from_a_file(tmp_path, monkeypatch):
+    """For whoever tries the commands on it; they need more than where its Redis is."""
+    stack = Stack(tmp_path)
+    stack.environment |= {"REDIS_URL": "redis://h/0", "CLAIMX_LAKE_PATH": "/it's a #1 lake\\$HOME"}
+    path = stack.settings_file()
+    monkeypatch.setenv("ENV_FILE", str(path))
+    for name in ("REDIS_URL", "CLAIMX_LAKE_PATH"):
+        monkeypatch.delenv(name, raising=False)
+
+    found = environment()
+
+    assert found["REDIS_URL"] == "redis://h/0"
+    assert found["CLAIMX_LAKE_PATH"] == "/it's a #1 lake\\$HOME"
+    assert "PATH=" not in path.read_text().replace("CLAIMX_LAKE_PATH=", "")
 
 
 def test_a_redis_that_a_pipeline_works_with_is_not_used(
