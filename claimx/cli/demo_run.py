@@ -16,6 +16,7 @@ import requests
 import structlog
 
 from claimx import bootstrap
+from claimx.cli.output import near
 from claimx.cli.stack import Stack
 from claimx.domain.errors import ClaimXError
 from claimx.domain.records import DeadFilter, Kind, Stage
@@ -157,7 +158,7 @@ def verdict(stack: Stack, sandbox: dict[str, Any], folder: Path, watch: Watch) -
     )
     # to_pyarrow_table() aborts half of such short processes when they end
     click.echo(
-        'Look at it:  .venv/bin/python -c "from deltalake import DeltaTable as T;'
+        f'Look at it:  {near(Path(sys.executable))} -c "from deltalake import DeltaTable as T;'
         f" print(T('{folder / 'lake'}/claimx_projects').to_pyarrow_dataset().head(5))\""
     )
     good = report["ok"] and holds and not dead_problems and len(dead) == report["dead_expected"]

@@ -7,6 +7,7 @@ import re
 import sys
 from collections.abc import Iterable, Mapping, Sequence
 from datetime import UTC, datetime
+from pathlib import Path
 from typing import Any, Literal
 
 import click
@@ -66,6 +67,18 @@ def _table(rows: Sequence[Mapping[str, Any]], columns: Sequence[str]) -> None:
         table.add_row(*(Text(clean("" if row.get(c) is None else row[c])) for c in columns))
     width = None if sys.stdout.isatty() else 200
     Console(no_color="NO_COLOR" in os.environ, width=width, soft_wrap=True).print(table)
+
+
+def near(path: Path) -> Path:
+    """Return a path as it is shortest to type in the working folder."""
+    return path.relative_to(Path.cwd()) if path.is_relative_to(Path.cwd()) else path
+
+
+def program() -> str:
+    """Return how this command line is called: by the script beside its Python, if there is one."""
+    python = Path(sys.executable)
+    script = python.with_name("claimx")
+    return str(near(script)) if script.exists() else f"{near(python)} -m claimx"
 
 
 def note(text: str) -> None:

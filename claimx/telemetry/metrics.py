@@ -127,6 +127,7 @@ class PrometheusMetrics:
         self._seen: dict[tuple[str, str], set[str]] = {}
         self._instruments: dict[str, Any] = {}
         self._children: dict[tuple[Any, ...], Any] = {}
+        self._unset: dict[str, Any] = {}  # a gauge tells nothing before it is set, not a 0
         for name, declaration in METRICS.items():
             arguments: dict[str, Any] = {"registry": self.registry}
             match declaration.type:
@@ -135,12 +136,16 @@ class PrometheusMetrics:
                 case "gauge":
                     kind = prometheus_client.Gauge
                     arguments["multiprocess_mode"] = "mostrecent"
+                    if not declaration.labels:
+                        arguments["registry"] = None
                 case "histogram":
                     kind = prometheus_client.Histogram
                     arguments["buckets"] = _SECONDS
             self._instruments[name] = kind(
                 f"claimx_{name}", declaration.meaning, declaration.labels, **arguments
             )
+            if arguments["registry"] is None:
+                self._unset[name] = self._instruments[name]
 
     def add(self, name: Metric, value: float = 1, **labels: str) -> None:
         """Count up."""
@@ -168,6 +173,8 @@ class PrometheusMetrics:
         if found is None:
             checked(name, labels)
             found = self._instruments[name]
+            if unset := self._unset.pop(name, None):
+                self.registry.register(unset)
             bounded = {key: self._bounded(name, key, value) for key, value in labels.items()}
             if bounded:
                 found = found.labels(**bounded)

@@ -19,6 +19,13 @@ from claimx.domain.records import Advance, Buried, DeadFilter, Kind, Retried, St
 pytestmark = pytest.mark.integration
 
 
+class _Refused(redis.Connection):
+    """A server may listen at the port that is Redis' own."""
+
+    def connect(self):
+        raise redis.ConnectionError("refused")
+
+
 def server_in(folder: Path, **config: str) -> ValkeyServer:
     settings = {"appendonly": "yes", "maxmemory-policy": "noeviction", **config}
     return ValkeyServer(
@@ -36,6 +43,16 @@ def test_an_outage_is_unavailable_and_names_the_host_without_the_password():
     assert f"127.0.0.1:{port}" in str(raised.value)
     assert raised.value.host == f"127.0.0.1:{port}"
     assert "geheim" not in str(raised.value)
+    assert "(REDIS_URL)" in str(raised.value)
+
+
+@pytest.mark.parametrize("url", ["redis://", "redis://localhost", "redis://localhost/1"])
+def test_a_url_says_where_it_leads_without_a_port_too(url):
+    """It was told as ``None``."""
+    client = redis.Redis.from_url(url, connection_class=_Refused)
+
+    with pytest.raises(Unavailable, match="Redis at localhost:6379"):
+        RedisLedger(client).ping()
 
 
 def test_a_server_out_of_memory_is_unavailable_and_changes_nothing(redis_client):

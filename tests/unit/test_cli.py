@@ -10,8 +10,12 @@ import click
 import pytest
 from cli_runner import ROOT, claimx
 
+from claimx.cli.config import config
+from claimx.cli.dlq import dlq
 from claimx.cli.parameters import Moment, Rate
-from claimx.cli.status import parse_limits
+from claimx.cli.source import poll
+from claimx.cli.status import circuit_words, parse_limits
+from claimx.cli.tables import tables
 from claimx.domain.times import to_iso
 
 _PROGRAM = """
@@ -51,6 +55,30 @@ def test_help_loads_nothing_that_takes_time():
     loaded = {name.partition(".")[0] for name in found.stderr.split()}
     assert "claimx" in loaded
     assert not loaded & {"pydantic", "structlog", "celery", "redis", "deltalake", "pyarrow"}
+
+
+@pytest.mark.parametrize("group", [config, dlq, poll, tables], ids=lambda group: group.name)
+def test_the_list_of_commands_says_whole_sentences(group):
+    """Half of them ended in the middle of what they say."""
+    listed = [command for command in group.commands.values() if not command.hidden]
+    shorts = [command.get_short_help_str(60) for command in listed]
+
+    assert [text for text in shorts if not text.endswith(".") or text.endswith("...")] == []
+
+
+@pytest.mark.parametrize(
+    ("state", "failures", "seconds", "words"),
+    [
+        ("closed", 2, 0.0, "closed, 2 failed in a row"),
+        ("open", 5, 41.6, "open for 42 s more, 5 failed in a row"),
+        ("half-open", 0, 0.0, "half-open"),
+    ],
+)
+def test_a_circuit_is_told_in_words(state, failures, seconds, words):
+    """It was printed as a dictionary of Python's."""
+    told = {"state": state, "failures": failures, "open_for_seconds": seconds}
+
+    assert circuit_words(told) == words
 
 
 @pytest.mark.parametrize(
@@ -121,6 +149,30 @@ def test_what_is_no_text_is_a_usage_error(words):
 
     assert answer.status == 2
     assert "is not UTF-8" in answer.err
+
+
+@pytest.mark.parametrize("command", ["demo", "up", "sandbox"])
+def test_a_command_of_the_stand_ins_says_that_they_are_not_installed(tmp_path, command):
+    """In a container the product alone is: it ended in a traceback."""
+    program = (
+        "import sys; sys.modules |= {'honcho': None, 'duckdb_kql': None};"
+        "from claimx.cli.main import main; main(sys.argv[1:])"
+    )
+
+    done = subprocess.run(
+        [sys.executable, "-c", program, command],
+        cwd=tmp_path,
+        env={**os.environ, "PYTHONPATH": str(ROOT)},
+        capture_output=True,
+        text=True,
+        check=False,
+        timeout=60,
+    )
+
+    assert (done.returncode, list(tmp_path.iterdir())) == (4, [])
+    (line,) = done.stderr.splitlines()
+    assert "duckdb_kql, honcho" in line
+    assert "requirements-dev.txt" in line
 
 
 @pytest.mark.parametrize("command", ["reconcile", "backfill --from 2h", "poll once"])

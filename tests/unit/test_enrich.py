@@ -571,7 +571,8 @@ def test_records_that_another_worker_has_by_now_are_dropped_in_silence(world):
     async def run() -> Counts:
         world.api.latency = 5.0
         chunk = asyncio.ensure_future(EnrichStage(world.runtime, world.api).run(ids))
-        await asyncio.sleep(0.02)
+        while world.state(ids[0])[1] is not State.LEASED:  # noqa: ASYNC110 - it sets no event; a busy machine begins late
+            await asyncio.sleep(0.005)
         world.time += 10
         stolen = world.ledger.claim(Stage.ENRICH, ids, 30)
         counts = await chunk

@@ -180,6 +180,16 @@ def test_a_worker_of_a_queue_that_is_none_ends_with_a_line(option):
     assert line.startswith(f"claimx: {option} dowload: no such queue; there are control, download,")
 
 
+@pytest.mark.parametrize(("chosen", "first"), [(["-Q", "upload"], "CLAIMX_API_URL"), ([], "EVENT")])
+def test_a_worker_says_what_is_not_set_before_it_waits_for_redis(chosen, first):
+    """In the wrong folder nothing is set: it waited ten minutes for a Redis that is nobody's."""
+    done = run_unset("celery", "-A", "claimx", "worker", *chosen, cwd=ROOT)
+
+    assert done.returncode == 4
+    assert f"\nclaimx: {first}" in f"\n{done.stderr}"
+    assert "waiting for Redis" not in done.stderr
+
+
 @pytest.mark.parametrize(("queue", "warned"), [("enrich", True), ("poll", False)])
 def test_a_worker_warns_of_a_token_file_that_is_not_there_and_starts(
     tmp_path, redis_url, queue, warned

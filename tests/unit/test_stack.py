@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import sys
+from pathlib import Path
 
 import pytest
 
@@ -11,6 +12,7 @@ from claimx.adapters.ledger import RedisLedger
 from claimx.cli.stack import Stack, free_port
 from claimx.domain.errors import Unavailable
 from claimx.domain.polling import LIVE
+from claimx.startup import environment
 
 
 def test_a_developers_env_file_is_not_read(tmp_path):
@@ -29,6 +31,22 @@ def test_a_shells_settings_are_not_read(tmp_path, monkeypatch):
     assert "/real" not in environment.values()
     assert "REDIS_URL" not in environment
     assert environment["PATH"] == os.environ["PATH"]
+
+
+def test_what_the_stack_is_set_to_can_be_read_from_a_file(tmp_path, monkeypatch):
+    """For whoever tries the commands on it; they need more than where its Redis is."""
+    stack = Stack(tmp_path)
+    stack.environment |= {"REDIS_URL": "redis://h/0", "CLAIMX_LAKE_PATH": "/it's a #1 lake\\$HOME"}
+    path = stack.settings_file()
+    monkeypatch.setenv("ENV_FILE", str(path))
+    for name in ("REDIS_URL", "CLAIMX_LAKE_PATH"):
+        monkeypatch.delenv(name, raising=False)
+
+    found = environment()
+
+    assert found["REDIS_URL"] == "redis://h/0"
+    assert found["CLAIMX_LAKE_PATH"] == "/it's a #1 lake\\$HOME"
+    assert "PATH=" not in path.read_text().replace("CLAIMX_LAKE_PATH=", "")
 
 
 def test_a_redis_that_a_pipeline_works_with_is_not_used(
@@ -51,6 +69,34 @@ def test_a_redis_that_does_not_answer_is_told(tmp_path, monkeypatch, form):
 
     with pytest.raises(Unavailable):
         Stack(tmp_path).start_redis()
+
+
+def test_a_folder_is_the_callers(tmp_path, monkeypatch):
+    """What the stack starts works in the project's folder, and looked for the caller's there."""
+    monkeypatch.delenv("REDIS_URL", raising=False)
+    monkeypatch.chdir(tmp_path)
+    stack = Stack(Path("mine"))
+
+    try:
+        url = stack.start_redis()
+    finally:
+        for _, process in stack.started:
+            process.kill()
+            process.wait(10)
+
+    assert url == stack.environment["REDIS_URL"]
+    assert (tmp_path / "mine/redis/appendonlydir").is_dir()
+
+
+def test_a_redis_that_ends_at_its_start_is_named_at_once(tmp_path, monkeypatch):
+    """It was waited for, a minute, and its log was not named."""
+    monkeypatch.delenv("REDIS_URL", raising=False)
+    (tmp_path / "redis").mkdir()
+    (tmp_path / "redis/appendonlydir").write_text("in the way")
+    stack = Stack(tmp_path)
+
+    with pytest.raises(Unavailable, match=r"redis ended with status 1; see .*redis\.log"):
+        stack.start_redis()
 
 
 def test_an_interrupt_between_a_start_and_its_note_waits_for_the_note(tmp_path):

@@ -168,6 +168,21 @@ def test_prometheus_exports_what_is_declared():
     assert totals(metrics)["processed"] == 3
 
 
+def test_a_gauge_that_a_process_does_not_set_is_not_its_to_tell():
+    """Every process but the worker told that the source was read up to 1970: a false alarm each."""
+    metrics = PrometheusMetrics()
+    gauges = [name for name, one in METRICS.items() if one.type == "gauge" and not one.labels]
+
+    before = exposition(metrics).decode()
+    for name in gauges * 2:
+        metrics.set(name, 7)
+    after = exposition(metrics).decode()
+
+    assert "poll_until_seconds" in gauges
+    assert not [name for name in gauges if f"claimx_{name}" in before]
+    assert [name for name in gauges if f"\nclaimx_{name} 7.0\n" in after] == gauges
+
+
 @pytest.mark.parametrize("values", [[], [0.0, 0.005, 0.0051, 30.0, 30.0, 3600.0, 4000.0]])
 def test_many_values_at_once_are_as_one_after_the_other(values):
     one_by_one, at_once = PrometheusMetrics(), PrometheusMetrics()

@@ -79,7 +79,8 @@ class Connection:
         try:
             yield
         except redis.RedisError as error:
-            raise Unavailable(f"Redis at {self._host}: {_why(error)}", host=self._host) from error
+            reason = f"Redis at {self._host} (REDIS_URL): {_why(error)}"
+            raise Unavailable(reason, host=self._host) from error
 
 
 def _host_of(client: redis.Redis) -> str:
@@ -89,7 +90,8 @@ def _host_of(client: redis.Redis) -> str:
     if service:
         return f"sentinel:{service}"
     options = pool.connection_kwargs
-    return str(options.get("path") or f"{options.get('host')}:{options.get('port')}")
+    host, port = options.get("host", "localhost"), options.get("port", 6379)  # its own defaults
+    return str(options.get("path") or f"{host}:{port}")
 
 
 def _why(error: redis.RedisError) -> str:
