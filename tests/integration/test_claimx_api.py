@@ -277,6 +277,36 @@ def test_a_project_comes_bare_or_wrapped(answer):
     assert str(data["project"]["projectId"]) == "7"
 
 
+def test_what_stands_beside_a_project_is_not_taken_for_it():
+    answer = {**PROJECT, "data": {"project": {"projectId": 8}}}
+
+    assert ask(Vendor(json_of(answer)), lambda api: api.project("7")) == answer
+
+
+@pytest.mark.parametrize("field", ["assignmentId", "taskName", "customTask"])
+def test_a_task_comes_bare_or_wrapped(field):
+    task = {field: 5, "data": {"x": 1}}
+
+    for answer in (task, {"data": task}):
+        assert ask(Vendor(json_of(answer)), lambda api: api.task_assignment("5")) == task
+
+
+@pytest.mark.parametrize("answer", [{}, {"data": None}, {"data": {"x": 1}}, {"error": "x"}, [], 5])
+def test_what_is_no_task_is_unreadable(answer):
+    found = refused(Vendor(json_of(answer)), lambda api: api.task_assignment("5"))
+
+    assert type(found) is Unreadable
+
+
+@pytest.mark.parametrize(
+    "answer", [None, {}, {"id": None}, {"data": {"data": {"data": {"data": 5}}}}, [], True]
+)
+def test_what_is_no_project_id_is_unreadable(answer):
+    found = refused(Vendor(json_of(answer)), lambda api: api.project_id_of_claim("A"))
+
+    assert type(found) is Unreadable
+
+
 @pytest.mark.parametrize(
     "answer",
     [

@@ -286,7 +286,18 @@ def test_rows_with_names_that_are_not_known_are_understood():
     assert decode_changes(json.dumps(newer).encode()) == CHANGES
 
 
-@pytest.mark.parametrize("broken", [b"[", b"{}x", b"[1]", b'[{"table": "t"}]', b"5"])
+STORED = b'[{"table": "t", "values": {}, "source": "answer", "event_id": "e", "event_time": 1}]'
+
+
+@pytest.mark.parametrize(
+    "broken",
+    [
+        *(b"[", b"{}x", b"[1]", b'[{"table": "t"}]', b"5"),
+        STORED.replace(b'"t"', b"5"),
+        STORED.replace(b"{}", b"[]"),
+        STORED.replace(b'"answer"', b'"rumour"'),
+    ],
+)
 def test_rows_that_cannot_be_read_are_malformed(broken):
     with pytest.raises(Malformed):
         decode_changes(broken)
