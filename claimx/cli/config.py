@@ -21,7 +21,11 @@ def config() -> None:
 @config.command("show")
 @form_option
 def show_settings(form: str) -> None:
-    """Print every setting with its value (secrets hidden), default and meaning."""
+    """
+    Print every setting; secrets are hidden.
+
+    With its value, whether it is set, its default and its meaning.
+    """
     environment = startup.environment()
     settings = Settings.load(environment)
     rows = [dataclasses.asdict(knob) for knob in knobs(settings, environment)]
@@ -32,7 +36,11 @@ def show_settings(form: str) -> None:
 
 @config.command()
 def validate() -> None:
-    """Check the settings; exit 4 with a line for each error, warn of what may be one."""
+    """
+    Check the settings, and warn of what may be an error.
+
+    Exit 4 with a line for each error. What a process needs is checked when it starts.
+    """
     environment = startup.environment()
     settings = Settings.load(environment)
     for warning in unknown_names(environment):

@@ -105,7 +105,11 @@ def dlq() -> None:
 @click.option("--limit", type=click.IntRange(1, 100_000), default=1000, show_default=True)
 @form_option
 def list_letters(form: str, limit: int, **options: Any) -> None:
-    """List dead letters, the newest first; exit 3 when nothing matches."""
+    """
+    List dead letters, the newest first.
+
+    Exit 3 when nothing matches.
+    """
     letters = bootstrap.operator_runtime().ledger.dead_letters(_filter((), options, limit + 1))
     columns = ["id", "stage", "category", "error", "reason", "died_at", "replays", "message"]
     show("dead_letters", [_row(letter) for letter in letters[:limit]], columns, form)
@@ -121,10 +125,12 @@ def list_letters(form: str, limit: int, **options: Any) -> None:
 @form_option
 def show_letter(ids: tuple[str, ...], form: str) -> None:
     """
-    Show dead letters with their failure and history.
+    Show dead letters with failure and history.
 
-    The payload may hold personal data and links, so it is not printed: its fields are named.
+    IDS may be - for standard input. The payload may hold personal data and links, so it is not
+    printed: its fields are named.
     """
+    ids = _named(ids)
     match = DeadFilter(ids=records_named(ids), limit=None)
     letters = bootstrap.operator_runtime().ledger.dead_letters(match)
     rows = [
@@ -164,9 +170,10 @@ def requeue(
     **options: Any,
 ) -> None:
     """
-    Send dead letters back to the stage they died in (IDS, or - for stdin, or a filter).
+    Send dead letters back to work.
 
-    Those that are there when the command begins: what dies meanwhile is left alone.
+    They go back to the stage they died in. Which: IDS, or - for standard input, or a filter, or
+    --all. Those that are there when the command begins: what dies meanwhile is left alone.
     """
     filtered = any(options[name] for name in ("stage", "category", "error", "kind"))
     if not (ids or filtered or everything):

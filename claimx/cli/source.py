@@ -67,7 +67,11 @@ def poll() -> None:
 @click.option("--dry-run", is_flag=True, help="Read and tell, but admit nothing.")
 @form_option
 def once(dry_run: bool, form: str) -> None:
-    """Poll once, now; exit 8 when another poller is at work, 5 when the source refuses."""
+    """
+    Poll once, now.
+
+    Exit 8 when another poller is at work, 5 when the source refuses, 6 when too much is in flight.
+    """
     report = poll_once(source_runtime(), dry_run=dry_run)
     row = {
         "stopped": report.stopped.value,
@@ -107,11 +111,12 @@ def backfill(since: Micros, until: Micros | None, rate: float, form: str) -> Non
 
     The same range run again goes on where it stopped. It waits while much work is in flight.
     """
-    if until is None:
-        until = from_seconds(time.time())
-        note(f"until {to_iso(until)}; name it with --to to resume this run")
+    named, until = until, from_seconds(time.time()) if until is None else until
     if until < since:
         raise click.UsageError(f"--to ({to_iso(until)}) is before --from ({to_iso(since)})")
+    runtime = source_runtime()
+    if named is None:
+        note(f"until {to_iso(until)}; name it with --to to resume this run")
     last = 0.0
 
     def tell(report: BackfillReport) -> None:
@@ -123,7 +128,7 @@ def backfill(since: Micros, until: Micros | None, rate: float, form: str) -> Non
         note(f"{report.share:6.1%}  {report.rows} rows  {report.fresh} new{waiting}")
 
     report = run_backfill(
-        source_runtime(),
+        runtime,
         since,
         until,
         sleep=time.sleep,

@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 import sys
 import time
+from collections.abc import Mapping
 from typing import Any, NoReturn
 
 import click
@@ -68,6 +69,13 @@ def parse_limits(text: str) -> dict[str, float]:
     return limits
 
 
+def circuit_words(state: Mapping[str, Any]) -> str:
+    """Say how a circuit stands, of what `Gates.circuits` tells of it."""
+    waits = f" for {state['open_for_seconds']:.0f} s more" if state["open_for_seconds"] else ""
+    fails = f", {state['failures']} failed in a row" if state["failures"] else ""
+    return f"{state['state']}{waits}{fails}"
+
+
 def _limit(name: str, value: str) -> float:
     """Return a limit that can be exceeded; raises ValueError for what is none."""
     span = span_seconds(value) if name == "lag" else None
@@ -123,7 +131,7 @@ def _print(found: Status, form: str) -> None:
             f"   ({verdict})"
         )
     for circuit, state in found.circuits.items():
-        click.echo(f"circuit {circuit}: {state}")
+        click.echo(f"circuit {circuit}: {circuit_words(state)}")
     for process in found.processes:
         click.echo(
             f"{process.get('role', '?'):<8} {process.get('name', '?')}"

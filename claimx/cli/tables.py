@@ -32,7 +32,12 @@ def tables() -> None:
 @tables.command("ls")
 @form_option
 def list_tables(form: str) -> None:
-    """Print rows, files, what waits beside it, the last commit of each; exit 3 without any."""
+    """
+    Print rows, files, the last commit of each.
+
+    *pieces* are the ranges of keys that it lies in, *waiting* what is not folded yet. Exit 3 when
+    there is no table.
+    """
     lake = _lake()
     states = [lake.inspection.state(table) for table in TABLES.values()]
     rows = [dataclasses.asdict(state) for state in states]
@@ -47,7 +52,11 @@ def list_tables(form: str) -> None:
 @one_table
 @form_option
 def show_table(name: str, form: str) -> None:
-    """Print all that is known of one table; exit 3 when it is not there."""
+    """
+    Print all that is known of one table.
+
+    Exit 3 when it is not there.
+    """
     state = _lake().inspection.state(TABLES[name])
     found = dataclasses.asdict(state)
     rows = [found] if form != "table" else _pairs(found)
@@ -61,7 +70,11 @@ def show_table(name: str, form: str) -> None:
 @one_table
 @form_option
 def schema(name: str, form: str) -> None:
-    """Print the declared columns: name, type, how a newer value replaces an older, meaning."""
+    """
+    Print the declared columns.
+
+    Each with its type, how a newer value replaces an older one, and its meaning.
+    """
     table = TABLES[name]
     rows = [
         {
@@ -80,9 +93,10 @@ def schema(name: str, form: str) -> None:
 @form_option
 def diff(names: tuple[str, ...], form: str) -> None:
     """
-    Print what tables in the lake differ in from their declaration; exit 7 when any does.
+    Print what differs from the declaration.
 
-    Exit 3 when there is no table; of several, those that are not there are named.
+    Exit 7 when any does, exit 3 when there is no table; of several, those that are not there are
+    named.
     """
     lake = _lake()
     rows = [
@@ -93,6 +107,7 @@ def diff(names: tuple[str, ...], form: str) -> None:
     show("differences", rows, ["table", "difference"], form)
     if rows:
         sys.exit(UNHEALTHY)
+    note("nothing differs")
 
 
 @tables.command()
@@ -100,7 +115,11 @@ def diff(names: tuple[str, ...], form: str) -> None:
 @click.option("--limit", type=click.IntRange(1, MOST_COMMITS), default=20, show_default=True)
 @form_option
 def history(name: str, limit: int, form: str) -> None:
-    """Print the newest commits of a table; exit 3 when it is not there."""
+    """
+    Print the newest commits of a table.
+
+    Exit 3 when it is not there.
+    """
     inspection = _lake().inspection
     rows = inspection.history(TABLES[name], limit)
     show("commits", rows, ["version", "at", "operation", "metrics"], form)
@@ -112,38 +131,53 @@ def history(name: str, limit: int, form: str) -> None:
 @tables.command()
 @click.argument("names", nargs=-1, type=click.Choice(list(TABLES)), metavar="[TABLE]...")
 def compact(names: tuple[str, ...]) -> None:
-    """Make one file of many small ones, and drop expired logs; beat does it every ten minutes."""
+    """
+    Make one file of many, drop expired logs.
+
+    Beat does it every ten minutes. Exit 8 when another process is at it.
+    """
     _maintain(names, full=False)
 
 
 @tables.command()
 @click.argument("names", nargs=-1, type=click.Choice(list(TABLES)), metavar="[TABLE]...")
 def vacuum(names: tuple[str, ...]) -> None:
-    """Do what compact does, and remove files that killed writers have left two days ago."""
+    """
+    Compact, and remove what killed writers left.
+
+    That is files of two days ago and before, which no version names.
+    """
     _maintain(names, full=True)
 
 
 @tables.command()
 @click.argument("names", nargs=-1, type=click.Choice(list(TABLES)), metavar="[TABLE]...")
 def fold(names: tuple[str, ...]) -> None:
-    """Bring what waits beside large tables into them, now; exit 8 when a writer is at it."""
+    """
+    Bring what waits into the large tables, now.
+
+    Exit 8 when a writer is at it.
+    """
     from claimx.services.folding import FoldKeeper
 
     runtime = bootstrap.operator_runtime()
     keeper = FoldKeeper(
         runtime.lake.large, runtime.gates, runtime.metrics, runtime.now, holder=runtime.holder
     )
-    busy = False
+    busy = found = False
     for table in _there(names):
         waiting = 0 if table.insert_only else runtime.lake.large.backlog(table).changes
         if not waiting:
             continue
+        found = True
         done = keeper.fold(table)
         if done is None:
             note(f"{table.name}: {waiting} changes wait, and another process is at it")
             busy = True
         else:
             note(f"{table.name}: {done.inserted} rows added, {done.updated} changed")
+    if not found:
+        note("nothing waits")
     if busy:
         sys.exit(BUSY)
 
@@ -151,7 +185,11 @@ def fold(names: tuple[str, ...]) -> None:
 @tables.command()
 @one_table
 def view(name: str) -> None:
-    """Print the SQL that shows a large table right now, with what waits beside it."""
+    """
+    Print SQL that shows a large table right now.
+
+    What waits beside it is in what the SQL shows.
+    """
     table = TABLES[name]
     if table.insert_only:
         note(f"{name} takes rows at once: the table itself is right now")

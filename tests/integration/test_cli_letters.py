@@ -98,11 +98,13 @@ def test_ids_that_are_no_dead_letter_are_named(claimx, ledger):
     shown = claimx("show", "1", "e:4")
     done = claimx("requeue", "-", "e:2", "nobody", "--yes", given="\ufeffe:1\r\n\r\ne:9\r\n")
     none = claimx("show", "nobody")
+    piped = claimx("show", "-", "-o", "jsonl", given="e:3\n")
 
     assert (shown.status, shown.err) == (0, "no dead letter of e:4\n")
     assert done.err == "no dead letter that matches: nobody, e:9\nrequeued 2 of 2\n"
     assert (done.status, dead(ledger)) == (0, {"e:3"})
     assert (none.status, none.err) == (3, "no dead letter of nobody\n")
+    assert (piped.status, json.loads(piped.out)["id"]) == (0, "e:3")
 
 
 def test_a_list_of_ids_in_another_encoding_is_refused(environment, ledger):

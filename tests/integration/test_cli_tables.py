@@ -70,7 +70,8 @@ def test_tables_that_are_not_there_keep_nothing_from_the_others(claimx, tmp_path
 
     assert (diff.status, compact.status) == (0, 0)
     assert diff.err.splitlines() == [
-        f"{TASKS.name}: there is no table at {(tmp_path / TASKS.name).as_uri()}"
+        f"{TASKS.name}: there is no table at {(tmp_path / TASKS.name).as_uri()}",
+        "nothing differs",
     ]
     done = [line for line in compact.err.splitlines() if "files made fewer" in line]
     assert done == [f"{MEDIA.name}: 0 files made fewer, 0 removed"]
@@ -85,7 +86,7 @@ def test_what_waits_is_brought_in_on_demand(claimx, tmp_path):
     assert answer.status == 0, answer
     assert answer.err.splitlines()[-1] == f"{MEDIA.name}: 1 rows added, 1 changed"
     assert stored(tmp_path)["m000001"]["file_name"] == "asked at 5"
-    assert claimx("fold", MEDIA.name) == Answer(0, "", "")
+    assert claimx("fold", MEDIA.name) == Answer(0, "", "nothing waits\n")
 
 
 def test_a_table_that_a_writer_is_at_is_left_alone(claimx, tmp_path, redis_client):

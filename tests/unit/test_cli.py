@@ -10,8 +10,11 @@ import click
 import pytest
 from cli_runner import ROOT, claimx
 
-from claimx.cli.source import Moment
-from claimx.cli.status import parse_limits
+from claimx.cli.config import config
+from claimx.cli.dlq import dlq
+from claimx.cli.source import Moment, poll
+from claimx.cli.status import circuit_words, parse_limits
+from claimx.cli.tables import tables
 from claimx.domain.times import to_iso
 
 _PROGRAM = """
@@ -51,6 +54,30 @@ def test_help_loads_nothing_that_takes_time():
     loaded = {name.partition(".")[0] for name in found.stderr.split()}
     assert "claimx" in loaded
     assert not loaded & {"pydantic", "structlog", "celery", "redis", "deltalake", "pyarrow"}
+
+
+@pytest.mark.parametrize("group", [config, dlq, poll, tables], ids=lambda group: group.name)
+def test_the_list_of_commands_says_whole_sentences(group):
+    """Half of them ended in the middle of what they say."""
+    listed = [command for command in group.commands.values() if not command.hidden]
+    shorts = [command.get_short_help_str(60) for command in listed]
+
+    assert [text for text in shorts if not text.endswith(".") or text.endswith("...")] == []
+
+
+@pytest.mark.parametrize(
+    ("state", "failures", "seconds", "words"),
+    [
+        ("closed", 2, 0.0, "closed, 2 failed in a row"),
+        ("open", 5, 41.6, "open for 42 s more, 5 failed in a row"),
+        ("half-open", 0, 0.0, "half-open"),
+    ],
+)
+def test_a_circuit_is_told_in_words(state, failures, seconds, words):
+    """It was printed as a dictionary of Python's."""
+    told = {"state": state, "failures": failures, "open_for_seconds": seconds}
+
+    assert circuit_words(told) == words
 
 
 @pytest.mark.parametrize(
