@@ -21,7 +21,11 @@ def config() -> None:
 @config.command("show")
 @form_option
 def show_settings(form: str) -> None:
-    """Print every setting, secrets hidden: value, default and meaning."""
+    """
+    Print every setting; secrets are hidden.
+
+    With its value, whether it is set, its default and its meaning.
+    """
     environment = startup.environment()
     settings = Settings.load(environment)
     rows = [dataclasses.asdict(knob) for knob in knobs(settings, environment)]

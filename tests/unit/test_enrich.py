@@ -593,7 +593,8 @@ def test_what_is_lost_does_not_take_the_turn_of_what_is_ours(world):
     async def run() -> Counts:
         world.api.latency = 5.0
         chunk = asyncio.ensure_future(EnrichStage(world.runtime, world.api).run(ids))
-        await asyncio.sleep(0.05)
+        while len(world.api.calls) < 4:  # each turn has begun
+            await asyncio.sleep(0.01)
         world.api.latency = 0.0
         world.time += 10
         assert len(world.ledger.claim(Stage.ENRICH, [*ids[:4], ids[8]], 30)) == 5
