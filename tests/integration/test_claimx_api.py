@@ -321,6 +321,11 @@ def test_media_come_bare_or_wrapped(answer):
     assert ask(Vendor(json_of(answer)), lambda api: api.media("7")) == [{"mediaID": 1}]
 
 
+@pytest.mark.parametrize("answer", [[], {"data": None}, {"media": None}, {"data": {"media": []}}])
+def test_no_media_are_an_empty_list(answer):
+    assert ask(Vendor(json_of(answer)), lambda api: api.media("7")) == []
+
+
 @pytest.mark.parametrize("answer", [{"x": 1}, 5, None, ["a", 1]])
 def test_what_is_no_list_of_media_is_unreadable(answer):
     assert type(refused(Vendor(json_of(answer)), lambda api: api.media("7"))) is Unreadable
