@@ -270,7 +270,15 @@ def test_another_projects_answer_is_refused_naming_both():
     assert "7" in found.message
 
 
-@pytest.mark.parametrize("answer", [PROJECT, {"data": PROJECT}, {"project": {"projectId": "7"}}])
+@pytest.mark.parametrize(
+    "answer",
+    [
+        PROJECT,
+        {"data": PROJECT},
+        {"project": None, "data": PROJECT},
+        {"project": {"projectId": "7"}},
+    ],
+)
 def test_a_project_comes_bare_or_wrapped(answer):
     data = ask(Vendor(json_of(answer)), lambda api: api.project("7"))
 
