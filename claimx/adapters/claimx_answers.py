@@ -130,7 +130,7 @@ _LONG_DECODER = json.JSONDecoder(
 def project_of(answer: Any, asked_for: str) -> JsonObject:
     """Return the project's object; Refused when it is another project than *asked_for*."""
     found = _object(answer, "project")
-    if "project" not in found and isinstance(found.get("data"), dict):
+    if found.get("project") is None and isinstance(found.get("data"), dict):
         found = found["data"]
     inner = found.get("project")
     if not isinstance(inner, dict) and "projectId" not in found:

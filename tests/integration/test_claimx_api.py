@@ -270,7 +270,15 @@ def test_another_projects_answer_is_refused_naming_both():
     assert "7" in found.message
 
 
-@pytest.mark.parametrize("answer", [PROJECT, {"data": PROJECT}, {"project": {"projectId": "7"}}])
+@pytest.mark.parametrize(
+    "answer",
+    [
+        PROJECT,
+        {"data": PROJECT},
+        {"project": None, "data": PROJECT},
+        {"project": {"projectId": "7"}},
+    ],
+)
 def test_a_project_comes_bare_or_wrapped(answer):
     data = ask(Vendor(json_of(answer)), lambda api: api.project("7"))
 
@@ -319,6 +327,11 @@ def test_what_is_no_project_id_is_unreadable(answer):
 )
 def test_media_come_bare_or_wrapped(answer):
     assert ask(Vendor(json_of(answer)), lambda api: api.media("7")) == [{"mediaID": 1}]
+
+
+@pytest.mark.parametrize("answer", [[], {"data": None}, {"media": None}, {"data": {"media": []}}])
+def test_no_media_are_an_empty_list(answer):
+    assert ask(Vendor(json_of(answer)), lambda api: api.media("7")) == []
 
 
 @pytest.mark.parametrize("answer", [{"x": 1}, 5, None, ["a", 1]])

@@ -152,6 +152,26 @@ def test_a_file_is_cached_with_what_it_is(cache):
     assert "authorization" not in host.requests[0].lower()
 
 
+def test_the_bytes_that_came_are_counted(cache):
+    metrics = RecordedMetrics()
+
+    fetch(cache, answers={"/photo.jpg": answer()}, metrics=metrics)
+
+    assert metrics.values == {("media_bytes", ("download",)): len(JPEG)}
+
+
+@pytest.mark.parametrize(("hops", "error"), [(5, None), (6, Refused)])
+def test_five_redirects_are_followed(cache, hops, error):
+    answers = {f"/{hop}": answer(b"", 302, Location=f"/{hop + 1}") for hop in range(hops)}
+    answers[f"/{hops}"] = answer()
+
+    if error is None:
+        assert fetch(cache, "/0", answers=answers)[0].bytes == len(JPEG)
+    else:
+        with pytest.raises(error, match="more than 5 redirects"):
+            fetch(cache, "/0", answers=answers)
+
+
 def test_a_signed_link_reaches_the_host_unchanged(cache):
     _, host = fetch(cache, answers={"/a%2Fb.jpg": answer()}, path="/a%2Fb.jpg", signed=True)
 
