@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import json
+import time
 from pathlib import Path
 
 from claimx.adapters.lake import DeltaLake
@@ -31,3 +33,17 @@ def answered(at: int, project: str = "p") -> Change:
     """Return what the API says of *project* at *at*, with a name that an MFN event's outlives."""
     values = {"project_id": project, "master_file_name": f"API {at}"}
     return Change(PROJECTS.name, values, Source.ANSWER, f"a{at}", T0, T0 + at)
+
+
+def removed(minutes_ago: int, by: list[Path]) -> set[str]:
+    """Let these commits have removed their files so many minutes ago; returns the files."""
+    then = int(time.time() - 60 * minutes_ago) * 1000
+    found = set()
+    for commit in by:
+        lines = [json.loads(line) for line in commit.read_text().splitlines()]
+        for line in lines:
+            if "remove" in line:
+                line["remove"]["deletionTimestamp"] = then
+                found.add(line["remove"]["path"])
+        commit.write_text("\n".join(json.dumps(line) for line in lines))
+    return found

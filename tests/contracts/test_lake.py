@@ -402,6 +402,16 @@ class TestOnePolicyholderFromTwoSources:
             "8",
         )
 
+    @pytest.mark.parametrize("asked", [5, 9])
+    def test_of_several_links_the_newest_fills_what_the_customer_lacks(self, lake, asked):
+        """Whether they are newer than the customer's data or older."""
+        lake.upsert(CONTACTS, [self.customer(asked, phone_number=None)], T0)
+        links = [self.link(at, phone_number=str(at), task_assignment_id="7") for at in (6, 7)]
+
+        lake.upsert(CONTACTS, links, T0)
+
+        assert only_row(lake, CONTACTS)["phone_number"] == "7"
+
     def test_a_customers_null_clears_where_no_link_has_been(self, lake):
         lake.upsert(CONTACTS, [self.customer(5, phone_number="1")], T0)
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import itertools
-import json
 import os
 import random
 import signal
@@ -18,6 +17,7 @@ import pyarrow as pa
 import pyarrow.dataset as ds
 import pytest
 from deltalake import DeltaTable, write_deltalake
+from lakes import removed
 from large_world import DRAWN, MANY, SIZES, T0, asked, drawn, lake_in, stored, table_of, told_in
 
 from claimx.adapters.credentials import no_access
@@ -397,20 +397,6 @@ def test_what_a_fold_replaced_goes_an_hour_later_and_not_sooner(lake, tmp_path):
     assert young | named <= before
     assert there == (before - old) | {uncommitted.name}
     assert stored(tmp_path) == rows
-
-
-def removed(minutes_ago: int, by: list[Path]) -> set[str]:
-    """Let these commits have removed their files so many minutes ago; returns the files."""
-    then = int(time.time() - 60 * minutes_ago) * 1000
-    found = set()
-    for commit in by:
-        lines = [json.loads(line) for line in commit.read_text().splitlines()]
-        for line in lines:
-            if "remove" in line:
-                line["remove"]["deletionTimestamp"] = then
-                found.add(line["remove"]["path"])
-        commit.write_text("\n".join(json.dumps(line) for line in lines))
-    return found
 
 
 def test_four_writers_that_fold_and_are_killed_leave_one_row_a_key(tmp_path):

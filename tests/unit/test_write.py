@@ -20,7 +20,8 @@ from claimx.domain.records import (
     Stage,
     State,
 )
-from claimx.domain.tables import EVENTS, MEDIA, PROJECTS
+from claimx.domain.shared_rows import SharedRows
+from claimx.domain.tables import CONTACTS, EVENTS, MEDIA, PROJECTS
 from claimx.services.held import CHUNK
 from claimx.services.settle_rows import MAX_FAILURES
 from claimx.services.write import BUFFERED_BATCHES, LakeWriter
@@ -181,6 +182,19 @@ def test_a_table_with_enough_rows_is_written_at_once(world):
     assert world.keys(EVENTS) == ["a", "b", "c"]
 
 
+def test_rows_that_many_share_count_once_in_each_batch(world):
+    """They were counted in the first alone when nothing forgot them, and kept for ever."""
+    keys = [("p", one, "CLAIM_REP") for one in "abc"]
+    team = [(CONTACTS.name, dict(zip(CONTACTS.key, key, strict=True))) for key in keys]
+    shared = SharedRows(team, T0)
+    writer, settled = world.writer(), []
+    for name in "xy":
+        world.enriched(name, *shared.changes(name, T0), event(name))
+        settled.append(writer.step())
+
+    assert settled == [1, 1]
+
+
 def test_what_was_measured(world):
     world.enriched("a", event("a"))
 
@@ -189,6 +203,15 @@ def test_what_was_measured(world):
     assert world.metrics.values["processed", ("write",)] == 1
     (lag,) = world.metrics.observed["event_lag_seconds", ()]
     assert 10.0 <= lag <= 20.0
+
+
+def test_an_event_whose_own_time_lies_ahead_has_no_lag(world):
+    early = Change(EVENTS.name, {"event_id": "a"}, Source.RESULT, "a", T0 + 3_600_000_000)
+    world.enriched("a", early)
+
+    world.run(world.writer(), 7.0)
+
+    assert world.metrics.observed["event_lag_seconds", ()] == [0.0]
 
 
 def test_who_died_before_is_neither_finished_nor_dead_once_more(world):
