@@ -593,7 +593,7 @@ def test_what_is_lost_does_not_take_the_turn_of_what_is_ours(world):
     async def run() -> Counts:
         world.api.latency = 5.0
         chunk = asyncio.ensure_future(EnrichStage(world.runtime, world.api).run(ids))
-        while len(world.api.calls) < 4:  # each turn has begun
+        while len(world.api.calls) < 4:  # noqa: ASYNC110 - until each turn has begun
             await asyncio.sleep(0.01)
         world.api.latency = 0.0
         world.time += 10
