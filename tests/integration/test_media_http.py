@@ -179,6 +179,15 @@ def test_a_signed_link_reaches_the_host_unchanged(cache):
     assert host.requests[0].startswith(f"GET /a%2Fb.jpg?{query} HTTP/1.1")
 
 
+def test_nothing_of_a_signed_link_is_written_otherwise(cache):
+    """A signature is over its letters: one that is tidied up is another."""
+    asked = "/roof%7E%2c.jpg?sign=a%2Bb%20c+d%3d~%27;x&e=%C3%a4&&f"
+
+    _, host = fetch(cache, path=asked, answers={"/roof%7E%2c.jpg": answer()})
+
+    assert host.requests[0].startswith(f"GET {asked} HTTP/1.1\r\n")
+
+
 def test_fetching_again_is_the_same_file(cache):
     first, _ = fetch(cache, answers={"/photo.jpg": answer()})
     second, _ = fetch(cache, answers={"/photo.jpg": answer()})
@@ -475,6 +484,7 @@ def test_a_redirect_to_the_file_is_followed(cache, signed, status):
         ("http://10.0.0.1/photo.jpg", b""),
         ("http://169.254.169.254/latest/meta-data", b""),
         ("file:///etc/passwd", b""),
+        ("https://[bad/photo.jpg", b""),
         ("", b""),
         ("/login", answer(LOG_IN, Content_Type="text/html")),
         ("/login", answer(b"", 403)),
@@ -512,7 +522,8 @@ def test_a_file_too_large_behind_a_redirect_is_no_link_that_ended(
 
 
 @pytest.mark.parametrize(
-    "location", ["https://evil.example/x.jpg", "http://10.0.0.1/x.jpg", "", "/old"]
+    "location",
+    ["https://evil.example/x.jpg", "http://10.0.0.1/x.jpg", "https://[bad/x.jpg", "", "/old"],
 )
 def test_an_unsigned_link_that_leads_elsewhere_is_refused(cache, location):
     with pytest.raises(Refused):
@@ -697,6 +708,7 @@ def test_a_file_that_is_compressed_by_now_is_begun_anew(cache):
     file, _ = fetch(cache, answers={"/photo.jpg": cut_once(LARGE, second=packed)})
 
     assert Path(cache.path(file.name)).read_bytes() == LARGE
+    assert left_behind(cache) == [file.name]
 
 
 @pytest.mark.parametrize("status", [412, 416])
