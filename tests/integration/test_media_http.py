@@ -17,6 +17,7 @@ from claimx.adapters.cache import DiskCache
 from claimx.adapters.media_http import HTTPMediaFetcher
 from claimx.adapters.memory.gates import MemoryGates
 from claimx.domain.changes import MediaItem
+from claimx.domain.circuit import CircuitSettings
 from claimx.domain.errors import (
     CircuitOpen,
     DiskFull,
@@ -711,6 +712,15 @@ def test_a_file_that_is_compressed_by_now_is_begun_anew(cache):
     assert left_behind(cache) == [file.name]
 
 
+def test_a_file_that_is_begun_anew_needs_no_room_twice(tmp_path):
+    cache = DiskCache(tmp_path, len(LARGE) * 3 // 2, spare_bytes=0)
+    other = answer(LARGE[:-1] + b"x", ETag='"v2"')
+
+    file, _ = fetch(cache, answers={"/photo.jpg": cut_once(LARGE, second=other)})
+
+    assert file.bytes == len(LARGE)
+
+
 @pytest.mark.parametrize("status", [412, 416])
 def test_a_part_that_is_no_more_begins_the_file_anew(cache, status):
     """The file was replaced meanwhile: by a shorter one, or under another tag."""
@@ -808,6 +818,21 @@ def test_expired_links_and_missing_files_open_no_circuit(cache):
         with pytest.raises((LinkExpired, NotFound)):
             fetch(cache, signed=True, answers={"/photo.jpg": answer(b"", status)}, gates=gates)
 
+    assert gates.circuits() == {}
+
+
+@pytest.mark.parametrize(("status", "error"), [(404, NotFound), (403, LinkExpired)])
+def test_a_trial_that_says_nothing_of_its_host_leaves_its_place_to_the_next(cache, status, error):
+    now = [1000.0]
+    gates = MemoryGates(lambda: now[0], CircuitSettings(failures=1, open_seconds=10.0, trials=1))
+    with pytest.raises(Unavailable):
+        fetch(cache, answers={"/photo.jpg": answer(b"", 500)}, gates=gates)
+    now[0] += 11
+
+    with pytest.raises(error):
+        fetch(cache, signed=True, answers={"/photo.jpg": answer(b"", status)}, gates=gates)
+
+    assert fetch(cache, answers={"/photo.jpg": answer()}, gates=gates)[0].bytes == len(JPEG)
     assert gates.circuits() == {}
 
 
