@@ -644,6 +644,18 @@ def test_a_cut_body_that_is_tagged_is_resumed(cache):
     assert 'If-Range: "v1"' in host.requests[1]
 
 
+def test_a_rest_that_ends_too_soon_is_unreadable(cache):
+    """Its own length is right, and its range is the one that was asked for."""
+    half = len(JPEG) // 2
+    span = f"bytes {len(JPEG) - half}-{len(JPEG) - 1}/{len(JPEG)}"
+    short = answer(JPEG[-half:-5], 206, Content_Range=span, ETag='"v1"')
+
+    with pytest.raises(Unreadable):
+        fetch(cache, answers={"/photo.jpg": cut_once(JPEG, second=short)})
+
+    assert left_behind(cache) == []
+
+
 def test_a_file_that_changed_meanwhile_is_begun_anew(cache):
     other = JPEG + b"other"
 
@@ -834,6 +846,16 @@ def test_a_trial_that_says_nothing_of_its_host_leaves_its_place_to_the_next(cach
 
     assert fetch(cache, answers={"/photo.jpg": answer()}, gates=gates)[0].bytes == len(JPEG)
     assert gates.circuits() == {}
+
+
+def test_a_long_file_goes_to_the_disk_as_it_comes(tmp_path):
+    """Not when it is whole: a worker would hold gigabytes. So the cache is full before its end."""
+    cache = DiskCache(tmp_path, 600_000, spare_bytes=0)
+    begun = b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n"
+    begun += b"%x\r\n" % len(LARGE * 2) + LARGE * 2 + b"\r\n"
+
+    with pytest.raises(NotAllowed, match="CLAIMX_CACHE_MAX_BYTES"):
+        fetch(cache, answers={"/photo.jpg": lambda _: [begun, 2.0]}, max_bytes=1 << 30)
 
 
 def test_a_cancelled_download_leaves_nothing_behind(cache):
