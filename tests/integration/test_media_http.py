@@ -17,6 +17,7 @@ from claimx.adapters.cache import DiskCache
 from claimx.adapters.media_http import HTTPMediaFetcher
 from claimx.adapters.memory.gates import MemoryGates
 from claimx.domain.changes import MediaItem
+from claimx.domain.circuit import CircuitSettings
 from claimx.domain.errors import (
     CircuitOpen,
     DiskFull,
@@ -179,6 +180,15 @@ def test_a_signed_link_reaches_the_host_unchanged(cache):
     assert host.requests[0].startswith(f"GET /a%2Fb.jpg?{query} HTTP/1.1")
 
 
+def test_nothing_of_a_signed_link_is_written_otherwise(cache):
+    """A signature is over its letters: one that is tidied up is another."""
+    asked = "/roof%7E%2c.jpg?sign=a%2Bb%20c+d%3d~%27;x&e=%C3%a4&&f"
+
+    _, host = fetch(cache, path=asked, answers={"/roof%7E%2c.jpg": answer()})
+
+    assert host.requests[0].startswith(f"GET {asked} HTTP/1.1\r\n")
+
+
 def test_fetching_again_is_the_same_file(cache):
     first, _ = fetch(cache, answers={"/photo.jpg": answer()})
     second, _ = fetch(cache, answers={"/photo.jpg": answer()})
@@ -214,6 +224,9 @@ def test_a_long_file_is_written_in_pieces(cache):
         (404, False, NotFound),
         (400, False, Refused),
         (408, False, TryLater),
+        (425, False, TryLater),
+        (418, True, Refused),
+        (304, False, Unreadable),
         (429, False, Throttled),
         (500, False, Unavailable),
         (503, True, Unavailable),
@@ -475,6 +488,7 @@ def test_a_redirect_to_the_file_is_followed(cache, signed, status):
         ("http://10.0.0.1/photo.jpg", b""),
         ("http://169.254.169.254/latest/meta-data", b""),
         ("file:///etc/passwd", b""),
+        ("https://[bad/photo.jpg", b""),
         ("", b""),
         ("/login", answer(LOG_IN, Content_Type="text/html")),
         ("/login", answer(b"", 403)),
@@ -512,7 +526,8 @@ def test_a_file_too_large_behind_a_redirect_is_no_link_that_ended(
 
 
 @pytest.mark.parametrize(
-    "location", ["https://evil.example/x.jpg", "http://10.0.0.1/x.jpg", "", "/old"]
+    "location",
+    ["https://evil.example/x.jpg", "http://10.0.0.1/x.jpg", "https://[bad/x.jpg", "", "/old"],
 )
 def test_an_unsigned_link_that_leads_elsewhere_is_refused(cache, location):
     with pytest.raises(Refused):
@@ -632,6 +647,18 @@ def test_a_cut_body_that_is_tagged_is_resumed(cache):
     assert 'If-Range: "v1"' in host.requests[1]
 
 
+def test_a_rest_that_ends_too_soon_is_unreadable(cache):
+    """Its own length is right, and its range is the one that was asked for."""
+    half = len(JPEG) // 2
+    span = f"bytes {len(JPEG) - half}-{len(JPEG) - 1}/{len(JPEG)}"
+    short = answer(JPEG[-half:-5], 206, Content_Range=span, ETag='"v1"')
+
+    with pytest.raises(Unreadable):
+        fetch(cache, answers={"/photo.jpg": cut_once(JPEG, second=short)})
+
+    assert left_behind(cache) == []
+
+
 def test_a_file_that_changed_meanwhile_is_begun_anew(cache):
     other = JPEG + b"other"
 
@@ -697,6 +724,16 @@ def test_a_file_that_is_compressed_by_now_is_begun_anew(cache):
     file, _ = fetch(cache, answers={"/photo.jpg": cut_once(LARGE, second=packed)})
 
     assert Path(cache.path(file.name)).read_bytes() == LARGE
+    assert left_behind(cache) == [file.name]
+
+
+def test_a_file_that_is_begun_anew_needs_no_room_twice(tmp_path):
+    cache = DiskCache(tmp_path, len(LARGE) * 3 // 2, spare_bytes=0)
+    other = answer(LARGE[:-1] + b"x", ETag='"v2"')
+
+    file, _ = fetch(cache, answers={"/photo.jpg": cut_once(LARGE, second=other)})
+
+    assert file.bytes == len(LARGE)
 
 
 @pytest.mark.parametrize("status", [412, 416])
@@ -797,6 +834,31 @@ def test_expired_links_and_missing_files_open_no_circuit(cache):
             fetch(cache, signed=True, answers={"/photo.jpg": answer(b"", status)}, gates=gates)
 
     assert gates.circuits() == {}
+
+
+@pytest.mark.parametrize(("status", "error"), [(404, NotFound), (403, LinkExpired)])
+def test_a_trial_that_says_nothing_of_its_host_leaves_its_place_to_the_next(cache, status, error):
+    now = [1000.0]
+    gates = MemoryGates(lambda: now[0], CircuitSettings(failures=1, open_seconds=10.0, trials=1))
+    with pytest.raises(Unavailable):
+        fetch(cache, answers={"/photo.jpg": answer(b"", 500)}, gates=gates)
+    now[0] += 11
+
+    with pytest.raises(error):
+        fetch(cache, signed=True, answers={"/photo.jpg": answer(b"", status)}, gates=gates)
+
+    assert fetch(cache, answers={"/photo.jpg": answer()}, gates=gates)[0].bytes == len(JPEG)
+    assert gates.circuits() == {}
+
+
+def test_a_long_file_goes_to_the_disk_as_it_comes(tmp_path):
+    """Not when it is whole: a worker would hold gigabytes. So the cache is full before its end."""
+    cache = DiskCache(tmp_path, 600_000, spare_bytes=0)
+    begun = b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n"
+    begun += b"%x\r\n" % len(LARGE * 2) + LARGE * 2 + b"\r\n"
+
+    with pytest.raises(NotAllowed, match="CLAIMX_CACHE_MAX_BYTES"):
+        fetch(cache, answers={"/photo.jpg": lambda _: [begun, 2.0]}, max_bytes=1 << 30)
 
 
 def test_a_cancelled_download_leaves_nothing_behind(cache):
