@@ -860,6 +860,17 @@ class TestAudit:
             row["media_id"] for row in lake.audit.attachments_without_media(T0, T0 + 5, 1, "1")
         ] == ["3"]
 
+    def test_an_attachment_of_which_nothing_new_is_said_is_of_its_old_time(self, lake):
+        for at, names in ((5, "abc"), (9, "bcd")):
+            done = [result("completed", 5, media_id=one, uploaded_at=T0) for one in names]
+            lake.upsert(ATTACHMENTS, done, T0 + at)
+            if at == 5:
+                lake.large.fold(ATTACHMENTS, lambda: True)
+
+        rows = lake.audit.attachments_without_media(T0 + 5, T0 + 9, 1)
+
+        assert [row["media_id"] for row in rows] == ["d"]
+
     def test_tables_that_are_not_there_have_no_rows(self, lake):
         audit = lake.audit
 

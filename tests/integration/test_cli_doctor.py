@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import shutil
+import time
 from pathlib import Path
 from typing import NamedTuple
 from uuid import uuid4
@@ -19,6 +20,7 @@ from claimx.adapters.lake.schema import arrow_schema
 from claimx.domain.changes import Change, Source
 from claimx.domain.columns import Table
 from claimx.domain.tables import EVENTS, MEDIA, TABLES, TASKS
+from claimx.domain.times import from_seconds
 
 ROOT = Path(__file__).parents[2]
 LARGE = Sizes(direct=-1)
@@ -167,6 +169,13 @@ def test_changes_that_nobody_folds_are_told(doctor, lake, tmp_path):
     ((line,),) = doctor(*LAKE).found.values()
 
     assert "changes that wait" in line
+
+
+@pytest.mark.usefixtures("lake")
+def test_changes_that_have_just_come_are_well(doctor, tmp_path):
+    lake_in(tmp_path, LARGE).upsert(MEDIA, [asked(1, at=1)], from_seconds(time.time()))
+
+    assert doctor(*LAKE).found == {}
 
 
 @pytest.mark.usefixtures("lake")

@@ -39,6 +39,7 @@ LARGE = Sizes(direct=-1, piece=2, most_of_piece=4, changes=3)
 NAMED_LATER = ("master_file_name", "updated_at", "event_id")
 IDS = ["p", "q", "日" * 70, "\U00020bb7x", "\U0010ffff" * 70, "z" * 100]
 DAY = 86_400_000_000
+BEGIN = T0 + 1000 * DAY
 
 TEXTS = [None, "A", "B", "", "O'Hara", "\U00020bb7野家", "z" * 300, "\n", "\u202e", "e\u0301"]
 EDGES: dict[ColumnType, list[Any]] = {
@@ -139,7 +140,7 @@ class Lakes:
             DeltaLake(paths_below(folder / "large"), sizes=LARGE, spill_folder=folder / "spill")
             for _ in range(2)
         ]
-        self.now = T0 + 1000 * DAY
+        self.now = BEGIN
 
     def say(self, changes: list[Change], who: int, folds: bool) -> None:
         table = TABLES[changes[0].table]
@@ -192,6 +193,7 @@ def test_any_program_leaves_the_same_rows(kind, data):
 
 AUDITED = [EVENTS, MEDIA, ATTACHMENTS]
 bounds = st.none() | times
+flushes = st.integers(0, 8).map(lambda number: BEGIN + number)
 
 
 @RUN
@@ -210,13 +212,14 @@ def test_whatever_is_asked_has_the_same_answer(program, folds, data):
             limit, behind = data.draw(st.integers(1, 4)), data.draw(st.sampled_from(["", *IDS]))
             ids = data.draw(st.lists(st.sampled_from([*IDS, "nobody"]), unique=True))
             span, failed_too = (data.draw(bounds), data.draw(bounds)), data.draw(st.booleans())
-            asked = (since, until, limit, behind, ids, span, failed_too)
+            written = sorted((data.draw(flushes), data.draw(flushes)))
+            asked = (since, until, limit, behind, ids, span, failed_too, written)
             right = answers(lakes.memory, *asked)
             assert answers(lakes.small[1], *asked) == right
             assert answers(lakes.large[1], *asked) == right
 
 
-def answers(lake, since, until, limit, behind, ids, span, failed_too) -> dict[str, Any]:
+def answers(lake, since, until, limit, behind, ids, span, failed_too, written) -> dict[str, Any]:
     """Return what the pipeline asks; days are few where it asks by day."""
     audit, days = lake.audit, min(until, since + 3 * DAY)
     media = lake.unattached_media(
@@ -229,5 +232,6 @@ def answers(lake, since, until, limit, behind, ids, span, failed_too) -> dict[st
         "events": ordered(audit.events(ids, since, until)),
         "other": audit.other_events(ids, since, until, limit, behind),
         "repeated": [audit.repeated(one, since, until, limit, behind) for one in AUDITED],
+        "lost": audit.attachments_without_media(*written, limit, behind),
         "there": [audit.media_in(one, ids) for one in (MEDIA, ATTACHMENTS)],
     }

@@ -6,6 +6,7 @@ import itertools
 
 import pytest
 import structlog
+from structlog.testing import capture_logs
 
 from claimx.adapters.memory.gates import MemoryGates
 from claimx.domain.errors import Unavailable
@@ -111,6 +112,25 @@ def test_what_is_due_is_folded_under_a_lease(gates, wall, metrics):
 
     assert tables.folded == [MEDIA.name, "another: None"]
     assert others.look(MEDIA) is not None, "the lease was given back"
+
+
+def test_what_waits_is_measured_at_each_look_and_told_when_it_is_late(gates, wall, metrics):
+    tables = Tables(waiting(1, 7, MILLION))
+    keeper = keeper_of(tables, gates, wall, metrics)
+
+    def gauges() -> tuple[float, float]:
+        names = ("fold_changes", "fold_wait_seconds")
+        return tuple(metrics.values[name, (MEDIA.name,)] for name in names)
+
+    with capture_logs() as told:
+        keeper.look(MEDIA)
+        young = gauges()
+        tables.waits = waiting(2, 3 * LEAST_SECONDS + 1, MILLION)
+        assert gates.lock(f"fold:{MEDIA.name}", "another", 60.0) is not None
+        keeper.look(MEDIA)
+
+    assert (young, gauges()) == ((1, 7), (2, 3 * LEAST_SECONDS + 1))
+    assert [one["seconds"] for one in told if "is late" in one["event"]] == [91]
 
 
 def test_a_fold_whose_lease_is_lost_is_told_to_stop(gates, wall, metrics):

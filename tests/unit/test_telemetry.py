@@ -209,6 +209,7 @@ def test_a_label_from_outside_cannot_grow_without_bound():
         line for line in exposition(metrics).decode().splitlines() if "unhandled_total{" in line
     ]
     assert len(lines) <= 65
+    assert len(metrics._children) <= 65
 
 
 def test_the_cycle_line_counts_what_was_added():
@@ -221,6 +222,12 @@ def test_the_cycle_line_counts_what_was_added():
         "flush_rows": 0,
         "redriven": 0,
     }
+
+
+def test_a_count_that_went_back_begins_anew_in_the_cycle_line():
+    grown = changes({"processed": 5, "failed": 3}, {"processed": 2})
+
+    assert (grown["processed"], grown["failed"]) == (2, 0)
 
 
 def _get(address: str, path: str) -> tuple[int, bytes]:

@@ -17,7 +17,7 @@ from claimx.adapters.lake.antijoin import (
     ids_without,
     repeated_ids,
 )
-from claimx.adapters.lake.scan import Span, one_of, scan
+from claimx.adapters.lake.scan import Span, in_span, one_of, scan
 from claimx.adapters.lake.schema import from_arrow
 from claimx.domain.audit import time_column
 from claimx.domain.changes import Values
@@ -99,9 +99,16 @@ class DeltaAudit:
     ) -> list[Values]:
         """See `LakeAudit.attachments_without_media`."""
         side = _side(ATTACHMENTS, after, until)
-        ids = ids_without(self._read, side, Side(MEDIA), limit, beyond)
-        rows = sorted(self._of(ATTACHMENTS, ids), key=lambda row: str(row["media_id"]))
-        return [{name: row[name] for name in _OF_ATTACHMENTS} for row in rows]
+        found: list[Values] = []
+        while True:
+            wanted = limit - len(found)
+            ids = ids_without(self._read, side, Side(MEDIA), wanted, beyond)
+            rows = sorted(self._of(ATTACHMENTS, ids), key=lambda row: str(row["media_id"]))
+            # what waits in a log may say nothing new: then its row is as old as before
+            found += [row for row in rows if in_span(row, side.span)]
+            if len(ids) < wanted or len(found) >= limit:
+                return [{name: row[name] for name in _OF_ATTACHMENTS} for row in found]
+            beyond = ids[-1]
 
     def _of(self, table: Table, ids: Sequence[str]) -> list[Values]:
         key = table.key[0]

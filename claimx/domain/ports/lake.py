@@ -129,7 +129,8 @@ class Lake(Protocol):
         Apply *changes* by the rules of section 4: one row a key, newer wins, field by field.
 
         All or nothing for the changes that are not refused, in one commit; idempotent; exact under
-        concurrent writers. Raises Unavailable or TokenRejected when the outcome is unknown or
+        concurrent writers. A value that does not fit need not be seen where a newer change stands
+        above it. Raises Unavailable or TokenRejected when the outcome is unknown or
         nothing was written: applying again is always right.
         """
 
