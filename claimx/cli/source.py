@@ -51,7 +51,8 @@ class Moment(click.ParamType[Micros]):
         try:
             found = datetime.fromisoformat(value.strip())
         except ValueError:
-            self.fail(f"{value!r} is neither a time such as 2026-01-31T08:00Z nor 2h", param, ctx)
+            what = "neither a time such as 2026-01-31T08:00Z nor a span back such as 2h"
+            self.fail(f"{value!r} is {what}", param, ctx)
         moment = from_datetime(found)
         if not _EARLIEST <= moment <= _LATEST:
             self.fail(f"{value!r} is not between 1970 and 9999", param, ctx)
