@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import fcntl
 import os
 import subprocess
 import sys
@@ -165,6 +166,20 @@ def test_a_command_of_the_stand_ins_says_that_they_are_not_installed(tmp_path, c
     (line,) = done.stderr.splitlines()
     assert "duckdb_kql, honcho" in line
     assert "requirements-dev.txt" in line
+
+
+@pytest.mark.parametrize("command", ["demo", "up"])
+def test_a_folder_that_another_stack_works_in_is_left_alone(tmp_path, command):
+    """A demo beside `claimx up` emptied the folder of what was running."""
+    marker = tmp_path / ".claimx-demo"
+    (tmp_path / "lake").mkdir()
+    with marker.open("wb") as held:
+        fcntl.flock(held, fcntl.LOCK_EX)
+
+        answer = claimx(command, "--folder", str(tmp_path))
+
+    assert (answer.status, (tmp_path / "lake").is_dir()) == (2, True)
+    assert f"works in {tmp_path}" in answer.err
 
 
 @pytest.mark.parametrize("command", ["reconcile", "backfill --from 2h", "poll once"])
