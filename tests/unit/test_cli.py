@@ -12,9 +12,12 @@ import pytest
 from cli_runner import ROOT, claimx
 
 from claimx.cli.config import config
+from claimx.cli.demo import demo, up
 from claimx.cli.dlq import dlq
-from claimx.cli.source import Moment, poll
-from claimx.cli.status import circuit_words, parse_limits
+from claimx.cli.doctor import doctor
+from claimx.cli.reconcile import reconcile
+from claimx.cli.source import Moment, backfill, poll
+from claimx.cli.status import circuit_words, parse_limits, status
 from claimx.cli.tables import tables
 from claimx.domain.times import to_iso
 
@@ -64,6 +67,14 @@ def test_the_list_of_commands_says_whole_sentences(group):
     shorts = [command.get_short_help_str(60) for command in listed]
 
     assert [text for text in shorts if not text.endswith(".") or text.endswith("...")] == []
+
+
+def test_every_option_says_what_it_is_for():
+    commands = [*dlq.commands.values(), *poll.commands.values(), *tables.commands.values()]
+    commands += [backfill, demo, doctor, reconcile, status, up]
+    options = [(one.name, o) for one in commands for o in one.params if isinstance(o, click.Option)]
+
+    assert [(name, option.opts) for name, option in options if not option.help] == []
 
 
 @pytest.mark.parametrize(
