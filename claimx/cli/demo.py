@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import fcntl
 import shutil
 import signal
 import sys
 import time
 from importlib.util import find_spec
 from pathlib import Path
-from typing import Any
+from typing import IO, Any
 
 import click
 
@@ -160,6 +161,20 @@ def _need_stand_ins() -> None:
         raise ConfigurationError([f"{what}: requirements-dev.txt has them"])
 
 
+_held_markers: list[IO[bytes] | None] = []  # open until the process ends
+
+
+def _held(marker: Path) -> IO[bytes] | None:
+    """Return the marker, locked while it is open; None when another process has locked it."""
+    file = marker.open("rb")
+    try:
+        fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except OSError:
+        file.close()
+        return None
+    return file
+
+
 def _prepared(folder: Path) -> Any:
     """Return a stack over an emptied folder; refuses to empty one that is not the demo's."""
     _need_stand_ins()
@@ -168,9 +183,12 @@ def _prepared(folder: Path) -> Any:
     marker = folder / ".claimx-demo"
     if folder.exists() and any(folder.iterdir()) and not marker.exists():
         raise click.UsageError(f"{folder} is not empty and not the demo's; name another --folder")
+    if marker.exists() and _held(marker) is None:
+        raise click.UsageError(f"another demo or up works in {folder}; name another --folder")
     shutil.rmtree(folder, ignore_errors=True)
     folder.mkdir(parents=True)
     marker.touch()
+    _held_markers.append(_held(marker))
     stack = Stack(folder)
     # a closed terminal and a supervisor's TERM must leave as little behind as Ctrl-C does
     for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):

@@ -35,9 +35,13 @@ class Word(click.ParamType[str]):
 def _filters(command: Any) -> Any:
     filters: list[Any] = [
         click.option("--stage", type=click.Choice([s.value for s in Stage]), help="Where it died."),
-        click.option("--category", type=click.Choice([c.value for c in ErrorCategory])),
+        click.option(
+            "--category",
+            type=click.Choice([c.value for c in ErrorCategory]),
+            help="What kind of failure it was (docs/errors-and-retries.md).",
+        ),
         click.option("--error", type=Word(), help="The failure's class, such as NotFound."),
-        click.option("--kind", type=click.Choice([k.value for k in Kind])),
+        click.option("--kind", type=click.Choice([k.value for k in Kind]), help="What it is."),
     ]
     for option in filters:
         command = option(command)
@@ -102,7 +106,9 @@ def dlq() -> None:
 
 @dlq.command("ls")
 @_filters
-@click.option("--limit", type=click.IntRange(1, 100_000), default=1000, show_default=True)
+@click.option(
+    "--limit", type=click.IntRange(1, 100_000), default=1000, show_default=True, help="So many."
+)
 @form_option
 def list_letters(form: str, limit: int, **options: Any) -> None:
     """

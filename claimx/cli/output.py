@@ -24,6 +24,7 @@ def form_option(command: Any) -> Any:
         "form",
         type=click.Choice(["table", "json", "jsonl"]),
         default="table",
+        show_default=True,
         help="How to print.",
     )(command)
 

@@ -29,7 +29,8 @@ class Moment(click.ParamType[Micros]):
         try:
             found = datetime.fromisoformat(value.strip())
         except ValueError:
-            self.fail(f"{value!r} is neither a time such as 2026-01-31T08:00Z nor 2h", param, ctx)
+            what = "neither a time such as 2026-01-31T08:00Z nor a span back such as 2h"
+            self.fail(f"{value!r} is {what}", param, ctx)
         found = found if found.tzinfo else found.replace(tzinfo=UTC)
         if not within_reckoning(found):
             self.fail(f"{value!r} {BEYOND_RECKONING}", param, ctx)

@@ -69,7 +69,11 @@ def once(dry_run: bool, form: str) -> None:
 
 @click.command()
 @click.option(
-    "--from", "since", type=Moment(), required=True, help="Begin: a time, or 2h / 3d back."
+    "--from",
+    "since",
+    type=Moment(),
+    required=True,
+    help="Begin, of ingestion time: a time, or 2h / 3d back.",
 )
 @click.option("--to", "until", type=Moment(), default=None, help="End; now when left out.")
 @click.option("--rate", type=Rate(), default=0.0, help="Rows a second; 0: no bound.")

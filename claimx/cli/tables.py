@@ -124,7 +124,9 @@ def diff(names: tuple[str, ...], form: str) -> None:
 
 @tables.command()
 @one_table
-@click.option("--limit", type=click.IntRange(1, MOST_COMMITS), default=20, show_default=True)
+@click.option(
+    "--limit", type=click.IntRange(1, MOST_COMMITS), default=20, show_default=True, help="So many."
+)
 @form_option
 def history(name: str, limit: int, form: str) -> None:
     """

@@ -531,11 +531,17 @@ def test_a_folder_that_readers_would_not_find_is_refused(tmp_path):
 
 
 def test_a_folder_that_cannot_be_made_is_an_outage(tmp_path):
-    """It was the disk's own error, of which the lake writer ended at its start."""
+    """
+    It was the disk's own error, of which the lake writer ended at its start.
+
+    Then it was told without the place, which a setting with a typing error has.
+    """
     (tmp_path / "lake").write_text("no folder")
     lake = lake_in(tmp_path / "lake")
 
-    with pytest.raises(Unavailable, match=r"Not a directory\); the table cannot be created"):
+    with pytest.raises(
+        Unavailable, match=r"Not a directory\); no table can be made at file:/.*/lake"
+    ):
         lake.ensure(MEDIA)
     with pytest.raises(Unavailable):
         lake.upsert(MEDIA, [media("1")], T0)

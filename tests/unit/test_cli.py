@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import fcntl
 import os
 import subprocess
 import sys
@@ -11,10 +12,13 @@ import pytest
 from cli_runner import ROOT, claimx
 
 from claimx.cli.config import config
+from claimx.cli.demo import demo, up
 from claimx.cli.dlq import dlq
+from claimx.cli.doctor import doctor
 from claimx.cli.parameters import Moment, Rate
-from claimx.cli.source import poll
-from claimx.cli.status import circuit_words, parse_limits
+from claimx.cli.reconcile import reconcile
+from claimx.cli.source import backfill, poll
+from claimx.cli.status import circuit_words, parse_limits, status
 from claimx.cli.tables import tables
 from claimx.domain.times import to_iso
 
@@ -64,6 +68,14 @@ def test_the_list_of_commands_says_whole_sentences(group):
     shorts = [command.get_short_help_str(60) for command in listed]
 
     assert [text for text in shorts if not text.endswith(".") or text.endswith("...")] == []
+
+
+def test_every_option_says_what_it_is_for():
+    commands = [*dlq.commands.values(), *poll.commands.values(), *tables.commands.values()]
+    commands += [backfill, demo, doctor, reconcile, status, up]
+    options = [(one.name, o) for one in commands for o in one.params if isinstance(o, click.Option)]
+
+    assert [(name, option.opts) for name, option in options if not option.help] == []
 
 
 @pytest.mark.parametrize(
@@ -173,6 +185,20 @@ def test_a_command_of_the_stand_ins_says_that_they_are_not_installed(tmp_path, c
     (line,) = done.stderr.splitlines()
     assert "duckdb_kql, honcho" in line
     assert "requirements-dev.txt" in line
+
+
+@pytest.mark.parametrize("command", ["demo", "up"])
+def test_a_folder_that_another_stack_works_in_is_left_alone(tmp_path, command):
+    """A demo beside `claimx up` emptied the folder of what was running."""
+    marker = tmp_path / ".claimx-demo"
+    (tmp_path / "lake").mkdir()
+    with marker.open("wb") as held:
+        fcntl.flock(held, fcntl.LOCK_EX)
+
+        answer = claimx(command, "--folder", str(tmp_path))
+
+    assert (answer.status, (tmp_path / "lake").is_dir()) == (2, True)
+    assert f"works in {tmp_path}" in answer.err
 
 
 @pytest.mark.parametrize("command", ["reconcile", "backfill --from 2h", "poll once"])

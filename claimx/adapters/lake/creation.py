@@ -71,7 +71,7 @@ def _create(handle: Handle, table: Table) -> None:
             with our_errors(table.name, handle):
                 handle.fresh()
         except TableNotFoundError:
-            raise Unavailable(f"{lost}; the table cannot be created") from lost
+            raise Unavailable(f"{lost}; no table can be made at {handle.uri}") from lost
 
 
 def _evolve(snapshot: DeltaTable, table: Table) -> None:
