@@ -564,6 +564,15 @@ def test_leases_are_renewed_again_after_something_unforeseen(world):
     assert not taken, "another worker took it meanwhile"
 
 
+async def asked(world: World, calls: int) -> None:
+    """Wait until the API has been asked so often."""
+    for _ in range(5000):
+        if len(world.api.calls) >= calls:
+            return
+        await asyncio.sleep(0.001)
+    pytest.fail(f"only {len(world.api.calls)} calls were made")
+
+
 def test_records_that_another_worker_has_by_now_are_dropped_in_silence(world):
     world.runtime.limits = Limits(lease_seconds=0.15)
     ids = world.admit(event("1"), event("2"))
@@ -571,8 +580,7 @@ def test_records_that_another_worker_has_by_now_are_dropped_in_silence(world):
     async def run() -> Counts:
         world.api.latency = 5.0
         chunk = asyncio.ensure_future(EnrichStage(world.runtime, world.api).run(ids))
-        while world.state(ids[0])[1] is not State.LEASED:  # noqa: ASYNC110 - it sets no event; a busy machine begins late
-            await asyncio.sleep(0.005)
+        await asked(world, 1)  # both are claimed by then
         world.time += 10
         stolen = world.ledger.claim(Stage.ENRICH, ids, 30)
         counts = await chunk
@@ -593,8 +601,7 @@ def test_what_is_lost_does_not_take_the_turn_of_what_is_ours(world):
     async def run() -> Counts:
         world.api.latency = 5.0
         chunk = asyncio.ensure_future(EnrichStage(world.runtime, world.api).run(ids))
-        while len(world.api.calls) < 4:  # noqa: ASYNC110 - until each turn has begun
-            await asyncio.sleep(0.01)
+        await asked(world, 4)  # all turns are at work
         world.api.latency = 0.0
         world.time += 10
         assert len(world.ledger.claim(Stage.ENRICH, [*ids[:4], ids[8]], 30)) == 5
