@@ -541,6 +541,17 @@ def test_a_folder_that_cannot_be_made_is_an_outage(tmp_path):
         lake.upsert(MEDIA, [media("1")], T0)
 
 
+def test_a_table_that_cannot_be_opened_is_an_outage_and_stays_as_it_is(tmp_path):
+    lake_in(tmp_path).ensure(MEDIA)
+    (commit,) = (tmp_path / MEDIA.name / "_delta_log").glob("*.json")
+    commit.write_text("no json")
+
+    with pytest.raises(Unavailable):
+        lake_in(tmp_path).ensure(MEDIA)
+
+    assert commit.read_text() == "no json"
+
+
 def test_a_file_uri_is_a_folder(tmp_path):
     lake = DeltaLake({MEDIA.name: (tmp_path / "my lake").as_uri()})
 

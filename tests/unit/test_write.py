@@ -511,6 +511,17 @@ def test_a_full_buffer_reads_no_more(world):
     assert len(world.keys(EVENTS)) == many
 
 
+def test_records_without_rows_fill_the_buffer_as_well(world):
+    """Each is held, whatever it says; they are read in chunks, of which the last goes beyond."""
+    for at in range(CHUNK + 1):
+        world.enriched(f"e{at}", rows=b"")
+    writer = world.writer(batch_rows=CHUNK // BUFFERED_BATCHES, batch_seconds=600.0)
+
+    world.run(writer, 3.0)
+
+    assert writer.buffered == CHUNK
+
+
 def test_projects_are_known_once_their_rows_are_committed(world):
     world.enriched("a", project("p1"), event("a"))
 
