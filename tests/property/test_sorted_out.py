@@ -16,9 +16,8 @@ parts = st.sampled_from([*"ab" * 8, "", None, 1])  # most of them whole keys
 
 @st.composite
 def changes(draw) -> Change:
-    values = {name: draw(parts) for name in CONTACTS.key} | draw(
-        st.dictionaries(columns, parts, max_size=2)
-    )
+    others = st.dictionaries(columns, parts, max_size=2)
+    values = {name: draw(parts) for name in CONTACTS.key} | draw(others)
     table = draw(st.sampled_from([CONTACTS.name, "claimx_tasks"]))
     return Change(table, values, Source.ANSWER, "e", 1, 2)
 
