@@ -107,7 +107,11 @@ def dlq() -> None:
 @dlq.command("ls")
 @_filters
 @click.option(
-    "--limit", type=click.IntRange(1, 100_000), default=1000, show_default=True, help="So many."
+    "--limit",
+    type=click.IntRange(1, 100_000),
+    default=1000,
+    show_default=True,
+    help="How many at most.",
 )
 @form_option
 def list_letters(form: str, limit: int, **options: Any) -> None:

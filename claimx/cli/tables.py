@@ -125,7 +125,11 @@ def diff(names: tuple[str, ...], form: str) -> None:
 @tables.command()
 @one_table
 @click.option(
-    "--limit", type=click.IntRange(1, MOST_COMMITS), default=20, show_default=True, help="So many."
+    "--limit",
+    type=click.IntRange(1, MOST_COMMITS),
+    default=20,
+    show_default=True,
+    help="How many at most.",
 )
 @form_option
 def history(name: str, limit: int, form: str) -> None:
