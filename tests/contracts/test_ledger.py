@@ -1778,6 +1778,25 @@ def test_readers_that_are_gone_leave_the_groups_books(redis_client):
     assert readers() == {"reads": 1}
 
 
+def test_a_reader_that_is_forgotten_while_it_waits_gets_what_comes_all_the_same(redis_client):
+    """One that waits is silent as well, for longer than a takeover takes."""
+    rig = redis_rig(redis_client)
+    rig.read("reads")
+    with ThreadPoolExecutor() as pool:
+        waiting = pool.submit(rig.second().read_rows, "waits", 10, 5.0)
+        deadline = time.monotonic() + 5
+        while len(redis_client.xinfo_consumers("{claimx:0}:rows", "writers")) < 2:
+            assert time.monotonic() < deadline
+            time.sleep(0.01)
+        rig.fall_silent(601)
+        rig.read("reads")
+        (left,) = redis_client.xinfo_consumers("{claimx:0}:rows", "writers")
+        rig.ledger.settle([Advance(rig.one("a"), Stage.WRITE, {}, b"r")])
+        ((_, record_id),) = waiting.result(10)
+
+    assert (left["name"], record_id) == (b"reads", "e:a")
+
+
 class TestWhichMediaAreActive:
     def test_those_that_are_there_in_any_stage_and_not_dead(self, rig: Rig) -> None:
         names = ("new", "leased", "writing", "dead", "done")

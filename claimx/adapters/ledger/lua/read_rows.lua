@@ -4,7 +4,8 @@
 -- that goes on where the last step ended. One whose record is leased by a living writer only
 -- changes hands in the group's books and is not handed out, so that a slow writer keeps its work
 -- for as long as it renews the lease. Readers that are silent and hold nothing are taken off the
--- group's books: each writer that starts has a new name.
+-- group's books: each writer that starts has a new name. One that is waiting all the same is put
+-- there again with the first entry that it is given.
 local consumer, wanted, idle = ARGV[2], tonumber(ARGV[3]), ARGV[4]
 local answer = {}
 local READERS_SECONDS = 600
