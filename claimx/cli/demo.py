@@ -14,7 +14,7 @@ from typing import IO, Any
 import click
 
 from claimx.cli.output import near, note, program
-from claimx.cli.parameters import Rate
+from claimx.cli.parameters import Finite
 from claimx.domain.errors import ClaimXError, Unavailable
 from claimx.setting_errors import ConfigurationError
 
@@ -51,7 +51,7 @@ def _options(command: Any) -> Any:
         ),
         click.option(
             "--rate",
-            type=Rate(),
+            type=Finite(min=0),
             default=400.0,
             show_default=True,
             help="Events a second; 0: all at once.",
@@ -75,7 +75,7 @@ def _options(command: Any) -> Any:
 @_options
 @click.option(
     "--timeout",
-    type=click.FloatRange(min=0, min_open=True),
+    type=Finite(min=0, min_open=True),
     default=300.0,
     show_default=True,
     help="Seconds at most.",

@@ -37,17 +37,12 @@ class Moment(click.ParamType[Micros]):
         return from_datetime(found)
 
 
-class Rate(click.FloatRange):
-    """So many a second, none below zero; click takes ``nan`` for a number in every range."""
-
-    name = "rate"
-
-    def __init__(self) -> None:
-        super().__init__(min=0)
+class Finite(click.FloatRange):
+    """A number in a range: click takes ``nan`` for one in every range, and nothing is above it."""
 
     def convert(self, value: Any, param: Any, ctx: Any) -> float:
         """Return the number."""
         found = super().convert(value, param, ctx)
         if not math.isfinite(found):
-            self.fail(f"{value!r} is no number", param, ctx)
+            self.fail(f"{value!r} is no finite number", param, ctx)
         return float(found)

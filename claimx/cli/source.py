@@ -10,7 +10,7 @@ import click
 
 from claimx import bootstrap, startup
 from claimx.cli.output import form_option, note, show
-from claimx.cli.parameters import Moment, Rate
+from claimx.cli.parameters import Finite, Moment
 from claimx.domain.times import Micros, from_seconds, to_iso
 from claimx.needs import missing_for
 from claimx.services.backfill import BackfillReport, Ending
@@ -76,7 +76,7 @@ def once(dry_run: bool, form: str) -> None:
     help="Begin, of ingestion time: a time, or 2h / 3d back.",
 )
 @click.option("--to", "until", type=Moment(), default=None, help="End; now when left out.")
-@click.option("--rate", type=Rate(), default=0.0, help="Rows a second; 0: no bound.")
+@click.option("--rate", type=Finite(min=0), default=0.0, help="Rows a second; 0: no bound.")
 @form_option
 def backfill(since: Micros, until: Micros | None, rate: float, form: str) -> None:
     """

@@ -108,8 +108,13 @@ class Stack:
         )  # fmt: skip
 
     def settings_file(self) -> Path:
-        """Write what the pipeline is set to into a file for ENV_FILE, and return its path."""
+        """
+        Write what the pipeline is set to into a file for ENV_FILE, and return its path.
+
+        The file is its owner's alone: a REDIS_URL that was given may hold a password.
+        """
         path = self.folder / "env"
+        path.touch(mode=0o600)
         with path.open("w", encoding="utf-8") as lines:
             for name, value in sorted(_settings_of(self.environment).items()):
                 quoted = value.replace("\\", r"\\").replace("'", r"\'")

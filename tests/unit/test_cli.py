@@ -15,7 +15,7 @@ from claimx.cli.config import config
 from claimx.cli.demo import demo, up
 from claimx.cli.dlq import dlq
 from claimx.cli.doctor import doctor
-from claimx.cli.parameters import Moment, Rate
+from claimx.cli.parameters import Finite, Moment
 from claimx.cli.reconcile import reconcile
 from claimx.cli.source import backfill, poll
 from claimx.cli.status import circuit_words, parse_limits, status
@@ -148,10 +148,10 @@ def test_a_time_that_cannot_be_reckoned_with_is_refused(text):
 
 
 @pytest.mark.parametrize("text", ["nan", "inf", "-1", "many"])
-def test_a_rate_is_a_number(text):
-    """``nan`` meant no bound at all: nothing is above it."""
+def test_a_bound_is_a_finite_number(text):
+    """A rate, or the demo's time, of ``nan`` meant no bound at all: nothing is above it."""
     with pytest.raises(click.BadParameter):
-        Rate().convert(text, None, None)
+        Finite(min=0).convert(text, None, None)
 
 
 @pytest.mark.parametrize("words", [("ls", "--error"), ("show",), ("requeue", "--yes")])

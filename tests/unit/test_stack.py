@@ -47,6 +47,7 @@ def test_what_the_stack_is_set_to_can_be_read_from_a_file(tmp_path, monkeypatch)
     assert found["REDIS_URL"] == "redis://h/0"
     assert found["CLAIMX_LAKE_PATH"] == "/it's a #1 lake\\$HOME"
     assert "PATH=" not in path.read_text().replace("CLAIMX_LAKE_PATH=", "")
+    assert path.stat().st_mode & 0o077 == 0, "a REDIS_URL may hold a password"
 
 
 def test_a_redis_that_a_pipeline_works_with_is_not_used(
