@@ -7,6 +7,7 @@ import os
 import signal
 import sys
 import threading
+from contextlib import suppress
 from typing import Any
 
 import click
@@ -68,6 +69,12 @@ def _open_what_is_closed() -> None:
             setattr(sys, name, open(os.devnull, mode))  # noqa: SIM115, PTH123 - until the end
 
 
+def _give_up_output() -> None:
+    """Let what cannot be written go, or Python tries again as it ends, and exits with 120."""
+    with suppress(OSError, ValueError):
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+
+
 def _end_as_by_hand() -> Any:
     """
     Take SIGTERM for Ctrl-C, so that a command says how far it is and gives back what it holds.
@@ -87,7 +94,10 @@ def main(arguments: list[str] | None = None) -> Any:
     _open_what_is_closed()
     before = _end_as_by_hand()
     try:
-        return cli.main(args=arguments, prog_name="claimx", standalone_mode=False)
+        try:
+            return cli.main(args=arguments, prog_name="claimx", standalone_mode=False)
+        finally:
+            sys.stdout.flush()  # what waits in the buffer fails here, not as Python ends
     except click.exceptions.Exit as leaving:
         sys.exit(leaving.exit_code)
     except click.ClickException as error:
@@ -102,6 +112,7 @@ def main(arguments: list[str] | None = None) -> Any:
         sys.exit(1 if isinstance(error, Permanent) else 5)
     except OSError as error:  # what it prints to, as a rule: a disk that is full
         print(f"claimx: {error}", file=sys.stderr)  # noqa: T201 - as above
+        _give_up_output()
         sys.exit(1)
     except (KeyboardInterrupt, click.Abort):
         print("claimx: interrupted", file=sys.stderr)  # noqa: T201 - as above

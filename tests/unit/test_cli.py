@@ -218,6 +218,7 @@ def test_a_command_that_reads_the_source_asks_for_its_settings_first(command):
         ("config show", ">&-", 0),
         ("config show -o json", ">/dev/full", 1),
         ("tables schema claimx_media", ">/dev/full", 1),
+        ("--version", ">/dev/full", 1),
         ("dlq requeue - --yes", "<&-", 3),
         ("reconcile --fix", "<&-", 2),
     ],
