@@ -18,6 +18,8 @@ FALSE_ALARMS: dict[str, str] = {
     "services.upload: uploaded.add": "remembered in memory; what is forgotten the sweeper finds",
     "adapters.transport: QoS.ack": "what this worker has out, counted in its memory",
     "cli.main: open": "the null device",
+    "cli.main: os.open": "the null device",
+    "cli.main: os.dup2": "this process's standard output, gone with it",
     "services.write: held.add": _LIST,
     "services.lease: self.give_back": _OURS,
     "services.held: items.extend": _LIST,
