@@ -8,7 +8,7 @@ from typing import Any
 from claimx.domain.records import Census, Kind, Stage, State
 from claimx.domain.times import MICROS_PER_SECOND, to_iso
 from claimx.services import reconcile
-from claimx.services.catch_up import progress_of
+from claimx.services.catch_up_report import progress_of
 from claimx.services.poll_report import behind, last_failure, measure_reading, read_until
 from claimx.services.runtime import Runtime
 from claimx.services.standstill import CATCH_UP, STANDING_SECONDS, held_since, jam_of
