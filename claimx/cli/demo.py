@@ -88,7 +88,8 @@ def demo(
 
     Exit 0 only if every row, file, dead letter and the invariant are as they must be.
     """
-    from claimx.cli.demo_run import Watch, verdict
+    from claimx.cli.demo_verdict import verdict
+    from claimx.cli.demo_watch import Watch
 
     stack = _prepared(folder)
     status = 1
