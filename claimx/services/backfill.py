@@ -19,8 +19,6 @@ from claimx.services.pages import Pressure, Sifted, sift, store
 from claimx.services.reader_lease import ReaderLease
 from claimx.services.runtime import Runtime
 
-__all__ = ["BackfillReport", "Ending", "backfill"]
-
 log = structlog.get_logger(__name__)
 
 _T = TypeVar("_T")
