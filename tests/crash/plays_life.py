@@ -31,7 +31,7 @@ def leaving(machine: Machine) -> None:
     from claimx import processes
     from claimx.adapters import leaving as flag
     from claimx.celery import app
-    from claimx.settings import host_name
+    from claimx.startup import host_name
     from claimx.telemetry import counts_folder
 
     left = counts_folder.made(host_name())
