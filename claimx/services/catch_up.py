@@ -30,7 +30,6 @@ from claimx.services.standstill import CATCH_UP, STANDING_SECONDS, Hold
 
 log = structlog.get_logger(__name__)
 
-SHARE_OF_FLIGHT = 0.5  # of CLAIMX_MAX_IN_FLIGHT: the live poll always has the other half
 AHEAD_PAGES = 3  # rows that wait for a worker: enough to keep some busy while a page is read
 RUN_SECONDS = 15.0  # at most, and half of the poll's interval: one child must get to both
 LEAST_SECONDS = 2.0
@@ -118,7 +117,7 @@ class _Run:
         self._begun: set[str] = set()
         self._lost = False  # this ledger has forgotten events that the lake has
         self._reader: Checkpoint | None = None  # of the gap that is being read
-        self._half = max(1, int(runtime.limits.max_in_flight * SHARE_OF_FLIGHT))
+        self._half = runtime.limits.half_in_flight
         self._page_rows = min(runtime.limits.poll_batch, max(1, self._half // 2))
 
     def run(self) -> None:
