@@ -16,6 +16,7 @@ from claimx.startup import forget, load_settings, once
 
 if TYPE_CHECKING:
     from claimx.adapters.cache import DiskCache
+    from claimx.adapters.claimx_api import HTTPClaimXApi
     from claimx.services.sweep import CacheSweeper
     from claimx.tasks.workshop import Workshop
 
@@ -27,8 +28,6 @@ def workshop() -> Workshop:
 
 def build_workshop(settings: Settings, runtime: Runtime) -> Workshop:
     """Return a workshop over *settings*; raises ConfigurationError where it cannot be made."""
-    from claimx.adapters.api_token import TokenSource
-    from claimx.adapters.claimx_api import HTTPClaimXApi
     from claimx.adapters.media_http import HTTPMediaFetcher
     from claimx.adapters.onelake import make_store
     from claimx.tasks.loop import ProcessLoop
@@ -37,18 +36,7 @@ def build_workshop(settings: Settings, runtime: Runtime) -> Workshop:
     if problems := missing_for(settings, WORKSHOP_QUEUES):
         raise ConfigurationError(problems)
     gates = gates_of(settings)
-    api = HTTPClaimXApi(
-        settings.api_url,
-        TokenSource(settings.api_token.get_secret_value(), settings.api_token_file),
-        gates,
-        runtime.metrics,
-        holder=runtime.holder,
-        concurrency=settings.api_concurrency,
-        rate=settings.api_rate,
-        timeout=settings.api_timeout,
-        media_filter=settings.api_media_filter,
-        sender_username=settings.api_sender,
-    )
+    api = _api_of(settings, runtime)
     cache = cache_of(settings)
     try:
         fetcher = HTTPMediaFetcher(
@@ -107,6 +95,24 @@ def preload(queues: Collection[str]) -> None:
     import claimx.adapters.media_http
     import claimx.adapters.onelake
     import claimx.tasks.workshop  # noqa: F401 - for what importing does
+
+
+def _api_of(settings: Settings, runtime: Runtime) -> HTTPClaimXApi:
+    from claimx.adapters.api_token import TokenSource
+    from claimx.adapters.claimx_api import HTTPClaimXApi
+
+    return HTTPClaimXApi(
+        settings.api_url,
+        TokenSource(settings.api_token.get_secret_value(), settings.api_token_file),
+        gates_of(settings),
+        runtime.metrics,
+        holder=runtime.holder,
+        concurrency=settings.api_concurrency,
+        rate=settings.api_rate,
+        timeout=settings.api_timeout,
+        media_filter=settings.api_media_filter,
+        sender_username=settings.api_sender,
+    )
 
 
 def close_workshop() -> None:
