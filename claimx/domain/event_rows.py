@@ -14,7 +14,7 @@ from claimx.domain.events import Event, EventType
 from claimx.domain.polling import TIME
 from claimx.domain.redaction import redact
 from claimx.domain.times import EARLIEST, LATEST, Micros, to_iso
-from claimx.domain.values import Unconvertible, id_text, text
+from claimx.domain.values import Converter, Unconvertible, id_text, text
 from claimx.domain.written_times import time
 
 MAX_ID_LENGTH = 512
@@ -156,7 +156,7 @@ def _media_ids(row: Mapping[str, Any]) -> tuple[str, ...]:
     return tuple(one for one in (_as_id(column, entry) for entry in value) if one is not None)
 
 
-def _optional(row: Mapping[str, Any], column: str, convert: Any) -> Any:
+def _optional(row: Mapping[str, Any], column: str, convert: Converter) -> Any:
     try:
         return convert(_raw(row, column))
     except Unconvertible:
