@@ -9,9 +9,9 @@ from collections.abc import Callable, Mapping
 
 import structlog
 
-from claimx import bootstrap, redis_clients
+from claimx import bootstrap, redis_clients, startup
 from claimx.knobs import unknown_names
-from claimx.settings import Settings, host_name
+from claimx.settings import Settings
 from claimx.telemetry import cycle, health, logs
 from claimx.telemetry.metrics import exposition, totals
 
@@ -106,7 +106,7 @@ class Attendance:
 
     def _announce(self) -> None:
         gates = bootstrap.gates_of(self._settings)
-        name = f"{host_name()}:{os.getpid()}"
+        name = startup.process_name()
         while True:
             try:
                 gates.beat(self._role, name, self._info, ANNOUNCE_SECONDS * 3)

@@ -7,32 +7,26 @@ Entry points call it when their process starts; each thing is built once a proce
 
 from __future__ import annotations
 
-import os
 import random
 import time
-from collections.abc import Collection
 from typing import TYPE_CHECKING, Any
 
 from claimx.adapters import leaving
 from claimx.domain.ports.hints import Hints
 from claimx.domain.retry import RetryPolicy
 from claimx.domain.tables import TABLES
-from claimx.needs import SOURCE_QUEUES, WORKSHOP_QUEUES, missing_for
 from claimx.redis_clients import ask_redis, diagnose_redis, ledger_of, redis_of
 from claimx.services.hinting import NoHints
 from claimx.services.runtime import Limits, Runtime
 from claimx.setting_errors import ConfigurationError
-from claimx.settings import Settings, host_name
-from claimx.startup import forget, load_settings, once
+from claimx.settings import Settings
+from claimx.startup import load_settings, once, process_name
 
 if TYPE_CHECKING:
-    from claimx.adapters.cache import DiskCache
     from claimx.adapters.credentials import Credentials
     from claimx.adapters.gates import RedisGates
     from claimx.adapters.lake import DeltaLake
     from claimx.adapters.read_ahead import ReadAhead
-    from claimx.services.sweep import CacheSweeper
-    from claimx.tasks.workshop import Workshop
     from claimx.telemetry.metrics import PrometheusMetrics
 
 _SECONDS_PER_HOUR = 3600.0
@@ -143,7 +137,7 @@ def build_runtime(settings: Settings, hints: Hints | None = None) -> Runtime:
         ),
         now=time.time,
         jitter=random.random,
-        holder=f"{host_name()}:{os.getpid()}",
+        holder=process_name(),
         diagnose_store=lambda: diagnose_redis(settings),
         make_lake=lambda: lake_of(settings),
         make_source=lambda: source_of(settings),
@@ -164,101 +158,6 @@ def runtime(app: Any = None) -> Runtime:
         return build_runtime(settings, hints)
 
     return once("runtime", build)
-
-
-def workshop() -> Workshop:
-    """Return what this worker process does its chunks with: a loop, the API, downloads, uploads."""
-    return once("workshop", lambda: _build_workshop(load_settings(), runtime()))
-
-
-def _build_workshop(settings: Settings, runtime: Runtime) -> Workshop:
-    from claimx.adapters.api_token import TokenSource
-    from claimx.adapters.claimx_api import HTTPClaimXApi
-    from claimx.adapters.media_http import HTTPMediaFetcher
-    from claimx.adapters.onelake import make_store
-    from claimx.tasks.loop import ProcessLoop
-    from claimx.tasks.workshop import Workshop
-
-    if problems := missing_for(settings, WORKSHOP_QUEUES):
-        raise ConfigurationError(problems)
-    gates = gates_of(settings)
-    api = HTTPClaimXApi(
-        settings.api_url,
-        TokenSource(settings.api_token.get_secret_value(), settings.api_token_file),
-        gates,
-        runtime.metrics,
-        holder=runtime.holder,
-        concurrency=settings.api_concurrency,
-        rate=settings.api_rate,
-        timeout=settings.api_timeout,
-        media_filter=settings.api_media_filter,
-        sender_username=settings.api_sender,
-    )
-    cache = cache_of(settings)
-    try:
-        fetcher = HTTPMediaFetcher(
-            cache,
-            gates,
-            runtime.metrics,
-            allowed_hosts=settings.allowed_hosts,
-            allowed_extensions=settings.allowed_extensions,
-            max_bytes=settings.max_media_bytes,
-            allow_loopback=settings.allow_loopback,
-        )
-        store = make_store(
-            settings.media_path,
-            settings.onelake_endpoint,
-            lambda: credentials_of(settings).storage_access(settings.onelake_endpoint),
-            gates,
-            runtime.metrics,
-            connections=max(16, settings.upload_concurrency),
-        )
-    except ValueError as error:
-        raise ConfigurationError([str(error)]) from None
-    return Workshop(ProcessLoop(), runtime, api, fetcher, cache, store)
-
-
-def cache_of(settings: Settings) -> DiskCache:
-    """Return the cache of this machine (of CACHE_DIR)."""
-    from claimx.adapters.blob_folder import is_folder
-    from claimx.adapters.cache import DiskCache
-
-    def make() -> DiskCache:
-        shared = is_folder(settings.media_path)
-        return DiskCache(settings.cache_dir, settings.cache_max_bytes, shared=shared)
-
-    return once("cache", make)
-
-
-def sweeper() -> CacheSweeper:
-    """Return what keeps this machine's cache to what is needed."""
-    from claimx.services.sweep import CacheSweeper
-
-    settings = load_settings()
-    return once("sweeper", lambda: CacheSweeper(cache_of(settings), ledger_of(settings), time.time))
-
-
-def preload(queues: Collection[str]) -> None:
-    """
-    Import what a worker of *queues* uses, once for all its children.
-
-    That saves each half a second and tens of MB. Nothing is connected, and no table is touched:
-    deltalake may be imported before a fork, but not used. Settings must have been loaded.
-    """
-    if SOURCE_QUEUES & set(queues):
-        import claimx.adapters.lake
-    import claimx.adapters.claimx_api
-    import claimx.adapters.kusto
-    import claimx.adapters.media_http
-    import claimx.adapters.onelake
-    import claimx.tasks.workshop  # noqa: F401 - for what importing does
-
-
-def close_workshop() -> None:
-    """Close what this process opened, before it ends."""
-    found = forget("workshop")
-    if found is not None:
-        found.close()
 
 
 def operator_runtime() -> Runtime:

@@ -16,14 +16,14 @@ import structlog
 from celery import signals
 from celery.app import app_or_default
 
-from claimx import bootstrap, garbage, redis_clients, startup
+from claimx import bootstrap, garbage, redis_clients, startup, workers
 from claimx.adapters import leaving, leaving_step, ticking
 from claimx.adapters.hints import queue_length, queue_name, queue_named
 from claimx.attendance import Attendance, attend
 from claimx.domain.errors import ClaimXError, Unavailable
 from claimx.domain.records import Stage
 from claimx.needs import WORKSHOP_QUEUES, missing_for, token_problem, unknown_queues
-from claimx.settings import Settings, host_name
+from claimx.settings import Settings
 from claimx.telemetry import counts_folder, logs
 
 log = structlog.get_logger(__name__)
@@ -85,8 +85,8 @@ def connect(app: Any) -> None:
 def _lend(app: Any) -> None:
     """Give an app what its tasks work with."""
     app.claimx_runtime = lambda: bootstrap.runtime(app)
-    app.claimx_workshop = bootstrap.workshop
-    app.claimx_sweeper = bootstrap.sweeper
+    app.claimx_workshop = workers.workshop
+    app.claimx_sweeper = workers.sweeper
 
 
 _attendance: list[Attendance] = []
@@ -131,7 +131,7 @@ def _take_own_uploads(instance: Any, **_: Any) -> None:
     if problem and WORKSHOP_QUEUES & set(queues.consume_from):  # it may come later
         log.warning("events wait for the API's token", token_file=problem)
     try:  # every worker says whose cache it has
-        node = bootstrap.cache_of(settings).node
+        node = workers.cache_of(settings).node
     except OSError as error:
         startup.refuse([f"CACHE_DIR={settings.cache_dir!r}: {error.strerror}"])
     if "upload" in queues.consume_from:
@@ -140,8 +140,8 @@ def _take_own_uploads(instance: Any, **_: Any) -> None:
 
 def _before_fork(sender: Any, **_: Any) -> None:
     startup.load_settings()  # puts into the environment what Arrow reads when it is imported
-    bootstrap.preload(sender.app.amqp.queues.consume_from)
-    folder = counts_folder.made(host_name())
+    workers.preload(sender.app.amqp.queues.consume_from)
+    folder = counts_folder.made(startup.host_name())
     os.environ["PROMETHEUS_MULTIPROC_DIR"] = str(folder)
     leaving.prepare(folder)
     atexit.register(_in_this_process(lambda: shutil.rmtree(folder, ignore_errors=True)))
@@ -163,7 +163,7 @@ def _worker_ready(sender: Any, **_: Any) -> None:
     settings = startup.load_settings()
     queues = ",".join(sorted(sender.app.amqp.queues.consume_from))
     one = _attended("worker")
-    one.begin({"queues": queues, "node": bootstrap.cache_of(settings).node})
+    one.begin({"queues": queues, "node": workers.cache_of(settings).node})
     sender.timer.call_repeatedly(5.0, one.progress.made)
 
 
@@ -176,7 +176,7 @@ def _child_gone(pid: int, **_: Any) -> None:
     from prometheus_client import multiprocess
 
     multiprocess.mark_process_dead(pid)
-    bootstrap.close_workshop()
+    workers.close_workshop()
 
 
 def _beat_ready(sender: Any, **_: Any) -> None:

@@ -79,13 +79,13 @@ def answers(settings: Settings) -> bool:
         return False
 
 
-def _ledger(settings: Settings, client: Any) -> RedisLedger:
+def _ledger(settings: Settings, client: redis.Redis) -> RedisLedger:
     from claimx.adapters.ledger import RedisLedger
 
     return RedisLedger(client, dedup_seconds=settings.dedup_hours * _SECONDS_PER_HOUR)
 
 
-def _connect(settings: Settings, **how: Any) -> Any:
+def _connect(settings: Settings, **how: Any) -> redis.Redis:
     url = settings.redis_url.get_secret_value()
     try:
         return redis_client.connect(url, settings.redis_master, **how)

@@ -8,7 +8,6 @@ renamed.
 
 from __future__ import annotations
 
-import socket
 from collections.abc import Mapping
 from typing import Annotated, Any, Literal, Self
 
@@ -253,11 +252,6 @@ class Settings(BaseModel):
                 [f"CLAIMX_LAKE_PATH (or CLAIMX_{setting}_TABLE_PATH) must be set"]
             )
         return f"{self.lake_path.rstrip('/')}/{table_name}"
-
-
-def host_name() -> str:
-    """Return this machine's name, for process announcements."""
-    return socket.gethostname()
 
 
 def _line(error: Any, values: Mapping[str, Any]) -> str:

@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import ctypes
 import os
+import socket
 import sys
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
@@ -95,6 +96,16 @@ def refuse(problems: Sequence[str]) -> NoReturn:
         print(f"claimx: {line}", file=sys.stderr)  # noqa: T201 - before logging is set up
     sys.stderr.flush()
     sys.exit(_EXIT_CONFIGURATION)
+
+
+def host_name() -> str:
+    """Return this machine's name."""
+    return socket.gethostname()
+
+
+def process_name() -> str:
+    """Return what this process is called where all see it: in leases and announcements."""
+    return f"{host_name()}:{os.getpid()}"
 
 
 def once(name: str, build: Callable[[], T]) -> T:

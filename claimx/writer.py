@@ -19,6 +19,7 @@ from claimx.needs import without_path
 from claimx.services.folding import FoldKeeper
 from claimx.services.runtime import Runtime
 from claimx.services.write import LakeWriter
+from claimx.settings import Settings
 
 log = structlog.get_logger(__name__)
 
@@ -47,7 +48,25 @@ def main() -> int:
         log.error("Redis did not come", reason=str(error))  # noqa: TRY400 - one line is enough
         return 5
     runtime = bootstrap.build_runtime(settings)
-    writer = LakeWriter(
+    writer = _lake_writer(settings, runtime, attendance.progress.made)
+    _ensure_tables(runtime, stopping, attendance.progress.made)
+    garbage.settle(_NEW_OBJECTS)
+    folding = _Folding(runtime)
+    log.info("lake writer started", tables=len(TABLES))
+    _write(writer, stopping, attendance.progress.made)
+    folding.stop()
+    try:
+        writer.close()
+    except ClaimXError as error:  # what it held comes again by its leases
+        log.warning("writer left with rows unwritten", reason=str(error))
+    folding.leave()
+    attendance.stop()
+    log.info("lake writer stopped")
+    return 0
+
+
+def _lake_writer(settings: Settings, runtime: Runtime, alive: Callable[[], None]) -> LakeWriter:
+    return LakeWriter(
         runtime.ledger,
         runtime.lake,
         runtime.gates,
@@ -59,15 +78,15 @@ def main() -> int:
         batch_seconds=settings.batch_seconds,
         known_seconds=settings.dedup_hours * 3600.0,
         fresh_seconds=settings.project_fresh,
-        alive=attendance.progress.made,
+        alive=alive,
     )
-    _ensure_tables(runtime, stopping, attendance.progress.made)
-    garbage.settle(_NEW_OBJECTS)
-    folding = _Folding(runtime)
-    log.info("lake writer started", tables=len(TABLES))
+
+
+def _write(writer: LakeWriter, stopping: list[int], progress: Callable[[], None]) -> None:
+    """Write until told to stop; after a failure a little later each time."""
     pause = _PAUSE_SECONDS[0]
     while not stopping:
-        attendance.progress.made()
+        progress()
         try:
             writer.step()
             pause = _PAUSE_SECONDS[0]
@@ -75,15 +94,6 @@ def main() -> int:
             log.warning("writer pauses", reason=str(error), seconds=pause)
             time.sleep(pause)
             pause = min(_PAUSE_SECONDS[1], pause * 2)
-    folding.stop()
-    try:
-        writer.close()
-    except ClaimXError as error:  # what it held comes again by its leases
-        log.warning("writer left with rows unwritten", reason=str(error))
-    folding.leave()
-    attendance.stop()
-    log.info("lake writer stopped")
-    return 0
 
 
 def _unless(stopping: list[int], made: Callable[[], None]) -> Callable[[], None]:

@@ -16,7 +16,8 @@ from claimx.domain.records import Kind, Stage, event_record_id
 from claimx.domain.retry import RetryPolicy
 from claimx.domain.tables import EVENTS
 from claimx.domain.times import day_of, from_seconds, to_iso
-from claimx.services.catch_up import CatchUpReport, Ended, catch_up
+from claimx.services.catch_up import catch_up
+from claimx.services.catch_up_report import CatchUpReport, Ended
 from claimx.services.ingest import IngestReport, ingest
 from claimx.services.runtime import Limits, Runtime
 from claimx.telemetry.metrics import RecordedMetrics

@@ -7,7 +7,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-from claimx.sandbox.server import SandboxProcess
+from claimx.sandbox.process import SandboxProcess
 from pipelines.mixes import MIXES
 
 API_LATENCY_MS = 50

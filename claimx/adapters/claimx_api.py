@@ -100,7 +100,7 @@ class HTTPClaimXApi:
         }
         return await self._call("video_report", "/data", answers.videos_of, body)
 
-    # the calls of the operator's commands
+    # the contract's other calls, which no handler makes
     async def project_id_of_claim(self, number: str) -> Answer:
         """Return the project id (text) of a claim's number."""
         path = "/export/project/projectId"

@@ -8,10 +8,8 @@ microseconds, so that a row is before, in or after a microsecond and never besid
 
 from __future__ import annotations
 
-import json
 import time
 from collections.abc import Callable, Mapping, Sequence
-from datetime import datetime
 from operator import itemgetter
 from typing import Any
 
@@ -20,11 +18,12 @@ import structlog
 from claimx.adapters.kusto_choice import ALL, ID_COLUMNS, Choice, own_id_of
 from claimx.adapters.kusto_errors import ResultTooLarge
 from claimx.adapters.kusto_queries import Answer, KustoQueries
+from claimx.adapters.kusto_rows import AT, count_of, rows_of
 from claimx.domain.errors import ClaimXError, Permanent, Refused, Unreadable
 from claimx.domain.polling import TIME, whole_times
 from claimx.domain.ports.gates import Gates
 from claimx.domain.ports.source import TABLE_NAME, SourceRow
-from claimx.domain.times import Micros, from_datetime, to_iso
+from claimx.domain.times import Micros, to_iso
 
 log = structlog.get_logger(__name__)
 
@@ -33,10 +32,8 @@ MAX_PARTS = 512  # how finely one ingestion time is split before it is given up 
 COLUMNS_SECONDS = 600.0  # how long the table's columns are taken as they were
 CHECK_SECONDS = 3600.0  # how long the table's policy is
 _SPLIT = 8
-_JSON = ("[", "{", '"')  # what JSON of a dynamic value may begin with, where it comes as text
 _SPLIT_COLUMNS = ("project_id", "projectId", *ID_COLUMNS)
 _BOUNDS = "_from:datetime, _to:datetime"
-_AT = "claimx_source_time"  # a column's name that no table has
 _EVER = (0, 7_258_118_400_000_000)  # the epoch to 2200: some engines end at 2262
 
 
@@ -96,7 +93,7 @@ class KustoSource:
             "| where ingestion_time() >= _from and ingestion_time() < _to\n"
             "| count"
         )
-        return _count(self._ask(text, _bounds(after + 1, until + 1)))
+        return count_of(self._ask(text, _bounds(after + 1, until + 1)))
 
     def nameless(self, after: Micros, until: Micros, limit: int) -> list[SourceRow]:
         """See `EventSource.nameless`."""
@@ -178,8 +175,8 @@ class KustoSource:
             f"{self._quoted}\n"
             "| where ingestion_time() >= _from and ingestion_time() < _to\n"
             f"{choice.condition(own_id)}"
-            f"| extend {_AT} = ingestion_time()\n"
-            f"| order by {_AT} asc\n"
+            f"| extend {AT} = ingestion_time()\n"
+            f"| order by {AT} asc\n"
         )
         if last.startswith("| where"):
             text = text.replace("| extend", f"{last}\n| extend", 1)
@@ -187,7 +184,7 @@ class KustoSource:
             text += last
         answer = self._ask(text, values)
         try:
-            rows = _rows(answer)
+            rows = rows_of(answer)
         except (TypeError, ValueError) as error:
             raise Unreadable(
                 f"Kusto's answer for {self.what} cannot be read: an ingestion time is no time"
@@ -200,7 +197,7 @@ class KustoSource:
         if self._now() - self._checked < CHECK_SECONDS:
             return
         timed = f"{self._quoted} | where isnotnull(ingestion_time()) | take 1 | count"
-        if not _count(self._ask(timed, {})) and _count(
+        if not count_of(self._ask(timed, {})) and count_of(
             self._ask(f"{self._quoted} | take 1 | count", {})
         ):
             raise Refused(
@@ -230,35 +227,3 @@ class KustoSource:
 def _bounds(start: Micros, end: Micros) -> dict[str, str]:
     """Return the parameters that `_BOUNDS` declares."""
     return {"_from": f"datetime({to_iso(start)})", "_to": f"datetime({to_iso(end)})"}
-
-
-def _rows(answer: Answer) -> list[SourceRow]:
-    """Return the rows as JSON values, ingestion times cut to whole microseconds."""
-    names = [name for name, _ in answer.columns]
-    at = names.index(_AT)
-    dynamic = [(n, name) for n, (name, kind) in enumerate(answer.columns) if kind == "dynamic"]
-    left_out = [name for name in names if name == _AT or name.startswith("$")]
-    rows: list[SourceRow] = []
-    for values in answer.rows:
-        row: SourceRow = dict(zip(names, values, strict=True))
-        for n, name in dynamic:
-            value = values[n]
-            if type(value) is str and value[:1] in _JSON:
-                row[name] = _parsed(value)
-        for name in left_out:
-            del row[name]
-        row[TIME] = from_datetime(datetime.fromisoformat(values[at]))
-        rows.append(row)
-    return rows
-
-
-def _parsed(value: str) -> Any:
-    """Return a dynamic value as JSON; some answers carry it as text."""
-    try:
-        return json.loads(value)
-    except (ValueError, RecursionError):
-        return value
-
-
-def _count(answer: Answer) -> int:
-    return int(answer.rows[0][0])

@@ -84,7 +84,7 @@ class _BoundedAdapter(HTTPAdapterWithSocketOptions):
         try:
             # what its own `content` does by 10 kB, each of which a thread that reads ahead beside
             # another at work may wait 5 ms for
-            answer._content = b"".join(answer.iter_content(_PIECE_BYTES))  # noqa: SLF001
+            answer._content = b"".join(answer.iter_content(_PIECE_BYTES))  # noqa: SLF001 - as requests does
         except (requests.RequestException, OSError, ValueError) as error:
             if time.monotonic() >= until:
                 raise requests.ReadTimeout(f"no whole answer in {self._seconds:g} s") from error

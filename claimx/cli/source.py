@@ -14,9 +14,10 @@ from claimx.cli.parameters import Finite, Moment
 from claimx.domain.errors import ErrorCategory
 from claimx.domain.times import Micros, from_seconds, to_iso
 from claimx.needs import missing_for
-from claimx.services.backfill import BackfillReport, Ending
 from claimx.services.backfill import backfill as run_backfill
-from claimx.services.poll import Stop, poll_once
+from claimx.services.backfill_report import BackfillReport, Ending
+from claimx.services.poll import poll_once
+from claimx.services.poll_report import Stop
 from claimx.services.runtime import Runtime
 from claimx.setting_errors import ConfigurationError
 

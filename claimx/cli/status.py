@@ -103,6 +103,22 @@ def _print(found: Status, form: str) -> None:
         option = orjson.OPT_INDENT_2 if form == "json" else 0
         click.echo(orjson.dumps({"schema_version": SCHEMA_VERSION, **document}, option=option))
         return
+    _print_source(found)
+    _print_stages(found)
+    for kind in ("event", "media"):
+        _print_invariant(found, kind)
+    for circuit, state in found.circuits.items():
+        click.echo(f"circuit {circuit}: {circuit_words(state)}")
+    for process in found.processes:
+        click.echo(
+            f"{process.get('role', '?'):<8} {process.get('name', '?')}"
+            f"  health {process.get('health', 'off')}  metrics {process.get('metrics', 'off')}"
+        )
+    for problem in found.problems:
+        click.echo(f"PROBLEM: {clean(problem)}")
+
+
+def _print_source(found: Status) -> None:
     lag = "never polled" if found.poll_lag_seconds is None else f"{found.poll_lag_seconds:.0f} s"
     failed = f"; the last poll failed: {clean(found.poll_failure)}" if found.poll_failure else ""
     click.echo(f"poll lag   {lag}{failed}")
@@ -111,6 +127,9 @@ def _print(found: Status, form: str) -> None:
             f"catch-up   {gap['since']} to {gap['until']}: {gap['share']:.1%} of the time read,"
             f" {gap['left_seconds'] / 3600:.1f} h and about {gap['rows_left']} rows left"
         )
+
+
+def _print_stages(found: Status) -> None:
     click.echo(
         f"{'stage':<10}{'ready':>8}{'leased':>8}{'retrying':>10}{'waiting':>9}  oldest   by attempt"
     )
@@ -121,21 +140,14 @@ def _print(found: Status, form: str) -> None:
             f"{row['waiting']:>9}  {row['oldest_seconds']:>5.0f} s  {attempts}"
         )
     click.echo(f"lake stream: {found.stream_length} entries, {found.stream_pending} with a writer")
-    for kind in ("event", "media"):
-        count: dict[str, Any] = found.counters.get(kind, {})
-        unhandled = f" + {count.get('unhandled', 0)} unhandled" if kind == "event" else ""
-        verdict = "holds" if not found.missing[kind] else f"OFF BY {found.missing[kind]}"
-        click.echo(
-            f"{kind:<6} {count.get('admitted', 0)} admitted = {count.get('recorded', 0)} recorded"
-            f"{unhandled} + {found.dead[kind]} dead + {found.active[kind]} waiting or in flight"
-            f"   ({verdict})"
-        )
-    for circuit, state in found.circuits.items():
-        click.echo(f"circuit {circuit}: {circuit_words(state)}")
-    for process in found.processes:
-        click.echo(
-            f"{process.get('role', '?'):<8} {process.get('name', '?')}"
-            f"  health {process.get('health', 'off')}  metrics {process.get('metrics', 'off')}"
-        )
-    for problem in found.problems:
-        click.echo(f"PROBLEM: {clean(problem)}")
+
+
+def _print_invariant(found: Status, kind: str) -> None:
+    count: dict[str, Any] = found.counters.get(kind, {})
+    unhandled = f" + {count.get('unhandled', 0)} unhandled" if kind == "event" else ""
+    verdict = "holds" if not found.missing[kind] else f"OFF BY {found.missing[kind]}"
+    click.echo(
+        f"{kind:<6} {count.get('admitted', 0)} admitted = {count.get('recorded', 0)} recorded"
+        f"{unhandled} + {found.dead[kind]} dead + {found.active[kind]} waiting or in flight"
+        f"   ({verdict})"
+    )

@@ -227,7 +227,7 @@ def _maintain(names: tuple[str, ...], *, full: bool) -> None:
     from claimx.services.maintain import maintain_lake
 
     runtime = bootstrap.operator_runtime()
-    lake: Any = runtime.lake
+    lake: Any = runtime.lake  # upkeep is DeltaLake's own, beside the port
     wanted = _there(names)
     done = maintain_lake(lake, runtime.gates, runtime.holder, wanted, full=full)
     problems = [line for one in done.values() for line in one.problems]

@@ -2,13 +2,11 @@
 
 from __future__ import annotations
 
-import codecs
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import TypeAlias
 
-Head: TypeAlias = bytes | bytearray
+from claimx.domain.file_text import FRAGMENT, PAGE, Head, as_text, may_be_text, opening_of
 
 HEAD_BYTES = 256 * 1024  # how much of a file anything here looks at
 _BEGIN_BYTES = 256  # in which every signature lies, and the brands of a film
@@ -116,18 +114,7 @@ _HEIC_BRANDS = frozenset(
     b"heic heix heim heis hevc hevx hevm hevs mif1 mif2 msf1 heif".split(),
 )
 _MOV_ATOMS = frozenset((b"moov", b"mdat", b"wide", b"free", b"skip", b"pnot"))
-_PAGE = re.compile(r"<(!doctype\s+html|html|head|body)[\s>/]", re.IGNORECASE)
-_FRAGMENT = re.compile(
-    r"<(title|meta|script|style|iframe|form|table|div|span|center|h[1-6]|br|p|a|b|link"
-    r"|ul|ol|img|input|button|font|noscript|nav|fieldset|hr)[\s>/]",
-    re.IGNORECASE,
-)
 _XML_OPENING = re.compile(r"<(\?xml|!--|!DOCTYPE|[A-Za-z_])", re.IGNORECASE)
-_OPENING_CHARACTERS = 4096
-# looked for one by one: that is twenty times as fast as a pattern, and twice as fast as a table
-_NO_TEXT = [bytes([c]) for c in (*range(0x09), *range(0x0E, 0x1A), *range(0x1C, 0x20))]
-_C1_CONTROLS = bytes(range(0x7F, 0xA0))
-_LATIN_LETTERS = bytes(range(0xA0, 0x100))
 
 
 def sniff(head: Head) -> tuple[Kind, str | None]:
@@ -189,52 +176,9 @@ def may_lie_in(named: Kind | None, found: Kind) -> bool:
     return named is found or named in _CONTAINERS.get(found, ())
 
 
-def as_text(head: Head) -> str | None:
-    """Return *head* as text in the encoding it shows, None when it is binary."""
-    if head.startswith((codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE)):
-        return head.decode("utf-16", "ignore").lstrip("\ufeff")
-    if any(control in head for control in _NO_TEXT):
-        return None
-    try:
-        text = codecs.getincrementaldecoder("utf-8")().decode(head)  # may end within a character
-    except UnicodeDecodeError:
-        if _binary_as_latin(head):
-            return None
-        text = head.decode("latin-1")
-    return text.lstrip("\ufeff")
-
-
-def may_be_text(head: Head) -> bool:
-    """Say whether *head* could be text in an encoding that only its name speaks for."""
-    if b"\0" in head:
-        return any(_decodes(head, encoding) for encoding in ("utf-16-le", "utf-16-be"))
-    controls = sum(head.count(control) for control in _NO_TEXT)
-    return controls * 50 <= len(head)
-
-
-def is_page(text: str) -> bool:
-    """Say whether *text* opens as a whole HTML page."""
-    return _PAGE.match(_opening(text)) is not None
-
-
-def _decodes(head: Head, encoding: str) -> bool:
-    try:
-        text = codecs.getincrementaldecoder(encoding)().decode(head)  # may end within a character
-    except UnicodeDecodeError:
-        return False
-    return "\0" not in text
-
-
-def _binary_as_latin(head: Head) -> bool:
-    """Say whether *head*, read as Latin-1, has more controls and odd letters than text has."""
-    controls = len(head) - len(head.translate(None, _C1_CONTROLS))
-    letters = len(head) - len(head.translate(None, _LATIN_LETTERS))
-    return controls * 10 > len(head) or letters * 2 > len(head)
-
-
 def _text_kind(text: str) -> Kind:
-    opening = _opening(text)
-    if _PAGE.match(opening) or _FRAGMENT.match(opening):
+    opening = opening_of(text)
+    if PAGE.match(opening) or FRAGMENT.match(opening):
         return HTML
     if _XML_OPENING.match(text.lstrip()):
         return XML
@@ -243,15 +187,6 @@ def _text_kind(text: str) -> Kind:
     if opening.startswith("%PDF-"):  # one that holds no picture may be all text
         return PDF
     return JSON if opening[:1] in ("{", "[") else TXT
-
-
-def _opening(text: str) -> str:
-    """Return the beginning without blanks, comments and XML declarations before the first tag."""
-    opening = text[:_OPENING_CHARACTERS].lstrip()
-    for begin, end in (("<?", "?>"), ("<!--", "-->")) * 8:
-        if opening.startswith(begin):
-            opening = opening.partition(end)[2].lstrip()
-    return opening
 
 
 def _zip_kind(head: Head) -> Kind:

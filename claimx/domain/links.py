@@ -7,8 +7,9 @@ from collections.abc import Mapping
 from functools import lru_cache
 from urllib.parse import parse_qsl, urlsplit
 
-from claimx.domain.times import MICROS_PER_SECOND, Micros
-from claimx.domain.values import EARLIEST, LATEST, Unconvertible, time
+from claimx.domain.times import EARLIEST, LATEST, MICROS_PER_SECOND, Micros
+from claimx.domain.values import Unconvertible
+from claimx.domain.written_times import time
 
 _AMAZON_DATE = re.compile(r"\d{8}T\d{6}Z", re.ASCII)
 _SPAN = re.compile(r"\d{1,18}", re.ASCII)

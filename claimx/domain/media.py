@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from urllib.parse import parse_qsl, unquote, urlsplit
 
 from claimx.domain.errors import LinkExpired, NotAllowed
+from claimx.domain.file_text import Head, is_page
 from claimx.domain.kinds import (
     BY_CONTENT_TYPE,
     BY_EXTENSION,
@@ -19,9 +20,7 @@ from claimx.domain.kinds import (
     UNKNOWN,
     XML,
     ZIP,
-    Head,
     Kind,
-    is_page,
     may_lie_in,
     refined,
     sniff,

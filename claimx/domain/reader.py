@@ -8,11 +8,41 @@ from dataclasses import dataclass
 from typing import Any, TypeAlias
 
 from claimx.domain.changes import Values
-from claimx.domain.columns import Table
+from claimx.domain.columns import Column, ColumnType, Table
 from claimx.domain.tables import TABLES
-from claimx.domain.values import Converter, Unconvertible, converter_of
+from claimx.domain.values import (
+    Converter,
+    Unconvertible,
+    boolean,
+    code_text,
+    double,
+    id_text,
+    integer,
+    text,
+)
+from claimx.domain.written_times import time
 
 Unconverted: TypeAlias = Counter[tuple[str, str]]
+
+_BY_TYPE: Mapping[ColumnType, Converter] = {
+    ColumnType.INTEGER: integer,
+    ColumnType.DOUBLE: double,
+    ColumnType.BOOLEAN: boolean,
+    ColumnType.TIME: time,
+    ColumnType.DAY: text,  # only our own rows have one, already in ISO form
+}
+
+
+def converter_of(column: Column) -> Converter:
+    """Return the converter that a column's type and name ask for."""
+    if column.type is not ColumnType.TEXT:
+        return _BY_TYPE[column.type]
+    if column.name.endswith("_id"):
+        return id_text
+    if column.name.endswith("country_code") or column.name.startswith("custom_attribute"):
+        return code_text
+    return text
+
 
 _CONVERTERS: Mapping[str, Mapping[str, Converter]] = {
     name: {column.name: converter_of(column) for column in table.columns}

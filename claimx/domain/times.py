@@ -28,6 +28,11 @@ def from_datetime(moment: datetime) -> Micros:
     return (moment - _EPOCH) // _MICROSECOND
 
 
+EARLIEST: Micros = from_datetime(datetime.min.replace(tzinfo=UTC))
+LATEST: Micros = from_datetime(datetime.max.replace(tzinfo=UTC))
+"""What a `datetime` can say: the years 1 to 9999."""
+
+
 def to_datetime(moment: Micros) -> datetime:
     """Convert to an aware datetime in UTC; raises OverflowError beyond the years 1 to 9999."""
     return _EPOCH + timedelta(microseconds=moment)

@@ -256,7 +256,7 @@ def _is_another(shape: Shape, existing: Values, row: Values) -> bool:
     if after == before:
         return False
     for one, other in zip(after, before, strict=True):
-        # a double that is no number equals itself
-        if one is not other and one != other and (one == one or other == other):  # noqa: PLR0124
+        # a double that is no number stays one: that is no difference
+        if one is not other and one != other and (one == one or other == other):  # noqa: PLR0124 - NaN differs from itself
             return True
     return False

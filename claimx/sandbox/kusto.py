@@ -15,11 +15,18 @@ from claimx.sandbox.exchange import Answer, Exchange, json_answer
 from claimx.sandbox.faults import Fault, FaultPlan
 from claimx.sandbox.http import Service
 from claimx.sandbox.kql import HIDDEN, KustoError, Translator
+from claimx.sandbox.kusto_wire import (
+    cut_short,
+    error_body,
+    metadata,
+    shown_as,
+    v1_tables,
+    v2_frames,
+    wired,
+)
 from claimx.sandbox.rows import CAMEL, DYNAMIC_COLUMNS, HELD, SourceRow
 
 _QUERY_PATHS = frozenset({"/v1/rest/query", "/v2/rest/query"})
-_AS_THEY_ARE = frozenset({"VARCHAR", "BIGINT", "INTEGER", "BOOLEAN"})
-"""Types of the engine whose values go on the wire unchanged."""
 
 
 class KustoCluster(Service):
@@ -94,13 +101,13 @@ class KustoCluster(Service):
     async def answer(self, exchange: Exchange) -> Answer | None:
         """Route the REST interface."""
         if exchange.path == "/v1/rest/auth/metadata":
-            return json_answer(_metadata(self.url))
+            return json_answer(metadata(self.url))
         if exchange.method != "POST" or exchange.path not in _QUERY_PATHS | {"/v1/rest/mgmt"}:
             return Answer(404, b"{}")
         try:
             frames = await self._frames(exchange)
         except KustoError as error:
-            return json_answer(_error_body(str(error)), 400)
+            return json_answer(error_body(str(error)), 400)
         return json_answer(frames)
 
     async def spoil(self, exchange: Exchange, fault: Fault) -> Answer | bool | None:
@@ -110,9 +117,9 @@ class KustoCluster(Service):
         try:
             frames = await self._frames(exchange)
         except KustoError as error:
-            return json_answer(_error_body(str(error)), 400)
+            return json_answer(error_body(str(error)), 400)
         if isinstance(frames, list):
-            _break(frames, fault.kind)
+            cut_short(frames, fault.kind)
         return json_answer(frames)
 
     async def _frames(self, exchange: Exchange) -> Any:
@@ -133,8 +140,8 @@ class KustoCluster(Service):
         result = await loop.run_in_executor(self._executor, self._run, csl, parameters)
         if exchange.path == "/v2/rest/query":
             request_id = exchange.headers.get("x-ms-client-request-id", str(uuid.uuid4()))
-            return _v2_frames(result, request_id)
-        return _v1_tables(result)
+            return v2_frames(result, request_id)
+        return v1_tables(result)
 
     def _run(self, csl: str, parameters: dict[str, Any]) -> Any:
         """Answer one query in the query thread; whatever the engine refuses is the client's."""
@@ -160,43 +167,9 @@ class KustoCluster(Service):
         shown = [(name, type_) for name, type_ in described if name != HIDDEN]
         if not shown:
             return Result([], [])
-        relation = relation.project(", ".join(_shown(name, type_) for name, type_ in shown))
+        relation = relation.project(", ".join(shown_as(name, type_) for name, type_ in shown))
         columns = [RestColumn.derived(name, kusto_type(type_)) for name, type_ in shown]
-        return Result(columns, _wired(relation, columns))
-
-
-def _wired(relation: Any, columns: list[Any]) -> list[list[Any]]:
-    """Return the rows as they go on the wire; the engine's own way asks at each single value."""
-    from duckdb_kql.kusto._models import to_wire
-
-    rows = [list(row) for row in relation.fetchall()]
-    for at, (column, type_) in enumerate(zip(columns, map(str, relation.types), strict=True)):
-        if type_ in _AS_THEY_ARE:
-            continue
-        for row in rows:
-            if row[at] is not None:
-                row[at] = to_wire(row[at], column.kql)
-    return rows
-
-
-def _v2_frames(result: Any, request_id: str) -> list[dict[str, Any]]:
-    from duckdb_kql.server import v2_response
-
-    frames: list[dict[str, Any]] = v2_response(result._replace(rows=[]), request_id)
-    _primary(frames)["Rows"] = result.rows
-    return frames
-
-
-def _v1_tables(result: Any) -> dict[str, Any]:
-    from duckdb_kql.server import v1_response
-
-    body: dict[str, Any] = v1_response(result._replace(rows=[]))
-    body["Tables"][0]["Rows"] = result.rows
-    return body
-
-
-def _primary(frames: list[dict[str, Any]]) -> dict[str, Any]:
-    return next(frame for frame in frames if frame.get("TableKind") == "PrimaryResult")
+        return Result(columns, wired(relation, columns))
 
 
 def _source_json(row: SourceRow) -> dict[str, Any]:
@@ -207,62 +180,3 @@ def _source_json(row: SourceRow) -> dict[str, Any]:
     values[HIDDEN] = row.ingestion_text.replace("T", " ").removesuffix("Z")
     values["_visible_at"] = round(row.visible_at * 1_000_000)
     return values
-
-
-def _shown(name: str, type_: str) -> str:
-    quoted = '"' + name.replace('"', '""') + '"'
-    if type_ == "TIMESTAMP_NS":
-        return f"CAST(replace(CAST({quoted} AS VARCHAR), ' ', 'T') || 'Z' AS VARCHAR) AS {quoted}"
-    return quoted
-
-
-def _break(frames: list[dict[str, Any]], kind: str) -> None:
-    """Cut the result and put the error where the real service may put it."""
-    error = {
-        "error": {
-            "code": "LimitsExceeded",
-            "message": "Request is invalid and cannot be executed.",
-            "@type": "Kusto.Data.Exceptions.KustoServicePartialQueryFailureLimitsExceededException",
-            "@message": "Query execution has exceeded the allowed limits (80DA0003).",
-            "@permanent": False,
-        }
-    }
-    primary = _primary(frames)
-    primary["Rows"] = primary["Rows"][: len(primary["Rows"]) // 2]
-    if kind == "rows":
-        primary["Rows"].append({"OneApiErrors": [error]})
-    if kind == "completion":
-        status = next(f for f in frames if f.get("TableKind") == "QueryCompletionInformation")
-        names = [column["ColumnName"] for column in status["Columns"]]
-        row = status["Rows"][0]
-        row[names.index("Level")] = 2
-        row[names.index("LevelName")] = "Error"
-        row[names.index("StatusCode")] = -2133196797
-        row[names.index("StatusCodeName")] = "E_QUERY_RESULT_SET_TOO_LARGE"
-        row[names.index("Payload")] = orjson.dumps(error["error"]).decode()
-    frames[-1].update({"HasErrors": True, "OneApiErrors": [error]})
-
-
-def _metadata(url: str) -> dict[str, Any]:
-    return {
-        "AzureAD": {
-            "LoginEndpoint": "https://login.microsoftonline.com",
-            "LoginMfaRequired": False,
-            "KustoClientAppId": "db662dc1-0cfe-4e1c-a843-19a68e65be58",
-            "KustoClientRedirectUri": "https://microsoft/kustoclient",
-            "KustoServiceResourceId": url,
-            "FirstPartyAuthorityUrl": "https://login.microsoftonline.com/common",
-        }
-    }
-
-
-def _error_body(message: str) -> dict[str, Any]:
-    return {
-        "error": {
-            "code": "General_BadRequest",
-            "message": "Request is invalid and cannot be executed.",
-            "@type": "Kusto.Data.Exceptions.KustoBadRequestException",
-            "@message": message,
-            "@permanent": True,
-        }
-    }

@@ -2,10 +2,7 @@
 
 from __future__ import annotations
 
-import base64
-import hashlib
 import re
-import uuid
 from email.utils import formatdate
 from pathlib import Path
 from typing import ClassVar
@@ -14,16 +11,16 @@ from xml.etree import ElementTree as ET
 
 from claimx.sandbox import listing
 from claimx.sandbox.azure_wire import described, refusal, split, tags
+from claimx.sandbox.bulk_delete import delete_all
 from claimx.sandbox.exchange import Answer, Exchange
 from claimx.sandbox.faults import FaultPlan
 from claimx.sandbox.http import Service
 from claimx.sandbox.identity import Identity
 from claimx.sandbox.notes import Notes
+from claimx.sandbox.preconditions import check_conditions, check_md5
 from claimx.sandbox.store import FolderStore, StoreError, bytes_of
 
 _RANGE = re.compile(r"^bytes=(\d*)-(\d*)$")
-_PART_REQUEST = re.compile(rb"DELETE\s+(\S+)\s+HTTP/1\.1")
-_CONTENT_ID = re.compile(rb"content-id:\s*(\S+)", re.IGNORECASE)
 _VERSION = {"x-ms-version": "2025-01-05", "x-ms-request-id": "sandbox"}
 
 
@@ -83,7 +80,7 @@ class OneLake(Service):
         name = name.rstrip("/")
         query = exchange.query
         if query.get("comp") == "batch":
-            return self._batch(exchange)
+            return delete_all(self.store, exchange)
         if not container:
             if query.get("comp") == "list":
                 return listing.containers(self.store)
@@ -104,7 +101,7 @@ class OneLake(Service):
             case "GET":
                 return self._get(exchange, container, name)
             case "DELETE":
-                self._conditions(exchange, container, name)
+                check_conditions(self.store, exchange, container, name)
                 recursive = query.get("recursive", "true") != "false"
                 self.store.delete(container, name, recursive=recursive)
                 self.notes.forget((container, name))
@@ -144,7 +141,7 @@ class OneLake(Service):
     def _put(self, exchange: Exchange, container: str, name: str) -> Answer:
         query, headers = exchange.query, exchange.headers
         if "x-ms-rename-source" in headers:
-            self._conditions(exchange, container, name, conflict="PathAlreadyExists")
+            check_conditions(self.store, exchange, container, name, conflict="PathAlreadyExists")
             source = unquote(urlsplit(headers["x-ms-rename-source"]).path).lstrip("/")
             entry = self.store.rename(split(source), (container, name))
             self.notes.move(split(source), (container, name))
@@ -154,21 +151,21 @@ class OneLake(Service):
             return Answer(200, headers=tags(self.store.stat(container, name)))
         if query.get("comp", "blocklist") not in {"block", "blocklist"}:
             raise StoreError(400, "InvalidQueryParameterValue", "no such operation here")
-        _check_md5(exchange)
+        check_md5(exchange)
         if query.get("comp") == "block":
             blocks = self._blocks.setdefault((container, name), {})
             self.store.place(container, name)
             blocks[query.get("blockid", "")] = exchange.body
             return Answer(201)
         if query.get("resource") == "directory":
-            self._conditions(exchange, container, name, conflict="PathAlreadyExists")
+            check_conditions(self.store, exchange, container, name, conflict="PathAlreadyExists")
             return Answer(201, headers=tags(self.store.make_folder(container, name)))
         if query.get("resource") == "file":
-            self._conditions(exchange, container, name, conflict="PathAlreadyExists")
+            check_conditions(self.store, exchange, container, name, conflict="PathAlreadyExists")
             self.store.forget_staged(container, name)
             self.notes.write((container, name), headers)
             return Answer(201, headers=tags(self.store.put(container, name, b"")))
-        self._conditions(exchange, container, name, conflict="BlobAlreadyExists")
+        check_conditions(self.store, exchange, container, name, conflict="BlobAlreadyExists")
         content = exchange.body
         if query.get("comp") == "blocklist":
             content = self._joined(exchange, container, name)
@@ -197,14 +194,14 @@ class OneLake(Service):
             raise StoreError(400, "InvalidQueryParameterValue", "position") from None
         match query.get("action"):
             case "append":
-                _check_md5(exchange)
+                check_md5(exchange)
                 self.store.append(container, name, position, exchange.body)
                 if query.get("flush") == "true":
                     entry = self.store.flush(container, name, position + len(exchange.body))
                     return Answer(202, headers=tags(entry))
                 return Answer(202)
             case "flush":
-                self._conditions(exchange, container, name)
+                check_conditions(self.store, exchange, container, name)
                 return Answer(200, headers=tags(self.store.flush(container, name, position)))
             case "setProperties" | "setAccessControl":
                 if query.get("action") == "setProperties":
@@ -233,59 +230,3 @@ class OneLake(Service):
                 raise StoreError(416, "InvalidRange", "The range specified is invalid.")
             headers = {**described(entry), **named, "Content-Range": f"bytes {first}-{last}/{size}"}
             return Answer(206, bytes_of(file, first, last + 1), kind, headers)
-
-    def _conditions(
-        self, exchange: Exchange, container: str, name: str, conflict: str = "ConditionNotMet"
-    ) -> None:
-        """Carry out If-Match and If-None-Match."""
-        none_match, match = exchange.headers.get("If-None-Match"), exchange.headers.get("If-Match")
-        if none_match is None and match is None:
-            return
-        try:
-            etag: str | None = self.store.stat(container, name).etag
-        except StoreError as error:
-            if error.status != 404:
-                raise
-            etag = None
-        if none_match == "*" and etag is not None:
-            raise StoreError(409, conflict, "The specified path already exists.")
-        if none_match not in (None, "*") and none_match == etag:
-            raise StoreError(412, "ConditionNotMet")
-        if match is not None and (etag is None or match not in ("*", etag)):
-            raise StoreError(412, "ConditionNotMet", "The condition specified is not met.")
-
-    def _batch(self, exchange: Exchange) -> Answer:
-        """Delete in bulk: a multipart body of DELETE requests, each with an answer of its own."""
-        found = re.search(r'boundary="?([^";]+)', exchange.headers.get("Content-Type", ""))
-        if found is None:
-            raise StoreError(400, "InvalidInput", "the batch has no boundary")
-        mark = b"--" + found[1].encode()
-        boundary = f"batchresponse_{uuid.uuid4()}"
-        answers: list[bytes] = []
-        for part in exchange.body.split(mark)[1:]:
-            request, number = _PART_REQUEST.search(part), _CONTENT_ID.search(part)
-            if request is None:
-                continue
-            path = unquote(urlsplit(request[1].decode()).path).lstrip("/")
-            try:
-                self.store.delete(*split(path))
-                line, error = "202 Accepted", ""
-            except StoreError as refused:
-                line, error = f"{refused.status} Failed", f"x-ms-error-code: {refused.code}\r\n"
-            identity = f"Content-ID: {number[1].decode()}\r\n" if number else ""
-            answers.append(
-                f"--{boundary}\r\nContent-Type: application/http\r\n{identity}\r\n"
-                f"HTTP/1.1 {line}\r\n{error}x-ms-request-id: sandbox\r\n"
-                f"x-ms-version: 2025-01-05\r\n\r\n".encode()
-            )
-        body = b"".join(answers) + f"--{boundary}--\r\n".encode()
-        return Answer(202, body, f"multipart/mixed; boundary={boundary}")
-
-
-def _check_md5(exchange: Exchange) -> None:
-    """Refuse a body that is not what its Content-MD5 says, as the service does."""
-    told = exchange.headers.get("Content-MD5")
-    if told and "x-ms-copy-source" not in exchange.headers:
-        found = base64.b64encode(hashlib.md5(exchange.body, usedforsecurity=False).digest())
-        if found.decode() != told:
-            raise StoreError(400, "Md5Mismatch", "The MD5 value did not match the data.")

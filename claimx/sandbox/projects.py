@@ -44,25 +44,7 @@ class ProjectAuthor(Author):
         put("customAttribute3", "custom_attribute3", v.text("ünïcode ✓", nulls=0.6))
         unique = v.text(f"ext-{number}", nulls=0.4)
         put("customExternalUniqueId", "custom_external_unique_id", unique)
-        address = Sheet()
-        for name, column, value in (
-            ("street1", "street1", f"{rng.randrange(1, 999)} Example Street"),
-            ("street2", "street2", f"Unit {rng.randrange(1, 40)}"),
-            ("city", "city", v.pick(*CITIES)),
-            ("stateProvince", "state_province", v.pick("TX", "UT", "OH")),
-            ("county", "county", f"{v.pick(*CITIES)} County"),
-            ("country", "country", "US"),
-        ):
-            address.put(name, column, v.text(value, nulls=0.2))
-        code = rng.randrange(10000, 99999)
-        address.put(
-            "zipPostcode", "zip_postcode", v.pick((code, str(code)), (f"0{code % 10000:04d}",) * 2)
-        )
-        sheet.row.update(address.row)
-        if v.maybe(0.95):
-            sheet.raw["address"] = address.raw
-        else:
-            sheet.row.update(dict.fromkeys(address.row))
+        self._address(sheet)
         customer, contact, email = self._customer(number)
         sheet.row.update(customer.row)
         sheet.raw["customerInformation"] = customer.raw
@@ -85,6 +67,29 @@ class ProjectAuthor(Author):
             honours_filter=v.maybe(0.7),
             video_shape=v.pick("list", "data", "collaborations", "videoCollaboration", "object"),
         )
+
+    def _address(self, sheet: Sheet) -> None:
+        """Put an address in, whose section the API leaves out now and then."""
+        v, rng = self.vendor, self.rng
+        address = Sheet()
+        for name, column, value in (
+            ("street1", "street1", f"{rng.randrange(1, 999)} Example Street"),
+            ("street2", "street2", f"Unit {rng.randrange(1, 40)}"),
+            ("city", "city", v.pick(*CITIES)),
+            ("stateProvince", "state_province", v.pick("TX", "UT", "OH")),
+            ("county", "county", f"{v.pick(*CITIES)} County"),
+            ("country", "country", "US"),
+        ):
+            address.put(name, column, v.text(value, nulls=0.2))
+        code = rng.randrange(10000, 99999)
+        address.put(
+            "zipPostcode", "zip_postcode", v.pick((code, str(code)), (f"0{code % 10000:04d}",) * 2)
+        )
+        sheet.row.update(address.row)
+        if v.maybe(0.95):
+            sheet.raw["address"] = address.raw
+        else:
+            sheet.row.update(dict.fromkeys(address.row))
 
     def _story(self) -> str:
         words = 'roof tiles ceiling wet hail broken window basement garage "quoted" naïve'.split()

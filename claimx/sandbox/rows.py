@@ -22,7 +22,6 @@ CAMEL = {
     "master_file_name": "masterFileName",
     "ingested_at": "ingestedAt",
 }
-TEXT_COLUMNS = ("event_id", "event_type", "master_file_name")
 HELD = 7_258_118_400.0  # the year 2200: not to be seen until it is released
 DYNAMIC_COLUMNS = (
     "project_id",

@@ -10,6 +10,7 @@ from claimx.domain.tables import TABLES
 from claimx.sandbox.attachments import attachment_row
 from claimx.sandbox.entities import MediaFile, Project, ProjectTask
 from claimx.sandbox.matchers import PRESENT, between, json_ids, one_of
+from claimx.sandbox.reached import Reached
 from claimx.sandbox.rows import Planned
 from claimx.sandbox.truth import DeadEvent, Row, Truth
 
@@ -23,45 +24,35 @@ def tell(world: World, *, faults: bool = True) -> Truth:
 
 
 class _Teller:
-    """Goes through the events once, then writes the rows of what they reached."""
+    """Goes through the events once, then writes the rows of what they have reached."""
 
     def __init__(self, world: World, *, faults: bool) -> None:
         self.world = world
         self.faults = faults
         self.truth = Truth(tables={name: {} for name in TABLES})
-        self.touched: defaultdict[int, set[str]] = defaultdict(set)  # project -> events
-        self.died: defaultdict[int, set[str]] = defaultdict(set)
-        self.asked: set[int] = set()  # projects whose answer was taken
-        self.facts: defaultdict[int, Row] = defaultdict(dict)
-        self.names: dict[int, tuple[Any, str]] = {}
-        self.named: defaultdict[int, set[str]] = defaultdict(set)
-        self.tasks: defaultdict[int, set[str]] = defaultdict(set)
-        self.videos: defaultdict[int, set[str]] = defaultdict(set)
-        self.media: defaultdict[int, set[str]] = defaultdict(set)
-        self.through: defaultdict[int, set[str]] = defaultdict(set)  # media -> tasks
+        self.reached = Reached(world)
         for event in world.events:
             self._follow(event)
-        for number, keys in self.died.items():
-            if number in self.asked:  # it may have asked for its project before it died
-                self.touched[number] |= keys
+        reached = self.reached
+        reached.end()
         # looked up by project and by template: a world of 200,000 events has tens of thousands
         self.linking = _grouped(self._told_tasks(), lambda task: task.project_id)
         self.made_from = _grouped(self._told_tasks(), lambda task: id(task.template))
-        for number in sorted(self.touched):
+        for number in sorted(reached.touched):
             self._project(world.projects[number])
-        for number in sorted(self.tasks):
+        for number in sorted(reached.tasks):
             self._task(world.tasks[number])
-        for number in sorted(self.videos):
+        for number in sorted(reached.videos):
             video = world.videos[number]
             self._put(
                 "claimx_video_collaboration",
-                {**video.row, **_tail(self.videos[number])},
+                {**video.row, **_tail(reached.videos[number])},
             )
-        for number in sorted(self.media):
+        for number in sorted(reached.media):
             self._media(world.media[number])
 
     def _told_tasks(self) -> list[ProjectTask]:
-        return [self.world.tasks[number] for number in sorted(self.tasks)]
+        return [self.world.tasks[number] for number in sorted(self.reached.tasks)]
 
     def _put(self, table: str, row: Row) -> None:
         declared = TABLES[table]
@@ -85,13 +76,13 @@ class _Teller:
                 dead = DeadEvent(key, event.categories, event.stages, event.note)
                 self.truth.dead[key] = dead
                 if isinstance(event.project, int):
-                    self.died[event.project].add(key)
+                    self.reached.died[event.project].add(key)
                 return
             case "unhandled":
                 self.truth.unhandled.add(key)
             case _:
                 self.truth.enriched.add(key)
-                self._effects(event, key)
+                self.reached.follow(event, key)
         self._put("claimx_events", self._event_row(event, key))
 
     def _event_row(self, event: Planned, key: str) -> Row:
@@ -127,74 +118,21 @@ class _Teller:
         named = event.media_list or [event.media_id]
         return any(one in self.world.media and self.world.media[one].absent for one in named)
 
-    def _effects(self, event: Planned, key: str) -> None:  # noqa: C901 - one case a type
-        world, type_ = self.world, str(event.type).strip().upper()
-        project = world.projects[event.project]
-        number = project.project_id
-        match type_:
-            case "PROJECT_AUTO_XA_LINKING_UNSUCCESSFUL":
-                self._fact(number, "xa_autolink_fail_at", event.time)
-                self.facts[number]["xa_autolink_fail"] = True
-                self.touched[number].add(key)
-                return
-            case "CUSTOM_TASK_ASSIGNED" | "CUSTOM_TASK_COMPLETED":
-                task = world.tasks[event.task]
-                number = task.project_id
-                self.tasks[task.assignment_id].add(key)
-                named = [world.media[one] for one in event.media_list or ()]
-                for item in [*task.media, *named]:
-                    self.media[item.media_id].add(key)
-                    self.through[item.media_id].add(task.key)
-            case "VIDEO_COLLABORATION_INVITE_SENT" | "VIDEO_COLLABORATION_COMPLETED":
-                self._video(project, event, key)
-            case "PROJECT_FILE_ADDED":
-                for item in self._files(project, event):
-                    self.media[item.media_id].add(key)
-            case "POLICYHOLDER_INVITED":
-                self._fact(number, "policyholder_invited_at", event.time)
-            case "POLICYHOLDER_JOINED":
-                self._fact(number, "policyholder_joined_at", event.time)
-            case "PROJECT_MFN_ADDED" if event.mfn is not None:
-                self.named[number].add(event.mfn)
-                if number not in self.names or self.names[number][0] < event.time:
-                    self.names[number] = (event.time, event.mfn)
-            case _:
-                pass
-        self.asked.add(number)
-        self.touched[number].add(key)
-
-    def _files(self, project: Project, event: Planned) -> list[MediaFile]:
-        if event.media_list is not None:
-            return [self.world.media[one] for one in event.media_list]
-        if event.media_id is not None:
-            return [self.world.media[event.media_id]]
-        return project.media
-
-    def _video(self, project: Project, event: Planned, key: str) -> None:
-        if project.video_shape.startswith("none:"):
-            return
-        found = next((v for v in project.videos if v.video_id == event.video), project.videos[0])
-        self.videos[found.video_id].add(key)
-
-    def _fact(self, number: int, column: str, moment: Any) -> None:
-        known = self.facts[number].get(column)
-        self.facts[number][column] = moment if known is None else max(known, moment)
-
     # The rows.
 
     def _project(self, project: Project) -> None:
-        number, events = project.project_id, self.touched[project.project_id]
-        asked = number in self.asked
+        number, events = project.project_id, self.reached.touched[project.project_id]
+        asked = number in self.reached.asked
         row: Row = dict(project.row) if asked else {"project_id": project.key}
-        row |= self.facts[number]
-        if number in self.names:
-            row["master_file_name"] = self.names[number][1]
+        row |= self.reached.facts[number]
+        if number in self.reached.names:
+            row["master_file_name"] = self.reached.names[number][1]
         row |= _tail(events)
         row["last_enriched_at"] = PRESENT if asked else None
         self._put("claimx_projects", row)
         if not asked:
             return
-        holders = [project.api_mfn, *sorted(self.named[number])]
+        holders = [project.api_mfn, *sorted(self.reached.named[number])]
         links = self._links(project)
         for (email, kind), contact in project.contacts.items():
             full = {
@@ -204,7 +142,7 @@ class _Teller:
                 "contact_type": kind,
             }
             if kind == "POLICYHOLDER":
-                named = self.names.get(number)
+                named = self.reached.names.get(number)
                 full["master_file_name"] = named[1] if named else project.api_mfn
                 _fill(full, links.pop(email, []))
             self._put("claimx_contacts", {**full, **_tail(events)})
@@ -229,10 +167,10 @@ class _Teller:
             "master_file_name": one_of([None, *holders, *(guest.row["mfn"] for guest in guests)]),
         }
         _fill(row, guests)
-        return {**row, **_tail(self.touched[project.project_id])}
+        return {**row, **_tail(self.reached.touched[project.project_id])}
 
     def _task(self, task: ProjectTask) -> None:
-        events = self.tasks[task.assignment_id]
+        events = self.reached.tasks[task.assignment_id]
         self._put("claimx_tasks", {**task.row, **_tail(events)})
         if task.link_row is not None:
             self._put("claimx_external_links", {**task.link_row, **_tail(events)})
@@ -240,11 +178,11 @@ class _Teller:
             if (task.template.key,) in self.truth.tables["claimx_task_templates"]:
                 return
             siblings = self.made_from[id(task.template)]
-            everyone = {key for one in siblings for key in self.tasks[one.assignment_id]}
+            everyone = {key for one in siblings for key in self.reached.tasks[one.assignment_id]}
             self._put("claimx_task_templates", {**task.template.row, **_tail(everyone)})
 
     def _media(self, item: MediaFile) -> None:
-        events, tasks = self.media[item.media_id], self.through[item.media_id]
+        events, tasks = self.reached.media[item.media_id], self.reached.through[item.media_id]
         row = dict(item.row)
         if row["task_assignment_id"] is None and tasks:
             row["task_assignment_id"] = one_of(sorted(tasks))

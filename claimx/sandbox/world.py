@@ -4,14 +4,15 @@ from __future__ import annotations
 
 import time
 from collections import Counter
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping
 from datetime import UTC, datetime, timedelta
 from random import Random
 from typing import Any
 
 from claimx.sandbox.entities import MediaFile, Project, ProjectTask, Video
 from claimx.sandbox.items import ItemAuthor
-from claimx.sandbox.mixes import EVEN, EVEN_SPAN, HEAD, MIX, ORDINARY, plan_even
+from claimx.sandbox.mixes import EVEN, EVEN_SPAN, HEAD, ORDINARY, plan_even
+from claimx.sandbox.ordinary import plan_ordinary
 from claimx.sandbox.projects import ProjectAuthor
 from claimx.sandbox.rows import Planned, Schedule, SourceRow
 from claimx.sandbox.specials import add_specials
@@ -75,7 +76,7 @@ class World:
         )
         self.templates = [self.maker.template(4100 + n) for n in range(20)]
         if mix == ORDINARY:
-            self._populate(events)
+            plan_ordinary(self, events)
         else:
             plan_even(self, events, EVEN[mix], head)
         if specials:
@@ -138,106 +139,6 @@ class World:
         event = Planned(type_, project, **more)
         self.events.append(event)
         return event
-
-    # The ordinary mix.
-
-    def _populate(self, events: int) -> None:
-        rng, weight = self.rng, sum(MIX.values())
-        for _ in range(max(8, events * 14 // weight)):
-            self.add_project()
-        projects = list(self.projects.values())
-        counts = {name: events * share // weight for name, share in MIX.items()}
-        counts["PROJECT_FILE_ADDED"] += events - sum(counts.values())
-        for project in projects[: counts["PROJECT_CREATED"]]:
-            self._dress(self.plan("PROJECT_CREATED", project.project_id, calls=1))
-        for name, count in counts.items():
-            made = len(projects) if name == "PROJECT_CREATED" else 0
-            for _ in range(max(0, count - made)):
-                self._dress(self._event(name, rng.choice(projects)))
-        for project in projects:
-            if rng.random() < 0.1:
-                self.add_media(project)  # nobody names it
-
-    def _event(self, name: str, project: Project) -> Planned:  # noqa: PLR0911 - one a type
-        match name:
-            case "PROJECT_FILE_ADDED":
-                return self._files_added(project)
-            case "CUSTOM_TASK_ASSIGNED":
-                task = self.add_task(project)
-                return self.plan(name, project.project_id, task=task.assignment_id, calls=1)
-            case "CUSTOM_TASK_COMPLETED":
-                return self._task_completed(project)
-            case "PROJECT_CREATED":
-                return self.plan(name, project.project_id, calls=1)
-            case "PROJECT_MFN_ADDED":
-                mfn = None if self.rng.random() < 0.1 else f"MFN-EV-{self.rng.randrange(10**6)}"
-                return self.plan(name, project.project_id, mfn=mfn, calls=1)
-            case "VIDEO_COLLABORATION_INVITE_SENT" | "VIDEO_COLLABORATION_COMPLETED":
-                video = (
-                    self.rng.choice(project.videos) if project.videos else self.add_video(project)
-                )
-                if project.videos and self.rng.random() < 0.15:
-                    video = self.add_video(project)
-                return self.plan(name, project.project_id, video=video.video_id, calls=1)
-            case _:
-                return self.plan(name, project.project_id)
-
-    def _files_added(self, project: Project) -> Planned:
-        rng = self.rng
-        chance = rng.random()
-        if chance < 0.01 and len(project.media) < 12:
-            return self.plan("PROJECT_FILE_ADDED", project.project_id, calls=1)
-        if chance < 0.08 and project.media:
-            items = [rng.choice(project.media)]
-        elif chance < 0.085:
-            items = [self.add_media(project) for _ in range(rng.randrange(6, 9))]
-        else:
-            items = [self.add_media(project) for _ in range(rng.choice((1, 1, 1, 1, 2, 2, 3)))]
-        for item in items:
-            if rng.random() < 0.004:
-                item.absent = rng.choice((1, 1, 2))
-        ids: list[Any] = [item.media_id for item in items]
-        if len(ids) == 1 and rng.random() < 0.6:
-            return self.plan("PROJECT_FILE_ADDED", project.project_id, media_id=ids[0], calls=1)
-        return self.plan("PROJECT_FILE_ADDED", project.project_id, media_list=ids, calls=1)
-
-    def _task_completed(self, project: Project) -> Planned:
-        rng = self.rng
-        mine = [task for task in self._open_tasks(project) if not task.media]
-        task = rng.choice(mine) if mine and rng.random() < 0.8 else self.add_task(project)
-        named: list[Any] | None = None
-        chance = rng.random()
-        if chance < 0.3 and not task.media:
-            self.maker.answers(task, [self.add_media(project)])
-        elif chance < 0.4:
-            item = self.add_media(project)
-            named = [item.media_id]
-        return self.plan(
-            "CUSTOM_TASK_COMPLETED",
-            project.project_id,
-            task=task.assignment_id,
-            media_list=named,
-            calls=1,
-        )
-
-    def _open_tasks(self, project: Project) -> Iterable[ProjectTask]:
-        tail = list(self.tasks.values())[-400:]
-        return (task for task in tail if task.project_id == project.project_id)
-
-    def _dress(self, event: Planned) -> None:
-        """Add the source's habits: camelCase, no id, no time, duplicates, late rows, odd case."""
-        rng = self.rng
-        event.camel = rng.random() < 0.15
-        event.late = rng.random() < 0.01
-        chance = rng.random()
-        if chance < 0.03:
-            event.copies = rng.choice((1, 1, 2))
-        elif chance < 0.04:
-            event.without_time = True
-        elif chance < 0.05:
-            event.event_id = None
-        if rng.random() < 0.01 and event.type is not None:
-            event.type = rng.choice((f" {event.type} ", event.type.lower()))
 
     def _shuffle(self) -> None:
         """Mix the order, most CREATED events early; of a pair one comes first and one last."""

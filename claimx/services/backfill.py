@@ -5,30 +5,20 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import dataclass
 from functools import partial
-from typing import TypeVar
 
 import structlog
 
 from claimx.domain.cursors import Checkpoint, Mark
-from claimx.domain.errors import ClaimXError, ErrorCategory
+from claimx.domain.errors import ClaimXError
 from claimx.domain.polling import TIME, Window, backfill_cursor, share_done
 from claimx.domain.times import Micros, from_seconds, to_iso
+from claimx.services.backfill_pace import Pace, Stopped
 from claimx.services.backfill_report import BackfillReport, Ending
 from claimx.services.in_lake import InLake
 from claimx.services.pages import Pressure, Sifted, sift, store
-from claimx.services.reader_lease import ReaderLease
 from claimx.services.runtime import Runtime
 
-__all__ = ["BackfillReport", "Ending", "backfill"]
-
 log = structlog.get_logger(__name__)
-
-_T = TypeVar("_T")
-
-SHARE_OF_FLIGHT = 0.5  # of CLAIMX_MAX_IN_FLIGHT: the live poll always has the other half
-PAUSE_SECONDS = 5.0  # well within the lease, which each look renews
-PATIENCE_SECONDS = 3600.0  # without any progress of the workers or the source
-RETRIES = 6  # in a row, 2 to 64 s apart
 
 
 def backfill(
@@ -54,7 +44,7 @@ def backfill(
     report = BackfillReport(backfill_cursor(since, until), since, until)
     try:
         _Run(runtime, report, sleep=sleep, progress=progress, rows_per_second=rows_per_second).run()
-    except _Stopped as stopped:
+    except Stopped as stopped:
         report.ending = stopped.ending
     except KeyboardInterrupt:
         report.ending = Ending.INTERRUPTED
@@ -70,14 +60,6 @@ def backfill(
         error=report.error,
     )
     return report
-
-
-class _Stopped(Exception):
-    """It cannot go on, and why; what was stored stays."""
-
-    def __init__(self, ending: Ending) -> None:
-        super().__init__(ending)
-        self.ending = ending
 
 
 @dataclass(frozen=True, slots=True)
@@ -108,20 +90,19 @@ class _Run:
     ) -> None:
         self._runtime = runtime
         self._report = report
-        self._sleep = sleep
         self._progress = progress
-        self._rate = rows_per_second
+        self._pace = Pace(runtime, report, sleep, progress, rows_per_second)
         self._in_lake = InLake(runtime)
-        self._lease = ReaderLease(runtime, f"poll:{report.cursor}", sleep=self._while_away)
+        self._lease = self._pace.lease
 
     def run(self) -> None:
-        """Read the range under the lease; raises _Stopped when it cannot."""
+        """Read the range under the lease; raises Stopped when it cannot."""
         runtime, report = self._runtime, self._report
-        now = self._with_patience(runtime.ledger.now)
+        now = self._pace.with_patience(runtime.ledger.now)
         report.until = min(report.until, from_seconds(now - runtime.limits.poll_settle))
         with self._lease:
             if not self._lease.held:
-                raise _Stopped(Ending.BUSY)
+                raise Stopped(Ending.BUSY)
             self._read()
         report.share = 1.0
         self._progress(report)
@@ -134,15 +115,15 @@ class _Run:
         runs = self._checkpoint(marker)
         cursor = f"{report.cursor}#{runs.version if runs else 0}"
         checkpoint = self._checkpoint(cursor)
-        pressure = self._with_patience(partial(Pressure, runtime))
+        pressure = self._pace.with_patience(partial(Pressure, runtime))
         window = Window(report.since - 1, report.until)
         report.resumed = checkpoint is not None
         at = checkpoint.source_time if checkpoint else window.after
         while True:
             if at < window.until:
-                self._wait_for_room(pressure)
+                self._pace.wait_for_room(pressure)
             started = runtime.now()
-            page = self._with_patience(
+            page = self._pace.with_patience(
                 partial(self._page, cursor, checkpoint, at, partial(self._complete, marker, runs))
             )
             moved = page.moved or self._where(cursor, checkpoint)
@@ -150,7 +131,7 @@ class _Run:
             if whole and page.rows:
                 pressure.stored(len(page.sifted.fresh))
                 self._count(page)
-            self._keep()
+            self._pace.keep()
             if whole and not page.rows:
                 return
             # of one that is not, the rest; and what an older copy of the ledger does not know of
@@ -159,7 +140,7 @@ class _Run:
                 continue
             report.share = share_done(window, at)
             self._progress(report)
-            self._slow_down(started, page.rows)
+            self._pace.slow_down(started, page.rows)
 
     def _page(
         self,
@@ -201,14 +182,14 @@ class _Run:
         moves the checkpoint; if it is where it was, a greater fence than ours has stored.
         """
         found = self._checkpoint(cursor)
-        self._keep()
+        self._pace.keep()
         if found == checkpoint:
-            raise _Stopped(Ending.SUPERSEDED)
+            raise Stopped(Ending.SUPERSEDED)
         self._in_lake.forget()
         return found
 
     def _checkpoint(self, cursor: str) -> Checkpoint | None:
-        return self._with_patience(partial(self._runtime.ledger.checkpoint, cursor))
+        return self._pace.with_patience(partial(self._runtime.ledger.checkpoint, cursor))
 
     def _count(self, page: _Page) -> None:
         report, sifted = self._report, page.sifted
@@ -218,61 +199,3 @@ class _Run:
         report.known += sifted.known
         report.malformed += sifted.malformed
         self._runtime.metrics.add("poll_rows", page.rows, cursor="backfill")
-
-    def _with_patience(self, step: Callable[[], _T]) -> _T:
-        """Try a step again while its failure may pass; raises the last failure."""
-        for attempt in range(RETRIES):
-            try:
-                return step()
-            except ClaimXError as error:
-                if error.category is ErrorCategory.PERMANENT:
-                    raise
-                delay = min(max(2.0 ** (attempt + 1), error.retry_after or 0.0), 300.0)
-                log.warning(
-                    "backfill waits", error=str(error), category=error.category.value, delay=delay
-                )
-                self._wait(delay, str(error))
-        return step()
-
-    def _wait_for_room(self, pressure: Pressure) -> None:
-        """Wait until half of what may be in flight is free; stops when that takes too long."""
-        limit = max(1, int(self._runtime.limits.max_in_flight * SHARE_OF_FLIGHT))
-        waited, least = 0.0, float("inf")
-        while held := self._with_patience(partial(pressure.over, limit)):
-            if held < least:
-                waited, least = 0.0, held
-            if waited >= PATIENCE_SECONDS:
-                raise _Stopped(Ending.PRESSURE)
-            self._wait(PAUSE_SECONDS, f"{held} in flight, waiting for less than {limit}")
-            waited += PAUSE_SECONDS
-
-    def _keep(self) -> None:
-        """Renew the lease, once there is one; stops when another has it."""
-        if self._lease.held and not self._lease.renewed():
-            raise _Stopped(Ending.SUPERSEDED)
-
-    def _slow_down(self, started: float, rows: int) -> None:
-        """Sleep away what a page was faster than the rate."""
-        if self._rate > 0:
-            whole = rows / self._rate
-            spare = min(whole, started + whole - self._runtime.now())  # a clock may be set back
-            if spare > 0:
-                self._wait(spare, "")
-
-    def _while_away(self, seconds: float) -> None:
-        """Sleep while Redis cannot be asked for the lease."""
-        why, self._report.waiting = self._report.waiting, "Redis does not answer"
-        self._progress(self._report)
-        self._sleep(seconds)
-        self._report.waiting = why
-
-    def _wait(self, seconds: float, why: str) -> None:
-        """Sleep in steps that keep the lease."""
-        self._report.waiting = why
-        self._progress(self._report)
-        while seconds > 0:
-            step = min(seconds, PAUSE_SECONDS)
-            self._sleep(step)
-            self._keep()
-            seconds -= step
-        self._report.waiting = ""

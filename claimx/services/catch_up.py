@@ -10,17 +10,16 @@ It reads each row once, and so not before rows that show late have had their tim
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass, replace
-from enum import StrEnum
+from dataclasses import replace
 
 import structlog
 
 from claimx.domain.cursors import Checkpoint, Gap
 from claimx.domain.errors import ClaimXError, ErrorCategory
-from claimx.domain.polling import LIVE, TIME, Window, share_done
-from claimx.domain.ports.ledger import Ledger
+from claimx.domain.polling import LIVE, TIME
 from claimx.domain.records import Kind, Stage, State
-from claimx.domain.times import MICROS_PER_SECOND, Micros, from_seconds, to_iso
+from claimx.domain.times import Micros, from_seconds, to_iso
+from claimx.services.catch_up_report import CatchUpReport, Ended, progress_of
 from claimx.services.in_lake import InLake
 from claimx.services.met import Met
 from claimx.services.pages import pages_wait, rows_in, sift, store
@@ -31,7 +30,6 @@ from claimx.services.standstill import CATCH_UP, STANDING_SECONDS, Hold
 
 log = structlog.get_logger(__name__)
 
-SHARE_OF_FLIGHT = 0.5  # of CLAIMX_MAX_IN_FLIGHT: the live poll always has the other half
 AHEAD_PAGES = 3  # rows that wait for a worker: enough to keep some busy while a page is read
 RUN_SECONDS = 15.0  # at most, and half of the poll's interval: one child must get to both
 LEAST_SECONDS = 2.0
@@ -40,55 +38,6 @@ PAUSE_SECONDS = 0.1
 
 _LEASE = "poll:catch-up"
 _WORKED = (Stage.ENRICH, Stage.DOWNLOAD, Stage.UPLOAD, Stage.RECORD)  # the writer gathers: no queue
-
-
-class Ended(StrEnum):
-    """Why a run ended; after all but the first two the next one goes on."""
-
-    NOTHING = "nothing is set aside"
-    DONE = "caught up"
-    YOUNG = "the rest may still be joined by rows that show late"
-    TIME = "out of time"
-    PRESSURE = "back-pressure"
-    BUSY = "another process is at it"
-    SUPERSEDED = "another process was faster"
-    FAILED = "failed"
-
-
-@dataclass(slots=True)
-class CatchUpReport:
-    """What a run did; *gap* is the one it was at in the end, *left* how far its reader is off."""
-
-    ended: Ended = Ended.NOTHING
-    pages: int = 0
-    rows: int = 0
-    fresh: int = 0
-    known: int = 0
-    malformed: int = 0
-    gap: Gap | None = None
-    closed: int = 0
-    error: str = ""
-
-
-@dataclass(frozen=True, slots=True)
-class Progress:
-    """How far a gap is read: up to *at*, the share of its time in [0, 1], and what is left."""
-
-    gap: Gap
-    at: Micros
-    share: float
-    left_seconds: float
-
-
-def progress_of(ledger: Ledger) -> list[Progress]:
-    """Return how far what the live poll has set aside is read, the oldest first."""
-    found = []
-    for gap in ledger.gaps(LIVE):
-        read = ledger.checkpoint(gap.reader)
-        at = max(gap.after, read.source_time) if read else gap.after
-        left = max(0, gap.until - at) / MICROS_PER_SECOND
-        found.append(Progress(gap, at, share_done(Window(gap.after, gap.until), at), left))
-    return found
 
 
 def catch_up(
@@ -168,7 +117,7 @@ class _Run:
         self._begun: set[str] = set()
         self._lost = False  # this ledger has forgotten events that the lake has
         self._reader: Checkpoint | None = None  # of the gap that is being read
-        self._half = max(1, int(runtime.limits.max_in_flight * SHARE_OF_FLIGHT))
+        self._half = runtime.limits.half_in_flight
         self._page_rows = min(runtime.limits.poll_batch, max(1, self._half // 2))
 
     def run(self) -> None:

@@ -8,23 +8,14 @@ are renewed while the chunk runs, and whatever is unfinished when it must end is
 from __future__ import annotations
 
 import asyncio
-import logging
 from collections.abc import Awaitable, Callable, Iterator, Sequence
-from dataclasses import dataclass
 
 import structlog
 
 from claimx.domain.errors import ClaimXError
-from claimx.domain.records import (
-    Advance,
-    Buried,
-    Outcome,
-    Record,
-    Retried,
-    Stage,
-    Waited,
-)
-from claimx.services.at_work import AT_WORK, names_of
+from claimx.domain.records import Outcome, Record, Stage
+from claimx.services.at_work import AT_WORK
+from claimx.services.chunk_account import Account, Counts
 from claimx.services.hinting import ChunkHints
 from claimx.services.runtime import Runtime
 from claimx.services.settle import outcome_of
@@ -36,23 +27,6 @@ SETTLE_AT_ONCE = 200
 SETTLE_TRIES = 5
 BOUND_SECONDS = 240.0  # well below the task's soft time limit
 WIND_UP_SECONDS = 5.0  # for what runs when the process is told to end; hosts kill after 25 to 30
-
-
-@dataclass(slots=True)
-class Counts:
-    """What became of a chunk's records; *lost* ones are another worker's now."""
-
-    processed: int = 0
-    retried: int = 0
-    waited: int = 0
-    dead: int = 0
-    released: int = 0
-    lost: int = 0
-
-    @property
-    def again(self) -> int:
-        """Records that come again by themselves."""
-        return self.retried + self.waited
 
 
 async def claim(runtime: Runtime, stage: Stage, ids: Sequence[str]) -> list[Record]:
@@ -95,8 +69,8 @@ class Chunk:
         self._done: list[Outcome] = []
         self._ledger_turn = asyncio.Lock()
         self._hints = ChunkHints(runtime)
-        self._tells_each = logging.getLogger(__name__).isEnabledFor(logging.DEBUG)
-        self.counts = Counts()
+        self._account = Account(stage, runtime.metrics)
+        self.counts = self._account.counts
 
     async def run(self, records: Sequence[Record]) -> Counts:
         """
@@ -124,7 +98,7 @@ class Chunk:
                     deadline = min(deadline, loop.time() + WIND_UP_SECONDS)
         finally:
             await self._end(keeper)
-        self._summary()
+        self._account.tell()
         return self.counts
 
     async def _work_through(self, left: Iterator[Record]) -> None:
@@ -204,7 +178,7 @@ class Chunk:
                 continue
             del self._open[outcome.record.id]
             if ours:
-                self._account(outcome)
+                self._account.settled(outcome)
                 self._hints.note(outcome)
             else:
                 self.counts.lost += 1
@@ -224,45 +198,3 @@ class Chunk:
                     raise
                 await asyncio.sleep(0.05 * 2**attempt)
         raise AssertionError("the last try returns or raises")
-
-    def _account(self, outcome: Outcome) -> None:
-        """Count and log one settled outcome."""
-        metrics, stage, record = self._runtime.metrics, self._stage.value, outcome.record
-        if isinstance(outcome, Advance):
-            self.counts.processed += 1
-            if not self._tells_each:
-                return
-        line = log.bind(stage=stage, trace=record.trace, record=record.id, **names_of(record))
-        if isinstance(outcome, Advance):
-            line.debug("stage done", to=outcome.stage.value)
-            return
-        failure = outcome.failure
-        told = {
-            "category": failure.category.value,
-            "error": failure.error,
-            "reason": failure.message,
-        }
-        metrics.add("failed", stage=stage, category=failure.category.value)
-        match outcome:
-            case Retried(delay=delay):
-                self.counts.retried += 1
-                metrics.add("retried", stage=stage)
-                line.info("comes again", attempt=record.attempts + 1, delay=round(delay, 3), **told)
-            case Waited(delay=delay):
-                self.counts.waited += 1
-                line.debug("waits", delay=round(delay, 3), **told)
-            case Buried():
-                self.counts.dead += 1
-                metrics.add("dead", stage=stage, category=failure.category.value)
-                line.warning("buried", given_up=failure.reason, attempts=record.attempts, **told)
-
-    def _summary(self) -> None:
-        counts = self.counts
-        log.info(
-            "chunk done",
-            stage=self._stage.value,
-            processed=counts.processed,
-            retried=counts.retried,
-            waited=counts.waited,
-            dead=counts.dead,
-        )

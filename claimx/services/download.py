@@ -24,7 +24,8 @@ from claimx.services.attachments import (
     item_of,
     refreshes_spent,
 )
-from claimx.services.chunk import BOUND_SECONDS, Chunk, Counts, claim
+from claimx.services.chunk import BOUND_SECONDS, Chunk, claim
+from claimx.services.chunk_account import Counts
 from claimx.services.runtime import Runtime
 from claimx.services.settle import decision_on
 

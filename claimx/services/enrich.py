@@ -34,7 +34,8 @@ from claimx.domain.records import (
 from claimx.domain.tables import EVENTS
 from claimx.handlers.registry import handler_for
 from claimx.services.calls import CountedApi, ProjectAnswers, ProjectChecks
-from claimx.services.chunk import BOUND_SECONDS, Chunk, Counts, claim
+from claimx.services.chunk import BOUND_SECONDS, Chunk, claim
+from claimx.services.chunk_account import Counts
 from claimx.services.runtime import Runtime
 from claimx.services.settle import outcome_of
 from claimx.services.turns import events_at_once, in_turn

@@ -83,7 +83,7 @@ def _admit(runtime: Runtime, page: Record, report: IngestReport) -> None:
             )
         else:
             dead = NewRecord(record_id, Kind.EVENT, Stage.INGEST, data, runtime.new_trace())
-            malformed[record_id] = DeadOnArrival(dead, failure_of(runtime, wrong))
+            malformed[record_id] = DeadOnArrival(dead, why_malformed(runtime, wrong))
     admitted: Admitted | None = runtime.ledger.admit(
         page, list(events.values()), list(malformed.values()), runtime.limits.dedup_seconds
     )
@@ -111,7 +111,7 @@ def _settle_alone(runtime: Runtime, record: Record, report: IngestReport) -> Non
             hint(runtime, Stage.ENRICH, [record.id])
             return
     else:
-        failure = failure_of(runtime, event)
+        failure = why_malformed(runtime, event)
         if runtime.ledger.settle([Buried(record, failure)])[0]:
             report.malformed += 1
             _tell(runtime, {record.id: DeadOnArrival(_as_new(record), failure)}, 1)
@@ -123,7 +123,7 @@ def _as_new(record: Record) -> NewRecord:
     return NewRecord(record.id, record.kind, record.stage, record.data, record.trace)
 
 
-def failure_of(runtime: Runtime, error: Exception) -> Failure:
+def why_malformed(runtime: Runtime, error: Exception) -> Failure:
     """Describe why a row is no event; a foreign exception's words may hold the row's values."""
     known = isinstance(error, ClaimXError)
     return Failure(

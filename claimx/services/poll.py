@@ -26,8 +26,6 @@ from claimx.services.runtime import Runtime
 from claimx.services.set_aside import gap_before, set_aside
 from claimx.services.standstill import Hold
 
-__all__ = ["PollReport", "Stop", "poll_once"]
-
 CYCLE_SECONDS = 25.0
 INGEST_LOOKS, INGEST_PAUSE = 20, 0.1  # seconds apart
 MEMORY_SECONDS = 600.0  # rows younger than this were not finished before the ledger's oldest copy

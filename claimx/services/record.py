@@ -7,7 +7,8 @@ from collections.abc import Sequence
 from claimx.domain.codec import encode_changes
 from claimx.domain.records import Advance, Outcome, Record, Stage
 from claimx.services.attachments import COMPLETED, completed_row, failed
-from claimx.services.chunk import BOUND_SECONDS, Chunk, Counts, claim
+from claimx.services.chunk import BOUND_SECONDS, Chunk, claim
+from claimx.services.chunk_account import Counts
 from claimx.services.runtime import Runtime
 
 _CONCURRENCY = 1000  # it only computes

@@ -49,7 +49,6 @@ A small part of `SETTLE_SECONDS`, or a second loss soon after a note would get t
 """
 PASS_SECONDS = 60.0
 LOCK_SECONDS = 300.0
-SHARE_OF_FLIGHT = 0.5  # live events go first
 ROWS_AT_A_TIME = 10_000
 RECORDS_A_STEP = 500
 
@@ -199,7 +198,7 @@ class _Pass:
 
     def _admit(self, records: Sequence[NewRecord]) -> Recovery | None:
         """Admit step by step; says why it stopped, if it did."""
-        limit = max(1, int(self._runtime.limits.max_in_flight * SHARE_OF_FLIGHT))
+        limit = self._runtime.limits.half_in_flight
         at = 0
         while at < len(records):
             if self._runtime.now() - self._started >= PASS_SECONDS:

@@ -25,9 +25,7 @@ class Limits:
     poll_overlap: float = 300.0
     poll_settle: float = 5.0
     poll_interval: float = 30.0
-    poll_start: datetime | float = (
-        3600.0  # where the very first poll begins: a time, or seconds back
-    )
+    poll_start: datetime | float = 3600.0  # where the first poll begins: a time, or seconds back
     far_seconds: float = 600.0  # behind older events a live one waits so long at most, and then
     far_pages: int = 20  # only while a poll reads what lies before within some ten seconds
     dedup_seconds: float = 86_400.0
@@ -42,6 +40,11 @@ class Limits:
     batch_rows: int = 2000
     batch_seconds: float = 5.0
     ids_a_step: int = 5000  # that one step of the ledger looks up, in some 30 ms
+
+    @property
+    def half_in_flight(self) -> int:
+        """What may be in flight for who admits beside the live poll, which has the other half."""
+        return max(1, self.max_in_flight // 2)
 
 
 @dataclass(slots=True)
@@ -67,9 +70,7 @@ class Runtime:
     make_lake: Callable[[], Lake]
     make_source: Callable[[], EventSource]
     new_trace: Callable[[], str] = lambda: os.urandom(16).hex()
-    diagnose_store: Callable[[], list[Diagnosis] | None] = (
-        list  # of how Redis is set up, if it tells
-    )
+    diagnose_store: Callable[[], list[Diagnosis] | None] = list  # of Redis's set-up, if it tells
     stopping: Callable[[], bool] = lambda: False
     _lake: Lake | None = field(default=None, repr=False)
     _source: EventSource | None = field(default=None, repr=False)

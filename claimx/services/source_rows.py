@@ -13,11 +13,12 @@ from collections.abc import Iterable, Iterator, Mapping
 from typing import Any, TypeAlias
 
 from claimx.domain.errors import Malformed
-from claimx.domain.events import Event, parse
+from claimx.domain.event_rows import parse
+from claimx.domain.events import Event
 from claimx.domain.polling import SIMPLE, TIME, plain_row
 from claimx.domain.ports.source import SourceRow
 from claimx.domain.records import event_record_id
-from claimx.domain.values import EARLIEST, LATEST
+from claimx.domain.times import EARLIEST, LATEST
 
 Told: TypeAlias = Event | dict[str, Any]
 """What a row says: an event, or a row that is none, as it is stored."""

@@ -8,7 +8,7 @@ from typing import Any
 from claimx.domain.records import Census, Kind, Stage, State
 from claimx.domain.times import MICROS_PER_SECOND, to_iso
 from claimx.services import reconcile
-from claimx.services.catch_up import progress_of
+from claimx.services.catch_up_report import Progress, progress_of
 from claimx.services.poll_report import behind, last_failure, measure_reading, read_until
 from claimx.services.runtime import Runtime
 from claimx.services.standstill import CATCH_UP, STANDING_SECONDS, held_since, jam_of
@@ -81,39 +81,14 @@ def take_status(runtime: Runtime) -> Status:
     census = runtime.ledger.census()
     read = read_until(runtime.ledger)
     lag = None if read is None else behind(runtime.ledger, read)
-    counters: dict[str, dict[str, int]] = {}
-    for name, count in census.counters.items():
-        kind, _, what = name.partition(".")
-        counters.setdefault(kind, {})[what] = count
-    stages = [
-        {
-            "stage": stage.value,
-            **{
-                state.value: census.stages.get(stage, {}).get(state, 0)
-                for state in (State.READY, State.LEASED, State.RETRYING, State.WAITING)
-            },
-            "oldest_seconds": census.oldest_seconds.get(stage, 0.0),
-            "by_attempt": dict(census.by_attempts.get(stage, {})),
-        }
-        for stage in Stage
-    ]
     processes = runtime.gates.processes()
     missing = {kind.value: census.missing(kind) for kind in _KINDS}
     return Status(
         poll_lag_seconds=lag,
         poll_failure=last_failure(runtime.gates),
-        catch_up=[
-            {
-                "since": to_iso(one.gap.after),
-                "until": to_iso(one.gap.until),
-                "share": round(one.share, 4),
-                "left_seconds": one.left_seconds,
-                "rows_left": one.gap.rows,
-            }
-            for one in progress_of(runtime.ledger)
-        ],
-        stages=stages,
-        counters=counters,
+        catch_up=[_gap(one) for one in progress_of(runtime.ledger)],
+        stages=[_stage(stage, census) for stage in Stage],
+        counters=_counters(census),
         active={kind.value: census.active.get(kind, 0) for kind in _KINDS},
         dead={kind.value: census.dead.get(kind, 0) for kind in Kind},
         missing=missing,
@@ -129,6 +104,37 @@ def take_status(runtime: Runtime) -> Status:
             *reconcile.problems(runtime),
         ],
     )
+
+
+def _gap(one: Progress) -> dict[str, Any]:
+    return {
+        "since": to_iso(one.gap.after),
+        "until": to_iso(one.gap.until),
+        "share": round(one.share, 4),
+        "left_seconds": one.left_seconds,
+        "rows_left": one.gap.rows,
+    }
+
+
+def _stage(stage: Stage, census: Census) -> dict[str, Any]:
+    return {
+        "stage": stage.value,
+        **{
+            state.value: census.stages.get(stage, {}).get(state, 0)
+            for state in (State.READY, State.LEASED, State.RETRYING, State.WAITING)
+        },
+        "oldest_seconds": census.oldest_seconds.get(stage, 0.0),
+        "by_attempt": dict(census.by_attempts.get(stage, {})),
+    }
+
+
+def _counters(census: Census) -> dict[str, dict[str, int]]:
+    """Return the counters by kind and by what became of it."""
+    counters: dict[str, dict[str, int]] = {}
+    for name, count in census.counters.items():
+        kind, _, what = name.partition(".")
+        counters.setdefault(kind, {})[what] = count
+    return counters
 
 
 def _dead_pages(runtime: Runtime, census: Census) -> list[str]:

@@ -14,7 +14,8 @@ from claimx.domain.ports.media import BlobStore, CachedFile, MediaCache
 from claimx.domain.records import Advance, Buried, Outcome, Record, Stage
 from claimx.domain.times import from_seconds
 from claimx.services.attachments import cached_of, count_of, failed, item_of
-from claimx.services.chunk import BOUND_SECONDS, Chunk, Counts, claim
+from claimx.services.chunk import BOUND_SECONDS, Chunk, claim
+from claimx.services.chunk_account import Counts
 from claimx.services.runtime import Runtime
 from claimx.services.sweep import CacheSweeper
 from claimx.services.uploaded import UploadedFiles

@@ -43,20 +43,20 @@ class ClaimXTask(Task):  # type: ignore[misc]  # celery publishes no types
         factory: Callable[[], Workshop] = self.app.claimx_workshop
         return factory()
 
-    def run_stage(self, stage: str, run: Callable[[Runtime], Any]) -> None:
+    def run_named(self, name: str, run: Callable[[Runtime], Any]) -> None:
         """
-        Run *run* with the runtime under the stage's name, timed.
+        Run *run* with the runtime, timed and logged as *name*: its stage's, or its own.
 
         Raises Celery's Retry when records of the chunk come again, so that Flower shows it.
         """
         runtime = self.runtime
         started = time.monotonic()
         structlog.contextvars.clear_contextvars()
-        structlog.contextvars.bind_contextvars(stage=stage, task_id=self.request.id)
+        structlog.contextvars.bind_contextvars(stage=name, task_id=self.request.id)
         try:
             outcome = run(runtime)
         finally:
-            runtime.metrics.observe("stage_seconds", time.monotonic() - started, stage=stage)
+            runtime.metrics.observe("stage_seconds", time.monotonic() - started, stage=name)
             structlog.contextvars.clear_contextvars()
         if again := getattr(outcome, "again", 0):
             raise Retry(f"{again} records come again by the ledger")

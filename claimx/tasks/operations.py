@@ -32,13 +32,13 @@ def poll(self: ClaimXTask, **_: Any) -> None:
     def read(runtime: Runtime) -> None:
         note_end(runtime.gates, poll_once(runtime, sleep=time.sleep))
 
-    self.run_stage("poll", read)
+    self.run_named("poll", read)
 
 
 @shared_task(base=ClaimXTask, bind=True, name="claimx.catch_up")
 def catch_up(self: ClaimXTask, **_: Any) -> None:
     """Read on in what the poll has set aside; otherwise next to nothing."""
-    self.run_stage("catch-up", lambda runtime: read_on(runtime, sleep=time.sleep))
+    self.run_named("catch-up", lambda runtime: read_on(runtime, sleep=time.sleep))
 
 
 @shared_task(base=ClaimXTask, bind=True, name="claimx.redrive")
@@ -49,7 +49,7 @@ def redrive(self: ClaimXTask, **_: Any) -> None:
         redrive_once(runtime)
         export_gauges(runtime)
 
-    self.run_stage("redrive", tick)
+    self.run_named("redrive", tick)
 
 
 @shared_task(base=ClaimXTask, bind=True, name="claimx.maintain")
@@ -64,25 +64,25 @@ def maintain(self: ClaimXTask, full: Any = False, **_: Any) -> None:
             runtime.metrics.add("failed", stage="maintenance", category=error.category.value)
             log.warning("maintenance ends; the next run goes on", reason=str(error))
 
-    self.run_stage("maintenance", look_after)
+    self.run_named("maintenance", look_after)
 
 
 @shared_task(base=ClaimXTask, bind=True, name="claimx.recover")
 def recover(self: ClaimXTask, **_: Any) -> None:
     """Fetch media again that a lost ledger had not finished; otherwise next to nothing."""
-    self.run_stage("recover", recover_media)
+    self.run_named("recover", recover_media)
 
 
 @shared_task(base=ClaimXTask, bind=True, name="claimx.reconcile")
 def reconcile(self: ClaimXTask, **_: Any) -> None:
     """Hold source and tables against each other over settled time; two at a time are harmless."""
-    self.run_stage("reconcile", lambda runtime: reconcile_settled(runtime, sleep=time.sleep))
+    self.run_named("reconcile", lambda runtime: reconcile_settled(runtime, sleep=time.sleep))
 
 
 @shared_task(base=ClaimXTask, bind=True, name="claimx.sweep")
 def sweep(self: ClaimXTask, **_: Any) -> None:
     """Remove cached files whose media are done."""
-    self.run_stage("sweep", lambda _: self.app.claimx_sweeper().sweep())
+    self.run_named("sweep", lambda _: self.app.claimx_sweeper().sweep())
 
 
 @shared_task(base=ClaimXTask, bind=True, name="claimx.admin.requeue_dead_letters")
@@ -125,7 +125,7 @@ def requeue_dead_letters(
     except (TypeError, ValueError) as problem:
         log.error("requeue refused", reason=str(problem))  # noqa: TRY400 - the caller's mistake
         return
-    self.run_stage("admin", lambda runtime: requeue_matching(runtime, match, target))
+    self.run_named("admin", lambda runtime: requeue_matching(runtime, match, target))
 
 
 def _ids_of(ids: Any) -> list[str]:

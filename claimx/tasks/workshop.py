@@ -7,7 +7,7 @@ from typing import Any
 
 from claimx.domain.ports.api import ClaimXApi
 from claimx.domain.ports.media import BlobStore, MediaCache, MediaFetcher
-from claimx.services.chunk import Counts
+from claimx.services.chunk_account import Counts
 from claimx.services.download import DownloadStage
 from claimx.services.enrich import EnrichStage
 from claimx.services.record import RecordStage

@@ -14,7 +14,7 @@ import redis
 from redis.backoff import NoBackoff
 from redis.retry import Retry
 
-from claimx.cli.stack import redis_command
+from claimx.cli.stack_redis import redis_command
 
 START_SECONDS = 30.0
 

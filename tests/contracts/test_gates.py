@@ -455,7 +455,8 @@ def test_slots_whose_return_or_grant_was_lost_are_not_lost_themselves(redis_url)
     dead = redis.Redis(port=1, socket_connect_timeout=0.1)
     gates._client = dead
     gates.free_slots("api", held)
-    gates._client, gates._away_until = client, 0.0
+    gates._client = client
+    gates._asking.ask_again()
 
     again = gates.take_slots("api", 3, 3, "me")
 

@@ -56,7 +56,8 @@ def upload_again(machine: Machine, media: Path) -> None:
 def work(machine: Machine, writer: Any) -> int:
     """Go round until everything is at rest; returns how often that was."""
     from claimx.domain.polling import LIVE
-    from claimx.services.poll import Stop, poll_once
+    from claimx.services.poll import poll_once
+    from claimx.services.poll_report import Stop
     from claimx.services.recover import Recovery, recover_media
 
     for done in range(ROUNDS):

@@ -70,13 +70,14 @@ class Machine(Mishaps):
     ) -> None:
         os.environ.update(environment)
         clock.go_on(Path(environment["CRASH_CLOCK"]))
-        from claimx import bootstrap, redis_clients, startup
+        from claimx import bootstrap, redis_clients, startup, workers
         from claimx.adapters.ledger import RedisLedger
         from claimx.celery import app
 
         self.clock = clock
         self.app = app
         self.bootstrap = bootstrap
+        self.workers = workers
         self.settings = settings = startup.load_settings()
         self.client = redis_clients.redis_of(settings)
         ledger = RedisLedger(
@@ -93,12 +94,12 @@ class Machine(Mishaps):
     @property
     def workshop(self) -> Any:
         """What a worker does its chunks with."""
-        return self.bootstrap.workshop()
+        return self.workers.workshop()
 
     @property
     def cache(self) -> Any:
         """The cache of this machine."""
-        return self.bootstrap.cache_of(self.settings)
+        return self.workers.cache_of(self.settings)
 
     @property
     def lake_folder(self) -> Path:
@@ -223,7 +224,7 @@ class Machine(Mishaps):
 
     def close(self) -> None:
         """Close what a worker's child closes."""
-        self.bootstrap.close_workshop()
+        self.workers.close_workshop()
 
 
 def command(*words: str, code: int = 0) -> None:

@@ -31,7 +31,7 @@ def leaving(machine: Machine) -> None:
     from claimx import processes
     from claimx.adapters import leaving as flag
     from claimx.celery import app
-    from claimx.settings import host_name
+    from claimx.startup import host_name
     from claimx.telemetry import counts_folder
 
     left = counts_folder.made(host_name())
@@ -90,7 +90,7 @@ def an_older_release_ingested(machine: Machine, type_: str) -> None:
     from claimx.domain.ports.ledger import DeadOnArrival
     from claimx.domain.records import Kind, NewRecord, Stage
     from claimx.domain.times import to_iso
-    from claimx.services.ingest import failure_of
+    from claimx.services.ingest import why_malformed
     from claimx.services.source_rows import read_page
 
     for page in machine.ledger.claim(Stage.INGEST, machine.ids(Stage.INGEST), 30.0):
@@ -106,7 +106,7 @@ def an_older_release_ingested(machine: Machine, type_: str) -> None:
                 events[record_id] = NewRecord(record_id, Kind.EVENT, Stage.ENRICH, data, "trace")
             else:
                 new = NewRecord(record_id, Kind.EVENT, Stage.INGEST, row, "trace")
-                dead[record_id] = DeadOnArrival(new, failure_of(machine.runtime, refused))
+                dead[record_id] = DeadOnArrival(new, why_malformed(machine.runtime, refused))
         machine.ledger.admit(page, list(events.values()), list(dead.values()), 86_400.0)
     machine.drop_messages()
     machine.pass_(6)

@@ -28,7 +28,7 @@ from claimx import bootstrap, startup
 from claimx.cli.stack import free_port
 from claimx.domain.errors import ClaimXError
 from claimx.domain.records import DeadFilter, DeadLetter, Kind
-from claimx.sandbox.server import SandboxProcess
+from claimx.sandbox.process import SandboxProcess
 from claimx.sandbox.truth import compare, read_lake, verify_files
 from claimx.sandbox.world import World
 from claimx.services.runtime import Runtime

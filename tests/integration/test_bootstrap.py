@@ -11,9 +11,10 @@ from threading import Thread
 
 import pytest
 
-from claimx import bootstrap, startup
+from claimx import bootstrap, startup, workers
 from claimx.domain.errors import Unavailable
 from claimx.domain.retry import RetryPolicy
+from claimx.redis_clients import redis_of
 from claimx.services.runtime import Limits
 from claimx.settings import Settings
 
@@ -27,7 +28,7 @@ def anew():
     """What a process builds it keeps; no other test may meet it."""
     startup.forget_everything()
     yield
-    bootstrap.close_workshop()
+    workers.close_workshop()
     startup.forget_everything()
 
 
@@ -156,7 +157,7 @@ def test_the_api_is_called_as_it_was_set(redis_url, vendor, tmp_path):
         "CACHE_DIR": str(tmp_path / "cache"),
     }
     settings = Settings.load(said)
-    workshop = bootstrap._build_workshop(settings, bootstrap.build_runtime(settings))
+    workshop = workers.build_workshop(settings, bootstrap.build_runtime(settings))
     startup.keep("workshop", workshop)
 
     workshop._loop.run(workshop._api.media("7", ["1", "2"]))
@@ -169,4 +170,4 @@ def test_the_api_is_called_as_it_was_set(redis_url, vendor, tmp_path):
     assert media == "/rest/export/project/7/media?mediaId=1,2"
     assert token == "Basic c2VjcmV0"
     assert json.loads(report)["senderUsername"] == "sender"
-    assert list(bootstrap.redis_of(settings).scan_iter("*tokens*")), "the rate is kept in Redis"
+    assert list(redis_of(settings).scan_iter("*tokens*")), "the rate is kept in Redis"

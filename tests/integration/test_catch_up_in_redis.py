@@ -18,9 +18,11 @@ from claimx.domain.ports.source import SourceRow
 from claimx.domain.records import Advance, Kind, Stage
 from claimx.domain.retry import RetryPolicy
 from claimx.domain.times import MICROS_PER_SECOND, Micros, from_seconds
-from claimx.services.catch_up import CatchUpReport, Ended, catch_up
+from claimx.services.catch_up import catch_up
+from claimx.services.catch_up_report import CatchUpReport, Ended
 from claimx.services.ingest import ingest
-from claimx.services.poll import PollReport, Stop, poll_once
+from claimx.services.poll import poll_once
+from claimx.services.poll_report import PollReport, Stop
 from claimx.services.runtime import Limits, Runtime
 from claimx.telemetry.metrics import RecordedMetrics
 

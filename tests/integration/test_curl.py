@@ -18,7 +18,8 @@ from certificates import self_signed
 from cryptography import x509
 from cryptography.hazmat.primitives import serialization
 
-from claimx.adapters.curl import CurlCalls, Reply
+from claimx.adapters.curl import CurlCalls
+from claimx.adapters.curl_answer import Reply
 from claimx.adapters.curl_handle import Limits, Request
 from claimx.cli.stack import free_port
 from claimx.domain.errors import Unavailable, Unreadable

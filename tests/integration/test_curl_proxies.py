@@ -9,7 +9,8 @@ from contextlib import suppress
 import pytest
 from certificates import self_signed
 
-from claimx.adapters.curl import CurlCalls, Reply
+from claimx.adapters.curl import CurlCalls
+from claimx.adapters.curl_answer import Reply
 from claimx.adapters.curl_handle import Limits, Request
 from claimx.domain.errors import Unavailable
 

@@ -12,7 +12,8 @@ import pytest
 import requests
 
 from claimx.sandbox.faults import Fault, FaultPlan, typical
-from claimx.sandbox.server import TOKEN, Sandbox, SandboxProcess
+from claimx.sandbox.process import SandboxProcess
+from claimx.sandbox.server import TOKEN, Sandbox
 from claimx.sandbox.world import World
 
 pytestmark = pytest.mark.integration
@@ -350,7 +351,7 @@ def test_the_child_ends_with_the_process_that_started_it(tmp_path):
     starter = """
 import os, sys
 from pathlib import Path
-from claimx.sandbox.server import SandboxProcess
+from claimx.sandbox.process import SandboxProcess
 
 folder = Path(sys.argv[1])
 child = SandboxProcess(["--events", "100", "--data", str(folder)], folder / "log").start()

@@ -11,7 +11,8 @@ import redis
 import requests
 from pipeline_rig import Rig
 
-from claimx.cli.stack import free_port, redis_command
+from claimx.cli.stack import free_port
+from claimx.cli.stack_redis import redis_command
 
 pytestmark = [
     pytest.mark.integration,

@@ -21,7 +21,8 @@ from claimx.domain.polling import LIVE
 from claimx.domain.records import Kind, Stage
 from claimx.domain.tables import ATTACHMENTS, EVENTS
 from claimx.domain.times import from_seconds
-from claimx.services.backfill import Ending, backfill
+from claimx.services.backfill import backfill
+from claimx.services.backfill_report import Ending
 from claimx.services.catch_up import catch_up
 from claimx.services.enrich import EnrichStage
 from claimx.services.ingest import ingest

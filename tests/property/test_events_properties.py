@@ -11,7 +11,8 @@ from strategies import JSON
 
 from claimx.adapters.ledger import texts
 from claimx.domain.errors import Malformed
-from claimx.domain.events import MAX_ID_LENGTH, Event, EventType, parse
+from claimx.domain.event_rows import MAX_ID_LENGTH, parse
+from claimx.domain.events import Event, EventType
 from claimx.domain.polling import TIME
 from claimx.domain.times import to_iso
 from claimx.services.source_rows import page_of, read_page, read_source_row

@@ -33,7 +33,7 @@ from claimx.domain.tables import (
     PROJECTS,
     TABLES,
 )
-from claimx.domain.values import EARLIEST, LATEST
+from claimx.domain.times import EARLIEST, LATEST
 
 LARGE = Sizes(direct=-1, piece=2, most_of_piece=4, changes=3)
 NAMED_LATER = ("master_file_name", "updated_at", "event_id")

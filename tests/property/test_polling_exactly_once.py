@@ -13,10 +13,12 @@ from polling_world import NOON, World, event_row
 from claimx.domain.polling import LIVE
 from claimx.domain.records import Stage, event_record_id
 from claimx.domain.times import from_seconds
-from claimx.services.backfill import Ending, backfill
+from claimx.services.backfill import backfill
+from claimx.services.backfill_report import Ending
 from claimx.services.catch_up import catch_up
 from claimx.services.ingest import ingest
-from claimx.services.poll import Stop, poll_once
+from claimx.services.poll import poll_once
+from claimx.services.poll_report import Stop
 
 OVERLAP = 60.0
 RANGE = 240

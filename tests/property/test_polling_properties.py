@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 from claimx.domain.cursors import Checkpoint
 from claimx.domain.events import Event
 from claimx.domain.polling import TIME, bundles, live_window, plain_row, spans, whole_times
-from claimx.domain.values import LATEST
+from claimx.domain.times import LATEST
 from claimx.services.source_rows import is_copy, read_source_row
 
 times = st.lists(st.integers(0, 12), max_size=40).map(sorted)

@@ -16,6 +16,7 @@ from claimx.domain.reader import Reader
 from claimx.domain.refusal import value_refusal
 from claimx.domain.tables import TABLES
 from claimx.domain.times import from_datetime, to_datetime
+from claimx.domain.written_times import _USUAL, any_time, time, usual_time
 
 CONVERTERS = [
     values.text,
@@ -24,7 +25,7 @@ CONVERTERS = [
     values.integer,
     values.double,
     values.boolean,
-    values.time,
+    time,
 ]
 COLUMNS = [(table, column) for table in TABLES.values() for column in table.columns]
 
@@ -37,7 +38,7 @@ def test_a_converter_raises_nothing_but_unconvertible_and_is_stable(convert, val
     except values.Unconvertible:
         return
 
-    if convert is not values.time:  # of a number of microseconds nobody could tell the unit
+    if convert is not time:  # of a number of microseconds nobody could tell the unit
         assert convert(once) == once
 
 
@@ -75,7 +76,7 @@ def test_iso_times_with_a_zone_mean_that_moment(moment, offset_minutes, between,
     written = local.isoformat(sep=between, timespec="microseconds")
     stamp, sign_and_zone = written[:26], written[26:]
 
-    assert values.time(f"{stamp}{more_digits}{sign_and_zone}") == from_datetime(local)
+    assert time(f"{stamp}{more_digits}{sign_and_zone}") == from_datetime(local)
 
 
 @given(st.datetimes(min_value=datetime(2001, 9, 10), max_value=datetime(2286, 11, 20)))  # noqa: DTZ001 - UTC
@@ -83,14 +84,14 @@ def test_epoch_times_are_the_same_as_number_and_as_text(moment):
     micros = from_datetime(moment.replace(tzinfo=UTC))
     milliseconds, seconds = micros // 1000, micros // 1_000_000
 
-    assert values.time(milliseconds) == values.time(str(milliseconds)) == milliseconds * 1000
-    assert values.time(seconds) == values.time(str(seconds)) == seconds * 1_000_000
+    assert time(milliseconds) == time(str(milliseconds)) == milliseconds * 1000
+    assert time(seconds) == time(str(seconds)) == seconds * 1_000_000
 
 
 @given(st.integers())
 def test_any_number_as_a_time_is_a_moment_that_exists_or_none(number):
     try:
-        found = values.time(number)
+        found = time(number)
     except values.Unconvertible:
         return
 
@@ -108,13 +109,13 @@ def test_the_end_of_a_link_never_fails(url, name, value):
 
 
 @given(
-    st.from_regex(values._USUAL, fullmatch=True)
+    st.from_regex(_USUAL, fullmatch=True)
     | st.datetimes().map(lambda moment: f"{moment.isoformat()}Z")
     | st.from_regex(r"\d{4}-[W\d]\d-\d{1,2}T[\d:]{2,8}[.,]?\d{0,9}(Z|\+00)?", fullmatch=True)
 )
 def test_the_quick_reading_of_a_time_says_what_the_general_one_does(written):
     """It goes by another parser, which reads many things that are no time here."""
-    usual = values.usual_time(written)
+    usual = usual_time(written)
 
     if usual is not None:
-        assert usual == values.any_time(written)
+        assert usual == any_time(written)

@@ -6,7 +6,7 @@ from typing import Any
 
 from ledger_rig import BROKEN
 
-from claimx.domain.changes import Change, MediaItem, Source
+from claimx.domain.changes import Change, Enrichment, MediaItem, Source
 from claimx.domain.codec import encode_changes
 from claimx.domain.errors import Malformed
 from claimx.domain.events import Event
@@ -22,7 +22,7 @@ from claimx.services.attachments import (
     failed_row,
     item_of,
 )
-from claimx.services.enrich import Enrichment, downloads, event_of, event_row
+from claimx.services.enrich import downloads, event_of, event_row
 from protocol.world import LEASE_SECONDS, World
 
 STAGES = (Stage.ENRICH, Stage.DOWNLOAD, Stage.UPLOAD, Stage.RECORD)

@@ -12,14 +12,9 @@ from claimx.domain.errors import ErrorCategory, Refused, Unavailable
 from claimx.domain.polling import LIVE
 from claimx.domain.records import Kind
 from claimx.domain.times import from_seconds
-from claimx.services.backfill import (
-    PATIENCE_SECONDS,
-    PAUSE_SECONDS,
-    RETRIES,
-    BackfillReport,
-    Ending,
-    backfill,
-)
+from claimx.services.backfill import backfill
+from claimx.services.backfill_pace import PATIENCE_SECONDS, PAUSE_SECONDS, RETRIES
+from claimx.services.backfill_report import BackfillReport, Ending
 from claimx.services.lease import AWAY_SECONDS
 from claimx.services.poll import poll_once
 

@@ -9,8 +9,9 @@ import pytest
 from pipelines.values import converter, link_end
 
 from claimx.domain.links import expiry
+from claimx.domain.reader import converter_of
 from claimx.domain.tables import MEDIA, PROJECTS, VIDEO_COLLABORATION
-from claimx.domain.values import Unconvertible, converter_of
+from claimx.domain.values import Unconvertible
 from claimx.sandbox.forms import Vendor
 
 MOMENT = datetime(2026, 3, 4, 5, 6, 7, 890123, UTC)

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from claimx import bootstrap, startup
+from claimx import startup, workers
 from claimx.adapters.cache import DiskCache
 from claimx.domain.errors import DiskFull, NotAllowed, TooLargeNow
 from claimx.settings import Settings
@@ -377,7 +377,7 @@ def test_only_files_that_go_to_a_folder_are_made_to_be_shared(tmp_path, media, o
     settings = Settings.load({"CACHE_DIR": str(tmp_path / "cache"), "ONELAKE_CLAIMX_PATH": media})
     startup.forget("cache")
     try:
-        cache = bootstrap.cache_of(settings)
+        cache = workers.cache_of(settings)
         mode = Path(cache.path(put(cache, "1"))).stat().st_mode
     finally:
         startup.forget("cache")

@@ -13,8 +13,10 @@ from claimx.domain.errors import Unavailable
 from claimx.domain.polling import LIVE
 from claimx.domain.records import Stage, event_record_id
 from claimx.domain.times import MICROS_PER_SECOND, from_seconds
-from claimx.services.catch_up import AHEAD_PAGES, PATIENCE_SECONDS, Ended, progress_of
-from claimx.services.poll import Stop, poll_once
+from claimx.services.catch_up import AHEAD_PAGES, PATIENCE_SECONDS
+from claimx.services.catch_up_report import Ended, progress_of
+from claimx.services.poll import poll_once
+from claimx.services.poll_report import Stop
 from claimx.services.recover import FORGOT
 from claimx.services.set_aside import MOST_GAPS
 

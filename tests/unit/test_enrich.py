@@ -42,7 +42,7 @@ from claimx.domain.shape import shape_of
 from claimx.domain.tables import EVENTS
 from claimx.services.at_work import ids_at_work
 from claimx.services.calls import ProjectAnswers
-from claimx.services.chunk import Counts
+from claimx.services.chunk_account import Counts
 from claimx.services.enrich import EnrichStage
 from claimx.services.runtime import Limits, Runtime
 from claimx.services.settle import failure_of

@@ -11,7 +11,8 @@ from builders import EVENT_TIME, INGESTED, PROJECT, a_row, an_event
 from claimx.domain.changes import Change, MediaItem, Source
 from claimx.domain.codec import decode_changes, encode_changes, media_from_json, media_to_json
 from claimx.domain.errors import Malformed
-from claimx.domain.events import Event, EventType, parse
+from claimx.domain.event_rows import parse
+from claimx.domain.events import Event, EventType
 from claimx.domain.polling import TIME
 
 

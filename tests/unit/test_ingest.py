@@ -13,7 +13,7 @@ from claimx.domain.polling import TIME
 from claimx.domain.ports.ledger import DeadOnArrival
 from claimx.domain.records import DeadFilter, Kind, NewRecord, Stage, event_record_id
 from claimx.domain.times import from_seconds
-from claimx.services.ingest import failure_of, ingest
+from claimx.services.ingest import ingest, why_malformed
 from claimx.services.source_rows import page_of, read_row, read_source_row
 
 PAGE = "p:test"
@@ -235,7 +235,7 @@ def test_a_requeued_dead_row_that_this_release_understands_goes_on_as_an_event()
     [page] = world.ledger.claim(Stage.INGEST, [hint], 60.0)
     row = event_row("e1", project_id=7, **{TIME: from_seconds(world.clock)})
     dead = NewRecord("e:malformed-1", Kind.EVENT, Stage.INGEST, row, "trace")
-    failure = failure_of(world.runtime(), Malformed("an older parser's"))
+    failure = why_malformed(world.runtime(), Malformed("an older parser's"))
     world.ledger.admit(page, [], [DeadOnArrival(dead, failure)], 60.0)
     world.ledger.requeue([dead.id])
 
@@ -250,7 +250,7 @@ def test_a_requeued_dead_row_that_this_release_understands_goes_on_as_an_event()
 
 def test_the_words_of_a_foreign_error_are_not_kept():
     """They may hold the row's values, and an operator's screen shows them."""
-    failure = failure_of(World().runtime(), ZeroDivisionError("Mrs Smith's row"))
+    failure = why_malformed(World().runtime(), ZeroDivisionError("Mrs Smith's row"))
 
     assert failure.category is ErrorCategory.UNKNOWN
     assert (failure.error, failure.message) == ("ZeroDivisionError", "the row made its parser fail")

@@ -17,8 +17,9 @@ from claimx.domain.records import DeadFilter, Stage
 from claimx.domain.times import from_seconds
 from claimx.services.backfill import backfill
 from claimx.services.pages import PATIENCE_SECONDS
-from claimx.services.poll import Stop, poll_once
+from claimx.services.poll import poll_once
 from claimx.services.poll_pages import UNCHECKED
+from claimx.services.poll_report import Stop
 from claimx.services.recover import FORGOT
 
 

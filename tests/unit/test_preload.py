@@ -13,9 +13,9 @@ from deltalake import DeltaTable
 
 _PROGRAM = """
 import sys, threading
-from claimx import bootstrap, startup
+from claimx import startup, workers
 startup.load_settings()
-bootstrap.preload(sys.argv[1:])
+workers.preload(sys.argv[1:])
 print(*sys.modules)
 print(threading.active_count(), file=sys.stderr)
 """
@@ -47,9 +47,9 @@ def test_what_a_worker_uses_is_imported_before_the_fork(queue, lake):
 
 _FORKS = """
 import os
-from claimx import bootstrap, startup
+from claimx import bootstrap, startup, workers
 settings = startup.load_settings()
-bootstrap.preload(["poll"])
+workers.preload(["poll"])
 for child in range(3):
     if os.fork() == 0:
         try:

@@ -10,7 +10,8 @@ from polling_world import World
 
 from claimx.adapters.memory.gates import MemoryGates
 from claimx.domain.errors import Unavailable
-from claimx.services.poll import Stop, poll_once
+from claimx.services.poll import poll_once
+from claimx.services.poll_report import Stop
 from claimx.services.reader_lease import ReaderLease
 
 NAME = "poll:live"

@@ -10,7 +10,8 @@ from polling_world import World
 from structlog.testing import capture_logs
 
 from claimx.domain.records import Advance, Kind, NewRecord, Retried, Stage
-from claimx.services.poll import PollReport, Stop, poll_once
+from claimx.services.poll import poll_once
+from claimx.services.poll_report import PollReport, Stop
 from claimx.services.standstill import AGAIN_SECONDS, STANDING_SECONDS, jam_of
 from claimx.services.status import take_status
 

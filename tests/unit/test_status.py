@@ -9,7 +9,7 @@ from celery import Celery
 from polling_world import NOON, World, event_row
 
 from claimx.adapters.memory.ledger_records import MOST_LOSSES
-from claimx.cli.demo_run import reading
+from claimx.cli.demo_watch import reading
 from claimx.domain.errors import ErrorCategory, Unavailable
 from claimx.domain.polling import LIVE
 from claimx.domain.records import Buried, Failure, Stage

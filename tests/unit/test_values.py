@@ -13,6 +13,7 @@ from claimx.domain.reader import Reader, fields
 from claimx.domain.tables import CONTACTS, PROJECTS
 from claimx.domain.times import from_datetime
 from claimx.domain.values import Unconvertible
+from claimx.domain.written_times import time
 
 BAD = object()
 MORNING = from_datetime(datetime(2026, 1, 31, 8, 0, tzinfo=UTC))
@@ -210,7 +211,7 @@ def test_yes_and_no(value, expected):
     ],
 )
 def test_times(value, expected):
-    assert converted(values.time, value) == expected
+    assert converted(time, value) == expected
 
 
 @pytest.mark.parametrize(

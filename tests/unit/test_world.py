@@ -20,8 +20,9 @@ from claimx.sandbox.matchers import (
     one_of,
     safe_path,
 )
+from claimx.sandbox.mixes import MIX
 from claimx.sandbox.truth import compare, verify_files
-from claimx.sandbox.world import MIX, World
+from claimx.sandbox.world import World
 
 AT = 1_790_000_000
 MOMENT = datetime(2026, 1, 1, tzinfo=UTC)

@@ -6,6 +6,7 @@ import time
 from collections.abc import Callable
 from typing import Any, TypeAlias
 
+from claimx.adapters.gates.asking import ms
 from claimx.domain.circuit import CircuitSettings
 
 Ask: TypeAlias = Callable[..., Any]
@@ -56,8 +57,8 @@ class RedisCircuit:
                 self._name,
                 count,
                 settings.trials,
-                _ms(settings.trial_seconds),
-                _ms(settings.ask_again_seconds),
+                ms(settings.trial_seconds),
+                ms(settings.ask_again_seconds),
             ),
         )
         if answer is None:
@@ -79,8 +80,8 @@ class RedisCircuit:
                 successes,
                 failures,
                 settings.failures,
-                _ms(settings.open_seconds),
-                _ms(settings.longest),
+                ms(settings.open_seconds),
+                ms(settings.longest),
                 settings.needed,
             ),
         )
@@ -109,7 +110,3 @@ class RedisCircuit:
             self._believed_until = now + min(self._fresh, wait)
         else:
             self._believed_until = 0.0
-
-
-def _ms(seconds: float) -> int:
-    return max(1, round(seconds * 1000))

@@ -4,14 +4,13 @@ from __future__ import annotations
 
 import json
 import secrets
-import time
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 import redis
 import structlog
 
-from claimx.adapters.gates import scripts
+from claimx.adapters.gates.asking import AWAY_SECONDS, Asking, ms, text_of
 from claimx.adapters.gates.circuit import RedisCircuit
 from claimx.domain.circuit import AUTH, AUTH_SETTINGS, CircuitSettings, CircuitState
 from claimx.domain.errors import Unavailable
@@ -20,26 +19,10 @@ log = structlog.get_logger(__name__)
 
 SLOT_SECONDS = 12.0  # a killed worker's slots are free after this (at most 60 s: domain page, 6)
 _WAITING_SECONDS = 1.0  # how long a process that found no slot counts as waiting for one
-_AWAY_SECONDS = 0.5  # after Redis failed to answer, nobody asks it for this long
 _AWAY = object()  # an answer that no script gives
 _MOST_OWED = 5000
 _CHUNK = 500
 _STATES = (CircuitState.CLOSED, CircuitState.OPEN, CircuitState.HALF_OPEN)
-_SCRIPTS: Mapping[str, str] = {
-    "permit": scripts.PERMIT,
-    "report": scripts.REPORT,
-    "give_back": scripts.GIVE_BACK,
-    "state": scripts.CIRCUIT_STATE,
-    "take_slots": scripts.TAKE_SLOTS,
-    "fair_share": scripts.FAIR_SHARE,
-    "renew_slots": scripts.RENEW_SLOTS,
-    "take_tokens": scripts.TAKE_TOKENS,
-    "lock": scripts.LOCK,
-    "unlock": scripts.UNLOCK,
-    "mark_known": scripts.MARK_KNOWN,
-    "beat": scripts.BEAT,
-    "processes": scripts.PROCESSES,
-}
 
 
 class RedisGates:
@@ -68,12 +51,11 @@ class RedisGates:
         self._default = circuit or CircuitSettings()
         self._settings = {AUTH: AUTH_SETTINGS, **(circuits or {})}
         self._fresh = fresh_seconds
-        self._scripts = {name: client.register_script(text) for name, text in _SCRIPTS.items()}
+        self._asking = Asking(client)
+        self._ask = self._asking.script
+        self._try = self._asking.attempt
         self._circuits: dict[str, RedisCircuit] = {}
         self._owed: dict[str, set[str]] = {}  # slots to give back, by gate
-        self._away_until = 0.0
-        self._why_away = ""
-        self._next_line = 0.0
 
     # circuits
     def circuit(self, name: str) -> RedisCircuit:
@@ -93,7 +75,7 @@ class RedisGates:
         """Return every circuit that has failures or is not closed."""
         names = self._try(lambda: self._client.smembers(self._key("circuits")), set())
         found = {}
-        for name in sorted(_text(item) for item in names):
+        for name in sorted(text_of(item) for item in names):
             answer = self._ask(
                 "state", (self._key("circuit", name), self._key("circuits")), (name,)
             )
@@ -117,11 +99,11 @@ class RedisGates:
         tokens = self._ask(
             "take_slots",
             self._slot_keys(name),
-            (limit, holder, wanted, _ms(SLOT_SECONDS), batch, _ms(_WAITING_SECONDS)),
+            (limit, holder, wanted, ms(SLOT_SECONDS), batch, ms(_WAITING_SECONDS)),
         )
         if tokens is None:  # Redis may have given them, and only the answer was lost
             self._owe(name, [f"{holder}/{batch}.{number + 1}" for number in range(wanted)])
-        return [_text(token) for token in tokens or ()]
+        return [text_of(token) for token in tokens or ()]
 
     def fair_share(self, name: str, limit: int, holder: str) -> int:
         """Return how many slots *holder* may keep: all of *limit* unless others wait."""
@@ -132,8 +114,8 @@ class RedisGates:
         """Extend slots; those it cannot vouch for are left out."""
         if not slots:
             return []
-        kept = self._ask("renew_slots", self._slot_keys(name)[:1], (_ms(SLOT_SECONDS), *slots))
-        return [_text(token) for token in kept or ()]
+        kept = self._ask("renew_slots", self._slot_keys(name)[:1], (ms(SLOT_SECONDS), *slots))
+        return [text_of(token) for token in kept or ()]
 
     def free_slots(self, name: str, slots: Sequence[str]) -> None:
         """Give slots back; while Redis is away they are owed, and given back before new ones."""
@@ -167,7 +149,7 @@ class RedisGates:
             "take_tokens", (self._key("tokens", name),), (wanted, per_second, capacity)
         )
         if answer is None:
-            return 0, _AWAY_SECONDS
+            return 0, AWAY_SECONDS
         got, wait = (int(part) for part in answer)
         return got, wait / 1000
 
@@ -175,15 +157,17 @@ class RedisGates:
     def lock(self, name: str, holder: str, seconds: float) -> int | None:
         """Take or extend a lease; None when another holds it."""
         keys = (self._key("lock", name), self._key("fence", name))
-        fence = self._ask("lock", keys, (holder, _ms(seconds)), _AWAY)
+        fence = self._ask("lock", keys, (holder, ms(seconds)), _AWAY)
         if fence is _AWAY:
-            raise Unavailable(f"Redis does not say whose the lease {name} is: {self._why_away}")
+            raise Unavailable(
+                f"Redis does not say whose the lease {name} is: {self._asking.why_away}"
+            )
         return None if fence is None else int(fence)
 
     def unlock(self, name: str, holder: str) -> None:
         """Give a lease back if it is still this holder's, whatever failed a moment ago."""
         # some are for ten minutes, in which nobody else would do the work
-        self._away_until = 0.0
+        self._asking.ask_again()
         self._ask("unlock", (self._key("lock", name),), (holder,))
 
     # freshness
@@ -206,13 +190,13 @@ class RedisGates:
             return
         for start in range(0, len(ids), _CHUNK):
             keys = [self._key("project", project_id) for project_id in ids[start : start + _CHUNK]]
-            self._ask("mark_known", keys, (_ms(seconds),))
+            self._ask("mark_known", keys, (ms(seconds),))
 
     # processes
     def beat(self, role: str, name: str, info: Mapping[str, str], seconds: float) -> None:
         """Announce a process until *seconds* from now."""
         document = json.dumps({**info, "role": role, "name": name})
-        self._ask("beat", self._process_keys(), (f"{role} {name}", document, _ms(seconds)))
+        self._ask("beat", self._process_keys(), (f"{role} {name}", document, ms(seconds)))
 
     def processes(self) -> list[dict[str, str]]:
         """Return the announced processes by role and name."""
@@ -225,7 +209,7 @@ class RedisGates:
         """Keep a text under its topic and name."""
         pipe = self._client.pipeline(transaction=True)
         pipe.hset(self._key("notes", topic), name, text)
-        pipe.pexpire(self._key("notes", topic), _ms(seconds))
+        pipe.pexpire(self._key("notes", topic), ms(seconds))
         self._try(pipe.execute, None)
 
     def drop_notes(self, topic: str, names: Iterable[str]) -> None:
@@ -236,7 +220,7 @@ class RedisGates:
     def notes(self, topic: str) -> dict[str, str]:
         """Return the notes of a topic by name; none without Redis."""
         found = self._try(lambda: self._client.hgetall(self._key("notes", topic)), {})
-        return {_text(name): _text(text) for name, text in found.items()}
+        return {text_of(name): text_of(text) for name, text in found.items()}
 
     # inside
     def _key(self, *parts: str) -> str:
@@ -247,33 +231,3 @@ class RedisGates:
 
     def _process_keys(self) -> tuple[str, str]:
         return self._key("processes"), self._key("processes", "ends")
-
-    def _ask(
-        self, script: str, keys: Sequence[str], arguments: Sequence[Any], otherwise: Any = None
-    ) -> Any:
-        return self._try(lambda: self._scripts[script](keys=keys, args=arguments), otherwise)
-
-    def _try(self, step: Callable[[], Any], otherwise: Any) -> Any:
-        """Run one step; *otherwise* when Redis fails it or failed one a moment ago."""
-        if time.monotonic() < self._away_until:
-            return otherwise
-        try:
-            return step()
-        except (redis.RedisError, OSError) as error:
-            now = time.monotonic()
-            self._away_until = now + _AWAY_SECONDS
-            self._why_away = f"{type(error).__name__}: {str(error)[:200]}"
-            if now >= self._next_line:  # an outage is one line in ten seconds
-                self._next_line = now + 10.0
-                log.warning(
-                    "gates without redis", error=type(error).__name__, detail=str(error)[:200]
-                )
-            return otherwise
-
-
-def _ms(seconds: float) -> int:
-    return max(1, round(seconds * 1000))
-
-
-def _text(value: bytes | str) -> str:
-    return value.decode() if isinstance(value, bytes) else value

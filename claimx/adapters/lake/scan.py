@@ -21,8 +21,7 @@ from pyarrow.fs import LocalFileSystem, SubTreeFileSystem
 from claimx.adapters.lake.handles import folder_of
 from claimx.adapters.lake.schema import arrow_schema
 from claimx.domain.columns import Table
-from claimx.domain.times import Micros, from_datetime
-from claimx.domain.values import EARLIEST, LATEST
+from claimx.domain.times import EARLIEST, LATEST, Micros, from_datetime
 
 _STATISTICS_APART: Micros = 1_000_000  # the log's are cut to milliseconds
 _READ_AHEAD = ParquetFragmentScanOptions(pre_buffer=True)

@@ -20,7 +20,6 @@ JOB = "reconcile"
 LEASE = "reconcile:fix"
 LEASE_SECONDS = 120.0  # a piece takes seconds; a look through a very large table may take a minute
 RECORDS_A_STEP = 500
-SHARE_OF_FLIGHT = 0.5  # of CLAIMX_MAX_IN_FLIGHT: live events have the other half
 PAUSE_SECONDS = 5.0
 PATIENCE_SECONDS = 900.0  # without any progress of the workers
 
@@ -87,7 +86,7 @@ class Admission:
 
     def _room(self) -> int:
         """Wait until there is room for some record; returns for how many."""
-        limit = max(1, int(self._runtime.limits.max_in_flight * SHARE_OF_FLIGHT))
+        limit = self._runtime.limits.half_in_flight
         waited, least = 0.0, float("inf")
         while held := outlast(partial(self._pressure.over, limit), self._sleep):
             if held < least:

@@ -14,8 +14,7 @@ from claimx.domain.events import Event, EventType
 from claimx.domain.polling import spans
 from claimx.domain.records import Kind, NewRecord, Stage, State, event_record_id
 from claimx.domain.tables import EVENTS, MEDIA
-from claimx.domain.times import Micros
-from claimx.domain.values import EARLIEST, LATEST
+from claimx.domain.times import EARLIEST, LATEST, Micros
 from claimx.services.first_poll import START
 from claimx.services.lease import outlast
 from claimx.services.reconcile.pieces import Piece, Row

@@ -13,7 +13,7 @@ from claimx.domain.errors import ClaimXError
 from claimx.domain.polling import LIVE, READ
 from claimx.domain.tables import EVENTS
 from claimx.domain.times import Micros, from_seconds, to_iso
-from claimx.services.catch_up import progress_of
+from claimx.services.catch_up_report import progress_of
 from claimx.services.first_poll import START
 from claimx.services.lease import outlast
 from claimx.services.reconcile.admission import Admission, Stopped

@@ -1,0 +1,112 @@
+"""When a backfill waits: for a failure to pass, for room among what is in flight, for its rate."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from functools import partial
+from typing import TypeVar
+
+import structlog
+
+from claimx.domain.errors import ClaimXError, ErrorCategory
+from claimx.services.backfill_report import BackfillReport, Ending
+from claimx.services.pages import Pressure
+from claimx.services.reader_lease import ReaderLease
+from claimx.services.runtime import Runtime
+
+log = structlog.get_logger(__name__)
+
+_T = TypeVar("_T")
+
+PAUSE_SECONDS = 5.0  # well within the lease, which each look renews
+PATIENCE_SECONDS = 3600.0  # without any progress of the workers or the source
+RETRIES = 6  # in a row, 2 to 64 s apart
+
+
+class Stopped(Exception):
+    """It cannot go on, and why; what was stored stays."""
+
+    def __init__(self, ending: Ending) -> None:
+        super().__init__(ending)
+        self.ending = ending
+
+
+class Pace:
+    """
+    Waits on behalf of a backfill, and keeps its *lease* meanwhile.
+
+    What it waits for stands in the *report* while it does. *rate* is in rows a second; 0 is none.
+    """
+
+    def __init__(
+        self,
+        runtime: Runtime,
+        report: BackfillReport,
+        sleep: Callable[[float], None],
+        progress: Callable[[BackfillReport], None],
+        rate: float,
+    ) -> None:
+        self._runtime = runtime
+        self._report = report
+        self._sleep = sleep
+        self._progress = progress
+        self._rate = rate
+        self.lease = ReaderLease(runtime, f"poll:{report.cursor}", sleep=self._while_away)
+
+    def with_patience(self, step: Callable[[], _T]) -> _T:
+        """Return a step's answer, tried again while its failure may pass; raises the last one."""
+        for attempt in range(RETRIES):
+            try:
+                return step()
+            except ClaimXError as error:
+                if error.category is ErrorCategory.PERMANENT:
+                    raise
+                delay = min(max(2.0 ** (attempt + 1), error.retry_after or 0.0), 300.0)
+                log.warning(
+                    "backfill waits", error=str(error), category=error.category.value, delay=delay
+                )
+                self._wait(delay, str(error))
+        return step()
+
+    def wait_for_room(self, pressure: Pressure) -> None:
+        """Wait until half of what may be in flight is free; raises Stopped after an idle hour."""
+        limit = self._runtime.limits.half_in_flight
+        waited, least = 0.0, float("inf")
+        while held := self.with_patience(partial(pressure.over, limit)):
+            if held < least:
+                waited, least = 0.0, held
+            if waited >= PATIENCE_SECONDS:
+                raise Stopped(Ending.PRESSURE)
+            self._wait(PAUSE_SECONDS, f"{held} in flight, waiting for less than {limit}")
+            waited += PAUSE_SECONDS
+
+    def keep(self) -> None:
+        """Renew the lease, once there is one; raises Stopped when another has it."""
+        if self.lease.held and not self.lease.renewed():
+            raise Stopped(Ending.SUPERSEDED)
+
+    def slow_down(self, started: float, rows: int) -> None:
+        """Sleep away what a page was faster than the rate."""
+        if self._rate > 0:
+            whole = rows / self._rate
+            spare = min(whole, started + whole - self._runtime.now())  # a clock may be set back
+            if spare > 0:
+                self._wait(spare, "")
+
+    def _while_away(self, seconds: float) -> None:
+        """Sleep while Redis cannot be asked for the lease."""
+        why, self._report.waiting = self._report.waiting, "Redis does not answer"
+        self._progress(self._report)
+        self._sleep(seconds)
+        self._report.waiting = why
+
+    def _wait(self, seconds: float, why: str) -> None:
+        """Sleep in steps that keep the lease."""
+        self._report.waiting = why
+        self._progress(self._report)
+        while seconds > 0:
+            step = min(seconds, PAUSE_SECONDS)
+            self._sleep(step)
+            self.keep()
+            seconds -= step
+        self._report.waiting = ""
