@@ -57,6 +57,12 @@ def _comma_list(value: Any) -> Any:
     return parts
 
 
+def _plain_scheme(url: str) -> str:
+    """Return *url* with its scheme in lower case, which is what others look for."""
+    scheme, separator, rest = url.partition("://")
+    return f"{scheme.lower()}{separator}{rest}" if separator else url
+
+
 def _host_names(value: tuple[str, ...]) -> tuple[str, ...]:
     AllowList.of(value)
     return value
@@ -114,3 +120,4 @@ Flag = Annotated[bool, BeforeValidator(_boolean)]
 CallSeconds = Annotated[PositiveFloat, Field(le=LONGEST_CALL)]
 QuerySeconds = Annotated[PositiveFloat, Field(le=LONGEST_QUERY)]
 PollStart = Annotated[datetime | NonNegativeFloat, BeforeValidator(_poll_start)]
+Address = Annotated[str, AfterValidator(_plain_scheme)]

@@ -27,6 +27,7 @@ from claimx.setting_checks import PATHS, problems_of
 from claimx.setting_errors import ConfigurationError
 from claimx.setting_types import (
     TRUE,
+    Address,
     CallSeconds,
     Extensions,
     Flag,
@@ -78,7 +79,7 @@ class Settings(BaseModel):
         "CLAIMX_REDIS_SENTINEL_MASTER", "mymaster", "Master's name behind sentinel://."
     )
 
-    kusto_url: str = _knob("EVENTHOUSE_CLUSTER_URL", "", "Kusto cluster of the events.")
+    kusto_url: Address = _knob("EVENTHOUSE_CLUSTER_URL", "", "Kusto cluster of the events.")
     kusto_database: str = _knob("CLAIMX_EVENTHOUSE_DATABASE", "", "Its database.")
     kusto_table: str = _knob("CLAIMX_EVENTHOUSE_SOURCE_TABLE", "ClaimXEvents", "Its table.")
     kusto_timeout: QuerySeconds = _knob(
@@ -101,7 +102,7 @@ class Settings(BaseModel):
         "CLAIMX_DEDUP_WINDOW_HOURS", 24.0, "Hours that an event id is remembered."
     )
 
-    api_url: str = _knob("CLAIMX_API_URL", "", "Base URL of the ClaimX REST API.")
+    api_url: Address = _knob("CLAIMX_API_URL", "", "Base URL of the ClaimX REST API.")
     api_token: SecretStr = _knob("CLAIMX_API_TOKEN", SecretStr(""), "Sent after 'Basic ' as it is.")
     api_token_file: str = _knob(
         "CLAIMX_API_TOKEN_FILE", "", "File with the token; read again after a 401."
@@ -125,7 +126,7 @@ class Settings(BaseModel):
 
     lake_path: str = _knob("CLAIMX_LAKE_PATH", "", "Folder or abfss:// URI above the tables.")
     media_path: str = _knob("ONELAKE_CLAIMX_PATH", "", "Where media go: abfss:// URI or folder.")
-    onelake_endpoint: str = _knob(
+    onelake_endpoint: Address = _knob(
         "ONELAKE_ENDPOINT",
         "https://onelake.dfs.fabric.microsoft.com",
         "The file endpoint that abfss:// paths are reached at.",

@@ -466,3 +466,20 @@ def test_a_time_out_that_could_never_end_anything_is_refused(name, longest):
 def test_a_call_that_hangs_ends_well_before_its_chunk():
     """A chunk that ends first gives its events back, and nobody hears of the API."""
     assert LONGEST_CALL <= BOUND_SECONDS - 30
+
+
+def test_the_scheme_of_an_address_is_read_in_capitals_too():
+    """HTTP:// passed the checks, and then a credential was looked for that a loopback has none of.
+
+    What follows the scheme stays as it is: a path may have capitals.
+    """
+    settings = Settings.load(
+        {
+            "CLAIMX_ALLOW_LOOPBACK": "true",
+            "EVENTHOUSE_CLUSTER_URL": "HTTP://127.0.0.1:1/Here",
+            "CLAIMX_API_URL": "hTTp://127.0.0.1:2/API",
+        }
+    )
+
+    assert settings.kusto_url == "http://127.0.0.1:1/Here"
+    assert settings.api_url == "http://127.0.0.1:2/API"
