@@ -20,7 +20,7 @@ from claimx.domain.records import Kind, Record, Stage
 from claimx.domain.redaction import mask
 from claimx.services.at_work import AT_WORK
 from claimx.telemetry import logs
-from claimx.telemetry.cycle import changes
+from claimx.telemetry.cycle import CycleLine, changes
 from claimx.telemetry.health import HealthServer, Progress
 from claimx.telemetry.metrics import (
     METRICS,
@@ -228,6 +228,34 @@ def test_a_count_that_went_back_begins_anew_in_the_cycle_line():
     grown = changes({"processed": 5, "failed": 3}, {"processed": 2})
 
     assert (grown["processed"], grown["failed"]) == (2, 0)
+
+
+def test_the_cycle_line_tells_each_time_what_came_since_the_last_until_it_is_stopped(output):
+    """A count that fails once, of a file that a child just removed, does not end it."""
+    logs.configure("INFO", "json", process="worker")
+    counted = iter([{"processed": 5.0}, OSError("gone"), {"processed": 9.0}])
+    over = threading.Event()
+
+    def totals_of_now() -> dict[str, float]:
+        found = next(counted, None)
+        if found is None:
+            line.stop()
+            over.set()
+            return {}
+        if isinstance(found, OSError):
+            raise found
+        return found
+
+    line = CycleLine(totals_of_now, seconds=0.001)
+    line.start()
+    assert over.wait(10)
+    line._thread.join(10)
+
+    told = [json.loads(one) for one in output().splitlines()]
+    cycles = [one["processed"] for one in told if one["event"] == "cycle"]
+    assert cycles == [5, 4, 0]
+    assert [one["event"] for one in told].count("cycle line failed") == 1
+    assert not line._thread.is_alive()
 
 
 def _get(address: str, path: str) -> tuple[int, bytes]:
