@@ -32,6 +32,19 @@ def world() -> World:
     return a_world()
 
 
+async def until(true: Callable[[], bool]) -> None:
+    for _ in range(5000):
+        if true():
+            return
+        await asyncio.sleep(0.001)
+    pytest.fail("what is waited for does not come")
+
+
+async def asked(world: World, calls: int) -> None:
+    """Wait until the API has been asked so often."""
+    await until(lambda: len(world.api.calls) >= calls)
+
+
 def test_one_bad_event_holds_up_nobody(world):
     good = [event(str(n), project_id=str(n)) for n in range(1, 21)]
     ids = world.admit(event("bad", project_id="404"), *good)
@@ -56,7 +69,7 @@ def test_a_slow_event_does_not_hold_the_rest_of_its_chunk(world):
     async def run() -> tuple[Stage, Stage]:
         world.api.latency = 5.0
         chunk = asyncio.ensure_future(EnrichStage(world.runtime, world.api).run(ids))
-        await asyncio.sleep(0.3)
+        await until(lambda: world.state(ids[0])[0] is Stage.WRITE)
         stages = world.state(ids[0])[0], world.state(ids[1])[0]
         chunk.cancel()
         await asyncio.gather(chunk, return_exceptions=True)
@@ -71,7 +84,7 @@ def test_a_cancelled_chunk_settles_what_is_done_and_gives_back_the_rest(world):
     async def run() -> None:
         world.api.latency = 5.0
         chunk = asyncio.ensure_future(EnrichStage(world.runtime, world.api).run(ids))
-        await asyncio.sleep(0.03)
+        await asked(world, 1)  # then the other is done, and most likely not settled yet
         chunk.cancel()
         with pytest.raises(asyncio.CancelledError):
             await chunk
@@ -136,15 +149,6 @@ def test_leases_are_renewed_again_after_something_unforeseen(world):
 
     assert asyncio.run(run()).processed == 1
     assert not taken, "another worker took it meanwhile"
-
-
-async def asked(world: World, calls: int) -> None:
-    """Wait until the API has been asked so often."""
-    for _ in range(5000):
-        if len(world.api.calls) >= calls:
-            return
-        await asyncio.sleep(0.001)
-    pytest.fail(f"only {len(world.api.calls)} calls were made")
 
 
 def test_records_that_another_worker_has_by_now_are_dropped_in_silence(world):
