@@ -12,7 +12,7 @@ from claimx.adapters.ledger import RedisLedger
 from claimx.adapters.memory.ledger import MemoryLedger
 from claimx.domain.errors import ErrorCategory
 from claimx.domain.ports.ledger import DeadOnArrival, Ledger
-from claimx.domain.records import Failure, Kind, NewRecord, Record, Stage
+from claimx.domain.records import Advance, Failure, Kind, NewRecord, Record, Stage, State
 
 DAY = 86_400.0
 FAILURE = Failure(ErrorCategory.TRANSIENT, "Throttled", "429 from api", Stage.ENRICH, 1.0, 429)
@@ -121,3 +121,23 @@ def redis_rig(client: redis.Redis) -> Rig:
         return RedisLedger(client, clock=clock, takeover_seconds=0.05)
 
     return Rig(make, real_idle=True)
+
+
+def whats(rig: Rig, record_id: str) -> list[str]:
+    found = rig.ledger.find(record_id)
+    assert found
+    return [note["what"] for note in found[1]]
+
+
+def state_of(rig: Rig, record_id: str) -> State:
+    found = rig.ledger.find(record_id)
+    assert found
+    return found[0].state
+
+
+def media_at(rig: Rig, name: str, **data) -> Record:
+    """A claimed media record at DOWNLOAD."""
+    parent = rig.one(f"parent-of-{name}")
+    rig.ledger.settle([Advance(parent, Stage.WRITE, {}, b"r", spawn=(media(name, **data),))])
+    (record,) = rig.claim(Stage.DOWNLOAD, f"m:{name}")
+    return record

@@ -15,7 +15,7 @@ from claimx.domain.changes import Change, Source
 from claimx.domain.records import Kind, Stage, event_record_id
 from claimx.domain.retry import RetryPolicy
 from claimx.domain.tables import EVENTS
-from claimx.domain.times import day_of, from_seconds, to_iso
+from claimx.domain.times import MICROS_PER_SECOND, day_of, from_seconds, to_iso
 from claimx.services.catch_up import catch_up
 from claimx.services.catch_up_report import CatchUpReport, Ended
 from claimx.services.ingest import IngestReport, ingest
@@ -164,3 +164,23 @@ class Around:
 def iso(seconds: float) -> str:
     """Return epoch seconds as the source would write them."""
     return to_iso(from_seconds(seconds))
+
+
+DAY = 86_400.0
+
+
+def far_behind(events: int = 100, **limits: Any) -> World:
+    """A first start a day back, with events in the first hours of that day, ten rows a page."""
+    world = World(**{"poll_start": DAY, "far_pages": 5} | limits)
+    for n in range(events):
+        world.happened(f"old{n}", seconds_ago=DAY - 60 * (n + 1))
+    return world
+
+
+def work_off(world: World) -> None:
+    """Do what workers do with events: they are in the lake, and no longer in flight."""
+    ids = world.hints.taken(Stage.ENRICH)
+    for record in world.ledger.claim(Stage.ENRICH, ids, 30):
+        world.finished(record.data["event_id"], at=record.data["time"] / MICROS_PER_SECOND)
+        del world.ledger._records.by_id[record.id]
+        world.ledger._records.counters["event.recorded"] += 1

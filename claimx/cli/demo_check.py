@@ -29,7 +29,7 @@ def main(described: dict[str, Any], lake: str) -> dict[str, Any]:
     differences = compare(truth.tables, tables)
     of_files = verify_files(world, tables, Path(described["media_folder"]))
     by_table = Counter(difference.table for difference in differences)
-    p50, p95 = _median_and_p95(_lags(world, tables["claimx_events"]))
+    p50, p95 = median_and_p95(_lags(world, tables["claimx_events"]))
     completed = [row for row in tables["claimx_attachments"] if row["status"] == "completed"]
     told = as_json(truth)
     return {
@@ -68,7 +68,7 @@ def _lags(world: World, events: list[dict[str, Any]]) -> list[float]:
     ]
 
 
-def _median_and_p95(values: list[float]) -> tuple[float, float]:
+def median_and_p95(values: list[float]) -> tuple[float, float]:
     """Return p50 and p95; zeros for nothing."""
     if not values:
         return 0.0, 0.0

@@ -27,7 +27,7 @@ def verdict(stack: Stack, sandbox: dict[str, Any], folder: Path, watch: Watch) -
     letters = watch.runtime.ledger.dead_letters(DeadFilter(limit=10_000))
     holds = all(not count for count in status.missing.values())
     dead = {x.id for x in letters if x.kind is not Kind.MEDIA}
-    dead_problems = _dead_differences(report, letters)
+    dead_problems = dead_differences(report, letters)
     _tell_tables(report)
     click.echo(f"time             {watch.seconds:.0f} s for {sandbox['rows']} source rows")
     _tell_letters(letters)
@@ -107,7 +107,7 @@ def _tell_where(folder: Path, media_folder: str) -> None:
     )
 
 
-def _dead_differences(report: dict[str, Any], letters: list[DeadLetter]) -> list[str]:
+def dead_differences(report: dict[str, Any], letters: list[DeadLetter]) -> list[str]:
     """Compare the dead events with those that the sandbox knows must die."""
     expected = report["dead_events"]
     found = {

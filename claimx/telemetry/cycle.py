@@ -28,11 +28,9 @@ class CycleLine:
     def __init__(
         self,
         totals: Callable[[], Mapping[str, float]],
-        also: Callable[[], None] = lambda: None,
         seconds: float = CYCLE_SECONDS,
     ) -> None:
         self._totals = totals
-        self._also = also
         self._seconds = seconds
         self._stopped = threading.Event()
         self._thread = threading.Thread(target=self._run, daemon=True, name="cycle-line")
@@ -52,6 +50,5 @@ class CycleLine:
                 after = self._totals()
                 log.info("cycle", seconds=self._seconds, **changes(before, after))
                 before = after
-                self._also()
             except Exception:
                 log.exception("cycle line failed")

@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 import os
+import subprocess
 import sys
+import time
 from pathlib import Path
 
 import pytest
 
 from claimx.adapters.ledger import RedisLedger
 from claimx.cli.stack import Stack, free_port
+from claimx.cli.stack_processes import descendants, kill_all
 from claimx.domain.errors import Unavailable
 from claimx.domain.polling import LIVE
 from claimx.startup import environment
@@ -125,3 +128,25 @@ def test_a_process_that_ended_by_itself_is_named_with_its_log(tmp_path):
         stack.check()
 
     assert stack.log_path("brief").read_text().strip() == "bye"
+
+
+def test_what_a_process_started_is_found_and_killed_whatever_session_it_has():
+    """Honcho puts each of its children into a session of its own, out of a group's reach."""
+    program = (
+        "import subprocess, sys, time;"
+        " subprocess.Popen([sys.executable, '-c', 'import time; time.sleep(60)'],"
+        " start_new_session=True); print('up', flush=True); time.sleep(60)"
+    )
+    parent = subprocess.Popen([sys.executable, "-c", program], stdout=subprocess.PIPE)
+    with parent:
+        assert parent.stdout.readline() == b"up\n"
+
+        below = descendants(parent.pid)
+        parent.kill()
+    kill_all([*below, parent.pid])  # one that is gone already is no mistake
+
+    assert len(below) == 1
+    deadline = time.monotonic() + 10
+    while Path(f"/proc/{below[0]}/exe").exists() and time.monotonic() < deadline:
+        time.sleep(0.01)
+    assert not Path(f"/proc/{below[0]}/exe").exists()

@@ -20,7 +20,7 @@ from claimx.domain.records import Kind, Record, Stage
 from claimx.domain.redaction import mask
 from claimx.services.at_work import AT_WORK
 from claimx.telemetry import logs
-from claimx.telemetry.cycle import changes
+from claimx.telemetry.cycle import CycleLine, changes
 from claimx.telemetry.health import HealthServer, Progress
 from claimx.telemetry.metrics import (
     METRICS,
@@ -148,21 +148,31 @@ def test_every_metric_says_what_it_means():
         assert declaration.meaning.endswith("."), name
 
 
-def test_wrong_labels_are_refused():
+@pytest.mark.parametrize("make", [RecordedMetrics, PrometheusMetrics])
+@pytest.mark.parametrize("labels", [{"stagee": "enrich"}, {}, {"stage": "enrich", "more": "x"}])
+def test_wrong_labels_are_refused(make, labels):
     """A typo must fail where it is written, not make a second time series."""
+    metrics = make()
+
     with pytest.raises(ValueError, match="has labels"):
-        RecordedMetrics().add("processed", stagee="enrich")
+        metrics.add("processed", **labels)
+    with pytest.raises(ValueError, match="has labels"):
+        metrics.set("depth", 1, **labels, kind="event")
+    with pytest.raises(ValueError, match="has labels"):
+        metrics.observe("stage_seconds", 0.5, **labels, kind="event")
 
 
 def test_prometheus_exports_what_is_declared():
     metrics = PrometheusMetrics()
 
     metrics.add("processed", 3, stage="enrich")
+    metrics.add("retried", stage="enrich")
     metrics.observe("flush_seconds", 0.2, table="claimx_media")
     metrics.set("poll_lag_seconds", 7, cursor="live")
 
     text = exposition(metrics).decode()
     assert 'claimx_processed_total{stage="enrich"} 3.0' in text
+    assert 'claimx_retried_total{stage="enrich"} 1.0' in text
     assert 'claimx_flush_seconds_count{table="claimx_media"} 1.0' in text
     assert 'claimx_poll_lag_seconds{cursor="live"} 7.0' in text
     assert totals(metrics)["processed"] == 3
@@ -208,8 +218,9 @@ def test_a_label_from_outside_cannot_grow_without_bound():
     lines = [
         line for line in exposition(metrics).decode().splitlines() if "unhandled_total{" in line
     ]
-    assert len(lines) <= 65
-    assert len(metrics._children) <= 65
+    assert len(lines) == 65
+    assert sum(float(line.rpartition(" ")[2]) for line in lines) == 500, "none is lost in others"
+    assert len(metrics._children) == 64, "nor is a table of labels without bound kept beside"
 
 
 def test_the_cycle_line_counts_what_was_added():
@@ -228,6 +239,34 @@ def test_a_count_that_went_back_begins_anew_in_the_cycle_line():
     grown = changes({"processed": 5, "failed": 3}, {"processed": 2})
 
     assert (grown["processed"], grown["failed"]) == (2, 0)
+
+
+def test_the_cycle_line_tells_each_time_what_came_since_the_last_until_it_is_stopped(output):
+    """A count that fails once, of a file that a child just removed, does not end it."""
+    logs.configure("INFO", "json", process="worker")
+    counted = iter([{"processed": 5.0}, OSError("gone"), {"processed": 9.0}])
+    over = threading.Event()
+
+    def totals_of_now() -> dict[str, float]:
+        found = next(counted, None)
+        if found is None:
+            line.stop()
+            over.set()
+            return {}
+        if isinstance(found, OSError):
+            raise found
+        return found
+
+    line = CycleLine(totals_of_now, seconds=0.001)
+    line.start()
+    assert over.wait(10)
+    line._thread.join(10)
+
+    told = [json.loads(one) for one in output().splitlines()]
+    cycles = [one["processed"] for one in told if one["event"] == "cycle"]
+    assert cycles == [5, 4, 0]
+    assert [one["event"] for one in told].count("cycle line failed") == 1
+    assert not line._thread.is_alive()
 
 
 def _get(address: str, path: str) -> tuple[int, bytes]:

@@ -1,6 +1,7 @@
-"""A media host of raw bytes on loopback, and the fetcher that asks it."""
+"""A media host that answers as a test says, and a fetcher for it."""
 
 import asyncio
+import random
 import time
 from contextlib import asynccontextmanager
 from urllib.parse import urlencode
@@ -12,6 +13,9 @@ from claimx.settings import DEFAULT_EXTENSIONS
 from claimx.telemetry.metrics import RecordedMetrics
 
 JPEG = b"\xff\xd8\xff\xe0\x00\x10JFIF\x00" + bytes(range(256)) * 20
+
+LOG_IN = b"<!DOCTYPE html><html><form action='/login'><input type='password'></form></html>"
+
 NOW = time.time()
 
 
@@ -111,16 +115,21 @@ def left_behind(cache):
     return [path.name for path in cache.folder.iterdir()]
 
 
-def cut_once(body, tag='"v1"', second=None):
-    """Answer the half, and the rest when it is asked for."""
-    half = len(body) // 2
-    whole = answer(body, ETag=tag)
+def framed(body, how, encoding="gzip"):
+    """Return *body* in a whole answer whose framing is intact."""
+    head = {
+        "length": f"Content-Length: {len(body)}",
+        "chunked": "Transfer-Encoding: chunked",
+        "close": "Connection: close",
+    }[how]
+    if how == "chunked":
+        body = (b"%x\r\n" % len(body) + body + b"\r\n" if body else b"") + b"0\r\n\r\n"
+    lines = f"HTTP/1.1 200 OK\r\nContent-Encoding: {encoding}\r\n{head}\r\n\r\n"
+    return lines.encode() + body
 
-    def reply(head):
-        if "Range:" not in head:
-            return whole[: len(whole) - half]
-        rest = body[-half:]
-        span = f"bytes {len(body) - half}-{len(body) - 1}/{len(body)}"
-        return second or answer(rest, 206, Content_Range=span, ETag=tag)
 
-    return reply
+LARGE = JPEG[:11] + random.Random(7).randbytes(1_000_000)
+
+FRAMINGS = ["length", "chunked", "close"]
+
+CUTS = [(how, left) for how in FRAMINGS for left in (0, 500_000, -1)][1:]  # but an empty file
