@@ -35,7 +35,7 @@ from claimx.domain.errors import (
     Unreadable,
 )
 from claimx.domain.link_life import is_ending
-from claimx.domain.links import is_signed
+from claimx.domain.links import is_of_session, is_signed
 from claimx.domain.media import Rules
 from claimx.domain.ports.gates import Gates
 from claimx.domain.ports.media import CachedFile
@@ -232,7 +232,9 @@ def refusal(
         return None
     delay = retry_after(response.headers.get("Retry-After"), now)
     kind: type[ClaimXError]
-    if status in _SIGNATURE_OVER and any(map(is_signed, links)):
+    if (status in _SIGNATURE_OVER and any(map(is_signed, links))) or (
+        status == 400 and any(map(is_of_session, links))  # noqa: PLR2004 - HTTP; ExpiredToken
+    ):
         kind = LinkExpired
     elif status in (404, 410):
         kind = NotFound
