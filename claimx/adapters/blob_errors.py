@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import time
 
+from claimx.adapters.asked_to_wait import retry_after
 from claimx.adapters.datalake import StorageRefusal
-from claimx.adapters.http import retry_after
 from claimx.domain.errors import (
     ClaimXError,
     Refused,

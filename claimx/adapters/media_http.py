@@ -14,9 +14,10 @@ from aiohttp.abc import AbstractResolver
 from aiohttp.resolver import ThreadedResolver
 from yarl import URL
 
+from claimx.adapters.asked_to_wait import retry_after
 from claimx.adapters.cache import DiskCache
 from claimx.adapters.file_calls import FileCalls
-from claimx.adapters.http import retry_after, translated
+from claimx.adapters.http import translated
 from claimx.adapters.media_sessions import MediaSessions
 from claimx.adapters.media_transfer import Transfer
 from claimx.domain.addresses import AllowList, Target
