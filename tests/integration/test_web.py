@@ -72,6 +72,27 @@ def test_a_flower_that_celery_starts_is_refused_another_address(redis_url):
     assert_refused(command, ROOT, {"REDIS_URL": redis_url, "FLOWER_PORT": str(free_port())})
 
 
+def test_a_port_that_is_taken_is_told_in_one_line(redis_url, tmp_path):
+    """Another Flower, mostly; a traceback of tornado's says so to few."""
+    with socket.create_server(("127.0.0.1", 0)) as taken:
+        port = str(taken.getsockname()[1])
+        told = {"PORT": port, "REDIS_URL": redis_url, "FLOWER_BASIC_AUTH": "", "FLOWER_PORT": ""}
+
+        done = subprocess.run(
+            [sys.executable, "-m", "claimx.web"],
+            cwd=tmp_path,
+            env={**os.environ, "PYTHONPATH": str(ROOT), **told},
+            capture_output=True,
+            text=True,
+            timeout=60,
+            check=False,
+        )
+
+    assert done.returncode == 1
+    assert port in done.stderr
+    assert "Traceback" not in done.stderr
+
+
 def assert_refused(command, folder, told):
     done = subprocess.run(
         [sys.executable, "-m", *command],
