@@ -57,8 +57,11 @@ def problems_of(texts: Mapping[str, str], paths: Mapping[str, str], *, loopback:
             "CLAIMX_API_TOKEN holds characters that a header cannot carry;"
             " it must be printable ASCII in one line"
         )
-    if "FLOWER_BASIC_AUTH" in texts and not _LOGINS.fullmatch(texts["FLOWER_BASIC_AUTH"]):
+    logins = texts.get("FLOWER_BASIC_AUTH", "a:b")
+    if not _LOGINS.fullmatch(logins):
         found.append("FLOWER_BASIC_AUTH: must be user:password, several by commas")
+    elif not logins.isascii():  # Flower answers each request with 500
+        found.append("FLOWER_BASIC_AUTH: must be ASCII, which is all that Flower can compare")
     return found
 
 

@@ -289,6 +289,7 @@ def test_the_configuration_page_is_what_the_settings_declare():
         ("FLOWER_BASIC_AUTH", "secret:"),
         ("FLOWER_BASIC_AUTH", ":secret"),
         ("FLOWER_BASIC_AUTH", "me:secret,other:"),
+        ("FLOWER_BASIC_AUTH", "me:s\xe9cret"),
         ("REDIS_URL", "http://h/secret"),
         ("REDIS_URL", "secret"),
         ("REDIS_URL", "redis://:secret@h:port/0"),
@@ -320,6 +321,7 @@ def test_a_value_that_can_never_work_is_refused_before_anything_starts(name, tex
     [
         ("REDIS_URL", "rediss://:p%2Fw@h:6380/2"),
         ("REDIS_URL", "redis:///0"),
+        ("FLOWER_BASIC_AUTH", "me:a:colon,other:b"),
         ("REDIS_URL", "redis://h/0?protocol=3"),
         ("REDIS_URL", "rediss://h/0?ssl_cert_reqs=none&ssl_ca_certs=/ca.pem"),
         ("REDIS_URL", "rediss://h/0?ssl_cert_reqs=required"),
