@@ -81,7 +81,9 @@ def _end(status: int) -> None:
 def _flower_problems(url: str) -> dict[str, str]:
     """Ask Flower itself; it answers from its loop."""
     try:
-        status = requests.get(url, timeout=5).status_code
+        with requests.Session() as asking:
+            asking.trust_env = False  # a proxy of the environment does not lead to this machine
+            status = asking.get(url, timeout=5).status_code
     except requests.RequestException as error:
         return {"flower": type(error).__name__}
     return {} if status == HTTPStatus.OK else {"flower": f"answers {status}"}

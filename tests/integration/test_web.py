@@ -114,11 +114,19 @@ def _answers(address, port):
 
 
 def test_a_healthy_flower_is_alive_wherever_it_is(tmp_path):
-    """Blank variables are not set: a .env file often names what it leaves open."""
+    """
+    Blank variables are not set: a .env file often names what it leaves open.
+
+    A proxy of the environment does not lead to it: a Flower that was well seemed to be down.
+    """
     with Rig(tmp_path, "--events", "100") as rig:
         for number, own in enumerate(
             (
-                {"FLOWER_URL_PREFIX": "/flower", "FLOWER_ADDRESS": ""},
+                {
+                    "FLOWER_URL_PREFIX": "/flower",
+                    "FLOWER_ADDRESS": "",
+                    "http_proxy": f"http://127.0.0.1:{free_port()}",
+                },
                 {"FLOWER_ADDRESS": "localhost", "FLOWER_PORT": "", "FLOWER_URL_PREFIX": " "},
             )
         ):
