@@ -29,6 +29,7 @@ REDIS_TLS_OPTIONS = frozenset(
 )
 _CERTIFICATES = ("none", "optional", "required")
 _LOGINS = re.compile(r"[^:,]+:[^,]+(,[^:,]+:[^,]+)*")
+_BEHIND_A_URL = re.compile(r"[?#;\s]")  # Kusto's client would read keys, secrets too, behind a ;
 _SCHEME = re.compile(r"[A-Za-z][A-Za-z0-9+.-]*://")
 
 
@@ -56,8 +57,11 @@ def problems_of(texts: Mapping[str, str], paths: Mapping[str, str], *, loopback:
             "CLAIMX_API_TOKEN holds characters that a header cannot carry;"
             " it must be printable ASCII in one line"
         )
-    if "FLOWER_BASIC_AUTH" in texts and not _LOGINS.fullmatch(texts["FLOWER_BASIC_AUTH"]):
+    logins = texts.get("FLOWER_BASIC_AUTH", "a:b")
+    if not _LOGINS.fullmatch(logins):
         found.append("FLOWER_BASIC_AUTH: must be user:password, several by commas")
+    elif not logins.isascii():  # Flower answers each request with 500
+        found.append("FLOWER_BASIC_AUTH: must be ASCII, which is all that Flower can compare")
     return found
 
 
@@ -67,8 +71,8 @@ def _of_address(name: str, url: str, *, loopback: bool) -> str | None:
         return f"{name} must be an http(s) URL"
     if "@" in parts.netloc:
         return f"{name} must hold no user and no password"
-    if "?" in url or "#" in url:
-        return f"{name} must end before its ? or #: what is asked for is put behind it"
+    if _BEHIND_A_URL.search(url):
+        return f"{name} must end before its ?, # or ; and hold no blank: it is an address alone"
     if loopback and name in _NOT_BESIDE_THE_SWITCH and not on_loopback(url):
         return (
             f"CLAIMX_ALLOW_LOOPBACK is for development only, but {name} is not a"

@@ -119,5 +119,6 @@ Extensions = Annotated[Words, AfterValidator(_extensions)]
 Flag = Annotated[bool, BeforeValidator(_boolean)]
 CallSeconds = Annotated[PositiveFloat, Field(le=LONGEST_CALL)]
 QuerySeconds = Annotated[PositiveFloat, Field(le=LONGEST_QUERY)]
+PollSeconds = Annotated[PositiveFloat, Field(ge=0.1, le=86_400.0)]  # beat has no rest below that
 PollStart = Annotated[datetime | NonNegativeFloat, BeforeValidator(_poll_start)]
 Address = Annotated[str, AfterValidator(_plain_scheme)]

@@ -32,6 +32,7 @@ from claimx.setting_types import (
     Extensions,
     Flag,
     Hosts,
+    PollSeconds,
     PollStart,
     QuerySeconds,
 )
@@ -85,8 +86,8 @@ class Settings(BaseModel):
     kusto_timeout: QuerySeconds = _knob(
         "CLAIMX_EVENTHOUSE_QUERY_TIMEOUT", 120.0, "Seconds a query may take; 300 at most."
     )
-    poll_interval: PositiveFloat = _knob(
-        "CLAIMX_POLL_INTERVAL_SECONDS", 30.0, "Seconds between polls."
+    poll_interval: PollSeconds = _knob(
+        "CLAIMX_POLL_INTERVAL_SECONDS", 30.0, "Seconds between polls; from 0.1 to 86400, a day."
     )
     poll_batch: PositiveInt = _knob("CLAIMX_POLL_BATCH_SIZE", 1000, "Rows a page.")
     poll_overlap: NonNegativeFloat = _knob(

@@ -28,6 +28,8 @@ _LIBRARIES = {
     # deltalake's: a twentieth of a flush's CPU went into waking a second one
     "TOKIO_WORKER_THREADS": "1",
 }
+_THIS_MACHINE = ("localhost", "127.0.0.1", "::1")
+_NO_PROXY = ("no_proxy", "NO_PROXY")  # some clients read the one, some the other
 _M_ARENA_MAX = -8  # malloc.h
 _ARENAS = 2
 _built: dict[tuple[int, str], Any] = {}
@@ -69,10 +71,27 @@ def load_settings() -> Settings:
         for name, value in (_LIBRARIES | dict(environment())).items():
             if not os.environ.get(name, "").strip():
                 os.environ[name] = value
+        _keep_this_machine_from_proxies()
         _bound_arenas()
         return once("settings", lambda: Settings.load(os.environ))
     except ConfigurationError as error:
         refuse(error.problems)
+
+
+def _keep_this_machine_from_proxies() -> None:
+    """
+    Have no client ask a proxy of the environment for what is on loopback.
+
+    It would answer that nothing is there: its own loopback is another.
+    """
+    if not any(name.lower().endswith("_proxy") and name not in _NO_PROXY for name in os.environ):
+        return
+    said = [os.environ.get(name, "").strip() for name in _NO_PROXY]
+    for name, own in zip(_NO_PROXY, said, strict=True):
+        listed = own or "".join(said)
+        known = {one.strip() for one in listed.split(",")}
+        missing = [one for one in _THIS_MACHINE if not known & {one, "*"}]
+        os.environ[name] = ",".join([listed, *missing] if listed else missing)
 
 
 def _bound_arenas() -> None:

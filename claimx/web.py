@@ -6,24 +6,30 @@ It listens on loopback without FLOWER_BASIC_AUTH and on every interface with it,
 
 from __future__ import annotations
 
+import errno
 import os
+import sys
 import threading
 import time
 from collections.abc import Mapping
 from http import HTTPStatus
 
 import requests
+import structlog
 
 from claimx.attendance import attend
 from claimx.processes import LOOPBACK, NEEDS_CREDENTIALS
 from claimx.redis_clients import broker_url_of
 from claimx.startup import load_settings, refuse
 
+log = structlog.get_logger(__name__)
+
 _LEAVE_SECONDS = 3.0
+_NO_PLACE = (errno.EADDRINUSE, errno.EADDRNOTAVAIL, errno.EACCES)
 
 
 def main() -> None:
-    """Run Flower until it is told to stop."""
+    """Run Flower until it is told to stop; status 1 where it cannot listen."""
     settings = load_settings()
     auth = settings.flower_auth.get_secret_value()
     for name in [name for name, value in os.environ.items() if not value.strip()]:
@@ -46,6 +52,12 @@ def main() -> None:
     try:
         app.start(["--broker", broker_url_of(settings), "flower"])
         status = 0
+    except OSError as error:
+        if error.errno not in _NO_PLACE:
+            raise
+        place = {"host": os.environ["FLOWER_ADDRESS"], "port": os.environ["FLOWER_PORT"]}
+        log.error("cannot listen", server="flower", **place, reason=error.strerror)  # noqa: TRY400 - one line is enough
+        sys.exit(status)
     finally:  # Flower's threads, which are waited for, ask a broker that is away for ever
         threading.Thread(target=_end, args=(status,), daemon=True).start()
 
@@ -69,7 +81,9 @@ def _end(status: int) -> None:
 def _flower_problems(url: str) -> dict[str, str]:
     """Ask Flower itself; it answers from its loop."""
     try:
-        status = requests.get(url, timeout=5).status_code
+        with requests.Session() as asking:
+            asking.trust_env = False  # a proxy of the environment does not lead to this machine
+            status = asking.get(url, timeout=5).status_code
     except requests.RequestException as error:
         return {"flower": type(error).__name__}
     return {} if status == HTTPStatus.OK else {"flower": f"answers {status}"}

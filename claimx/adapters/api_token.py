@@ -65,7 +65,8 @@ class TokenSource:
 
     def _read(self) -> str:
         with Path(self._file).open("rb") as file:
-            return file.read(_MAX_BYTES).decode("utf-8", "replace").strip()
+            # some editors put a mark before the text, which no header can carry
+            return file.read(_MAX_BYTES).decode("utf-8-sig", "replace").strip()
 
 
 def _fits_a_header(token: str) -> bool:

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import time
 
+from claimx.adapters.asked_to_wait import retry_after
 from claimx.adapters.datalake import StorageRefusal
-from claimx.adapters.http import retry_after
 from claimx.domain.errors import (
     ClaimXError,
     Refused,
@@ -15,6 +15,9 @@ from claimx.domain.errors import (
     Unavailable,
 )
 
+# the chunk was damaged on its way: sent again, it is well
+_DAMAGED = frozenset(("Md5Mismatch", "Crc64Mismatch"))
+_NO_CAPACITY = "Capacity"  # Fabric's is paused: with which status, its APIs do not agree
 # two uploads of one file (a lease that was lost): the one that was overtaken is told so
 _OVERTAKEN = frozenset(
     ("InvalidFlushPosition", "InvalidFlushOperation", "InvalidAppendOperation", "InvalidOffset")
@@ -38,13 +41,15 @@ def translated(error: Exception, host: str) -> ClaimXError:  # noqa: PLR0911 - o
     match status:
         case 401 | 403:
             return TokenRejected(f"{what}: check the identity's rights", delay, status, host)
-        case 429 | 503:
+        case 429 | 430 | 503:  # 430 is Fabric's own, for a capacity that is used up
             return Throttled(what, delay, status, host)
+        case _ if code.startswith(_NO_CAPACITY):
+            return Unavailable(f"{what}: does the Fabric capacity run?", delay, status, host)
         case 404:
             return Unavailable(f"{what}: is ONELAKE_CLAIMX_PATH right?", delay, status, host)
         case 408 | 409 | 412 | 423 | 425:  # another upload of the same file, or a lease on it
             return TryLater(what, delay, status, host)
-        case 400 if code in _OVERTAKEN:
+        case 400 if code in _OVERTAKEN | _DAMAGED:
             return TryLater(what, delay, status, host)
         case _ if status >= 500 or status < 400:  # noqa: PLR2004 - HTTP; somebody between sends away
             return Unavailable(what, delay, status, host)

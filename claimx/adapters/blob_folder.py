@@ -13,7 +13,7 @@ from contextlib import contextmanager, suppress
 from pathlib import Path
 from secrets import token_hex
 
-from claimx.adapters.file_calls import SMALL_BYTES, FileCalls, forget_pages
+from claimx.adapters.file_calls import SMALL_BYTES, FileCalls, forget_pages, unread
 from claimx.domain.errors import Unavailable
 
 _PIECE_BYTES = 256 * 1024
@@ -76,7 +76,10 @@ class FolderStore:
 
     def _put(self, path: str, source: str, length: int, sha256: str) -> None:
         target = self._inside(path)
-        file = os.open(source, os.O_RDONLY)  # FileNotFoundError: it must be downloaded again
+        try:
+            file = os.open(source, os.O_RDONLY)  # FileNotFoundError: it must be downloaded again
+        except OSError as error:
+            raise unread(error) from error
         try:
             self._look_after_parts()
             if os.fstat(file).st_dev == self._device:
@@ -131,7 +134,7 @@ class FolderStore:
     def _check(self, file: int, length: int, sha256: str, copy: int | None = None) -> None:
         """Read it, into *copy* if there is one; FileNotFoundError: not what was downloaded."""
         digest, read, room = hashlib.sha256(), 0, self._room()
-        while (count := os.readv(file, [room])) > 0:
+        while (count := _read(file, room)) > 0:
             piece = room[:count]
             digest.update(piece)
             read += count
@@ -200,6 +203,13 @@ class FolderStore:
 def is_folder(root: str) -> bool:
     """Say whether ``ONELAKE_CLAIMX_PATH`` names a folder, and not an ``abfss://`` URI."""
     return "://" not in root
+
+
+def _read(file: int, room: memoryview) -> int:
+    try:
+        return os.readv(file, [room])
+    except OSError as error:
+        raise unread(error) from error
 
 
 def _link(file: int, source: str, name: str) -> None:

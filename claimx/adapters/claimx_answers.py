@@ -17,7 +17,7 @@ from typing import Any, Self, TypeAlias
 
 import msgspec
 
-from claimx.adapters.http import retry_after
+from claimx.adapters.asked_to_wait import retry_after
 from claimx.domain.errors import (
     ClaimXError,
     NotFound,

@@ -13,6 +13,7 @@ the system tells it apart (Linux does), it does not count.
 from __future__ import annotations
 
 import asyncio
+import errno
 import os
 import threading
 import time
@@ -20,6 +21,8 @@ from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
 from typing import TypeVar
+
+from claimx.domain.errors import TryLater
 
 _T = TypeVar("_T")
 
@@ -34,6 +37,7 @@ WARY_SECONDS = 10.0
 """How long threads make them after that, before the loop tries again."""
 
 _SCHEDULED = "/proc/thread-self/schedstat"  # nanoseconds at work, and waiting for a core
+_SHORT_OF = frozenset((errno.EMFILE, errno.ENFILE, errno.ENOMEM))
 _WEIGHT = 1 / 16  # of the last call in the average: one hiccup of the machine is no slow disk
 
 
@@ -125,6 +129,19 @@ class CoreWaits:
         self._thread = threading.get_native_id()
         with suppress(OSError):
             self._file = os.open(_SCHEDULED, os.O_RDONLY | os.O_CLOEXEC)
+
+
+def unread(error: OSError) -> TryLater | FileNotFoundError:
+    """
+    Return what it means that a cached file could not be opened or read.
+
+    It is as good as gone, and is downloaded again; unless the machine is short of open files or
+    memory, which says nothing of it.
+    """
+    reason = errno.errorcode.get(error.errno or 0, type(error).__name__)
+    if error.errno in _SHORT_OF:
+        return TryLater(f"a cached file cannot be read now ({reason})")
+    return FileNotFoundError(errno.ENOENT, f"a cached file cannot be read ({reason})")
 
 
 def forget_pages(file: int) -> None:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import time
 from collections.abc import Iterator
-from email.utils import parsedate_to_datetime
 from typing import Any
 
 import requests
@@ -12,6 +11,7 @@ import urllib3
 from azure.core.exceptions import AzureError, ClientAuthenticationError
 from azure.kusto.data import exceptions as kusto
 
+from claimx.adapters.asked_to_wait import retry_after
 from claimx.domain.errors import (
     ClaimXError,
     Refused,
@@ -83,20 +83,6 @@ def translated(error: Exception, *, what: str, host: str) -> ClaimXError:  # noq
 def is_too_large(words: str) -> bool:
     """Say whether Kusto's words mean that the answer was cut at its limits."""
     return any(mark.lower() in words.lower() for mark in _TOO_LARGE)
-
-
-def retry_after(header: str | None, now: float) -> float | None:
-    """Return the seconds that a Retry-After asks for; None without one, or for one in the past."""
-    if not header:
-        return None
-    try:
-        seconds = float(header)
-    except ValueError:
-        try:
-            seconds = parsedate_to_datetime(header).timestamp() - now
-        except (ValueError, TypeError, OverflowError):
-            return None
-    return seconds if 0 < seconds < float("inf") else None
 
 
 def _by_status(status: int, wait: float | None, words: str, what: str, host: str) -> ClaimXError:

@@ -9,6 +9,7 @@ rest; what has not ended after `LEAVE_SECONDS` is killed, which costs nothing: i
 
 from __future__ import annotations
 
+import atexit
 import os
 import signal
 import threading
@@ -36,6 +37,8 @@ class LeavingStep(bootsteps.StartStopStep):  # type: ignore[misc]  # celery publ
 
     def start(self, _worker: Any) -> None:
         """Install the handlers; a second Ctrl-C is still Celery's cold shutdown."""
+        from celery.apps import worker as celery_worker
+
         interrupted = signal.getsignal(signal.SIGINT)
         watch: list[threading.Thread] = []
 
@@ -44,6 +47,9 @@ class LeavingStep(bootsteps.StartStopStep):  # type: ignore[misc]  # celery publ
             if watch:
                 return
             leaving.begin()
+            # a SIGHUP before or after would have Celery start the worker anew at its end
+            atexit.unregister(celery_worker._reload_current_worker)  # noqa: SLF001 - nothing else
+            signal.signal(signal.SIGHUP, signal.SIG_IGN)
             state.should_stop = os.EX_OK
             watch.append(threading.Thread(target=_bounded, daemon=True, name="leaving"))
             watch[0].start()

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import aiohttp
 
-from claimx.adapters.http import retry_after, translated
+from claimx.adapters.asked_to_wait import retry_after
+from claimx.adapters.http import translated
 from claimx.domain.errors import (
     ClaimXError,
     LinkExpired,
@@ -15,7 +16,7 @@ from claimx.domain.errors import (
     Unavailable,
     Unreadable,
 )
-from claimx.domain.links import is_signed
+from claimx.domain.links import is_of_session, is_signed
 
 REDIRECTS = frozenset((301, 302, 303, 307, 308))
 _SIGNATURE_OVER = frozenset((401, 403, 410))
@@ -41,7 +42,9 @@ def refusal(
         return None
     delay = retry_after(response.headers.get("Retry-After"), now)
     kind: type[ClaimXError]
-    if status in _SIGNATURE_OVER and any(map(is_signed, links)):
+    if (status in _SIGNATURE_OVER and any(map(is_signed, links))) or (
+        status == 400 and any(map(is_of_session, links))  # noqa: PLR2004 - HTTP; ExpiredToken
+    ):
         kind = LinkExpired
     elif status in (404, 410):
         kind = NotFound

@@ -16,7 +16,7 @@ from claimx.adapters.credentials import StorageAccess
 from claimx.adapters.curl import CurlCalls
 from claimx.adapters.curl_handle import Limits
 from claimx.adapters.datalake import DataLakeFile, DataLakeFiles, StorageRefusal
-from claimx.adapters.file_calls import SMALL_BYTES, FileCalls, forget_pages
+from claimx.adapters.file_calls import SMALL_BYTES, FileCalls, forget_pages, unread
 from claimx.adapters.storage_login import StorageLogin
 from claimx.domain.addresses import on_loopback, split_root
 from claimx.domain.errors import CircuitOpen, ClaimXError, Unavailable
@@ -75,8 +75,7 @@ class DataLakeStore:
         """Upload and verify; see the port."""
         below = self._below(path)
         circuit = self._gates.circuit(CIRCUIT)
-        # FileNotFoundError: it must be downloaded again
-        with Path(source).open("rb") as file:  # noqa: ASYNC230 - an inode of our own disk
+        with _opened(source) as file:
             granted, wait = circuit.permit(1)
             if not granted:
                 raise CircuitOpen(
@@ -242,9 +241,20 @@ def _reported(error: ClaimXError, circuit: Circuit) -> ClaimXError:
     return error
 
 
+def _opened(source: str) -> BinaryIO:
+    """Open a cached file; FileNotFoundError: it must be downloaded again."""
+    try:
+        return Path(source).open("rb")
+    except OSError as error:
+        raise unread(error) from error
+
+
 def _piece(file: BinaryIO, length: int, seen: Any) -> tuple[bytes, bytes] | None:
     """Read a piece, add it to the hash, and return it with its MD5; None at the end."""
-    piece = file.read(length)
+    try:
+        piece = file.read(length)
+    except OSError as error:
+        raise unread(error) from error
     if not piece:
         return None
     seen.update(piece)

@@ -32,6 +32,8 @@ class Watch:
         self.last: Status | None = None
         self._stack = stack
         self._control = sandbox["control"].rstrip("/") + "/sandbox"
+        self._asking = requests.Session()
+        self._asking.trust_env = False  # a proxy of the environment does not lead to this machine
         self._rows = int(sandbox["rows"])
         self._timeout = timeout
 
@@ -71,7 +73,7 @@ class Watch:
         return False
 
     def _released(self) -> tuple[int, bool]:
-        progress = requests.get(f"{self._control}/progress", timeout=10).json()
+        progress = self._asking.get(f"{self._control}/progress", timeout=10).json()
         read = self.runtime.ledger.checkpoint(LIVE) is not None
         # the last row is read once the checkpoint has come to it (late rows: to its overlap)
         dry = progress["done"] and time.time() - progress["last_visible"] > 8  # noqa: PLR2004 - seconds without a new row

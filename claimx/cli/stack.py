@@ -47,7 +47,12 @@ class Stack:
         self.folder = folder.resolve()  # what is started works in another folder
         # a developer's .env, or shell, may name real tables: nothing of the stack may read them
         theirs = _settings_of(os.environ).keys()
-        self.environment = {k: v for k, v in os.environ.items() if k not in theirs}
+        self.environment = {
+            name: value
+            for name, value in os.environ.items()
+            # no proxy leads to what runs here
+            if name not in theirs and not name.lower().endswith("_proxy")
+        }
         self.environment["ENV_FILE"] = os.devnull
         self.started: list[tuple[str, subprocess.Popen[bytes]]] = []
         self._starting = self._interrupt_waits = False

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from urllib.parse import parse_qsl, urlsplit
 
 from claimx.domain.changes import MediaItem
@@ -10,7 +11,7 @@ from claimx.domain.times import MICROS_PER_SECOND
 
 MARGIN_SECONDS = 60.0
 _SHARE_OF_LIFE = 10
-_SPANS = {"expires": 1000.0, "x-amz-expires": 1.0}
+_SPANS = {"expires": 1000.0, "x-amz-expires": 1.0, "x-goog-expires": 1.0}
 
 
 def is_ending(item: MediaItem, now: float) -> bool:
@@ -33,10 +34,10 @@ def is_ending(item: MediaItem, now: float) -> bool:
 
 
 def _life_seconds(link: str) -> float:
-    """Return the life of a link whose end is known."""
+    """Return the life of a link whose end is known; one that does not tell it has a long one."""
     spans = [
         float(value) / _SPANS[name.lower()]
         for name, value in parse_qsl(urlsplit(link).query)
         if name.lower() in _SPANS and value.isdecimal()
     ]
-    return min(spans, default=0.0)
+    return min(spans, default=math.inf)

@@ -19,15 +19,31 @@ def made(host: str) -> Path:
     """
     Make this process's folder on *host*, and remove those that its killed workers left.
 
-    A worker removes its own at its end.
+    A worker removes its own at its end. An old one with the number of this process was another's:
+    those of a container have the same numbers each time that it starts.
     """
     prefix = f"claimx-metrics-{re.sub(r'[^A-Za-z0-9]+', '-', host)}-"
     owned = re.compile(rf"{prefix}(\d+)-\w+")
     for left in Path(tempfile.gettempdir()).iterdir():
         owner = owned.fullmatch(left.name)
-        if owner is not None and not _lives(int(owner[1])) and _is_old(left):
+        if owner is not None and _is_over(int(owner[1])) and _is_old(left):
             shutil.rmtree(left, ignore_errors=True)
     return Path(tempfile.mkdtemp(prefix=f"{prefix}{os.getpid()}-"))
+
+
+def there() -> Path | None:
+    """
+    Return the folder of this worker, made again if somebody has removed it; None without one.
+
+    Whoever clears old temporary files may: a new child could then count nothing, and so do nothing.
+    What was counted before is lost to the sums.
+    """
+    named = os.environ.get("PROMETHEUS_MULTIPROC_DIR")
+    if not named:
+        return None
+    folder = Path(named)
+    folder.mkdir(mode=0o700, parents=True, exist_ok=True)
+    return folder
 
 
 def merge_ended(folder: Path) -> None:
@@ -53,6 +69,10 @@ def merge_ended(folder: Path) -> None:
                 together.write_value(key, value, at)  # type: ignore[no-untyped-call]  # as above
         together.close()  # type: ignore[no-untyped-call]  # as above
         left.unlink()
+
+
+def _is_over(worker: int) -> bool:
+    return worker == os.getpid() or not _lives(worker)
 
 
 def _lives(pid: int) -> bool:

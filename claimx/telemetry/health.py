@@ -9,11 +9,15 @@ from __future__ import annotations
 
 import errno
 import json
+import socket
 import sys
 import threading
 import time
 from collections.abc import Callable
+from contextlib import suppress
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from socketserver import TCPServer
+from typing import Any
 
 import structlog
 
@@ -21,6 +25,9 @@ log = structlog.get_logger(__name__)
 
 Check = Callable[[], dict[str, str]]
 """Returns problems by name; empty when all is well. Must answer within seconds."""
+
+
+_MOST_CLIENTS = 100
 
 
 class Progress:
@@ -49,7 +56,13 @@ class HealthServer:
     """Serves the three paths from a daemon thread; a port that is taken becomes a free one."""
 
     def __init__(
-        self, port: int, live: Check, ready: Check, metrics: Callable[[], bytes], host: str
+        self,
+        port: int,
+        live: Check,
+        ready: Check,
+        metrics: Callable[[], bytes],
+        host: str,
+        longest_seconds: float = 30.0,
     ) -> None:
         routes: dict[str, Callable[[], tuple[int, str, bytes]]] = {
             "/health/live": lambda: _verdict(live),
@@ -60,6 +73,10 @@ class HealthServer:
         class Handler(BaseHTTPRequestHandler):
             timeout = 10  # a client that says nothing must not hold a thread
 
+            def do_HEAD(self) -> None:
+                """Answer as to GET: some probes ask so."""
+                self.do_GET()
+
             def do_GET(self) -> None:
                 """Answer one of the three paths."""
                 route = routes.get(self.path.split("?")[0])
@@ -68,14 +85,17 @@ class HealthServer:
                 self.send_header("Content-Type", kind)
                 self.send_header("Content-Length", str(len(body)))
                 self.end_headers()
-                self.wfile.write(body)
+                if self.command != "HEAD":
+                    self.wfile.write(body)
 
             def log_message(self, *_: object) -> None:
                 """Keep probes out of the log."""
 
         self._server = _bind(host, port, Handler)
+        self._server.longest_seconds = longest_seconds
         self._server.daemon_threads = True
-        self.address = f"{host}:{self._server.server_address[1]}"
+        place = f"[{host}]" if ":" in host else host
+        self.address = f"{place}:{self._server.server_address[1]}"
         self._thread = threading.Thread(
             target=self._server.serve_forever, kwargs={"poll_interval": 0.5}, daemon=True
         )
@@ -95,7 +115,44 @@ class HealthServer:
 
 
 class _Server(ThreadingHTTPServer):
-    """What goes wrong with a probe is a line of the log, where the library prints a traceback."""
+    """
+    The library's server, made for probes.
+
+    Of slow clients there may be many. Whoever takes more than *longest_seconds* is cut off, and
+    beyond `_MOST_CLIENTS` whoever has taken longest, so that a probe always gets in. What goes
+    wrong with one is a line of the log, where the library prints a traceback.
+    """
+
+    request_queue_size = 128  # of its own 5 a burst of probes had to wait a second and more
+    longest_seconds = 30.0
+
+    def __init__(self, address: tuple[str, int], handler: type[BaseHTTPRequestHandler]) -> None:
+        self._clients: dict[Any, float] = {}  # since when they are served, the oldest first
+        self.address_family = socket.AF_INET6 if ":" in address[0] else socket.AF_INET
+        super().__init__(address, handler)
+
+    def server_bind(self) -> None:
+        """Listen, without the library's question to the DNS for the machine's name."""
+        TCPServer.server_bind(self)
+
+    def process_request(self, request: Any, client_address: Any) -> None:
+        """Serve a client in a thread of its own."""
+        self._clients[request] = time.monotonic()
+        if len(self._clients) > _MOST_CLIENTS:
+            self._cut_off(list(self._clients)[0])  # noqa: RUF015 - other threads change it
+        super().process_request(request, client_address)
+
+    def service_actions(self) -> None:
+        """Look after the clients; called about twice a second."""
+        late = time.monotonic() - self.longest_seconds
+        for request, since in list(self._clients.items()):
+            if since < late:
+                self._cut_off(request)
+
+    def shutdown_request(self, request: Any) -> None:
+        """Close a connection."""
+        self._clients.pop(request, None)
+        super().shutdown_request(request)
 
     def handle_error(self, _request: object, _address: object) -> None:
         """Say what an answer failed of; a probe that hangs up is none of our business."""
@@ -103,8 +160,13 @@ class _Server(ThreadingHTTPServer):
         if not isinstance(error, OSError):
             log.warning("a probe got no answer", error=type(error).__name__)
 
+    def _cut_off(self, request: Any) -> None:
+        self._clients.pop(request, None)
+        with suppress(OSError):  # it has just gone by itself
+            request.shutdown(socket.SHUT_RDWR)  # its thread sees the end, and closes it
 
-def _bind(host: str, port: int, handler: type[BaseHTTPRequestHandler]) -> ThreadingHTTPServer:
+
+def _bind(host: str, port: int, handler: type[BaseHTTPRequestHandler]) -> _Server:
     try:
         return _Server((host, port), handler)
     except OSError as error:

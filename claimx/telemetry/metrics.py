@@ -8,17 +8,15 @@ Ids never become labels: their number has no bound.
 
 from __future__ import annotations
 
-import os
 import threading
 from bisect import bisect_left
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal, get_args
 
 from claimx.domain.ports.telemetry import Metric
-from claimx.telemetry.counts_folder import merge_ended
+from claimx.telemetry import counts_folder
 
 if TYPE_CHECKING:
     from prometheus_client import CollectorRegistry
@@ -122,6 +120,7 @@ class PrometheusMetrics:
 
         # Celery's command line may have imported prometheus_client (through Flower's plug-in)
         # before the worker set its folder, so the choice is made again here.
+        counts_folder.there()
         values.ValueClass = values.get_value_class()  # type: ignore[no-untyped-call]  # the library is untyped there
         self.registry = registry or prometheus_client.CollectorRegistry()
         self._seen: dict[tuple[str, str], set[str]] = {}
@@ -198,11 +197,11 @@ def exposition(metrics: PrometheusMetrics) -> bytes:
     import prometheus_client
     from prometheus_client import multiprocess
 
-    if folder := os.environ.get("PROMETHEUS_MULTIPROC_DIR"):
+    if folder := counts_folder.there():
         registry = prometheus_client.CollectorRegistry()
-        multiprocess.MultiProcessCollector(registry, path=folder)  # type: ignore[no-untyped-call]  # the library is untyped there
+        multiprocess.MultiProcessCollector(registry, path=str(folder))  # type: ignore[no-untyped-call]  # the library is untyped there
         with _reading:
-            merge_ended(Path(folder))
+            counts_folder.merge_ended(folder)
             return prometheus_client.generate_latest(registry)
     return prometheus_client.generate_latest(metrics.registry)
 

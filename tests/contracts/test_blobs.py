@@ -1,6 +1,7 @@
 """What every blob store promises."""
 
 import hashlib
+import resource
 import time
 from pathlib import Path
 
@@ -14,6 +15,7 @@ from claimx.adapters.credentials import Credentials
 from claimx.adapters.memory.gates import MemoryGates
 from claimx.adapters.memory.media import MemoryBlobStore
 from claimx.adapters.onelake import DataLakeStore
+from claimx.domain.errors import TryLater
 from claimx.sandbox.server import STORAGE_KEY, Sandbox
 from claimx.sandbox.world import World
 from claimx.telemetry.metrics import RecordedMetrics
@@ -122,6 +124,36 @@ def test_a_source_that_is_gone_is_said_so(stored, tmp_path):
 
     with pytest.raises(FileNotFoundError):
         store.put("4711/media/1_a.jpg", str(tmp_path / "gone"), 1, "00", "image/jpeg")
+
+
+def test_a_source_that_nobody_can_read_counts_as_gone(stored, tmp_path):
+    """
+    A bad block of the disk, a file that became another's: downloaded again, it is well.
+
+    As a failure of nobody knows what, it would be tried to its death.
+    """
+    store, _ = stored
+    (tmp_path / "folder").mkdir()
+
+    with pytest.raises(FileNotFoundError):
+        store.put("4711/media/1_a.jpg", str(tmp_path / "folder"), 4096, "00", "image/jpeg")
+
+
+def test_a_machine_short_of_open_files_says_nothing_of_the_source(stored, tmp_path):
+    """What lies in the cache is well: it waits for its turn, and no circuit hears of it."""
+    store, read = stored
+    put(store, tmp_path, b"first")
+    limits = resource.getrlimit(resource.RLIMIT_NOFILE)
+    file = a_file(tmp_path, b"second")
+    try:
+        resource.setrlimit(resource.RLIMIT_NOFILE, (3, limits[1]))
+        with pytest.raises(TryLater, match="EMFILE"):
+            store.put(*file)
+    finally:
+        resource.setrlimit(resource.RLIMIT_NOFILE, limits)
+
+    store.put(*file)
+    assert read("4711/media/99_a.jpg") == b"second"
 
 
 @pytest.mark.parametrize("wrong", [{"length": 3}, {"sha256": "0" * 64}])

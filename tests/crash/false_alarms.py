@@ -38,7 +38,7 @@ FALSE_ALARMS: dict[str, str] = {
     "adapters.lake.delta: large.maintain": _OURS,
     "adapters.lake.large: logs.append": _OURS,
     "adapters.lake.files: cut.replace": "a time without its last digits",
-    "adapters.http: asked.replace": "a time with its zone",
+    "adapters.asked_to_wait: asked.replace": "a time with its zone",
     "cli.tables: keeper.fold": _OURS,
     "cli.source: report.set_aside": "a part of the report",
     "cli.status: found.circuits": "a part of the status",

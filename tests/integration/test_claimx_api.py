@@ -577,6 +577,14 @@ def test_a_401_shuts_the_door_and_one_probe_at_a_time_asks():
     assert vendor.gates.circuits() == {}
 
 
+@pytest.mark.parametrize("text", [b"\xef\xbb\xbfnew\r\n", b" new\n\n", b"new"])
+def test_a_token_is_what_its_file_holds_without_what_editors_put_around_it(tmp_path, text):
+    file = tmp_path / "token"
+    file.write_bytes(text)
+
+    assert TokenSource(file=str(file)).current() == "new"
+
+
 def test_the_token_file_is_read_again_after_a_401(tmp_path):
     file = tmp_path / "token"
     file.write_text("old\n")

@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
+import os
+import subprocess
+import sys
 from uuid import uuid4
 
 import pytest
 
 from claimx.adapters.credentials import Credentials
 from claimx.adapters.lake import make_lake
+from claimx.cli.stack import ROOT, free_port
 from claimx.domain.changes import Change, Source
 from claimx.domain.tables import EVENTS, PROJECTS, TABLES
 from claimx.sandbox.server import Sandbox
@@ -65,3 +69,33 @@ def test_files_that_onelake_has_no_more_are_counted(onelake):
     assert before == []
     (found,) = lake.inspection.diagnoses(EVENTS, T0 / 1e6)
     assert found.wrong == "lacks 1 of 3 files that its log names"
+
+
+_THROUGH_STARTUP = """
+from claimx import bootstrap, startup
+from claimx.domain.tables import PROJECTS
+bootstrap.lake_of(startup.load_settings()).ensure(PROJECTS)
+"""
+
+
+@pytest.mark.parametrize("named", ["http_proxy", "ALL_PROXY"])
+def test_an_onelake_of_this_machine_is_asked_without_a_proxy_of_the_environment(onelake, named):
+    """It would say that nothing is there; of all clients only deltalake's asked it."""
+    done = subprocess.run(
+        [sys.executable, "-c", _THROUGH_STARTUP],
+        cwd=ROOT,
+        env={
+            **{k: v for k, v in os.environ.items() if not k.lower().endswith("_proxy")},
+            named: f"http://127.0.0.1:{free_port()}",
+            "ENV_FILE": os.devnull,
+            "CLAIMX_ALLOW_LOOPBACK": "true",
+            "ONELAKE_ENDPOINT": onelake.onelake_url,
+            "CLAIMX_LAKE_PATH": f"abfss://{uuid4().hex}@onelake.dfs.fabric.microsoft.com/lh/Tables",
+        },
+        capture_output=True,
+        text=True,
+        timeout=60,
+        check=False,
+    )
+
+    assert done.returncode == 0, done.stderr

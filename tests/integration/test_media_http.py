@@ -149,6 +149,28 @@ def test_a_status_means_what_the_page_says(cache, status, signed, error):
     assert left_behind(cache) == []
 
 
+@pytest.mark.parametrize(
+    ("query", "status", "error"),
+    [
+        ("X-Amz-Signature=s&X-Amz-Security-Token=t", 400, LinkExpired),
+        ("X-Amz-Signature=s", 400, Refused),
+        ("AWSAccessKeyId=a&Expires=99999999999&Signature=s", 403, LinkExpired),
+        ("sv=2023-11-03&se=2999-01-01&sig=s", 403, LinkExpired),
+        ("X-Goog-Signature=s", 403, LinkExpired),
+    ],
+)
+def test_a_link_that_is_over_is_known_by_how_its_store_says_so(cache, query, status, error):
+    """
+    S3 answers 400 (ExpiredToken) when the session ended that signed the link.
+
+    A file behind such a link was buried, where another link would have brought it.
+    """
+    answers = {"/photo.jpg": answer(b"<Error/>", status)}
+
+    with pytest.raises(error):
+        fetch(cache, path=f"/photo.jpg?{query}", answers=answers)
+
+
 def test_retry_after_is_passed_on(cache):
     with pytest.raises(Throttled) as raised:
         fetch(cache, answers={"/photo.jpg": answer(b"", 429, Retry_After="7")})

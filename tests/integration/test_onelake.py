@@ -377,5 +377,26 @@ def test_loopback_is_told_without_a_look_up(url, expected):
     assert on_loopback(url) is expected
 
 
+@pytest.mark.parametrize(
+    ("status", "code", "error"),
+    [
+        (400, "Md5Mismatch", TryLater),
+        (400, "InvalidFlushPosition", TryLater),
+        (404, "CapacityNotActive", Unavailable),
+        (403, "CapacityNotActive", TokenRejected),
+        (400, "CapacityNotActive", Unavailable),
+        (430, "", Throttled),
+        (429, "CapacityLimitExceeded", Throttled),
+    ],
+)
+def test_what_is_not_the_files_fault_is_tried_again(status, code, error):
+    """
+    A chunk that was damaged on its way, a Fabric capacity that is paused or used up.
+
+    What the file has nothing to do with must not end among the dead letters at once.
+    """
+    assert type(translated(StorageRefusal(status, code, None), "h")) is error
+
+
 def test_the_refused_class_is_for_requests_that_can_never_pass():
     assert isinstance(translated(StorageRefusal(400, "InvalidInput", None), "h"), Refused)

@@ -72,6 +72,27 @@ def test_a_flower_that_celery_starts_is_refused_another_address(redis_url):
     assert_refused(command, ROOT, {"REDIS_URL": redis_url, "FLOWER_PORT": str(free_port())})
 
 
+def test_a_port_that_is_taken_is_told_in_one_line(redis_url, tmp_path):
+    """Another Flower, mostly; a traceback of tornado's says so to few."""
+    with socket.create_server(("127.0.0.1", 0)) as taken:
+        port = str(taken.getsockname()[1])
+        told = {"PORT": port, "REDIS_URL": redis_url, "FLOWER_BASIC_AUTH": "", "FLOWER_PORT": ""}
+
+        done = subprocess.run(
+            [sys.executable, "-m", "claimx.web"],
+            cwd=tmp_path,
+            env={**os.environ, "PYTHONPATH": str(ROOT), **told},
+            capture_output=True,
+            text=True,
+            timeout=60,
+            check=False,
+        )
+
+    assert done.returncode == 1
+    assert port in done.stderr
+    assert "Traceback" not in done.stderr
+
+
 def assert_refused(command, folder, told):
     done = subprocess.run(
         [sys.executable, "-m", *command],
@@ -93,11 +114,19 @@ def _answers(address, port):
 
 
 def test_a_healthy_flower_is_alive_wherever_it_is(tmp_path):
-    """Blank variables are not set: a .env file often names what it leaves open."""
+    """
+    Blank variables are not set: a .env file often names what it leaves open.
+
+    A proxy of the environment does not lead to it: a Flower that was well seemed to be down.
+    """
     with Rig(tmp_path, "--events", "100") as rig:
         for number, own in enumerate(
             (
-                {"FLOWER_URL_PREFIX": "/flower", "FLOWER_ADDRESS": ""},
+                {
+                    "FLOWER_URL_PREFIX": "/flower",
+                    "FLOWER_ADDRESS": "",
+                    "http_proxy": f"http://127.0.0.1:{free_port()}",
+                },
                 {"FLOWER_ADDRESS": "localhost", "FLOWER_PORT": "", "FLOWER_URL_PREFIX": " "},
             )
         ):

@@ -33,6 +33,20 @@ def test_an_idle_worker_ends_at_once(tmp_path):
         assert worker.wait(8) == 0, rig.tails()
 
 
+@pytest.mark.parametrize("first", [signal.SIGHUP, signal.SIGTERM], ids=lambda one: one.name)
+def test_a_worker_that_is_to_end_is_not_started_anew(tmp_path, first):
+    """SIGHUP restarts it; whoever stops a service may send both, in any order, and then kill."""
+    other = signal.SIGTERM if first is signal.SIGHUP else signal.SIGHUP
+    with Rig(tmp_path, "--events", "100") as rig:
+        worker = rig.process("worker")
+        rig.until_announced("worker")
+
+        os.kill(worker.pid, first)
+        os.kill(worker.pid, other)
+
+        assert worker.wait(8) == 0, rig.tails()
+
+
 @pytest.mark.parametrize("whole_group", [True, False], ids=["group", "parent only"])
 def test_a_busy_worker_gives_back_its_work_and_ends_within_its_grace(tmp_path, whole_group):
     """Heroku signals every process, Docker only the first."""

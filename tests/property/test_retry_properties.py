@@ -6,7 +6,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, invariant, rule
 
-from claimx.adapters.http import retry_after
+from claimx.adapters.asked_to_wait import retry_after
 from claimx.domain.circuit import CircuitBreaker, CircuitSettings, CircuitState
 from claimx.domain.errors import CircuitOpen, Throttled, TokenRejected, Unavailable
 from claimx.domain.redaction import LONGEST, redact

@@ -46,13 +46,26 @@ def test_old_folders_of_processes_that_are_gone_go(tmp_path, gone):
 
 def test_all_others_stay(tmp_path, gone):
     """One of a living worker, of another host (a container's), or in use by orphaned children."""
-    kept = [left_by(os.getpid()), left_by(gone, "other"), left_by(gone, old=False)]
+    kept = [left_by(os.getppid()), left_by(gone, "other"), left_by(gone, old=False)]
     kept.append(tmp_path / "claimx-metrics-notes")
     kept[-1].mkdir()
 
     mine = counts_folder.made(HOST)
 
     assert sorted(tmp_path.iterdir()) == sorted([*kept, mine])
+
+
+def test_an_old_folder_of_this_processs_number_was_anothers(tmp_path):
+    """
+    In a container that starts again all have their numbers of before.
+
+    Each worker that was killed there left its folder for good.
+    """
+    left_by(os.getpid())
+
+    mine = counts_folder.made(HOST)
+
+    assert list(tmp_path.iterdir()) == [mine]
 
 
 _CHILDREN = """
@@ -93,6 +106,41 @@ def test_what_ended_children_counted_stays_and_their_files_do_not(tmp_path):
         "histogram_ended.db",
     }
     assert len(list(tmp_path.iterdir())) <= 6  # the parent's own beside them
+
+
+_AFTER_A_CLEARING = """
+import os, shutil
+from claimx.telemetry.metrics import PrometheusMetrics, exposition
+shutil.rmtree(os.environ["PROMETHEUS_MULTIPROC_DIR"])
+print(exposition(PrometheusMetrics()).decode())
+shutil.rmtree(os.environ["PROMETHEUS_MULTIPROC_DIR"])
+if os.fork() == 0:
+    PrometheusMetrics().add("processed", 2, stage="enrich")
+    os._exit(0)
+os.wait()
+print(exposition(PrometheusMetrics()).decode())
+"""
+
+
+def test_a_folder_that_somebody_has_removed_is_made_again(tmp_path):
+    """
+    Programs that clear temporary folders may take it away.
+
+    No child that the worker forked after that could do any work, until somebody restarted it.
+    """
+    folder = tmp_path / "counts"
+    folder.mkdir()
+
+    done = subprocess.run(
+        [sys.executable, "-c", _AFTER_A_CLEARING],
+        capture_output=True,
+        text=True,
+        check=True,
+        timeout=60,
+        env=os.environ | {"PROMETHEUS_MULTIPROC_DIR": str(folder)},
+    )
+
+    assert 'claimx_processed_total{stage="enrich"} 2.0' in done.stdout
 
 
 def test_the_folder_is_new_and_named_for_its_process():

@@ -19,6 +19,10 @@ HOUR = 3_600_000_000
         "https://h/x?SIGN=s&Expires=3600000&systemdate=1767225600000",
         "https://h/x?X-Amz-Date=20260101T000000Z&X-Amz-Expires=3600&X-Amz-Signature=s",
         "https://h/x?x-amz-expires=3600&x-amz-signature=s&x-amz-date=20260101T000000Z",
+        "https://h/x?X-Goog-Date=20260101T000000Z&X-Goog-Expires=3600&X-Goog-Signature=s",
+        "https://h/x?AWSAccessKeyId=a&Expires=1767229200&Signature=s",
+        "https://h/x?Expires=1767229200&Signature=s&Key-Pair-Id=K",
+        "https://h/x?sv=2023-11-03&se=2026-01-01T01%3A00%3A00Z&sr=b&sp=r&sig=s",
     ],
 )
 def test_a_link_ends_its_life_after_it_was_signed(url):
@@ -40,6 +44,8 @@ def test_a_link_ends_its_life_after_it_was_signed(url):
         "https://h/x?X-Amz-Date=2026-01-01&X-Amz-Expires=3600",
         "https://h/x?X-Amz-Date=20260101T000000Z&X-Amz-Expires=soon",
         "https://h/x?X-Amz-Date=20260101T000000Z",
+        "https://h/x?Expires=1767229200",
+        "https://h/x?se=2026-01-01T01:00:00Z",
         "https://[broken/x?systemDate=1767225600000&expires=1&sign=s",
     ],
 )
@@ -68,6 +74,24 @@ def test_a_link_ends_a_minute_before_or_a_tenth_of_a_shorter_life(url, told, lif
     item = MediaItem("1", "7", "e", 0, link, expires_at=expiry(link) if told else None)
 
     assert is_ending(item, SIGNED / 1_000_000 + life - left) is ending
+
+
+@pytest.mark.parametrize(
+    "query", ["Signature=s&Policy=p&Key-Pair-Id=K", "sig=s&sv=2023-11-03&si=stored", "sig=s&se=x"]
+)
+def test_a_link_may_be_signed_and_not_tell_its_end(query):
+    assert is_signed(f"https://h/x?{query}")
+    assert expiry(f"https://h/x?{query}") is None
+
+
+@pytest.mark.parametrize(
+    "query", ["Expires=1767229200&Signature=s", "sig=s&se=2026-01-01T01:00:00Z"]
+)
+def test_a_link_that_tells_its_end_and_not_its_life_ends_a_minute_before(query):
+    item = MediaItem("1", "7", "e", 0, f"https://h/x?{query}")
+
+    assert is_ending(item, SIGNED / 1_000_000 + 3600 - 61) is False
+    assert is_ending(item, SIGNED / 1_000_000 + 3600 - 60) is True
 
 
 def test_a_link_that_tells_no_end_has_that_of_its_item():

@@ -124,6 +124,44 @@ def test_a_blank_variable_leaves_the_files_value_standing(tmp_path):
     assert done.stdout.strip() == "7"
 
 
+@pytest.mark.parametrize(
+    ("told", "lower", "upper"),
+    [
+        ({}, "None", "None"),
+        ({"no_proxy": "corp.example"}, "corp.example", "None"),
+        ({"https_proxy": "http://p"}, *["localhost,127.0.0.1,::1"] * 2),
+        ({"HTTP_PROXY": "http://p", "no_proxy": "a,localhost"}, *["a,localhost,127.0.0.1,::1"] * 2),
+        ({"https_proxy": "http://p", "NO_PROXY": "*"}, "*", "*"),
+        (
+            {"http_proxy": "http://p", "no_proxy": "a", "NO_PROXY": "b"},
+            "a,localhost,127.0.0.1,::1",
+            "b,localhost,127.0.0.1,::1",
+        ),
+    ],
+)
+def test_no_proxy_of_the_environment_is_for_this_machine(tmp_path, told, lower, upper):
+    """Clients of libraries ask it for a stand-in on loopback, of which it knows nothing."""
+    program = (
+        "from claimx import startup; startup.load_settings(); import os;"
+        "print(os.environ.get('no_proxy'), os.environ.get('NO_PROXY'))"
+    )
+
+    done = subprocess.run(
+        [sys.executable, "-c", program],
+        cwd=tmp_path,
+        env={
+            **{k: v for k, v in os.environ.items() if not k.lower().endswith("_proxy")},
+            "PYTHONPATH": str(ROOT),
+            **told,
+        },
+        capture_output=True,
+        text=True,
+        check=True,
+    )
+
+    assert done.stdout.split() == [lower, upper]
+
+
 def test_a_token_of_the_env_file_is_sent_as_it_is(tmp_path):
     """Put in place of ``${HOME}``, a folder's name made another token of it, told by a 401."""
     (tmp_path / ".env").write_text("CLAIMX_API_TOKEN='pa${HOME}ss$word'")

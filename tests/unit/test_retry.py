@@ -7,7 +7,7 @@ from types import SimpleNamespace
 
 import pytest
 
-from claimx.adapters.http import retry_after
+from claimx.adapters.asked_to_wait import retry_after
 from claimx.domain.errors import (
     CircuitOpen,
     DiskFull,

@@ -36,6 +36,14 @@ def test_a_shells_settings_are_not_read(tmp_path, monkeypatch):
     assert environment["PATH"] == os.environ["PATH"]
 
 
+def test_a_shells_proxies_are_not_asked(tmp_path, monkeypatch):
+    """All that the stack talks to is on this machine; the demo failed wherever one was set."""
+    for name in ("http_proxy", "HTTPS_PROXY", "all_proxy"):
+        monkeypatch.setenv(name, "http://proxy.example:3128")
+
+    assert "http://proxy.example:3128" not in Stack(tmp_path).environment.values()
+
+
 def test_what_the_stack_is_set_to_can_be_read_from_a_file(tmp_path, monkeypatch):
     """For whoever tries the commands on it; they need more than where its Redis is."""
     stack = Stack(tmp_path)

@@ -338,6 +338,80 @@ def test_a_port_that_is_taken_becomes_a_free_one():
     assert second.address != first.address
 
 
+def test_a_probe_that_asks_by_head_is_answered_without_a_body():
+    """Uptime checks and load balancers ask so; 501 would be an outage to them."""
+    server = HealthServer(0, dict, lambda: {"redis": "Unavailable"}, bytes, "127.0.0.1")
+    server.start()
+    host, _, port = server.address.rpartition(":")
+    found = {}
+    try:
+        for path in ("/health/live", "/health/ready", "/nothing"):
+            with socket.create_connection((host, int(port)), 5) as probe:
+                probe.sendall(f"HEAD {path} HTTP/1.1\r\n\r\n".encode())
+                answer = b"".join(iter(lambda: probe.recv(4096), b""))
+            head, _, body = answer.partition(b"\r\n\r\n")
+            found[path] = (int(head.split()[1]), body)
+    finally:
+        server.stop()
+
+    assert found["/health/live"] == (200, b"")
+    assert found["/health/ready"] == (503, b"")
+    assert found["/nothing"] == (404, b"")
+
+
+@pytest.mark.skipif(not socket.has_ipv6, reason="no IPv6 here")
+def test_health_is_served_on_an_address_of_ipv6():
+    """Pods of a cluster that has no other; its address is written as URLs take it."""
+    try:
+        server = HealthServer(0, dict, dict, bytes, "::1")
+    except OSError:
+        pytest.skip("no IPv6 loopback here")
+    server.start()
+    try:
+        assert server.address.startswith("[::1]:")
+        assert _get(server.address, "/health/live")[0] == 200
+    finally:
+        server.stop()
+
+
+def test_a_probe_gets_in_beside_any_number_of_slow_clients():
+    """Each of them held a thread for as long as it sent a byte now and then."""
+    server = HealthServer(0, dict, dict, bytes, "127.0.0.1")
+    server.start()
+    host, _, port = server.address.rpartition(":")
+    slow = []
+    try:
+        for _ in range(150):
+            slow.append(socket.create_connection((host, int(port)), 5))
+            slow[-1].sendall(b"GET /he")
+
+        assert _get(server.address, "/health/live")[0] == 200
+        assert slow[0].recv(1) == b""  # who has taken longest made room
+        assert threading.active_count() < 130
+    finally:
+        for client in slow:
+            client.close()
+        server.stop()
+
+
+def test_a_client_that_sends_its_question_drop_by_drop_is_cut_off():
+    server = HealthServer(0, dict, dict, bytes, "127.0.0.1", longest_seconds=0.2)
+    server.start()
+    host, _, port = server.address.rpartition(":")
+    try:
+        with socket.create_connection((host, int(port)), 5) as client:
+            for byte in b"GET /health/live HTTP/1.1\r\n" + b"X: y\r\n" * 10:
+                try:
+                    client.sendall(bytes([byte]))
+                except OSError:
+                    break
+                time.sleep(0.05)
+            else:
+                pytest.fail("it was listened to for seconds")
+    finally:
+        server.stop()
+
+
 def test_a_loop_that_stands_still_is_not_alive():
     clock = iter([0.0, 10.0, 100.0])
     progress = Progress(60.0, now=lambda: next(clock))

@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from claimx.adapters.cache import DiskCache
+from claimx.adapters.file_calls import unread
 from claimx.domain.changes import MediaItem
 from claimx.domain.errors import ClaimXError, LinkExpired, NotFound
 from claimx.domain.link_life import is_ending
@@ -44,7 +45,10 @@ class MemoryBlobStore:
         if ".." in path.split("/") or path.startswith("/"):
             msg = f"{path!r} leaves the media folder"
             raise ValueError(msg)
-        content = Path(source).read_bytes()  # noqa: ASYNC240 - a test's small file
+        try:
+            content = Path(source).read_bytes()  # noqa: ASYNC240 - a test's small file
+        except OSError as error:
+            raise unread(error) from error
         self.puts += 1
         if self.failures:
             raise self.failures.pop(0)

@@ -82,7 +82,8 @@ class BlobStore(Protocol):
         store may keep the very file.
 
         Returns only when the stored length and hash are verified. Raises Unavailable, Throttled,
-        Refused, TokenRejected, CircuitOpen, or FileNotFoundError when *source* is gone.
+        Refused, TryLater, TokenRejected, CircuitOpen, or FileNotFoundError when *source* is gone
+        or nobody can read it.
         """
 
     async def close(self) -> None:
