@@ -113,4 +113,6 @@ Extensions = Annotated[Words, AfterValidator(_extensions)]
 Flag = Annotated[bool, BeforeValidator(_boolean)]
 CallSeconds = Annotated[PositiveFloat, Field(le=LONGEST_CALL)]
 QuerySeconds = Annotated[PositiveFloat, Field(le=LONGEST_QUERY)]
+# what Redis cannot reckon with any more fails in the midst of a step of the ledger
+MemoryHours = Annotated[PositiveFloat, Field(le=_LONGEST_SPAN / 3600.0)]
 PollStart = Annotated[datetime | NonNegativeFloat, BeforeValidator(_poll_start)]

@@ -554,6 +554,16 @@ def test_a_malformed_row_is_dead_on_arrival_and_counted_once(rig):
     assert rig.ledger.due(10) == {}
 
 
+@pytest.mark.parametrize("seconds", [0.001, 1.0, 87_600 * 3600.0])
+def test_an_id_is_remembered_for_the_shortest_and_the_longest_time_that_can_be_set(rig, seconds):
+    """Redis fails an expiry beyond its reckoning in mid-step: an id stays, without a record."""
+    admitted = rig.ledger.admit(rig.page(), [event("a"), event("b")], [], seconds)
+
+    assert admitted
+    assert admitted.ids == ("e:a", "e:b")
+    assert rig.ledger.seen(["e:a", "e:b"]) == {"e:a", "e:b"}
+
+
 def test_a_page_whose_lease_is_lost_admits_nothing(rig):
     held = rig.page()
     rig.clock.pass_(31)
