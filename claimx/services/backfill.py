@@ -15,7 +15,8 @@ from claimx.domain.polling import TIME, Window, backfill_cursor, share_done
 from claimx.domain.times import Micros, from_seconds, to_iso
 from claimx.services.backfill_report import BackfillReport, Ending
 from claimx.services.in_lake import InLake
-from claimx.services.pages import Pressure, Sifted, sift, store
+from claimx.services.met import Met
+from claimx.services.pages import Pressure, Sifted, pages_wait, sift, store
 from claimx.services.reader_lease import ReaderLease
 from claimx.services.runtime import Runtime
 
@@ -27,6 +28,7 @@ _T = TypeVar("_T")
 
 SHARE_OF_FLIGHT = 0.5  # of CLAIMX_MAX_IN_FLIGHT: the live poll always has the other half
 PAUSE_SECONDS = 5.0  # well within the lease, which each look renews
+INGEST_LOOKS, INGEST_SECONDS = 60, 1.0  # apart, for pages of before to be admitted
 PATIENCE_SECONDS = 3600.0  # without any progress of the workers or the source
 RETRIES = 6  # in a row, 2 to 64 s apart
 
@@ -112,6 +114,8 @@ class _Run:
         self._progress = progress
         self._rate = rows_per_second
         self._in_lake = InLake(runtime)
+        self._met = Met()
+        self._anew = True  # pages may wait whose ids are not among those met
         self._lease = ReaderLease(runtime, f"poll:{report.cursor}", sleep=self._while_away)
 
     def run(self) -> None:
@@ -140,6 +144,7 @@ class _Run:
         at = checkpoint.source_time if checkpoint else window.after
         while True:
             if at < window.until:
+                self._wait_for_pages(cursor)
                 self._wait_for_room(pressure)
             started = runtime.now()
             page = self._with_patience(
@@ -182,9 +187,18 @@ class _Run:
             moved = runtime.ledger.store_page(cursor, checkpoint, last, [], fence, [complete()])
             return _Page(last, moved, Sifted(), 0)
         last = int(rows[-1][TIME])
-        sifted = sift(runtime, rows, self._in_lake)
-        moved, _ = store(runtime, cursor, checkpoint, sifted, after=at, last=last, fence=fence)
+        try:
+            sifted = sift(runtime, rows, self._in_lake, met=self._met)
+            moved, _ = store(runtime, cursor, checkpoint, sifted, after=at, last=last, fence=fence)
+        except ClaimXError:
+            self._forget()  # or what is read again would be taken for its own double
+            raise
         return _Page(last, moved, sifted, len(rows))
+
+    def _forget(self) -> None:
+        self._met.forget()
+        self._in_lake.forget()
+        self._anew = True
 
     def _complete(self, marker: str, runs: Checkpoint | None) -> Mark:
         """Return what says that this run is over: the marker goes to a later time."""
@@ -204,7 +218,7 @@ class _Run:
         self._keep()
         if found == checkpoint:
             raise _Stopped(Ending.SUPERSEDED)
-        self._in_lake.forget()
+        self._forget()
         return found
 
     def _checkpoint(self, cursor: str) -> Checkpoint | None:
@@ -233,6 +247,15 @@ class _Run:
                 )
                 self._wait(delay, str(error))
         return step()
+
+    def _wait_for_pages(self, cursor: str) -> None:
+        """Let pages of before be admitted first: a later row could overtake one of its id."""
+        waiting = partial(pages_wait, self._runtime, cursor)
+        for _ in range(INGEST_LOOKS):
+            if not self._anew or not self._with_patience(waiting):
+                break
+            self._wait(INGEST_SECONDS, "earlier pages are not admitted yet")
+        self._anew = False
 
     def _wait_for_room(self, pressure: Pressure) -> None:
         """Wait until half of what may be in flight is free; stops when that takes too long."""
@@ -271,8 +294,7 @@ class _Run:
         self._report.waiting = why
         self._progress(self._report)
         while seconds > 0:
-            step = min(seconds, PAUSE_SECONDS)
-            self._sleep(step)
+            self._sleep(min(seconds, PAUSE_SECONDS))
             self._keep()
-            seconds -= step
+            seconds -= PAUSE_SECONDS
         self._report.waiting = ""
