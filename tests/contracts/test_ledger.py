@@ -583,6 +583,22 @@ def test_a_page_of_2000_rows_is_one_step(rig):
     assert len(rig.ledger.seen([f"e:{name}" for name in names])) == 2000
 
 
+def test_a_page_may_hold_more_events_than_one_command_reads_records_of(rig):
+    """All are looked up at once, and a command of Lua takes some thousands of arguments."""
+    names = [str(n) for n in range(4100)]
+    events = [event(name) for name in names]
+    first = rig.ledger.admit(rig.page(), events, [], 0.001)
+    rig.clock.pass_(1)
+    assert rig.ledger.seen(["e:0"]) == set(), "only its record says that it was met"
+
+    again = rig.ledger.admit(rig.page(), [event("new"), *events[::-1]], [], 0.001)
+
+    assert first
+    assert again
+    assert len(first.ids) == 4100
+    assert (again.ids, again.duplicates) == (("e:new",), 4100)
+
+
 # --- claims and leases
 
 
@@ -631,6 +647,16 @@ def test_a_lease_that_ran_out_is_given_anew_and_the_old_one_is_worth_nothing(rig
     rig.ledger.release([record])
     assert state_of(rig, "e:a") is State.LEASED
     assert "lost" in whats(rig, "e:a")
+
+
+def test_a_record_is_free_from_the_moment_on_when_its_lease_ends(rig):
+    """The redriver sends its hint then, and one that came to nothing would cost a grace."""
+    rig.admit("a")
+    rig.claim(Stage.ENRICH, "e:a", seconds=10)
+    rig.clock.pass_(10)
+
+    assert rig.ledger.due(9) == {(Stage.ENRICH, ""): ["e:a"]}
+    assert len(rig.claim(Stage.ENRICH, "e:a")) == 1
 
 
 def test_a_late_outcome_counts_while_nobody_else_took_the_record(rig):
@@ -731,8 +757,8 @@ def test_outcomes_keep_their_places(rig):
 
     done = rig.ledger.settle(
         [
-            Buried(replace(a, lease=""), FAILURE, spawn=(media("no"),), data={}),
-            Advance(stale, Stage.WRITE, {}, b"r", spawn=(media("no"),)),
+            Buried(replace(a, lease=""), FAILURE, spawn=(media("no"), media("none")), data={}),
+            Advance(stale, Stage.WRITE, {}, b"r", spawn=(media("no"), media("none"))),
             Retried(c, 1, FAILURE),
             Advance(b, Stage.WRITE, {"n": 1}, b"r", spawn=(media("1"), media("2"))),
             Buried(a, FAILURE),
@@ -740,7 +766,7 @@ def test_outcomes_keep_their_places(rig):
     )
 
     assert done == [False, False, True, True, True]
-    assert rig.ledger.find("m:no") is None
+    assert rig.ledger.states(["m:no", "m:none"]) == {}
     assert rig.ledger.census().active[Kind.MEDIA] == 2
 
 
@@ -777,6 +803,20 @@ def test_an_advance_can_be_put_off(rig):
     rig.clock.pass_(20)
     assert rig.ledger.due(9)[Stage.DOWNLOAD, ""] == ["m:1"]
     assert len(rig.claim(Stage.DOWNLOAD, "m:1")) == 1
+
+
+def test_rows_that_are_put_off_are_on_the_stream_when_they_are_due(rig):
+    rig.ledger.settle([Advance(rig.one("a"), Stage.WRITE, {}, b"rows", delay=20)])
+    assert rig.read() == []
+    rig.clock.pass_(19)
+    rig.ledger.due(9)
+    assert rig.read() == []
+
+    rig.clock.pass_(1)
+    rig.ledger.due(9)
+
+    ((_, held),) = rig.write()
+    assert held.rows == b"rows"
 
 
 def test_retries_spend_attempts_and_waits_do_not(rig):
@@ -1470,6 +1510,9 @@ def test_requeued_media_are_downloaded_by_a_fresh_link(rig):
     rig.ledger.settle([Retried(record, 0, FAILURE)])
     (record,) = rig.claim(Stage.DOWNLOAD, "m:1")
     assert record.data == expected, "a retry changes nothing about it"
+    rig.ledger.settle([Retried(record, 0, FAILURE, data={"cached": 1, "refreshes": 1})])
+    (record,) = rig.claim(Stage.DOWNLOAD, "m:1")
+    assert record.data == {"cached": 1, "refreshes": 1}, "unless it says what it has got"
     rig.ledger.settle([Advance(record, Stage.UPLOAD, {"cached": 2, "status": "x"})])
     (record,) = rig.claim(Stage.UPLOAD, "m:1")
     assert record.data == {"cached": 2, "status": "x"}
