@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
+from typing import Any
 
 import pytest
 import redis
@@ -1387,6 +1388,25 @@ def test_dead_letters_are_found_among_thousands(rig):
     rig.ledger.settle([Buried(r, FAILURE) for r in rig.claim(Stage.ENRICH, *ids[:10])])
 
 
+@pytest.mark.parametrize("gone", [slice(0, 100), slice(400, 500)], ids=["early", "the last seen"])
+@pytest.mark.parametrize("apart", [0.0, 1.0])
+def test_letters_that_others_requeue_meanwhile_hide_none(redis_client, gone, apart):
+    """Redis tells of some hundreds at a time; those behind move up when one before them goes."""
+    rig = redis_rig(redis_client)
+    for hundred in range(11):
+        names = [f"{hundred}-{n}" for n in range(100)]
+        rows = [DeadOnArrival(event(name, Stage.INGEST), BROKEN) for name in names]
+        assert rig.ledger.admit(rig.page(), [], rows, DAY)
+        rig.clock.pass_(apart)
+    every = [letter.id for letter in rig.ledger.dead_letters(DeadFilter(limit=None, bare=True))]
+    client = _Meanwhile(redis_client, lambda: rig.ledger.requeue(every[gone]))
+
+    found = RedisLedger(client, clock=rig.clock).dead_letters(DeadFilter(limit=None, bare=True))
+
+    assert len(every) == 1100
+    assert {letter.id for letter in found} >= {*every} - {*every[gone]}
+
+
 def test_without_a_limit_all_dead_letters_are_found(rig):
     ids = rig.admit(*(str(n) for n in range(1700)))
     rig.ledger.settle([Buried(one, FAILURE) for one in rig.claim(Stage.ENRICH, *ids)])
@@ -2033,3 +2053,18 @@ class TestStates:
         ids = rig.admit(*(str(n) for n in range(1200)))
 
         assert len(rig.ledger.states(ids)) == 1200
+
+
+class _Meanwhile(redis.Redis):
+    """A client of the same Redis; something happens once, behind its first script."""
+
+    def __init__(self, other: redis.Redis, what: Callable[[], object]) -> None:
+        super().__init__(connection_pool=other.connection_pool)
+        self._what = what
+
+    def execute_command(self, *arguments: Any, **options: Any) -> Any:
+        answer = super().execute_command(*arguments, **options)
+        if arguments[0] == "EVALSHA":
+            what, self._what = self._what, lambda: None
+            what()
+        return answer
