@@ -196,6 +196,17 @@ def test_it_gives_up_when_nothing_gets_less():
     assert sum(slept) == pytest.approx(PATIENCE_SECONDS, abs=30)
 
 
+def test_it_waits_for_hours_while_it_gets_less():
+    world = world_with(1, max_in_flight=20)
+    begun = world.clock
+    ledger = _Draining(world, first=16, every=0.8 * PATIENCE_SECONDS)
+
+    report = run(world, ledger=ledger)
+
+    assert (report.ending, report.fresh) == (Ending.COMPLETE, 1)
+    assert world.clock - begun >= 5 * PATIENCE_SECONDS
+
+
 def test_a_failure_that_may_pass_is_tried_again():
     world = world_with(3)
     world.source.failures += [Unavailable("away")] * (RETRIES - 1)
@@ -541,6 +552,20 @@ class _AwayUntil:
             return getattr(self._port, name)(*arguments)
 
         return answer
+
+
+class _Draining:
+    """A ledger with so many in flight at *first*, and one less each time."""
+
+    def __init__(self, world: World, first: int, every: float) -> None:
+        self._world, self._first, self._every, self._begun = world, first, every, world.clock
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._world.ledger, name)
+
+    def active(self, *kinds: Kind) -> int:
+        passed = self._world.clock - self._begun
+        return 0 if kinds else max(0, self._first - int(passed / self._every))
 
 
 class _Emptied:
