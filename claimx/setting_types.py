@@ -120,5 +120,7 @@ Flag = Annotated[bool, BeforeValidator(_boolean)]
 CallSeconds = Annotated[PositiveFloat, Field(le=LONGEST_CALL)]
 QuerySeconds = Annotated[PositiveFloat, Field(le=LONGEST_QUERY)]
 PollSeconds = Annotated[PositiveFloat, Field(ge=0.1, le=86_400.0)]  # beat has no rest below that
+# what Redis cannot reckon with any more fails in the midst of a step of the ledger
+MemoryHours = Annotated[PositiveFloat, Field(le=_LONGEST_SPAN / 3600.0)]
 PollStart = Annotated[datetime | NonNegativeFloat, BeforeValidator(_poll_start)]
 Address = Annotated[str, AfterValidator(_plain_scheme)]

@@ -32,6 +32,7 @@ from claimx.setting_types import (
     Extensions,
     Flag,
     Hosts,
+    MemoryHours,
     PollSeconds,
     PollStart,
     QuerySeconds,
@@ -99,8 +100,10 @@ class Settings(BaseModel):
     poll_start: PollStart = _knob(
         "CLAIMX_POLL_START", 3600.0, "Where the first poll begins: a time, or 2h / 3d back."
     )
-    dedup_hours: PositiveFloat = _knob(
-        "CLAIMX_DEDUP_WINDOW_HOURS", 24.0, "Hours that an event id is remembered."
+    dedup_hours: MemoryHours = _knob(
+        "CLAIMX_DEDUP_WINDOW_HOURS",
+        24.0,
+        "Hours that an event id is remembered; ten years at most.",
     )
 
     api_url: Address = _knob("CLAIMX_API_URL", "", "Base URL of the ClaimX REST API.")

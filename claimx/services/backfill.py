@@ -15,6 +15,7 @@ from claimx.domain.times import Micros, from_seconds, to_iso
 from claimx.services.backfill_pace import Pace, Stopped
 from claimx.services.backfill_report import BackfillReport, Ending
 from claimx.services.in_lake import InLake
+from claimx.services.met import Met
 from claimx.services.pages import Pressure, Sifted, sift, store
 from claimx.services.runtime import Runtime
 
@@ -93,6 +94,8 @@ class _Run:
         self._progress = progress
         self._pace = Pace(runtime, report, sleep, progress, rows_per_second)
         self._in_lake = InLake(runtime)
+        self._met = Met()
+        self._anew = True  # pages may wait whose ids are not among those met
         self._lease = self._pace.lease
 
     def run(self) -> None:
@@ -121,6 +124,9 @@ class _Run:
         at = checkpoint.source_time if checkpoint else window.after
         while True:
             if at < window.until:
+                if self._anew:
+                    self._pace.wait_for_pages(cursor)
+                    self._anew = False
                 self._pace.wait_for_room(pressure)
             started = runtime.now()
             page = self._pace.with_patience(
@@ -163,9 +169,18 @@ class _Run:
             moved = runtime.ledger.store_page(cursor, checkpoint, last, [], fence, [complete()])
             return _Page(last, moved, Sifted(), 0)
         last = int(rows[-1][TIME])
-        sifted = sift(runtime, rows, self._in_lake)
-        moved, _ = store(runtime, cursor, checkpoint, sifted, after=at, last=last, fence=fence)
+        try:
+            sifted = sift(runtime, rows, self._in_lake, met=self._met)
+            moved, _ = store(runtime, cursor, checkpoint, sifted, after=at, last=last, fence=fence)
+        except ClaimXError:
+            self._forget()  # or what is read again would be taken for its own double
+            raise
         return _Page(last, moved, sifted, len(rows))
+
+    def _forget(self) -> None:
+        self._met.forget()
+        self._in_lake.forget()
+        self._anew = True
 
     def _complete(self, marker: str, runs: Checkpoint | None) -> Mark:
         """Return what says that this run is over: the marker goes to a later time."""
@@ -185,7 +200,7 @@ class _Run:
         self._pace.keep()
         if found == checkpoint:
             raise Stopped(Ending.SUPERSEDED)
-        self._in_lake.forget()
+        self._forget()
         return found
 
     def _checkpoint(self, cursor: str) -> Checkpoint | None:

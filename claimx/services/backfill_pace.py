@@ -10,7 +10,7 @@ import structlog
 
 from claimx.domain.errors import ClaimXError, ErrorCategory
 from claimx.services.backfill_report import BackfillReport, Ending
-from claimx.services.pages import Pressure
+from claimx.services.pages import Pressure, pages_wait
 from claimx.services.reader_lease import ReaderLease
 from claimx.services.runtime import Runtime
 
@@ -19,6 +19,7 @@ log = structlog.get_logger(__name__)
 _T = TypeVar("_T")
 
 PAUSE_SECONDS = 5.0  # well within the lease, which each look renews
+INGEST_LOOKS, INGEST_SECONDS = 60, 1.0  # apart, for pages of before to be admitted
 PATIENCE_SECONDS = 3600.0  # without any progress of the workers or the source
 RETRIES = 6  # in a row, 2 to 64 s apart
 
@@ -68,6 +69,14 @@ class Pace:
                 self._wait(delay, str(error))
         return step()
 
+    def wait_for_pages(self, cursor: str) -> None:
+        """Let pages of before be admitted first: a later row could overtake one of its id."""
+        waiting = partial(pages_wait, self._runtime, cursor)
+        for _ in range(INGEST_LOOKS):
+            if not self.with_patience(waiting):
+                return
+            self._wait(INGEST_SECONDS, "earlier pages are not admitted yet")
+
     def wait_for_room(self, pressure: Pressure) -> None:
         """Wait until half of what may be in flight is free; raises Stopped after an idle hour."""
         limit = self._runtime.limits.half_in_flight
@@ -105,8 +114,7 @@ class Pace:
         self._report.waiting = why
         self._progress(self._report)
         while seconds > 0:
-            step = min(seconds, PAUSE_SECONDS)
-            self._sleep(step)
+            self._sleep(min(seconds, PAUSE_SECONDS))
             self.keep()
-            seconds -= step
+            seconds -= PAUSE_SECONDS
         self._report.waiting = ""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from datetime import datetime
 
 from claimx.domain.polling import LIVE
@@ -22,15 +23,21 @@ def first_poll(runtime: Runtime, fence: int, *, dry_run: bool) -> tuple[Micros, 
     Kept beside the checkpoint from the very first poll on: else an empty source would let the
     start slide along with the clock, over rows of a time when nobody polled.
     """
-    kept, since = runtime.ledger.checkpoint(START), runtime.ledger.checkpoint(BORN)
-    origin = kept.source_time if kept else _first_start(runtime)
-    birth = since.source_time if since else from_seconds(runtime.ledger.now())
+    birth = _fixed(runtime, BORN, lambda: from_seconds(runtime.ledger.now()), fence, dry_run)
+    return _fixed(runtime, START, lambda: _first_start(runtime), fence, dry_run), birth
+
+
+def _fixed(
+    runtime: Runtime, cursor: str, first: Callable[[], Micros], fence: int, dry_run: bool
+) -> Micros:
+    """Return where *cursor* is; where it is nowhere it is put at *first*, unless another did so."""
+    ledger = runtime.ledger
+    if at := ledger.checkpoint(cursor):
+        return at.source_time
+    begin = first()
     if not dry_run:
-        if since is None:
-            runtime.ledger.store_page(BORN, None, birth, [], fence)
-        if kept is None:
-            runtime.ledger.store_page(START, None, origin, [], fence)
-    return origin, birth
+        at = ledger.store_page(cursor, None, begin, [], fence) or ledger.checkpoint(cursor)
+    return at.source_time if at else begin
 
 
 def _first_start(runtime: Runtime) -> Micros:

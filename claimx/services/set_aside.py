@@ -6,7 +6,7 @@ import structlog
 
 from claimx.domain.cursors import Checkpoint, Gap
 from claimx.domain.polling import LIVE, READ, Window
-from claimx.domain.times import MICROS_PER_SECOND, to_iso
+from claimx.domain.times import MICROS_PER_SECOND, Micros, from_seconds, to_iso
 from claimx.services.runtime import Runtime
 
 log = structlog.get_logger(__name__)
@@ -32,7 +32,28 @@ def gap_before(runtime: Runtime, checkpoint: Checkpoint | None, window: Window) 
     rows = runtime.source.count(at, window.until)
     if rows <= runtime.limits.far_pages * runtime.limits.poll_batch:
         return None
-    return Gap(window.after, window.until, rows)
+    return Gap(window.after, _end_of(runtime, Window(at, window.until)), rows)
+
+
+def _end_of(runtime: Runtime, window: Window) -> Micros:
+    """
+    Return where what is set aside of *window*, which has rows, ends.
+
+    Where it has none of late, that is where the source ends for now, to the second. The ledger's
+    clock may be ahead of the source's: what the source brings until then would lie behind the live
+    poll, and behind the gap's reader as well once the gap is closed.
+    """
+    late = from_seconds(max(1.0, runtime.limits.poll_overlap))
+    if runtime.source.count(max(window.after, window.until - late), window.until):
+        return window.until
+    some_after, end = window.after, window.until - late
+    while end - some_after > MICROS_PER_SECOND:
+        middle = (some_after + end) // 2
+        if runtime.source.count(middle, end):
+            some_after = middle
+        else:
+            end = middle
+    return end
 
 
 def set_aside(

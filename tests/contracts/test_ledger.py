@@ -92,6 +92,16 @@ def test_a_lease_that_ran_out_is_given_anew_and_the_old_one_is_worth_nothing(rig
     assert "lost" in whats(rig, "e:a")
 
 
+def test_a_record_is_free_from_the_moment_on_when_its_lease_ends(rig):
+    """The redriver sends its hint then, and one that came to nothing would cost a grace."""
+    rig.admit("a")
+    rig.claim(Stage.ENRICH, "e:a", seconds=10)
+    rig.clock.pass_(10)
+
+    assert rig.ledger.due(9) == {(Stage.ENRICH, ""): ["e:a"]}
+    assert len(rig.claim(Stage.ENRICH, "e:a")) == 1
+
+
 def test_a_late_outcome_counts_while_nobody_else_took_the_record(rig):
     record = rig.one("a")
     rig.clock.pass_(31)

@@ -106,6 +106,16 @@ def test_a_malformed_row_is_dead_on_arrival_and_counted_once(rig):
     assert rig.ledger.due(10) == {}
 
 
+@pytest.mark.parametrize("seconds", [0.001, 1.0, 87_600 * 3600.0])
+def test_an_id_is_remembered_for_the_shortest_and_the_longest_time_that_can_be_set(rig, seconds):
+    """Redis fails an expiry beyond its reckoning in mid-step: an id stays, without a record."""
+    admitted = rig.ledger.admit(rig.page(), [event("a"), event("b")], [], seconds)
+
+    assert admitted
+    assert admitted.ids == ("e:a", "e:b")
+    assert rig.ledger.seen(["e:a", "e:b"]) == {"e:a", "e:b"}
+
+
 def test_a_page_whose_lease_is_lost_admits_nothing(rig):
     held = rig.page()
     rig.clock.pass_(31)
@@ -123,6 +133,22 @@ def test_a_page_of_2000_rows_is_one_step(rig):
     assert len(rig.admit(*names)) == 2000
     assert len(rig.claim(Stage.ENRICH, *(f"e:{name}" for name in names))) == 2000
     assert len(rig.ledger.seen([f"e:{name}" for name in names])) == 2000
+
+
+def test_a_page_may_hold_more_events_than_one_command_reads_records_of(rig):
+    """All are looked up at once, and a command of Lua takes some thousands of arguments."""
+    names = [str(n) for n in range(4100)]
+    events = [event(name) for name in names]
+    first = rig.ledger.admit(rig.page(), events, [], 0.001)
+    rig.clock.pass_(1)
+    assert rig.ledger.seen(["e:0"]) == set(), "only its record says that it was met"
+
+    again = rig.ledger.admit(rig.page(), [event("new"), *events[::-1]], [], 0.001)
+
+    assert first
+    assert again
+    assert len(first.ids) == 4100
+    assert (again.ids, again.duplicates) == (("e:new",), 4100)
 
 
 def test_media_are_admitted_with_the_event_that_found_them(rig):

@@ -90,6 +90,17 @@ def test_too_many_gaps_are_one_with_what_lies_between(rig):
     assert rig.ledger.gaps("live") == [Gap(100, 150, 1), Gap(300, 550, 2)]
 
 
+def test_one_gap_too_many_goes_into_the_newest_whichever_was_kept_last(rig):
+    """Into an older one, it would cover what lies between, and be read before what is older."""
+    at = None
+    for begin in (300, 500, 100):
+        at = rig.ledger.set_aside("live", at, Gap(begin, begin + 50, 1), 3)
+
+    rig.ledger.set_aside("live", at, Gap(510, 520, 1), 3)
+
+    assert rig.ledger.gaps("live") == [Gap(100, 150, 1), Gap(300, 350, 1), Gap(500, 550, 2)]
+
+
 def test_a_gap_that_was_extended_is_not_closed_by_who_read_it_before(rig):
     at = rig.ledger.set_aside("live", None, Gap(100, 150), 1)
     rig.ledger.store_page(Gap(100, 0).reader, None, 150, [])

@@ -2,21 +2,28 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import replace
+from typing import Any
 
 import pytest
+import redis
 from ledger_rig import (
     BROKEN,
     DAY,
     FAILURE,
     Rig,
+    event,
     media,
     media_at,
     page,
+    redis_rig,
     state_of,
 )
 
+from claimx.adapters.ledger import RedisLedger
 from claimx.domain.errors import ErrorCategory
+from claimx.domain.ports.ledger import DeadOnArrival
 from claimx.domain.records import (
     Advance,
     Buried,
@@ -65,6 +72,25 @@ def test_dead_letters_are_found_among_thousands(rig):
     assert rig.ledger.requeue(ids) == 2300
     assert rig.ledger.active() == 2300
     rig.ledger.settle([Buried(r, FAILURE) for r in rig.claim(Stage.ENRICH, *ids[:10])])
+
+
+@pytest.mark.parametrize("gone", [slice(0, 100), slice(400, 500)], ids=["early", "the last seen"])
+@pytest.mark.parametrize("apart", [0.0, 1.0])
+def test_letters_that_others_requeue_meanwhile_hide_none(redis_client, gone, apart):
+    """Redis tells of some hundreds at a time; those behind move up when one before them goes."""
+    rig = redis_rig(redis_client)
+    for hundred in range(11):
+        names = [f"{hundred}-{n}" for n in range(100)]
+        rows = [DeadOnArrival(event(name, Stage.INGEST), BROKEN) for name in names]
+        assert rig.ledger.admit(rig.page(), [], rows, DAY)
+        rig.clock.pass_(apart)
+    every = [letter.id for letter in rig.ledger.dead_letters(DeadFilter(limit=None, bare=True))]
+    client = _Meanwhile(redis_client, lambda: rig.ledger.requeue(every[gone]))
+
+    found = RedisLedger(client, clock=rig.clock).dead_letters(DeadFilter(limit=None, bare=True))
+
+    assert len(every) == 1100
+    assert {letter.id for letter in found} >= {*every} - {*every[gone]}
 
 
 def test_without_a_limit_all_dead_letters_are_found(rig):
@@ -190,6 +216,9 @@ def test_requeued_media_are_downloaded_by_a_fresh_link(rig):
     rig.ledger.settle([Retried(record, 0, FAILURE)])
     (record,) = rig.claim(Stage.DOWNLOAD, "m:1")
     assert record.data == expected, "a retry changes nothing about it"
+    rig.ledger.settle([Retried(record, 0, FAILURE, data={"cached": 1, "refreshes": 1})])
+    (record,) = rig.claim(Stage.DOWNLOAD, "m:1")
+    assert record.data == {"cached": 1, "refreshes": 1}, "unless it says what it has got"
     rig.ledger.settle([Advance(record, Stage.UPLOAD, {"cached": 2, "status": "x"})])
     (record,) = rig.claim(Stage.UPLOAD, "m:1")
     assert record.data == {"cached": 2, "status": "x"}
@@ -301,3 +330,18 @@ def test_a_census_without_ages_counts_the_same(rig):
 
     assert full.oldest_seconds[Stage.ENRICH] == pytest.approx(3)
     assert quick == replace(full, oldest_seconds={})
+
+
+class _Meanwhile(redis.Redis):
+    """A client of the same Redis; something happens once, behind its first script."""
+
+    def __init__(self, other: redis.Redis, what: Callable[[], object]) -> None:
+        super().__init__(connection_pool=other.connection_pool)
+        self._what = what
+
+    def execute_command(self, *arguments: Any, **options: Any) -> Any:
+        answer = super().execute_command(*arguments, **options)
+        if arguments[0] == "EVALSHA":
+            what, self._what = self._what, lambda: None
+            what()
+        return answer

@@ -44,8 +44,8 @@ def test_outcomes_keep_their_places(rig):
 
     done = rig.ledger.settle(
         [
-            Buried(replace(a, lease=""), FAILURE, spawn=(media("no"),), data={}),
-            Advance(stale, Stage.WRITE, {}, b"r", spawn=(media("no"),)),
+            Buried(replace(a, lease=""), FAILURE, spawn=(media("no"), media("none")), data={}),
+            Advance(stale, Stage.WRITE, {}, b"r", spawn=(media("no"), media("none"))),
             Retried(c, 1, FAILURE),
             Advance(b, Stage.WRITE, {"n": 1}, b"r", spawn=(media("1"), media("2"))),
             Buried(a, FAILURE),
@@ -53,7 +53,7 @@ def test_outcomes_keep_their_places(rig):
     )
 
     assert done == [False, False, True, True, True]
-    assert rig.ledger.find("m:no") is None
+    assert rig.ledger.states(["m:no", "m:none"]) == {}
     assert rig.ledger.census().active[Kind.MEDIA] == 2
 
 
@@ -90,6 +90,20 @@ def test_an_advance_can_be_put_off(rig):
     rig.clock.pass_(20)
     assert rig.ledger.due(9)[Stage.DOWNLOAD, ""] == ["m:1"]
     assert len(rig.claim(Stage.DOWNLOAD, "m:1")) == 1
+
+
+def test_rows_that_are_put_off_are_on_the_stream_when_they_are_due(rig):
+    rig.ledger.settle([Advance(rig.one("a"), Stage.WRITE, {}, b"rows", delay=20)])
+    assert rig.read() == []
+    rig.clock.pass_(19)
+    rig.ledger.due(9)
+    assert rig.read() == []
+
+    rig.clock.pass_(1)
+    rig.ledger.due(9)
+
+    ((_, held),) = rig.write()
+    assert held.rows == b"rows"
 
 
 def test_retries_spend_attempts_and_waits_do_not(rig):

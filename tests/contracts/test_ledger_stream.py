@@ -210,6 +210,33 @@ def test_rows_of_the_dead_survive_their_writer(rig):
     assert rig.ledger.census().stream_length == 0
 
 
+def test_rows_of_the_dead_outlast_ten_writers_less_one_whatever_their_stage_lost(rig):
+    """
+    Losses are counted for each stage alone, and the writer's begin when the record is dead.
+
+    A file whose workers died nine times before it was given up on would else lose its `failed` row
+    with the first writer that dies, and end without one.
+    """
+    rig.admit("a")
+    for _ in range(9):
+        rig.claim(Stage.ENRICH, "e:a", seconds=10)
+        rig.clock.pass_(11)
+    (record,) = rig.claim(Stage.ENRICH, "e:a")
+    rig.ledger.settle([Buried(record, FAILURE, rows=b"found")])
+    for _ in range(9):
+        assert len(rig.claim(Stage.WRITE, "e:a", seconds=10)) == 1
+        rig.clock.pass_(11)
+
+    (held,) = rig.claim(Stage.WRITE, "e:a", seconds=10)
+    assert held.rows == b"found"
+    rig.clock.pass_(11)
+
+    assert rig.claim(Stage.WRITE, "e:a") == [], "the tenth was once too often"
+    assert rig.ledger.find("e:a")[0].rows == b""
+    (letter,) = rig.ledger.dead_letters(DeadFilter())
+    assert letter.failure == FAILURE, "what it died of"
+
+
 def test_rows_of_the_dead_that_are_refused_are_dropped_and_the_failure_stands(rig):
     rig.ledger.settle([Buried(rig.one("a"), FAILURE, rows=b"found")])
 

@@ -98,6 +98,7 @@ class Unit:
             return
         self.free()
         self.state, self.failure, self.waiting = State.DEAD, failure, None
+        self.losses = 0  # what it owes is the writer's, another stage
         self.died_writing |= self.stage is Stage.WRITE
         if rows:
             self.owed, self.rows, self.due = True, rows, now

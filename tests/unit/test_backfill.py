@@ -10,11 +10,12 @@ from protocol.stores import MemoryStore
 
 from claimx.domain.errors import ErrorCategory, Refused, Unavailable
 from claimx.domain.polling import LIVE
-from claimx.domain.records import Kind
+from claimx.domain.records import Kind, Stage, event_record_id
 from claimx.domain.times import from_seconds
 from claimx.services.backfill import backfill
 from claimx.services.backfill_pace import PATIENCE_SECONDS, PAUSE_SECONDS, RETRIES
 from claimx.services.backfill_report import BackfillReport, Ending
+from claimx.services.ingest import ingest
 from claimx.services.lease import AWAY_SECONDS
 from claimx.services.poll import poll_once
 
@@ -190,6 +191,17 @@ def test_it_gives_up_when_nothing_gets_less():
     assert sum(slept) == pytest.approx(PATIENCE_SECONDS, abs=30)
 
 
+def test_it_waits_for_hours_while_it_gets_less():
+    world = world_with(1, max_in_flight=20)
+    begun = world.clock
+    ledger = _Draining(world, first=16, every=0.8 * PATIENCE_SECONDS)
+
+    report = run(world, ledger=ledger)
+
+    assert (report.ending, report.fresh) == (Ending.COMPLETE, 1)
+    assert world.clock - begun >= 5 * PATIENCE_SECONDS
+
+
 def test_a_failure_that_may_pass_is_tried_again():
     world = world_with(3)
     world.source.failures += [Unavailable("away")] * (RETRIES - 1)
@@ -197,6 +209,70 @@ def test_a_failure_that_may_pass_is_tried_again():
     report = run(world)
 
     assert (report.ending, report.fresh) == (Ending.COMPLETE, 3)
+
+
+def test_of_two_rows_with_one_id_the_first_stands_whoever_ingests_its_page_first():
+    """Workers admit pages side by side, so a later page may be there before an earlier one."""
+    world = World(poll_batch=1)
+    world.source.add([event_row("e", event_type="FIRST")], SINCE + 1_000_000)
+    world.source.add([event_row("e", event_type="SECOND")], SINCE + 2_000_000)
+
+    report = run(world)
+    ingest(world.runtime("worker"), world.hints.taken(Stage.INGEST)[::-1])
+
+    assert (report.ending, report.fresh, report.known) == (Ending.COMPLETE, 1, 1)
+    assert _type_of(world, "e") == "FIRST"
+
+
+def test_pages_of_an_interrupted_run_are_admitted_before_it_goes_on():
+    """A later row could overtake one of its id that this run has not met."""
+    world = World(poll_batch=1)
+    world.source.add([event_row("e", event_type="FIRST")], SINCE + 1_000_000)
+    world.source.add([event_row("e", event_type="SECOND")], SINCE + 2_000_000)
+    slept: list[float] = []
+
+    def interrupt(_: BackfillReport) -> None:
+        raise KeyboardInterrupt
+
+    def others_work(seconds: float) -> None:
+        slept.append(seconds)
+        world.wait(seconds)
+        if len(slept) == 3:
+            world.ingest()
+
+    run(world, progress=interrupt)
+    report = run(world, sleep=others_work)
+    world.ingest()
+
+    assert (report.ending, report.fresh, report.known) == (Ending.COMPLETE, 0, 1)
+    assert len(slept) == 3
+    assert _type_of(world, "e") == "FIRST"
+
+
+def test_pages_that_nobody_admits_hold_it_up_for_a_minute_and_no_longer():
+    world = world_with(25)
+
+    def interrupt(_: BackfillReport) -> None:
+        raise KeyboardInterrupt
+
+    run(world, progress=interrupt)
+    begun = world.clock
+    report = run(world)
+
+    assert report.ending is Ending.COMPLETE
+    assert 55 <= world.clock - begun <= 65
+
+
+@pytest.mark.parametrize("limits", [{}, {"poll_batch": 1}], ids=["one step", "several steps"])
+def test_what_could_not_be_stored_is_no_double_of_itself_when_it_is_read_again(limits):
+    world = World(**limits)
+    world.source.add([event_row(f"e{n}") for n in range(12)], SINCE + 1_000_000)
+
+    report = run(world, ledger=_Refusing(world.ledger, times=RETRIES - 1))
+    world.ingest()
+
+    assert (report.ending, report.fresh) == (Ending.COMPLETE, 12)
+    assert world.counters["event.admitted"] == 12
 
 
 @pytest.mark.parametrize("limits", [{}, {"poll_batch": 1}], ids=["one step", "several steps"])
@@ -442,6 +518,22 @@ class _AnswerLost:
         return found
 
 
+class _Refusing:
+    """A ledger that is away whenever pages are to be stored, some *times*."""
+
+    def __init__(self, ledger: Any, times: int) -> None:
+        self._ledger, self._left = ledger, times
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._ledger, name)
+
+    def store_page(self, *arguments: Any) -> Any:
+        if arguments[3] and self._left:
+            self._left -= 1
+            raise Unavailable("away")
+        return self._ledger.store_page(*arguments)
+
+
 class _AwayUntil:
     """A port over Redis, which answers nothing until some time of the world's clock."""
 
@@ -457,6 +549,20 @@ class _AwayUntil:
         return answer
 
 
+class _Draining:
+    """A ledger with so many in flight at *first*, and one less each time."""
+
+    def __init__(self, world: World, first: int, every: float) -> None:
+        self._world, self._first, self._every, self._begun = world, first, every, world.clock
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._world.ledger, name)
+
+    def active(self, *kinds: Kind) -> int:
+        passed = self._world.clock - self._begun
+        return 0 if kinds else max(0, self._first - int(passed / self._every))
+
+
 class _Emptied:
     """A ledger whose events were all worked off."""
 
@@ -469,6 +575,12 @@ class _Emptied:
 
     def active(self, *kinds: Kind) -> int:
         return self._ledger.active(*kinds) - (0 if kinds else self._done)
+
+
+def _type_of(world: World, event_id: str) -> str:
+    found = world.ledger.find(event_record_id(event_id))
+    assert found
+    return str(found[0].data["type"])
 
 
 def _no_sleep(_seconds: float) -> None:

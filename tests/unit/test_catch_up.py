@@ -129,6 +129,43 @@ def test_a_run_begins_when_the_pages_of_the_last_one_are_ingested():
     assert (second.ended, second.rows) == (Ended.PRESSURE, 0)
 
 
+def test_a_page_of_an_earlier_run_that_nobody_has_ingested_is_waited_for():
+    """One page holds up no reader by its size; but a later row of its ids must not overtake."""
+    world = far_behind(9)
+    world.happened("old0", seconds_ago=DAY - 600)
+    world.source.add([event_row("old0", project_id=8)], from_seconds(NOON - DAY + 900))
+    for n in range(60):
+        world.happened(f"more{n}", seconds_ago=DAY - 1000 - n)
+    poll_once(world.runtime())
+
+    first = world.catch_up(make_source=lambda: _Lasting(world))
+    second = world.catch_up()
+    world.ingest()
+    third = world.catch_up(seconds=0.05)
+    world.ingest()
+
+    assert (first.ended, first.rows) == (Ended.TIME, 10)
+    assert (second.ended, second.rows) == (Ended.PRESSURE, 0)
+    assert third.known == 1
+    assert world.ledger.find(event_record_id("old0"))[0].data["project_id"] == "7"
+
+
+@pytest.mark.parametrize("mark", [1, 2])
+def test_the_least_mark_that_can_be_set_lets_everything_through_one_by_one(mark):
+    world = far_behind(12, max_in_flight=mark, far_pages=1)
+    assert poll_once(world.runtime()).set_aside
+
+    for n in range(12):
+        world.happened(f"live{n}", seconds_ago=6)
+        poll_once(world.runtime())
+        world.ingest()
+        work_off(world)
+        world.caught_up(lambda: work_off(world))
+    world.until(lambda: world.caught_up(lambda: work_off(world)))
+
+    assert world.counters["event.admitted"] == 24
+
+
 def test_a_run_that_died_goes_on_where_it_stopped():
     world = far_behind()
     poll_once(world.runtime())
@@ -267,8 +304,9 @@ def test_a_process_that_is_to_end_reads_no_more():
 
 def test_progress_is_told_in_time_and_rows():
     world = World(poll_batch=10, poll_start=DAY, far_pages=5, poll_settle=0.0)
-    for n in range(60):
+    for n in range(59):
         world.happened(f"old{n}", seconds_ago=DAY - 1 - n * 1200)
+    world.happened("of late", seconds_ago=0)
     poll_once(world.runtime())
     world.catch_up(seconds=0.0)
     world.ingest()
@@ -288,6 +326,17 @@ def test_progress_is_told_in_time_and_rows():
 
 def _nowhere() -> Any:
     raise AssertionError("asked")
+
+
+class _Lasting:
+    """A source each of whose answers takes as long as a run may."""
+
+    def __init__(self, world: World) -> None:
+        self._world = world
+
+    def page(self, *arguments: Any) -> Any:
+        self._world.clock += 15
+        return self._world.source.page(*arguments)
 
 
 class _LakeAway:

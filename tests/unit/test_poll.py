@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from datetime import UTC, datetime
 from typing import Any
 
@@ -14,6 +15,7 @@ from claimx.domain.errors import ErrorCategory, Refused, TokenRejected, Unavaila
 from claimx.domain.polling import LIVE
 from claimx.domain.records import DeadFilter, Stage
 from claimx.domain.times import from_seconds
+from claimx.services.first_poll import START
 from claimx.services.poll import poll_once
 from claimx.services.poll_report import Stop
 
@@ -97,6 +99,25 @@ def test_the_first_poll_begins_a_span_back():
     world.ingest()
 
     assert world.admitted(["before", "after"]) == {"after"}
+
+
+def test_of_two_first_polls_the_second_begins_where_the_first_has_noted():
+    """
+    One lost its lease before it noted where it began, and does so when the other has looked.
+
+    The other would begin later, by as long as that took, and nobody read what lies between.
+    """
+    world = World(poll_start=600.0)
+    world.happened("between", seconds_ago=605)
+
+    def note(cursor: str) -> None:
+        if cursor == START:
+            world.ledger.store_page(START, None, from_seconds(NOON - 610), [], 1)
+
+    poll_once(world.runtime("two", ledger=_BeforeStoring(world.ledger, note)))
+    world.ingest()
+
+    assert world.admitted(["between"])
 
 
 def test_the_first_poll_begins_at_a_fixed_time():
@@ -246,3 +267,17 @@ class _Steps:
         if cursor == LIVE:
             self.told.append((len(more[2]), len(pages), move_to))
         return self._ledger.store_page(cursor, expected, move_to, pages, *more)
+
+
+class _BeforeStoring:
+    """A ledger to which something happens just before a cursor is moved."""
+
+    def __init__(self, ledger: Any, what: Callable[[str], None]) -> None:
+        self._ledger, self._what = ledger, what
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._ledger, name)
+
+    def store_page(self, cursor: str, *arguments: Any) -> Any:
+        self._what(cursor)
+        return self._ledger.store_page(cursor, *arguments)

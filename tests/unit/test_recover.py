@@ -91,6 +91,11 @@ def lost(world):
     return world
 
 
+class _Away:
+    def unattached_media(self, *_, **__):
+        raise Unavailable("503", status=503)
+
+
 class Counting(MemoryLedger):
     """Counts what it is asked."""
 
@@ -392,6 +397,47 @@ def test_only_one_process_does_it_at_a_time(lost):
     assert lost.recover().ended is Recovery.BUSY
 
 
+def test_its_lease_is_given_back_whatever_ended_it(lost):
+    """It is for minutes, in which no other process would go on."""
+    lost.recover(holder="one")
+    assert lost.gates.lock("recover", "two", 1) is not None
+    lost.clock += 31
+
+    failed = lost.recover(holder="one", make_lake=_Away)
+
+    assert failed.ended is Recovery.FAILED
+    assert lost.recover(holder="three").ended is Recovery.DONE
+
+
+def test_the_least_mark_that_can_be_set_lets_one_come_at_a_time():
+    world = MediaWorld(max_in_flight=1)
+    world.media("1", "2")
+    world.lose_redis()
+
+    report = world.recover()
+
+    assert (report.ended, report.offered, world.ledger.active()) == (Recovery.PRESSURE, 1, 1)
+
+
+def test_one_step_of_the_ledger_takes_so_many_and_no_more(lost):
+    """Redis does nothing else meanwhile."""
+    steps: list[int] = []
+
+    class Noting(MemoryLedger):
+        def store_page(self, cursor, expected, move_to, pages, *more):
+            steps.append(len(pages))
+            return super().store_page(cursor, expected, move_to, pages, *more)
+
+    lost.ledger = Noting(lost.now)
+    poll_once(lost.runtime())
+    lost.media(*(f"{n:04}" for n in range(recover.RECORDS_A_STEP + 1)))
+
+    report = lost.recover()
+
+    assert (report.ended, report.offered) == (Recovery.DONE, recover.RECORDS_A_STEP + 4)
+    assert max(steps) == recover.RECORDS_A_STEP
+
+
 def test_one_that_cannot_ask_for_the_lease_is_a_failure_that_the_next_run_mends(lost):
     lost.gates.away = True
     failed = lost.recover()
@@ -414,12 +460,23 @@ def test_a_process_that_was_overtaken_stops(lost):
     assert lost.recover().ended is Recovery.SUPERSEDED
 
 
-def test_a_lake_that_is_away_is_asked_again_by_the_next_run(lost):
-    class Away:
-        def unattached_media(self, *_, **__):
-            raise Unavailable("503", status=503)
+def test_one_that_was_overtaken_at_its_end_is_not_done(lost):
+    """What the other one meets is its own: this one may have walked over an older lake."""
 
-    assert lost.recover(make_lake=Away).ended is Recovery.FAILED
+    class Overtaken(MemoryLedger):
+        def store_page(self, cursor, expected, move_to, pages, fence=0, *more):
+            if cursor == RECOVERED and not pages:
+                super().store_page(cursor, expected, 0, [], fence + 1)
+            return super().store_page(cursor, expected, move_to, pages, fence, *more)
+
+    lost.ledger = Overtaken(lost.now)
+    poll_once(lost.runtime())
+
+    assert lost.recover().ended is Recovery.SUPERSEDED
+
+
+def test_a_lake_that_is_away_is_asked_again_by_the_next_run(lost):
+    assert lost.recover(make_lake=_Away).ended is Recovery.FAILED
     assert lost.recover().ended is Recovery.DONE
 
 

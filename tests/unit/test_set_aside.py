@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
+from datetime import UTC, datetime
 from typing import Any
 
+import pytest
 from polling_world import DAY, NOON, World, event_row, far_behind, work_off
 
+from claimx.adapters.memory.ledger import MemoryLedger
 from claimx.domain.cursors import Gap
 from claimx.domain.polling import LIVE
 from claimx.domain.records import event_record_id
-from claimx.domain.times import from_seconds
+from claimx.domain.times import MICROS_PER_SECOND, from_seconds
 from claimx.services.catch_up_report import Ended
 from claimx.services.poll import poll_once
 from claimx.services.poll_report import Stop
@@ -19,6 +22,7 @@ from claimx.services.set_aside import MOST_GAPS
 def test_a_poll_that_is_far_behind_sets_the_gap_aside_and_goes_on_with_what_is_new():
     """A live event must not wait until a million older ones are through."""
     world = far_behind()
+    world.happened("of late", seconds_ago=world.limits.poll_overlap)
 
     first = poll_once(world.runtime())
     world.wait(30)
@@ -27,7 +31,7 @@ def test_a_poll_that_is_far_behind_sets_the_gap_aside_and_goes_on_with_what_is_n
     world.ingest()
 
     until = from_seconds(NOON - world.limits.poll_settle)
-    assert first.set_aside == Gap(from_seconds(NOON - DAY), until, 100)
+    assert first.set_aside == Gap(from_seconds(NOON - DAY), until, 101)
     assert world.ledger.gaps(LIVE) == [first.set_aside]
     assert world.ledger.checkpoint(LIVE).source_time == from_seconds(NOON + 20)
     assert (first.stopped, first.fresh) == (Stop.DRY, 0)
@@ -51,9 +55,43 @@ def test_the_overlap_of_the_poll_does_not_reach_into_a_gap():
     assert world.ledger.find(event_record_id("old0"))[0].data["project_id"] == "7"
 
 
+def test_where_nothing_came_of_late_what_is_set_aside_ends_where_the_source_does():
+    world = far_behind()
+    last = from_seconds(NOON - DAY + 60 * 100)
+
+    gap = poll_once(world.runtime()).set_aside
+
+    assert gap
+    assert last <= gap.until <= last + MICROS_PER_SECOND
+    assert world.ledger.checkpoint(LIVE).source_time == gap.until
+
+
+@pytest.mark.parametrize("ahead", [3600.0, 290.0, -3600.0, -290.0])
+@pytest.mark.parametrize("jump", [True, False], ids=["for a moment", "all the time"])
+def test_nothing_is_passed_over_where_the_ledgers_clock_is_not_the_sources(ahead, jump):
+    """Set aside up to its own now, what the source brings until then would be nobody's."""
+    world = far_behind(poll_start=datetime.fromtimestamp(NOON - DAY, UTC))
+    world.happened("of late", seconds_ago=400)
+    off = ahead
+    world.ledger = MemoryLedger(lambda: world.clock + off)
+    assert poll_once(world.runtime()).set_aside
+    off = 0.0 if jump else ahead
+    for n in range(60):
+        world.happened(f"new{n}", seconds_ago=1)
+        world.caught_up(lambda: work_off(world))
+        poll_once(world.runtime())
+    world.clock += 4000  # a clock that is behind has to come to what was there
+    poll_once(world.runtime())
+    world.until(lambda: world.caught_up(lambda: work_off(world)))
+    world.ingest()
+
+    assert world.counters["event.admitted"] == 161
+
+
 def test_rows_of_a_gap_that_show_late_are_waited_for():
     """Its reader passes once, so it must not pass before they have shown."""
-    world = far_behind()
+    world = far_behind(99)
+    world.happened("seen", seconds_ago=20)
     world.happened("late", seconds_ago=40, shown_in=250)
     poll_once(world.runtime())
     world.clock += 200
@@ -65,7 +103,7 @@ def test_rows_of_a_gap_that_show_late_are_waited_for():
         return ended
 
     world.until(lambda: run() is Ended.YOUNG)
-    early = world.counters["event.admitted"]
+    early = world.counters["event.admitted"] + 1  # of those that were there, the one of late
     world.until(lambda: world.caught_up(lambda: work_off(world)))
 
     assert early == 100

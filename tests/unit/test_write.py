@@ -244,6 +244,16 @@ def test_a_record_without_rows_is_settled_too(world):
     assert world.state("a") is None
 
 
+def test_refused_rows_make_room(world):
+    """Held on, they would be written again and again, and in the end nothing else be read."""
+    world.enriched("bad", media("m1", latitude="north"), event("bad"))
+    writer = world.writer()
+
+    assert world.run(writer, 7.0) == 1
+
+    assert (writer.buffered, list(dead(world))) == (0, ["e:bad"])
+
+
 def test_rows_that_cannot_be_read_are_buried_alone(world):
     world.enriched("bad", rows=b"\x00 no rows")
     world.enriched("good", event("good"))

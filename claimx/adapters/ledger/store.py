@@ -31,7 +31,7 @@ from claimx.domain.records import (
 
 SCANNED = 2000  # records a stage that the census looks at for the oldest
 TAKEOVER_SECONDS = 10.0
-MAX_LETTERS_SCANNED = 10_000_000  # tens of GB in Redis
+MOST_LETTERS = 10_000_000  # tens of GB in Redis
 
 
 class RedisLedger(RedisAdmission, RedisWriterDesk):
@@ -170,15 +170,22 @@ class RedisLedger(RedisAdmission, RedisWriterDesk):
         if match.ids:
             for chunk in chunks(list(dict.fromkeys(match.ids))):
                 limits = (len(chunk), bare)
-                _, answer = self._redis.run("dead_letters", *wanted, *limits, "ids", *chunk)
+                *_, answer = self._redis.run("dead_letters", *wanted, *limits, "ids", *chunk)
                 found |= _letters(answer)
             newest = sorted(found.values(), key=lambda one: (one.died_at, one.id), reverse=True)
             return newest[: match.limit]
-        rank, most = 0, MAX_LETTERS_SCANNED if match.limit is None else match.limit
-        while 0 <= rank < MAX_LETTERS_SCANNED and len(found) < most:
+        last, died = b"", b""
+        most = MOST_LETTERS if match.limit is None else match.limit
+        for _ in range(MOST_LETTERS // CHUNK_RECORDS):
             room = min(CHUNK_RECORDS, most - len(found))
-            rank, answer = self._redis.run("dead_letters", *wanted, room, bare, "", rank)
+            if room <= 0:
+                break
+            last, died, answer = self._redis.run(
+                "dead_letters", *wanted, room, bare, "", last, died
+            )
             found |= _letters(answer)
+            if not last:
+                break
         return list(found.values())
 
     def requeue(self, ids: Sequence[str], stage: Stage | None = None) -> int:

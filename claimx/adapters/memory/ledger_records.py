@@ -133,7 +133,7 @@ class Records:
             kept.owed, kept.rows = False, b""
             return
         kept.state, kept.failure, kept.died_at = State.DEAD, failure, now
-        kept.waiting_since = None
+        kept.waiting_since, kept.losses = None, 0
         if rows:
             kept.owed, kept.rows, kept.due = True, rows, now
             self.enlist(kept)

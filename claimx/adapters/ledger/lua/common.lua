@@ -458,6 +458,7 @@ local function bury(id, m, history, failure, category, error, tail, fresh)
   end
   place(m, -1)
   m[STATE], m[CATEGORY], m[ERROR], m[SINCE], m[PENDING] = 'dead', category, error, 0, 0
+  m[LOSSES] = 0 -- those of the stage it died in say nothing of the rows it leaves to the writer
   place(m, 1)
   index(':dead', id, now)
   put('failure', id, failure)
