@@ -29,7 +29,8 @@ REDIS_TLS_OPTIONS = frozenset(
 )
 _CERTIFICATES = ("none", "optional", "required")
 _LOGINS = re.compile(r"[^:,]+:[^,]+(,[^:,]+:[^,]+)*")
-_BEHIND_A_URL = re.compile(r"[?#;\s]")  # Kusto's client would read keys, secrets too, behind a ;
+# Kusto's client would read keys, secrets too, behind a ; and letters are for xn-- to tell
+_NOT_OF_AN_ADDRESS = re.compile(r"[?#;]|[^!-~]")
 _SCHEME = re.compile(r"[A-Za-z][A-Za-z0-9+.-]*://")
 
 
@@ -71,8 +72,8 @@ def _of_address(name: str, url: str, *, loopback: bool) -> str | None:
         return f"{name} must be an http(s) URL"
     if "@" in parts.netloc:
         return f"{name} must hold no user and no password"
-    if _BEHIND_A_URL.search(url):
-        return f"{name} must end before its ?, # or ; and hold no blank: it is an address alone"
+    if _NOT_OF_AN_ADDRESS.search(url):
+        return f"{name} must end before its ?, # or ; and hold printable ASCII, no blanks"
     if loopback and name in _NOT_BESIDE_THE_SWITCH and not on_loopback(url):
         return (
             f"CLAIMX_ALLOW_LOOPBACK is for development only, but {name} is not a"

@@ -285,6 +285,7 @@ def test_the_configuration_page_is_what_the_settings_declare():
         ("EVENTHOUSE_CLUSTER_URL", "https://host:port"),
         ("EVENTHOUSE_CLUSTER_URL", "https://k.example;AppKey=secret"),
         ("CLAIMX_API_URL", "https://api example/rest"),
+        ("CLAIMX_API_URL", "https://m\xfcller.example/rest"),
         ("FLOWER_BASIC_AUTH", "secret"),
         ("FLOWER_BASIC_AUTH", "secret:"),
         ("FLOWER_BASIC_AUTH", ":secret"),
