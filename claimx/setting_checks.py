@@ -23,9 +23,9 @@ REDIS_OPTIONS = frozenset(
     "client_name db health_check_interval max_connections password protocol retry_on_timeout"
     " socket_connect_timeout socket_keepalive socket_timeout username".split()
 )
-REDIS_TLS_OPTIONS = frozenset(
+REDIS_TLS_OPTIONS = frozenset(  # no ssl_min_version, which Celery reads as text
     "ssl_ca_certs ssl_ca_data ssl_ca_path ssl_cert_reqs ssl_certfile ssl_check_hostname"
-    " ssl_ciphers ssl_keyfile ssl_min_version ssl_password".split()
+    " ssl_ciphers ssl_keyfile ssl_password".split()
 )
 _CERTIFICATES = ("none", "optional", "required")
 _LOGINS = re.compile(r"[^:,]+:[^,]+(,[^:,]+:[^,]+)*")
