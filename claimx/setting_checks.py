@@ -23,13 +23,14 @@ REDIS_OPTIONS = frozenset(
     "client_name db health_check_interval max_connections password protocol retry_on_timeout"
     " socket_connect_timeout socket_keepalive socket_timeout username".split()
 )
-REDIS_TLS_OPTIONS = frozenset(
+REDIS_TLS_OPTIONS = frozenset(  # no ssl_min_version, which Celery reads as text
     "ssl_ca_certs ssl_ca_data ssl_ca_path ssl_cert_reqs ssl_certfile ssl_check_hostname"
-    " ssl_ciphers ssl_keyfile ssl_min_version ssl_password".split()
+    " ssl_ciphers ssl_keyfile ssl_password".split()
 )
 _CERTIFICATES = ("none", "optional", "required")
 _LOGINS = re.compile(r"[^:,]+:[^,]+(,[^:,]+:[^,]+)*")
-_BEHIND_A_URL = re.compile(r"[?#;\s]")  # Kusto's client would read keys, secrets too, behind a ;
+# Kusto's client would read keys, secrets too, behind a ; and letters are for xn-- to tell
+_NOT_OF_AN_ADDRESS = re.compile(r"[?#;]|[^!-~]")
 _SCHEME = re.compile(r"[A-Za-z][A-Za-z0-9+.-]*://")
 
 
@@ -71,8 +72,8 @@ def _of_address(name: str, url: str, *, loopback: bool) -> str | None:
         return f"{name} must be an http(s) URL"
     if "@" in parts.netloc:
         return f"{name} must hold no user and no password"
-    if _BEHIND_A_URL.search(url):
-        return f"{name} must end before its ?, # or ; and hold no blank: it is an address alone"
+    if _NOT_OF_AN_ADDRESS.search(url):
+        return f"{name} must end before its ?, # or ; and hold printable ASCII, no blanks"
     if loopback and name in _NOT_BESIDE_THE_SWITCH and not on_loopback(url):
         return (
             f"CLAIMX_ALLOW_LOOPBACK is for development only, but {name} is not a"

@@ -8,13 +8,16 @@ from __future__ import annotations
 
 import errno
 import os
+import socket
+import ssl
 import sys
 import threading
 import time
 from collections.abc import Mapping
 from http import HTTPStatus
+from http.client import HTTPConnection, HTTPException, HTTPSConnection
+from urllib.parse import urlsplit
 
-import requests
 import structlog
 
 from claimx.attendance import attend
@@ -40,14 +43,14 @@ def main() -> None:
     os.environ.setdefault("FLOWER_ADDRESS", "0.0.0.0" if auth else "127.0.0.1")
     if not auth and os.environ["FLOWER_ADDRESS"] not in LOOPBACK:
         refuse([NEEDS_CREDENTIALS])
-    os.environ.setdefault("FLOWER_PORT", str(settings.web_port))
+    os.environ.setdefault("FLOWER_PORT", str(settings.web_port or _free_port()))
     os.environ.setdefault("FLOWER_MAX_TASKS", "5000")  # its default of 100,000 takes gigabytes
     os.environ.setdefault("FLOWER_MAX_WORKERS", "200")
     os.environ.setdefault("FLOWER_PURGE_OFFLINE_WORKERS", "600")
     from claimx.celery import app
 
     url = health_url(os.environ)
-    attend("web", settings, live=lambda: _flower_problems(url)).begin({})
+    attend("web", settings, live=lambda: _flower_problems(url) if url else {}).begin({})
     status = 1
     try:
         app.start(["--broker", broker_url_of(settings), "flower"])
@@ -63,13 +66,22 @@ def main() -> None:
 
 
 def health_url(environment: Mapping[str, str]) -> str:
-    """Return where Flower, set by *environment*, says whether it is well."""
+    """Return where Flower, set by *environment*, says whether it is well; empty for a socket."""
+    if environment.get("FLOWER_UNIX_SOCKET"):
+        return ""
+    tls = environment.get("FLOWER_CERTFILE") and environment.get("FLOWER_KEYFILE")
     host = environment["FLOWER_ADDRESS"]
     host = {"0.0.0.0": "127.0.0.1", "::": "::1"}.get(host, host)
     place = f"[{host}]" if ":" in host else host
     prefix = environment.get("FLOWER_URL_PREFIX", "").strip("/")
     path = f"{prefix}/healthcheck" if prefix else "healthcheck"
-    return f"http://{place}:{environment['FLOWER_PORT']}/{path}"
+    return f"{'https' if tls else 'http'}://{place}:{environment['FLOWER_PORT']}/{path}"
+
+
+def _free_port() -> int:
+    with socket.socket() as probe:
+        probe.bind((LOOPBACK[0], 0))
+        return int(probe.getsockname()[1])
 
 
 def _end(status: int) -> None:
@@ -79,13 +91,22 @@ def _end(status: int) -> None:
 
 
 def _flower_problems(url: str) -> dict[str, str]:
-    """Ask Flower itself; it answers from its loop."""
+    """Ask Flower itself, by no proxy; it answers from its loop."""
+    parts = urlsplit(url)
+    place = (parts.hostname or "", parts.port)
+    if parts.scheme == "https":
+        context = ssl.create_default_context()
+        context.check_hostname, context.verify_mode = False, ssl.CERT_NONE  # its name is another
+        asking: HTTPConnection = HTTPSConnection(*place, timeout=5, context=context)
+    else:
+        asking = HTTPConnection(*place, timeout=5)
     try:
-        with requests.Session() as asking:
-            asking.trust_env = False  # a proxy of the environment does not lead to this machine
-            status = asking.get(url, timeout=5).status_code
-    except requests.RequestException as error:
+        asking.request("GET", parts.path)
+        status = asking.getresponse().status
+    except (HTTPException, OSError) as error:
         return {"flower": type(error).__name__}
+    finally:
+        asking.close()
     return {} if status == HTTPStatus.OK else {"flower": f"answers {status}"}
 
 

@@ -41,6 +41,7 @@ class CompleteClient(KustoClient):
         super().__init__(target)
         session: Any = self._session  # typed as one of two
         session.trust_env = proxies
+        session.auth = _as_it_is
         for scheme in ("http://", "https://"):
             session.mount(scheme, _BoundedAdapter(total_seconds))
 
@@ -92,6 +93,11 @@ class _BoundedAdapter(HTTPAdapterWithSocketOptions):
         finally:
             late.cancel()
         return answer
+
+
+def _as_it_is(request: requests.PreparedRequest) -> requests.PreparedRequest:
+    """Leave a request its token: an entry of ``.netrc``, its default too, would take its place."""
+    return request
 
 
 def _cut(body: Any) -> None:

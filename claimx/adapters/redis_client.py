@@ -64,8 +64,24 @@ def with_tls_checked(url: str) -> str:
 
 
 def broker_url(url: str) -> str:
-    """Return *url* as Celery takes it."""
-    return Sentinels.of(url).as_url() if _is_sentinel(url) else with_tls_checked(url)
+    """
+    Return *url* as Celery takes it.
+
+    Of the options behind the ``?`` it takes those of TLS alone, and ends with a traceback for any
+    other. What they say of the login and the database is put where Celery reads it, as redis-py
+    understands both; of time-outs and the like it has its own.
+    """
+    if _is_sentinel(url):
+        return Sentinels.of(url).as_url()
+    parts = urlsplit(with_tls_checked(url))
+    said = dict(parse_qsl(parts.query))
+    kept = {name: value for name, value in said.items() if name.startswith("ssl_")}
+    place = parts.netloc
+    if "@" not in place and ("username" in said or "password" in said):
+        login = ":".join(quote(said.get(name, ""), safe="") for name in ("username", "password"))
+        place = f"{login}@{place}"
+    path = f"/{said['db']}" if "db" in said else parts.path
+    return urlunsplit(parts._replace(netloc=place, path=path, query=urlencode(kept)))
 
 
 def asking_sentinels() -> dict[str, Any]:

@@ -15,7 +15,7 @@ from claimx.domain.ports.api import ClaimXApi
 from claimx.domain.ports.media import MediaFetcher
 from claimx.domain.records import Advance, Outcome, Record, Stage
 from claimx.domain.retry import PAUSE_SECONDS, Refresh
-from claimx.domain.times import seconds_left
+from claimx.domain.times import MICROS_PER_SECOND, from_seconds, seconds_left
 from claimx.domain.values import Converter, Unconvertible, id_text, text
 from claimx.services.attachments import (
     cached_to_json,
@@ -35,6 +35,9 @@ LARGEST_CHUNK = 500
 
 PATIENCE_SECONDS = 600.0
 """How long others take the room that a large file waits for; then they wait for it, too."""
+
+
+_GIVEN_LIFE = 120 * MICROS_PER_SECOND  # taken for granted of a new link, to ask for it at once
 
 
 class DownloadStage:
@@ -113,7 +116,7 @@ class DownloadStage:
 
     async def _refreshed(self, item: MediaItem, data: dict[str, Any]) -> MediaItem:
         """
-        Return the item with a new link, noted in *data*.
+        Return the item with a new link, noted in *data*, as it is to be asked for now.
 
         Raises NotYetThere when the API has none (any more), or what the call raises.
         """
@@ -126,7 +129,9 @@ class DownloadStage:
         data["link"], data["expires_at"] = fresh.link, fresh.expires_at
         data["refreshes"] = count_of(data, "refreshes") + 1
         data.pop("refresh", None)
-        return fresh
+        # what was given just now is not over, whatever the clock of this machine says
+        asked = from_seconds(self._runtime.now()) + _GIVEN_LIFE
+        return replace(fresh, expires_at=max(fresh.expires_at or asked, asked))
 
     def _pause(self) -> float:
         return seconds_left(self._paused_until, self._runtime.now(), PAUSE_SECONDS)

@@ -68,4 +68,6 @@ FALSE_ALARMS: dict[str, str] = {
     "processes: scheduler.lock": "whether there is one",
     "telemetry.health: wfile.write": "the answer to a probe",
     "telemetry.health: server.shutdown": "the probes' server",
+    "telemetry.health: request.shutdown": "the connection of a probe",
+    "web: asking.request": "a question to Flower, whether it is well",
 }

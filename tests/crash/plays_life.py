@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import os
+import shutil
 from types import SimpleNamespace
 from typing import Any
 
@@ -38,6 +39,8 @@ def leaving(machine: Machine) -> None:
     left = left.rename(left.with_name(left.name.replace(f"-{os.getpid()}-", "-999999999-")))
     os.utime(left, (0, 0))  # of a worker that was killed long ago
     processes._before_fork(sender=SimpleNamespace(app=app))
+    shutil.rmtree(os.environ["PROMETHEUS_MULTIPROC_DIR"])  # by whoever clears temporary folders
+    counts_folder.there()
     machine.ensure_tables()
     machine.task("poll")
     machine.deliver("ingest")

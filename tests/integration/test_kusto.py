@@ -539,6 +539,22 @@ def test_a_stand_in_is_asked_without_a_proxy(kusto, gates, monkeypatch):
     assert KustoSource(kusto.url, "db", "T", None, 5.0, gates).columns() == COLUMNS
 
 
+def test_a_netrc_takes_no_tokens_place(kusto, monkeypatch, tmp_path):
+    """Where the environment is asked for a proxy, so is this file: 401, whatever the token."""
+    netrc = tmp_path / "netrc"
+    netrc.write_text("default login anonymous password guest")
+    monkeypatch.setenv("NETRC", str(netrc))
+    target = KustoConnectionStringBuilder.with_no_authentication(kusto.url)
+
+    with CompleteClient(target, 5.0, proxies=True) as client:
+        session = client._session
+        asked = session.prepare_request(
+            requests.Request("POST", kusto.url, headers={"Authorization": "Bearer token"})
+        )
+
+    assert asked.headers["Authorization"] == "Bearer token"
+
+
 class Credential:
     """A credential that notes whether somebody closed it."""
 

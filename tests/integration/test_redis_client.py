@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
+import ssl
+
+import kombu
 import pytest
 import redis
 
 from claimx.adapters.redis_client import broker_url, connect, diagnoses, with_tls_checked
 from claimx.domain.errors import Malformed
+from claimx.setting_checks import REDIS_OPTIONS, REDIS_TLS_OPTIONS
 
 
 def test_a_redis_as_it_must_be_gets_no_complaint(redis_client):
@@ -79,6 +83,36 @@ def test_celery_is_told_the_master_s_password_and_database_at_every_sentinel():
         "sentinel://u:p%2F%40w@s1:26379/3;sentinel://u:p%2F%40w@[::1]:26380/3"
     )
     assert broker_url("sentinel://s1") == "sentinel://s1:26379/0"
+
+
+@pytest.mark.parametrize("option", sorted(REDIS_OPTIONS | REDIS_TLS_OPTIONS))
+def test_celery_takes_a_url_with_each_option_that_the_settings_take(option):
+    """It ended with a traceback for all but those of TLS, of settings that had been found well."""
+    url = f"rediss://h/0?{option}={'none' if option == 'ssl_cert_reqs' else '1'}"
+
+    with kombu.Connection(broker_url(url)) as connection:
+        assert connection.hostname == "h"
+        assert connection.ssl["ssl_cert_reqs"] in (ssl.CERT_NONE, ssl.CERT_REQUIRED)
+
+
+@pytest.mark.parametrize(
+    "url",
+    [
+        "redis://h:1/3?protocol=3&socket_timeout=5",
+        "redis://h?db=3",
+        "redis://h/1?db=3&password=p%2Fw",
+        "redis://h/3?username=u&password=p",
+        "redis://x:y@h/3?username=u&password=p",
+        "rediss://:y@h/3?max_connections=2",
+    ],
+)
+def test_celery_reads_the_same_database_with_the_same_login_as_redis_py(url):
+    theirs = connect(url, "").connection_pool.connection_kwargs
+
+    with kombu.Connection(broker_url(url)) as connection:
+        found = (connection.userid or None, connection.password, connection.virtual_host or "0")
+
+    assert found == (theirs.get("username"), theirs.get("password"), str(theirs.get("db", 0)))
 
 
 def test_a_command_is_packed_as_the_library_packs_it():

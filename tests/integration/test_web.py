@@ -10,6 +10,7 @@ import time
 
 import pytest
 import requests
+from certificates import self_signed
 from pipeline_rig import Rig
 
 from claimx.cli.stack import ROOT, free_port
@@ -119,6 +120,7 @@ def test_a_healthy_flower_is_alive_wherever_it_is(tmp_path):
 
     A proxy of the environment does not lead to it: a Flower that was well seemed to be down.
     """
+    certificate = self_signed(tmp_path / "flower.pem")
     with Rig(tmp_path, "--events", "100") as rig:
         for number, own in enumerate(
             (
@@ -128,10 +130,13 @@ def test_a_healthy_flower_is_alive_wherever_it_is(tmp_path):
                     "http_proxy": f"http://127.0.0.1:{free_port()}",
                 },
                 {"FLOWER_ADDRESS": "localhost", "FLOWER_PORT": "", "FLOWER_URL_PREFIX": " "},
+                {"FLOWER_CERTFILE": str(certificate), "FLOWER_KEYFILE": str(certificate)},
+                {"FLOWER_UNIX_SOCKET": str(tmp_path / "flower.sock")},
+                {"PORT": "0"},
             )
         ):
             ports = {"PORT": str(free_port()), "CLAIMX_HEALTH_PORT": str(free_port())}
-            web = rig.process("web", as_=f"web {number}", **ports, **own)
+            web = rig.process("web", as_=f"web {number}", **(ports | own))
             url = f"http://127.0.0.1:{ports['CLAIMX_HEALTH_PORT']}/health/live"
 
             rig.until(str(own), lambda: requests.get(url, timeout=5).status_code == 200, 20)  # noqa: B023

@@ -116,6 +116,23 @@ def test_the_end_that_the_item_declared_was_the_old_links(world):
     assert world.fetcher.fetched == [fresh]
 
 
+def test_a_link_that_was_given_just_now_is_asked_for_whatever_our_clock_says(world):
+    """
+    With this machine's clock an hour ahead each new link seems over as soon as it is given.
+
+    No file would ever be asked for, and all would be buried.
+    """
+    fresh = link(1, lifetime=600, signed_at=NOW - 3600)
+    world.offers(fresh)
+    world.fetcher.files[fresh] = JPEG
+
+    outcome = world.download(a_record(refresh=True))
+
+    assert isinstance(outcome, Advance)
+    assert outcome.data["expires_at"] == int((NOW - 3600 + 600) * 1e6)
+    assert world.fetcher.fetched == [fresh]
+
+
 def test_three_refreshes_are_all_a_record_gets(world):
     world.offers(link(1), link(2), link(3), link(4))
 

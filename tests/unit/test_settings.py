@@ -286,6 +286,7 @@ def test_the_configuration_page_is_what_the_settings_declare():
         ("EVENTHOUSE_CLUSTER_URL", "https://host:port"),
         ("EVENTHOUSE_CLUSTER_URL", "https://k.example;AppKey=secret"),
         ("CLAIMX_API_URL", "https://api example/rest"),
+        ("CLAIMX_API_URL", "https://m\xfcller.example/rest"),
         ("FLOWER_BASIC_AUTH", "secret"),
         ("FLOWER_BASIC_AUTH", "secret:"),
         ("FLOWER_BASIC_AUTH", ":secret"),
@@ -301,6 +302,7 @@ def test_the_configuration_page_is_what_the_settings_declare():
         ("REDIS_URL", "redis://:secret@h/0?ssl_cert_reqs=none"),
         ("REDIS_URL", "rediss://:secret@h/0?ssl_cert_reqs=never"),
         ("REDIS_URL", "redis://h/0?secret=1"),
+        ("REDIS_URL", "rediss://:secret@h/0?ssl_min_version=771"),
         ("REDIS_URL", "sentinel://:p@a:26379;sentinel://b:26379/1?secret=1"),
         ("CLAIMX_POLL_START", "0001-01-01"),
         ("CLAIMX_POLL_START", "9999-12-31T23:59"),
@@ -349,7 +351,7 @@ def test_what_may_work_is_taken(name, text):
 @pytest.mark.parametrize("option", sorted(REDIS_OPTIONS | REDIS_TLS_OPTIONS))
 def test_each_option_of_redis_is_one_that_its_client_takes(option):
     """Others ended in a traceback at the first command."""
-    numbers = {"protocol": "3", "ssl_min_version": "771", "ssl_cert_reqs": "none"}
+    numbers = {"protocol": "3", "ssl_cert_reqs": "none"}
     client = redis.Redis.from_url(f"rediss://h/0?{option}={numbers.get(option, '1')}")
 
     client.connection_pool.make_connection()

@@ -387,7 +387,10 @@ def test_a_probe_gets_in_beside_any_number_of_slow_clients():
 
         assert _get(server.address, "/health/live")[0] == 200
         assert slow[0].recv(1) == b""  # who has taken longest made room
-        assert threading.active_count() < 130
+        until = time.monotonic() + 10
+        while threading.active_count() > 130 and time.monotonic() < until:
+            time.sleep(0.05)
+        assert threading.active_count() <= 130
     finally:
         for client in slow:
             client.close()
