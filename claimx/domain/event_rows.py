@@ -30,7 +30,9 @@ _COLUMNS: Mapping[str, str] = {
     "master_file_name": "masterFileName",
     "ingested_at": "ingestedAt",
 }
-_KNOWN = frozenset((*_COLUMNS, *_COLUMNS.values(), TIME))
+KNOWN_COLUMNS = frozenset((*_COLUMNS, *_COLUMNS.values(), TIME))
+"""What a row is read from; whatever else it has is kept, and never makes it none."""
+
 _LONGEST_SHOWN = 40
 _PLAIN = re.compile(rf"[!-~]{{1,{MAX_ID_LENGTH}}}").fullmatch  # stays as it is, whatever is checked
 # A project task names its own project, which wins over the event's: the event need not know it.
@@ -63,7 +65,7 @@ def parse(row: Mapping[str, Any]) -> Event:
         media = ",".join(media_ids) or media_id
         parts = {"media": media, "task": task, "video": video, "file": name}
         event_id = _hash(project_id, type_, source_time, parts)
-    known = _KNOWN.issuperset(row)
+    known = KNOWN_COLUMNS.issuperset(row)
     return Event(  # by position, as in `from_json`: naming them takes as long as all else here
         event_id,
         type_,
@@ -75,7 +77,7 @@ def parse(row: Mapping[str, Any]) -> Event:
         task,
         video,
         name,
-        {} if known else {key: value for key, value in row.items() if key not in _KNOWN},
+        {} if known else {key: value for key, value in row.items() if key not in KNOWN_COLUMNS},
     )
 
 

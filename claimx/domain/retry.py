@@ -89,9 +89,11 @@ class RetryPolicy:
                 return Retry(self._delay(attempts, asked, jitter))
 
     def _wait(self, waited_seconds: float, asked: float | None, jitter: float) -> Wait | GiveUp:
-        if waited_seconds >= self.wait_max_seconds:
+        left = self.wait_max_seconds - waited_seconds
+        if left <= 0:
             return GiveUp("waited too long")
-        return Wait(self._delay(0, asked, jitter))
+        # a door may be shut for longer than that, and the bound is on the whole of the wait
+        return Wait(min(self._delay(0, asked, jitter), left))
 
     def _delay(self, attempts: int, asked: float | None, jitter: float) -> float:
         if asked is not None and asked > 0:

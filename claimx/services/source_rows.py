@@ -13,7 +13,7 @@ from collections.abc import Iterable, Iterator, Mapping
 from typing import Any, TypeAlias
 
 from claimx.domain.errors import Malformed
-from claimx.domain.event_rows import parse
+from claimx.domain.event_rows import KNOWN_COLUMNS, parse
 from claimx.domain.events import Event
 from claimx.domain.polling import SIMPLE, TIME, plain_row
 from claimx.domain.ports.source import SourceRow
@@ -108,15 +108,35 @@ def _parsed(row: SourceRow) -> Event:
 
 
 def _storable(row: SourceRow) -> tuple[dict[str, Any], int]:
-    """Return the row as JSON; one that cannot be is told in words, and so becomes a dead letter."""
+    """
+    Return the row as JSON, what no store takes of its unknown columns as text.
+
+    A row whose known columns cannot be stored is told in words, and so becomes a dead letter.
+    """
     try:
         return plain_row(row)
+    except Malformed:
+        kept = {n: value if n in KNOWN_COLUMNS else _kept(value) for n, value in row.items()}
+    try:
+        return plain_row(kept)
     except Malformed as error:
         return plain_row({_UNSTORABLE: error.message, "_row": _shown(row), TIME: row[TIME]})
 
 
-def _shown(row: SourceRow) -> str:
+def _kept(value: Any) -> Any:
+    """Return a value of an unknown column as it is, or as its JSON text: nested ever deeper."""
     try:
-        return repr(row)[:4000]
+        plain_row({"": value})
+    except Malformed:
+        try:
+            return json.dumps(value)
+        except (TypeError, ValueError, RecursionError):
+            return _shown(value)
+    return value
+
+
+def _shown(value: Any) -> str:
+    try:
+        return repr(value)[:4000]
     except Exception as error:  # noqa: BLE001 - a value whose own repr fails is still only one bad row
         return f"not printable: {type(error).__name__}"

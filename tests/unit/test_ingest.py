@@ -90,6 +90,31 @@ def test_a_malformed_row_is_a_dead_letter_and_the_rest_goes_on():
     assert world.metrics.values["dead", ("ingest", "PERMANENT")] == 1
 
 
+@pytest.mark.parametrize("depth", [100, 100_000])
+def test_what_an_unknown_column_holds_never_makes_a_row_malformed(depth):
+    """It is kept as text where no store takes it as it is; the columns that are read are not."""
+    world = World()
+    deep: list[Any] = []
+    for _ in range(depth):
+        deep = [deep]
+
+    report = ingest(
+        world.runtime(),
+        store(
+            world,
+            event_row("e1", odd=deep, beside={"a": 1}),
+            event_row("e2", media_ids=deep, odd=deep),
+        ),
+    )
+
+    assert (report.admitted, report.malformed) == (1, 1)
+    record, _ = world.ledger.find(event_record_id("e1"))
+    assert isinstance(record.data["raw"]["odd"], str)
+    assert record.data["raw"]["beside"] == {"a": 1}
+    [letter] = world.ledger.dead_letters(DeadFilter())
+    assert "nested deeper" in letter.failure.message
+
+
 @pytest.mark.parametrize("row", ["text", 7, None, ["list"]], ids=repr)
 def test_a_row_that_is_no_object_is_a_dead_letter(row):
     world = World()

@@ -202,7 +202,8 @@ def test_rows_that_come_again_later_in_a_page_are_known_each():
 
 def test_a_row_that_is_no_json_is_buried_alone():
     world = World()
-    world.source.add([event_row("bad", x=object()), event_row("good")], from_seconds(NOON - 9))
+    rows = [event_row("bad", media_ids=object()), event_row("good")]
+    world.source.add(rows, from_seconds(NOON - 9))
 
     report = poll_once(world.runtime())
     ingested = world.ingest()

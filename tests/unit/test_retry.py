@@ -68,8 +68,17 @@ def test_what_is_permanent_dies_at_once(error):
 def test_a_wait_spends_no_attempt_however_many_were_spent_and_is_bounded_by_age(error):
     policy = RetryPolicy(wait_max_seconds=10)
 
-    assert policy.decide(error("x", 7.0), 99, waited_seconds=9) == Wait(7.0)
+    assert policy.decide(error("x", 7.0), 99, waited_seconds=3) == Wait(7.0)
     assert policy.decide(error("x"), 99, waited_seconds=10) == GiveUp("waited too long")
+
+
+@pytest.mark.parametrize("error", [TokenRejected, CircuitOpen, DiskFull])
+def test_the_last_wait_ends_with_the_time_that_there_is_to_wait(error):
+    """However long the door stays shut: `CLAIMX_WAIT_MAX_HOURS` bounds the whole of the wait."""
+    policy = RetryPolicy(wait_max_seconds=10)
+
+    assert policy.decide(error("x", 40.0), 0, waited_seconds=9, jitter=0.9) == Wait(1.0)
+    assert policy.decide(error("x"), 0) == Wait(10.0)
 
 
 def test_room_in_the_cache_is_looked_for_again_after_a_pause_whatever_the_back_off():
@@ -96,7 +105,7 @@ def test_the_delay_that_was_asked_for_wins_up_to_an_hour():
 def test_without_a_word_from_the_other_side_a_wait_is_the_first_back_off_for_three_days():
     policy = RetryPolicy()
 
-    assert policy.decide(TokenRejected("x"), 3, waited_seconds=72 * HOUR - 1) == Wait(30.0)
+    assert policy.decide(TokenRejected("x"), 3, waited_seconds=72 * HOUR - 40) == Wait(30.0)
     assert policy.decide(TokenRejected("x"), 3, waited_seconds=72 * HOUR) == GiveUp(
         "waited too long"
     )
