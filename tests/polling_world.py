@@ -31,13 +31,18 @@ def event_row(event_id: str | None, **more: Any) -> dict[str, Any]:
 
 
 class World:
-    """Several processes share it; `runtime` is one of them. Time passes when `clock` is moved."""
+    """
+    Several processes share it; `runtime` is one of them. Time passes when `clock` is moved.
+
+    The ledger's own clock is *ledger_ahead* seconds ahead of the source's and all others.
+    """
 
     def __init__(self, **limits: Any) -> None:
         self.clock = NOON
+        self.ledger_ahead = 0.0
         self.limits = Limits(**{"poll_batch": 10, "poll_start": 3600.0} | limits)
         self.source = MemorySource(now=self.now)
-        self.ledger = MemoryLedger(lambda: self.clock)
+        self.ledger = MemoryLedger(lambda: self.clock + self.ledger_ahead)
         self.gates = MemoryGates(self.now)
         self.hints = MemoryHints()
         self.lake = MemoryLake()
@@ -104,7 +109,7 @@ class World:
 
     def forget_redis(self) -> None:
         """Lose everything that Redis held."""
-        self.ledger = MemoryLedger(lambda: self.clock)
+        self.ledger = MemoryLedger(lambda: self.clock + self.ledger_ahead)
         self.gates = MemoryGates(self.now)
         self.hints = MemoryHints()
 

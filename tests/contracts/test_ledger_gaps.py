@@ -72,6 +72,15 @@ def test_a_gap_is_set_aside_only_from_the_very_checkpoint_that_was_decided_on(ri
     assert rig.ledger.gaps("live") == []
 
 
+def test_setting_aside_moves_no_checkpoint_back(rig):
+    at = rig.ledger.store_page("live", None, 600, [])
+
+    moved = rig.ledger.set_aside("live", at, Gap(90, 500), 8)
+
+    assert moved.source_time == 600
+    assert rig.ledger.checkpoint("live") == moved
+
+
 def test_what_is_left_of_a_gap_can_be_noted(rig):
     rig.ledger.set_aside("live", None, Gap(5, 500, 70), 8)
 

@@ -129,6 +129,23 @@ def test_a_page_is_not_passed_on_the_word_of_a_ledger_that_has_forgotten_since(r
     assert rig.ledger.find("p:c") is None
 
 
+@pytest.mark.parametrize("place", range(3))
+def test_each_row_that_was_left_out_must_be_known_wherever_it_stands(rig, place):
+    rig.admit("a", "b")
+    left_out = ["e:a", "e:b"]
+    left_out.insert(place, "e:x")
+    at = rig.ledger.store_page("live", None, 10, [])
+
+    assert rig.ledger.store_page("live", at, 20, [page("c")], left_out=left_out) is None
+    assert not rig.ledger.note_read("live", at, "read", left_out)
+    marks = [Mark("one", 1, 7), Mark("two", 1, 8)]
+    known = ["e:b", "e:a"]
+    assert rig.ledger.store_page("live", at, 20, [page("c")], marks=marks, left_out=known)
+    moved = [rig.ledger.checkpoint(name).source_time for name in ("live", "one", "two")]
+    assert moved == [20, 7, 8]
+    assert len(rig.claim(Stage.INGEST, "p:c")) == 1
+
+
 def test_a_greater_fence_shuts_out_a_smaller_one(rig):
     moved = rig.ledger.store_page("live", None, 10, [], fence=5)
 

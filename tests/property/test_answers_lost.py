@@ -185,18 +185,46 @@ STEPS = (
 @pytest.mark.parametrize("seed", range(40))
 def test_each_event_is_written_once_whatever_answers_are_lost(seed):
     chance = random.Random(seed)
-    limits = {
-        "poll_batch": chance.choice([3, 10]),
-        "max_in_flight": chance.choice([12, 100]),
-        "far_seconds": chance.choice([60.0, 600.0]),
-        "far_pages": chance.choice([1, 20]),
-    }
-    line = Line(chance, chance.choice([0.05, 0.15]), limits)
+    line = Line(chance, chance.choice([0.05, 0.15]), _limits(chance))
     for _ in range(60):
         line.step(chance.choice(STEPS))
 
     line.comes_to_rest()
 
+    _all_is_written_once(line)
+
+
+@pytest.mark.parametrize("seed", range(20))
+def test_each_event_is_written_once_whatever_the_ledgers_clock_does(seed):
+    """It is set, forward and back, by more than leases, overlap and retries last."""
+    chance = random.Random(seed)
+    line = Line(chance, 0.02, _limits(chance))
+    line.world.poll()  # a ledger that begins with a wrong clock begins at a wrong time
+    for _ in range(60):
+        if chance.random() < 0.15:
+            line.world.ledger_ahead = chance.choice([0.0, -200, 200, -4000, 4000, -60, 60])
+        line.step(chance.choice(STEPS))
+
+    line.world.ledger_ahead = 0.0
+    for _ in range(3):  # what is due by a clock that was ahead waits for as long
+        line.world.clock += 4500
+        line.world.poll()
+        line.world.finish()
+    line.comes_to_rest()
+
+    _all_is_written_once(line)
+
+
+def _limits(chance: random.Random) -> dict[str, Any]:
+    return {
+        "poll_batch": chance.choice([3, 10]),
+        "max_in_flight": chance.choice([12, 100]),
+        "far_seconds": chance.choice([60.0, 600.0]),
+        "far_pages": chance.choice([1, 20]),
+    }
+
+
+def _all_is_written_once(line: Line) -> None:
     rows = line.world.rows()
     assert rows[EVENTS.name] == dict.fromkeys(line.events, 1)
     assert rows.get(ATTACHMENTS.name, {}) == dict.fromkeys(line.media, 1)

@@ -212,6 +212,34 @@ def test_a_dry_run_reads_and_changes_nothing():
     assert world.counters == {}
 
 
+@pytest.mark.parametrize("behind", [0.0, 90_000.0], ids=["a few rows", "a gap"])
+def test_a_dry_run_beside_a_live_poll_leaves_each_note_of_it_as_it_was(behind):
+    """It reads rows that nobody stores: noted as read, they would be passed over."""
+    world = having_read("before", seconds_ago=100)
+    world.finished("forgotten")
+    world.clock += 100 + behind
+    world.source.add([event_row(f"e{n}") for n in range(300)], from_seconds(world.clock - 90))
+    world.happened("forgotten", seconds_ago=50)
+    world.happened("late", seconds_ago=150)
+
+    report = poll_once(world.runtime(ledger=_OnlyRead(world.ledger)), dry_run=True)
+
+    assert report.error == ""
+    assert report.fresh >= 300
+
+
+class _OnlyRead:
+    """A ledger that nobody may change."""
+
+    def __init__(self, ledger: Any) -> None:
+        self._ledger = ledger
+
+    def __getattr__(self, name: str) -> Any:
+        reads = {"checkpoint", "noted_read", "gaps", "now", "seen", "active", "waiting_pages"}
+        assert name in reads, name
+        return getattr(self._ledger, name)
+
+
 class _Untouched:
     """A ledger that nobody asks."""
 

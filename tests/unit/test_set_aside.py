@@ -8,7 +8,6 @@ from typing import Any
 import pytest
 from polling_world import DAY, NOON, World, event_row, far_behind, work_off
 
-from claimx.adapters.memory.ledger import MemoryLedger
 from claimx.domain.cursors import Gap
 from claimx.domain.polling import LIVE
 from claimx.domain.records import event_record_id
@@ -72,10 +71,9 @@ def test_nothing_is_passed_over_where_the_ledgers_clock_is_not_the_sources(ahead
     """Set aside up to its own now, what the source brings until then would be nobody's."""
     world = far_behind(poll_start=datetime.fromtimestamp(NOON - DAY, UTC))
     world.happened("of late", seconds_ago=400)
-    off = ahead
-    world.ledger = MemoryLedger(lambda: world.clock + off)
+    world.ledger_ahead = ahead
     assert poll_once(world.runtime()).set_aside
-    off = 0.0 if jump else ahead
+    world.ledger_ahead = 0.0 if jump else ahead
     for n in range(60):
         world.happened(f"new{n}", seconds_ago=1)
         world.caught_up(lambda: work_off(world))
