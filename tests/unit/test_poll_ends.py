@@ -6,10 +6,11 @@ from typing import Any
 
 import pytest
 from poll_trouble import FailingAfter, SlowLake, SlowSource, having_read, source_away
-from polling_world import Around, World
+from polling_world import Around, World, event_row
 
 from claimx.domain.errors import ErrorCategory, Permanent
 from claimx.domain.polling import LIVE
+from claimx.domain.times import from_seconds
 from claimx.services.poll import poll_once
 from claimx.services.poll_report import Stop
 
