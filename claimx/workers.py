@@ -53,7 +53,6 @@ def build_workshop(settings: Settings, runtime: Runtime) -> Workshop:
             settings.onelake_endpoint,
             lambda: credentials_of(settings).storage_access(settings.onelake_endpoint),
             gates,
-            runtime.metrics,
             connections=max(16, settings.upload_concurrency),
         )
     except ValueError as error:

@@ -159,7 +159,6 @@ async def by_claimx(job: Transfers) -> dict[str, float]:
         job.endpoint,
         lambda: credentials.storage_access(job.endpoint),
         gates,
-        metrics,
     )
 
     async def fetch(number: int) -> CachedFile:

@@ -22,7 +22,6 @@ from claimx.domain.addresses import on_loopback, split_root
 from claimx.domain.errors import CircuitOpen, ClaimXError, Unavailable
 from claimx.domain.ports.gates import Circuit, Gates
 from claimx.domain.ports.media import BlobStore
-from claimx.domain.ports.telemetry import Metrics
 
 CIRCUIT = "onelake"
 CHUNK_BYTES = 8 * 1024 * 1024
@@ -46,7 +45,6 @@ class DataLakeStore:
         root: str,
         access: Callable[[], StorageAccess],
         gates: Gates,
-        metrics: Metrics,
         *,
         chunk_bytes: int = CHUNK_BYTES,
         connect_seconds: float = 10.0,
@@ -59,7 +57,6 @@ class DataLakeStore:
         self._host = urlsplit(endpoint).hostname or ""
         self._login = StorageLogin(access)
         self._gates = gates
-        self._metrics = metrics
         self._chunk = chunk_bytes
         self._connect_seconds = connect_seconds
         self._read_seconds = read_seconds
@@ -96,7 +93,6 @@ class DataLakeStore:
                 circuit.give_back(1)
                 raise
             circuit.report(1, 0)
-        self._metrics.add("media_bytes", length, direction="upload")
 
     async def close(self) -> None:
         """Close the running loop's connections."""
@@ -266,11 +262,10 @@ def make_store(
     endpoint: str,
     access: Callable[[], StorageAccess],
     gates: Gates,
-    metrics: Metrics,
     *,
     connections: int = 16,
 ) -> BlobStore:
     """Return the store that ``ONELAKE_CLAIMX_PATH`` names: an abfss:// URI, else a folder."""
     if is_folder(root):
         return FolderStore(root, side_by_side=connections)
-    return DataLakeStore(endpoint, root, access, gates, metrics, connections=connections)
+    return DataLakeStore(endpoint, root, access, gates, connections=connections)

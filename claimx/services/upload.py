@@ -106,6 +106,7 @@ class UploadStage:
         except ValueError:
             raise FileNotFoundError(cached.name) from None
         await self._store.put(path, source, cached.bytes, cached.sha256, cached.content_type)
+        self._runtime.metrics.add("media_bytes", cached.bytes, direction="upload")
 
     def _back(self, record: Record, data: dict[str, Any]) -> Advance:
         """Send a record whose file is not here back to be downloaded again."""

@@ -18,7 +18,6 @@ from claimx.adapters.onelake import DataLakeStore
 from claimx.domain.errors import TryLater
 from claimx.sandbox.server import STORAGE_KEY, Sandbox
 from claimx.sandbox.world import World
-from claimx.telemetry.metrics import RecordedMetrics
 
 ROOT = "abfss://media-ws@onelake.dfs.fabric.microsoft.com/lake house.Lakehouse/Files/claimx"
 CHUNK = 64 * 1024
@@ -49,7 +48,6 @@ def stored(request, tmp_path):
                     ROOT,
                     lambda: credentials.storage_access(url),
                     MemoryGates(time.monotonic),
-                    RecordedMetrics(),
                     chunk_bytes=CHUNK,
                 )
             )

@@ -27,7 +27,6 @@ from claimx.adapters.memory.gates import MemoryGates
 from claimx.adapters.onelake import DataLakeStore
 from claimx.adapters.storage_login import StorageLogin
 from claimx.domain.errors import Malformed, Refused, TokenRejected, TryLater, Unavailable
-from claimx.telemetry.metrics import RecordedMetrics
 
 pytestmark = pytest.mark.integration
 
@@ -121,8 +120,8 @@ def a_store(url: str, access: Any = None, **options: Any) -> Waited:
     root = "abfss://work space@onelake.dfs.fabric.microsoft.com/lake house.Lakehouse/Files"
     credentials = Credentials([url])
     access = access or (lambda: credentials.storage_access(url))
-    gates, metrics = MemoryGates(time.monotonic), RecordedMetrics()
-    return Waited(DataLakeStore(url, root, access, gates, metrics, **options))
+    gates = MemoryGates(time.monotonic)
+    return Waited(DataLakeStore(url, root, access, gates, **options))
 
 
 def put(store: Waited, tmp_path: Any, content_type: str = "image/jpeg") -> None:

@@ -31,7 +31,6 @@ from claimx.domain.errors import (
 from claimx.sandbox.faults import Fault
 from claimx.sandbox.server import STORAGE_KEY, Sandbox
 from claimx.sandbox.world import World
-from claimx.telemetry.metrics import RecordedMetrics
 
 pytestmark = pytest.mark.integration
 
@@ -65,14 +64,13 @@ def a_store():
     """Return what makes stores of a URL; they are closed in the end."""
     made = []
 
-    def make(url, gates=None, metrics=None, **options):
+    def make(url, gates=None, **options):
         credentials = Credentials([url])
         store = DataLakeStore(
             url,
             ROOT,
             lambda: credentials.storage_access(url),
             gates or MemoryGates(time.monotonic),
-            metrics or RecordedMetrics(),
             **options,
         )
         made.append(Waited(store))
@@ -194,14 +192,6 @@ def test_failures_open_the_shared_circuit(source, a_store):
         put(store, source)
 
 
-def test_uploaded_bytes_are_counted(sandbox, source, a_store):
-    metrics = RecordedMetrics()
-
-    put(a_store(sandbox.onelake_url, metrics=metrics), source)
-
-    assert metrics.values["media_bytes", ("upload",)] == len(CONTENT)
-
-
 def test_an_upload_that_was_overtaken_does_not_spoil_its_successors_file(sandbox, source, a_store):
     """A worker that lost its lease may wake up at any step, and may then die at any other."""
     store = a_store(sandbox.onelake_url)
@@ -240,7 +230,7 @@ def test_a_store_serves_one_loop_after_another(sandbox, source):
     """A chunk that a signal ended leaves its loop's connections; the next loop has its own."""
     url = sandbox.onelake_url
     access = Credentials([url]).storage_access(url)
-    store = DataLakeStore(url, ROOT, lambda: access, MemoryGates(time.monotonic), RecordedMetrics())
+    store = DataLakeStore(url, ROOT, lambda: access, MemoryGates(time.monotonic))
     digest = hashlib.sha256(CONTENT).hexdigest()
 
     for number in range(2):
@@ -274,13 +264,11 @@ def test_a_root_names_file_system_and_folder(root, parts):
 @pytest.mark.parametrize("root", ["https://h/x", "abfss://h/x", "s3://a@b/c"])
 def test_another_root_is_refused_in_words(root):
     with pytest.raises(ValueError, match="abfss://"):
-        make_store(root, ONELAKE, no_access, MemoryGates(time.monotonic), RecordedMetrics())
+        make_store(root, ONELAKE, no_access, MemoryGates(time.monotonic))
 
 
 def test_a_path_without_a_scheme_is_a_folder(tmp_path, source):
-    store = make_store(
-        str(tmp_path / "m"), ONELAKE, no_access, MemoryGates(time.monotonic), RecordedMetrics()
-    )
+    store = make_store(str(tmp_path / "m"), ONELAKE, no_access, MemoryGates(time.monotonic))
 
     put(Waited(store), source)
 

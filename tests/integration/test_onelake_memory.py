@@ -15,7 +15,6 @@ from claimx.adapters.credentials import Credentials
 from claimx.adapters.memory.gates import MemoryGates
 from claimx.adapters.onelake import DataLakeStore
 from claimx.domain.errors import ClaimXError
-from claimx.telemetry.metrics import RecordedMetrics
 
 pytestmark = pytest.mark.integration
 
@@ -67,9 +66,8 @@ def test_an_upload_that_failed_holds_no_chunk(tmp_path, fails):
         url = f"http://127.0.0.1:{server.sockets[0].getsockname()[1]}"
         access = Credentials([url]).storage_access(url)
         gates = MemoryGates(time.monotonic)
-        metrics = RecordedMetrics()
         store = DataLakeStore(
-            url, ROOT, lambda: access, gates, metrics, read_seconds=1.0, total_seconds=seconds
+            url, ROOT, lambda: access, gates, read_seconds=1.0, total_seconds=seconds
         )
 
         async def put() -> None:

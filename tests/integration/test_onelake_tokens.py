@@ -28,7 +28,6 @@ from claimx.domain.errors import ErrorCategory, TokenRejected
 from claimx.domain.tables import MEDIA, TABLES
 from claimx.sandbox.server import Sandbox
 from claimx.sandbox.world import World
-from claimx.telemetry.metrics import RecordedMetrics
 
 pytestmark = [pytest.mark.integration]
 
@@ -103,14 +102,13 @@ def test_tables_and_media_outlive_their_tokens(strict, tmp_path, seconds, lastin
     sandbox = strict(seconds)
     credentials = Credentials([ONELAKE])
     lake = a_lake(sandbox, credentials)
-    gates, metrics = MemoryGates(time.monotonic), RecordedMetrics()
+    gates = MemoryGates(time.monotonic)
     media = Waited(
         DataLakeStore(
             sandbox.onelake_url,
             "abfss://media@onelake.dfs.fabric.microsoft.com/lh/Files",
             lambda: credentials.storage_access(ONELAKE),
             gates,
-            metrics,
         )
     )
     source = tmp_path / "source"
@@ -142,7 +140,6 @@ import asyncio, hashlib, sys, time
 from claimx.adapters.credentials import Credentials
 from claimx.adapters.memory.gates import MemoryGates
 from claimx.adapters.onelake import DataLakeStore
-from claimx.telemetry.metrics import RecordedMetrics
 url, source = sys.argv[1:]
 onelake = "https://onelake.dfs.fabric.microsoft.com"
 store = DataLakeStore(
@@ -150,7 +147,6 @@ store = DataLakeStore(
     "abfss://media@onelake.dfs.fabric.microsoft.com/lh/Files",
     lambda: Credentials([onelake]).storage_access(onelake),
     MemoryGates(time.monotonic),
-    RecordedMetrics(),
 )
 digest = hashlib.sha256(b"content").hexdigest()
 asyncio.run(store.put("1/media/1.jpg", source, 7, digest, "image/jpeg"))
@@ -239,7 +235,6 @@ def test_what_is_wrong_with_the_identity_waits_and_kills_no_file(
             "abfss://media@onelake.dfs.fabric.microsoft.com/lh/Files",
             lambda: credentials.storage_access(ONELAKE),
             MemoryGates(time.monotonic),
-            RecordedMetrics(),
         )
     )
     source = tmp_path / "source"
@@ -296,7 +291,6 @@ def test_uploads_side_by_side_wait_for_the_identity_and_blame_nobody_else(tmp_pa
         "abfss://media@onelake.dfs.fabric.microsoft.com/lh/Files",
         lambda: Credentials([ONELAKE], make=SlowToFail).storage_access(ONELAKE),
         gates,
-        RecordedMetrics(),
         total_seconds=1.5,
     )
 

@@ -45,6 +45,16 @@ def test_a_file_that_vanished_is_downloaded_again_and_is_no_failure(world, cache
     assert isinstance(world.download(record), Advance)
 
 
+def test_bytes_are_counted_once_a_file_is_stored(world, cached):
+    """Wherever it is stored: those of a folder were in no metric."""
+    counted = world.runtime.metrics.values
+
+    before = counted.get(("media_bytes", ("upload",)), 0)
+    world.upload(cached)
+
+    assert (before, counted["media_bytes", ("upload",)]) == (0, len(JPEG))
+
+
 def test_another_nodes_file_is_downloaded_again(world, cached):
     cached.data["cached"]["node"] = "f" * 32
 
