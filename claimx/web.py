@@ -44,6 +44,7 @@ def main() -> None:
     if not auth and os.environ["FLOWER_ADDRESS"] not in LOOPBACK:
         refuse([NEEDS_CREDENTIALS])
     os.environ.setdefault("FLOWER_PORT", str(settings.web_port or _free_port()))
+    os.environ.setdefault("FLOWER_LOGGING", "none")  # else it puts its own level over LOG_LEVEL
     os.environ.setdefault("FLOWER_MAX_TASKS", "5000")  # its default of 100,000 takes gigabytes
     os.environ.setdefault("FLOWER_MAX_WORKERS", "200")
     os.environ.setdefault("FLOWER_PURGE_OFFLINE_WORKERS", "600")

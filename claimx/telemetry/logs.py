@@ -18,16 +18,16 @@ import structlog
 from claimx.domain.redaction import mask
 from claimx.services.at_work import ids_at_work
 
-_QUIET = {
-    "azure": "WARNING",
-    "urllib3": "WARNING",
-    "aiohttp.access": "WARNING",
-    "redbeat": "WARNING",
+_QUIET = (
+    "azure",
+    "urllib3",
+    "aiohttp.access",
+    "redbeat",
     # a line for each hint and tick says nothing that the stages' own lines do not
-    "celery.worker.strategy": "WARNING",
-    "celery.app.trace": "WARNING",
-    "celery.beat": "WARNING",
-}
+    "celery.worker.strategy",
+    "celery.app.trace",
+    "celery.beat",
+)
 
 
 def configure(level: str, form: str, *, process: str) -> None:
@@ -75,8 +75,8 @@ def configure(level: str, form: str, *, process: str) -> None:
     root = logging.getLogger()
     root.handlers[:] = [handler]
     root.setLevel(level)
-    for name, quiet in _QUIET.items():
-        logging.getLogger(name).setLevel(quiet)
+    for name in _QUIET:  # a logger with a level of its own does not heed the root's
+        logging.getLogger(name).setLevel(max(logging.WARNING, root.level))
 
 
 def _add_ids(_logger: Any, _method: str, entry: MutableMapping[str, Any]) -> Any:

@@ -142,3 +142,15 @@ def test_a_healthy_flower_is_alive_wherever_it_is(tmp_path):
             rig.until(str(own), lambda: requests.get(url, timeout=5).status_code == 200, 20)  # noqa: B023
 
             assert web.status is None
+
+
+def test_flower_keeps_to_the_level_of_the_logs(tmp_path):
+    """By itself it puts its own in the place of `LOG_LEVEL`."""
+    with Rig(tmp_path, "--events", "100") as rig:
+        ports = {"PORT": str(free_port()), "CLAIMX_HEALTH_PORT": str(free_port())}
+        rig.process("web", LOG_LEVEL="ERROR", **ports)
+        url = f"http://127.0.0.1:{ports['CLAIMX_HEALTH_PORT']}/health/live"
+
+        rig.until("it is well", lambda: requests.get(url, timeout=5).status_code == 200, 20)
+
+        assert '"level": "info"' not in rig.logs[-1].read_text()

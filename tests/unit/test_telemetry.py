@@ -74,6 +74,16 @@ def test_a_line_names_the_record_that_is_worked_on(output):
     assert not {"trace", "event_id"} & after.keys()
 
 
+@pytest.mark.parametrize(("level", "lines"), [("ERROR", 0), ("WARNING", 1), ("INFO", 1)])
+def test_nothing_below_the_level_is_logged_of_a_quiet_library_either(level, lines, output):
+    logs.configure(level, "json", process="worker")
+
+    logging.getLogger("azure.core").warning("a retry")
+    logging.getLogger("azure.core").info("a request")
+
+    assert len(output().splitlines()) == lines
+
+
 def test_other_libraries_lines_are_json_too(output):
     """Celery logs through the standard library; an aggregator reads one format."""
     logs.configure("INFO", "json", process="worker")
