@@ -103,8 +103,9 @@ def test_a_dry_run_makes_no_lag_good():
 def test_what_is_set_aside_is_told_with_what_is_left_of_it():
     """The lag is that of live events; without this line nobody would see the rest."""
     world = World(poll_start=86_400.0, far_pages=1, poll_settle=0.0)
-    for n in range(24):
+    for n in range(23):
         world.happened(f"old{n}", seconds_ago=86_400 - 3600 * n - 1)
+    world.happened("of late", seconds_ago=0)
     poll_once(world.runtime())
     world.catch_up(seconds=0.0)
 
