@@ -224,6 +224,21 @@ def test_marks_are_moved_with_the_checkpoint_when_they_lag_behind(rig):
     assert rig.ledger.store_page("noted", noted, 110, []).source_time == 110
 
 
+@pytest.mark.parametrize("revive", [False, True])
+def test_media_that_come_with_a_checkpoint_are_admitted_like_those_that_an_event_found(rig, revive):
+    """As recovery does: what died stays dead, unless it is said to be new."""
+    rig.ledger.settle([Buried(media_at(rig, "dead"), FAILURE)])
+    files = [media("new", n=1), media("dead", revive=revive, n=2)]
+
+    assert rig.ledger.store_page("recover", None, 0, files)
+
+    new = rig.ledger.find("m:new")[0]
+    assert (new.kind, new.stage, new.state) == (Kind.MEDIA, Stage.DOWNLOAD, State.READY)
+    assert (new.data, new.trace) == ({"link": "new", "n": 1}, "trace new")
+    assert state_of(rig, "m:dead") is (State.READY if revive else State.DEAD)
+    assert ("n" in rig.ledger.find("m:dead")[0].data) is revive
+
+
 def test_a_page_never_replaces_one_of_its_name(rig):
     """A cursor that an operator set back counts its pages anew while old ones may still wait."""
     rig.ledger.store_page("live", None, 1, [page("a", rows=[1])])
