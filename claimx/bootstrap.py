@@ -14,12 +14,11 @@ from collections.abc import Collection
 from typing import TYPE_CHECKING, Any
 
 from claimx.adapters import leaving
-from claimx.adapters.redis_client import diagnoses
 from claimx.domain.ports.hints import Hints
 from claimx.domain.retry import RetryPolicy
 from claimx.domain.tables import TABLES
 from claimx.needs import SOURCE_QUEUES, WORKSHOP_QUEUES, missing_for
-from claimx.redis_clients import ask_redis, ledger_of, redis_of
+from claimx.redis_clients import ask_redis, diagnose_redis, ledger_of, redis_of
 from claimx.services.hinting import NoHints
 from claimx.services.runtime import Limits, Runtime
 from claimx.setting_errors import ConfigurationError
@@ -145,7 +144,7 @@ def build_runtime(settings: Settings, hints: Hints | None = None) -> Runtime:
         now=time.time,
         jitter=random.random,
         holder=f"{host_name()}:{os.getpid()}",
-        diagnose_store=lambda: diagnoses(redis_of(settings, quick=True)),
+        diagnose_store=lambda: diagnose_redis(settings),
         make_lake=lambda: lake_of(settings),
         make_source=lambda: source_of(settings),
         stopping=leaving.watch(),
@@ -263,6 +262,16 @@ def close_workshop() -> None:
 
 
 def operator_runtime() -> Runtime:
-    """Return the runtime of a command; raises Unavailable, soon, when Redis does not answer."""
+    """
+    Return the runtime of a command that changes something.
+
+    Raises Unavailable, soon, when Redis does not answer, or takes no writes.
+    """
     ask_redis(load_settings())
+    return runtime()
+
+
+def reader_runtime() -> Runtime:
+    """Return the runtime of a command that looks; raises Unavailable when Redis does not answer."""
+    ask_redis(load_settings(), reads_alone=True)
     return runtime()

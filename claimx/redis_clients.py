@@ -11,6 +11,8 @@ from typing import TYPE_CHECKING, Any
 import redis
 
 from claimx.adapters import redis_client
+from claimx.domain.diagnosis import Diagnosis
+from claimx.domain.errors import Unavailable
 from claimx.setting_errors import ConfigurationError
 from claimx.settings import Settings
 from claimx.startup import once
@@ -45,10 +47,28 @@ def ledger_of(settings: Settings) -> RedisLedger:
     return once("ledger", lambda: _ledger(settings, redis_of(settings)))
 
 
-def ask_redis(settings: Settings) -> None:
-    """Raise Unavailable unless Redis answers and accepts writes, within `ANSWER_SECONDS`."""
+def ask_redis(settings: Settings, *, reads_alone: bool = False) -> None:
+    """
+    Raise Unavailable unless Redis answers and accepts writes, within `ANSWER_SECONDS`.
+
+    With *reads_alone* it need not accept writes.
+    """
     with _connect(settings, quick=True, quick_seconds=ANSWER_SECONDS) as client:
+        ledger = _ledger(settings, client)
+        ledger.greet() if reads_alone else ledger.ping()
+
+
+def diagnose_redis(settings: Settings) -> list[Diagnosis] | None:
+    """Return what is wrong with a Redis that answers; None when it does not tell."""
+    client = redis_of(settings, quick=True)
+    found = redis_client.diagnoses(client)
+    try:
         _ledger(settings, client).ping()
+    except Unavailable as error:
+        why = "nothing moves until it does; nothing is lost either"
+        remedy = "give it room, or name the primary"
+        return [Diagnosis("Redis", f"takes no writes ({error})", why, remedy), *(found or ())]
+    return found
 
 
 def answers(settings: Settings) -> bool:

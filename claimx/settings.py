@@ -140,8 +140,8 @@ class Settings(BaseModel):
     max_media_bytes: PositiveInt = _knob(
         "CLAIMX_MAX_MEDIA_BYTES",
         5 * 1024**3,
-        "Bytes a media file may have; a download has 230 s, an upload to OneLake too, so one of"
-        " 5 GiB needs 23 MB/s.",
+        "Bytes a media file may have; an upload to OneLake has 230 s, so one of 5 GiB needs 23"
+        " MB/s. A try of a download has as long, and the next goes on where it ended.",
     )
     download_concurrency: PositiveInt = _knob(
         "CLAIMX_DOWNLOAD_CONCURRENCY", 10, "Downloads side by side in a worker process."

@@ -14,8 +14,9 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 
 from claimx.adapters import cache_folder
+from claimx.adapters.cache_begun import Begun
 from claimx.adapters.cache_incoming import Incoming
-from claimx.adapters.cache_names import is_name, is_part, media_id_in
+from claimx.adapters.cache_names import begun_of, is_begun, is_name, is_ours, media_id_in, new_part
 from claimx.adapters.cache_node import node_of
 from claimx.adapters.cache_room import CacheRoom
 from claimx.domain.ports.media import CacheEntry
@@ -59,6 +60,7 @@ class DiskCache:
             spare_bytes,
             lengths=lambda: (length for _, length, _ in self._files()),
             make_again=self._made_again,
+            give_way=self._give_way,
             now=now,
         )
 
@@ -93,6 +95,41 @@ class DiskCache:
         self._room.reserve(expected)
         return Incoming(self._room, self._folder, expected, self._file_mode)
 
+    def take_begun(self, media_id: str) -> str | None:
+        """
+        Return the part in which an earlier try's bytes of a file are now, None without any.
+
+        Whoever gets it has it alone, and must give it to `go_on`.
+        """
+        begun = self.begun(media_id)
+        if not os.access(begun, os.F_OK):  # as a rule; a rename that fails takes three times longer
+            return None
+        part = f"{self._folder}/{new_part()}"
+        try:
+            os.rename(begun, part)
+        except OSError:  # another one was faster
+            return None
+        return part
+
+    def go_on(self, part: str) -> tuple[Incoming, Begun] | None:
+        """
+        Return the file that `take_begun` found, and what there is of it; None when it is no good.
+
+        Reads all of it. Raises DiskFull when there is no room for the rest, TooLarge as `begin`.
+        """
+        return Incoming.of_part(self._room, self._folder, part, self._file_mode)
+
+    def begun(self, media_id: str) -> str:
+        """Return where what a try leaves of a file lies (`Incoming.leave`)."""
+        return f"{self._folder}/{begun_of(media_id)}"
+
+    def _give_way(self) -> bool:
+        """Remove what was begun, by which nobody is held up; says whether there was any."""
+        found = [(name, length) for name, length, _ in self._files() if is_begun(name)]
+        for name, _ in found:
+            (self.folder / name).unlink(missing_ok=True)
+        return bool(found)
+
     def remove(self, name: str) -> None:
         """Remove a cached file; one that is gone already is fine."""
         path = self.path(name)
@@ -109,7 +146,7 @@ class DiskCache:
         found = [
             CacheEntry(name, media_id_in(name), age)
             for name, _, modified in self._files()
-            if (age := max(0.0, now - modified)) >= older_than_seconds and not is_part(name)
+            if (age := max(0.0, now - modified)) >= older_than_seconds and is_name(name)
         ]
         found.sort(key=lambda entry: -entry.age_seconds)
         return found[:limit]
@@ -136,7 +173,7 @@ class DiskCache:
             return
         with folder:
             for entry in folder:
-                if is_name(entry.name) or is_part(entry.name):
+                if is_ours(entry.name):
                     try:
                         status = entry.stat(follow_symlinks=False)
                     except FileNotFoundError:

@@ -21,7 +21,7 @@ import sys
 from contextlib import suppress
 from pathlib import Path
 
-from claimx.adapters.cache_names import is_name, is_part
+from claimx.adapters.cache_names import is_name, is_ours, is_part
 from claimx.adapters.cache_node import is_node
 
 _GET_FLAGS, _SET_FLAGS = 0x80006601, 0x40006602  # FS_IOC_GETFLAGS and SETFLAGS, without their size
@@ -73,7 +73,7 @@ def _is_lost(entry: os.DirEntry[str], node: str, now: float) -> bool:
 def _empty(lost: Path, now: float) -> None:
     with os.scandir(lost) as entries:
         for entry in entries:
-            if is_name(entry.name) or is_part(entry.name):
+            if is_ours(entry.name):
                 _remove_old(entry, now)
     lost.rmdir()
 

@@ -7,9 +7,16 @@ import hashlib
 import os
 import threading
 from contextlib import suppress
+from dataclasses import replace
+from typing import Self
 
+import structlog
+
+from claimx.adapters.cache_begun import Begun, hashed, is_worth_keeping, mark, unmarked
 from claimx.adapters.cache_names import name_of, new_part
 from claimx.adapters.cache_room import CacheRoom, full
+
+log = structlog.get_logger(__name__)
 
 
 class Incoming:
@@ -31,6 +38,40 @@ class Incoming:
         self._over = False  # kept, or discarded
         self._turn = threading.Lock()  # a cancelled download discards while a thread still writes
         self.length = 0
+
+    @classmethod
+    def of_part(
+        cls, room: CacheRoom, folder: str, part: str, mode: int
+    ) -> tuple[Self, Begun] | None:
+        """
+        Return the file whose first bytes are in *part*, and what there is of it; reads them all.
+
+        None for a part that is no good: it is removed, as it is when this raises DiskFull because
+        there is no room for the rest, or TooLarge.
+        """
+        file, found = -1, None
+        try:
+            file = os.open(part, os.O_RDWR)
+            if (begun := unmarked(file)) is not None:
+                digest = hashed(file, begun.length)
+                os.lseek(file, begun.length, os.SEEK_SET)
+                room.check_length(begun.total)
+                room.reserve(begun.total - begun.length)
+                found = cls(room, folder, begun.total, mode)
+                found._path, found._file, found._hash = part, file, digest
+                found.length = begun.length
+                return found, begun
+        except OSError as error:
+            log.warning("a begun file cannot be read; it is begun anew", reason=str(error))
+        finally:
+            if found is None:
+                with suppress(OSError):
+                    os.close(file)
+                with suppress(OSError):
+                    length = os.stat(part).st_size
+                    os.unlink(part)
+                    room.release(length)
+        return None
 
     @property
     def sha256(self) -> str:
@@ -75,6 +116,29 @@ class Incoming:
             spare = self._reserved - self.length
             self._room.release(spare, spare)
         return name
+
+    def head(self, count: int) -> bytes:
+        """Return the first bytes of one that goes on. Raises OSError."""
+        return os.pread(self._opened(), count, 0)
+
+    def leave(self, path: str, begun: Begun) -> None:
+        """
+        End it for now, under *path*; discards what is not worth it, or cannot be kept.
+
+        The length of *begun* is this file's own: a thread may still have written.
+        """
+        with self._turn:
+            begun = replace(begun, length=self.length)
+            if self._file is not None and not self._over and is_worth_keeping(begun):
+                with suppress(OSError):
+                    mark(self._file, begun)
+                    os.replace(self._path, path)
+                    self._over = True
+                    spare = self._reserved - self.length
+                    self._room.release(spare, spare)
+                    self._close()
+                    return
+        self.discard()
 
     def discard(self) -> None:
         """Leave nothing half-written behind; safe at any time, a kept file stays."""

@@ -13,6 +13,7 @@ from secrets import token_hex
 _LONGEST_ID = 118  # bytes that still fit into a file name once encoded
 _NAME = re.compile(r"(?:i(?P<id>(?:[0-9a-f]{2}){1,118})|h[0-9a-f]{40})\.[0-9a-f]{16}")
 _PART = re.compile(r"\.[0-9a-f]{32}\.part")
+_BEGUN = re.compile(r"\.[0-9a-f]{40}\.begun")
 
 
 def name_of(media_id: str, sha256: str) -> str:
@@ -49,3 +50,19 @@ def new_part() -> str:
 def is_part(name: str) -> bool:
     """Say whether it is a name that `new_part` makes."""
     return _PART.fullmatch(name) is not None
+
+
+def begun_of(media_id: str) -> str:
+    """Return the name of what an earlier try has left of a media item's file."""
+    raw = media_id.encode("utf-8", "surrogatepass")
+    return f".{hashlib.sha256(raw).hexdigest()[:40]}.begun"
+
+
+def is_begun(name: str) -> bool:
+    """Say whether it is a name that `begun_of` makes."""
+    return _BEGUN.fullmatch(name) is not None
+
+
+def is_ours(name: str) -> bool:
+    """Say whether it is a file of a cache: whole, on its way, or begun."""
+    return is_name(name) or is_part(name) or is_begun(name)

@@ -21,7 +21,8 @@ class CacheRoom:
     It is exact for one process; what other processes add is counted every half minute, by the
     *lengths* of all files, so together they may overshoot by what they begin in that time. What
     others have announced and not written yet is not counted, so they alone may reach into the
-    spare bytes. A folder that is gone is made by *make_again*.
+    spare bytes. A folder that is gone is made by *make_again*. Before a file is refused, what need
+    not be there is removed by *give_way*, which says whether there was any.
     """
 
     def __init__(
@@ -32,6 +33,7 @@ class CacheRoom:
         *,
         lengths: Callable[[], Iterable[int]],
         make_again: Callable[[], None],
+        give_way: Callable[[], bool],
         now: Callable[[], float],
     ) -> None:
         self._folder = folder
@@ -39,11 +41,12 @@ class CacheRoom:
         self._spare_bytes = spare_bytes
         self._lengths = lengths
         self._make_again = make_again
+        self._give_way = give_way
         self._now = now
         self._lock = threading.Lock()
         self._used = 0
         self._announced = 0  # of that, what is not in its file yet
-        self._recount_at = self._look_at = 0.0
+        self._recount_at = self._look_at = self._give_way_at = 0.0
 
     def check_length(self, length: int) -> None:
         """Raise TooLarge for a file of *length* bytes when nothing would make room for it."""
@@ -62,8 +65,11 @@ class CacheRoom:
                         self._reserve(count)
                     except FileNotFoundError:  # somebody removed the folder
                         self._make_again()
-                        self._recount_at = 0.0
-                        self._reserve(count)
+                        self._reserve_anew(count)
+                    except DiskFull:
+                        if not self._may_give_way():
+                            raise
+                        self._reserve_anew(count)
         except OSError as error:
             raise full(error) from error
 
@@ -84,6 +90,18 @@ class CacheRoom:
             raise self._no_room(left, "the disk of the cache is full")
         self._used += count
         self._announced += count
+
+    def _reserve_anew(self, count: int) -> None:
+        self._recount_at = 0.0
+        self._reserve(count)
+
+    def _may_give_way(self) -> bool:
+        """Make room, if there is something that need not be there; looks once a second."""
+        now = self._now()
+        if now < self._give_way_at:
+            return False
+        self._give_way_at = now + _LOOK_SECONDS
+        return self._give_way()
 
     def _no_room(self, left: int, text: str) -> DiskFull:
         """Return the error of a file for which the *left* bytes are too few."""

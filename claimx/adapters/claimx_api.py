@@ -155,17 +155,26 @@ class HTTPClaimXApi:
             try:
                 token = self._gate.token()
                 asked_at = times.from_seconds(self._now())
-                data = unwrap(await self._exchange(path, token, body))
+                answer = await self._exchange(path, token, body)
             except ClaimXError as error:
                 self._gate.failed(error, token)
-                self._metrics.add("api_calls", call=name, outcome=category_of(error).value)
+                self._failed(name, error)
                 raise
             except BaseException:  # cancelled: the call says nothing about the API
                 self._gate.said_nothing()
                 raise
-            self._gate.succeeded()
+            self._gate.succeeded()  # JSON, whatever is in it (domain page, section 2)
+            try:
+                data = unwrap(answer)
+            except ClaimXError as error:
+                self._failed(name, error)
+                raise
             self._metrics.add("api_calls", call=name, outcome="success")
             return Answer(data, asked_at)
+
+    def _failed(self, name: str, error: ClaimXError) -> None:
+        error.host = error.host or self._host
+        self._metrics.add("api_calls", call=name, outcome=category_of(error).value)
 
     async def _exchange(self, path: str, token: str, body: Any) -> Any:
         """Send one request and return its parsed JSON, or raise what its answer means."""

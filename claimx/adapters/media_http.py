@@ -25,6 +25,7 @@ from claimx.domain.changes import MediaItem
 from claimx.domain.errors import (
     CircuitOpen,
     ClaimXError,
+    DiskFull,
     LinkExpired,
     NotFound,
     Permanent,
@@ -109,13 +110,17 @@ class HTTPMediaFetcher:
         transfer = Transfer(self._cache, self._calls, self._rules, self._max_bytes, declared)
         try:
             async with asyncio.timeout(self._total_seconds):
+                await transfer.go_on(item.media_id)
                 name = await self._follow(item, target, transfer)
         except TimeoutError:
             raise Unavailable(
                 f"the download took more than {self._total_seconds:g} s", host=target.host
             ) from None
-        finally:
+        except (DiskFull, Permanent):  # what is there takes room for nothing
             transfer.discard()
+            raise
+        finally:
+            transfer.leave(item.media_id)
         self._metrics.add("media_bytes", transfer.received, direction="download")
         content = transfer.content
         assert content is not None  # noqa: S101 - a finished transfer has looked at its bytes

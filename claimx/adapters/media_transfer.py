@@ -9,10 +9,12 @@ import aiohttp
 from aiohttp.http_exceptions import HttpProcessingError
 
 from claimx.adapters.cache import DiskCache
+from claimx.adapters.cache_begun import Begun
 from claimx.adapters.cache_incoming import Incoming
 from claimx.adapters.compressed import Decompression, Undecodable, coding_in
 from claimx.adapters.file_calls import SMALL_BYTES, FileCalls
-from claimx.domain.errors import TooLarge, Unreadable
+from claimx.domain.errors import ClaimXError, TooLarge, Unreadable
+from claimx.domain.kinds import HEAD_BYTES
 from claimx.domain.media import Content, Rules
 
 _RANGE = re.compile(r"bytes (\d+)-(\d+)/(\d+|\*)")
@@ -46,6 +48,27 @@ class Transfer:
         self.received = 0
         self.sha256 = ""
         self.content: Content | None = None
+
+    async def go_on(self, media_id: str) -> None:
+        """
+        Take over what an earlier try has received of the file, if it has left any.
+
+        Raises DiskFull when there is no room for the rest, TooLarge.
+        """
+        part = self._cache.take_begun(media_id)
+        if part is not None:
+            await self._calls.run_apart(self._take_over, part)
+
+    def leave(self, media_id: str) -> None:
+        """Leave what was received for the next try, or nothing behind; safe at any time."""
+        if self._incoming is None:
+            return
+        if self._tag and self._total:
+            begun = Begun(self._incoming.length, self._total, self._tag, self._header)
+            self._incoming.leave(self._cache.begun(media_id), begun)
+            self._incoming = None
+        else:
+            self.discard()
 
     def resume_headers(self) -> dict[str, str]:
         """Return the headers that ask for the rest, none for the whole."""
@@ -159,6 +182,21 @@ class Transfer:
         self._look()
         piece, self._buffer = self._buffer, bytearray()
         await self._calls.run_apart(self._file().write, piece)
+
+    def _take_over(self, part: str) -> None:
+        found = self._cache.go_on(part)
+        if found is None:
+            return
+        self._incoming, begun = found
+        try:
+            head = self._incoming.head(HEAD_BYTES)
+            self.content = self._rules.check(head, self._declared, begun.header)
+        except (OSError, ClaimXError):  # by another name, or another setting: the whole will tell
+            self.discard()
+            return
+        self._total, self._tag, self._header = begun.total, begun.tag, begun.header
+        self.received = self._resumed_at = begun.length
+        self._announced = True
 
     def _look(self) -> None:
         """Check the first bytes, once."""

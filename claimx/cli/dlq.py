@@ -120,7 +120,7 @@ def list_letters(form: str, limit: int, **options: Any) -> None:
 
     Exit 3 when nothing matches.
     """
-    letters = bootstrap.operator_runtime().ledger.dead_letters(_filter((), options, limit + 1))
+    letters = bootstrap.reader_runtime().ledger.dead_letters(_filter((), options, limit + 1))
     columns = ["id", "stage", "category", "error", "reason", "died_at", "replays", "message"]
     show("dead_letters", [_row(letter) for letter in letters[:limit]], columns, form)
     if len(letters) > limit:
@@ -142,7 +142,7 @@ def show_letter(ids: tuple[str, ...], form: str) -> None:
     """
     ids = _named(ids)
     match = DeadFilter(ids=records_named(ids), limit=None)
-    letters = bootstrap.operator_runtime().ledger.dead_letters(match)
+    letters = bootstrap.reader_runtime().ledger.dead_letters(match)
     rows = [
         {**_row(x), "carries": sorted(x.data), "history": [_step(one) for one in x.history]}
         for x in letters

@@ -23,7 +23,7 @@ UNHEALTHY = 7
 
 def _redis() -> Iterator[Diagnosis]:
     try:
-        found = bootstrap.operator_runtime().diagnose_store()
+        found = bootstrap.reader_runtime().diagnose_store()
     except ClaimXError as error:
         yield Diagnosis(
             "REDIS_URL",

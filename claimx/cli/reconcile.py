@@ -14,8 +14,8 @@ import orjson
 from claimx import bootstrap, startup
 from claimx.cli.output import SCHEMA_VERSION, form_option, note, show
 from claimx.cli.parameters import Moment
-from claimx.cli.source import source_runtime
-from claimx.domain.errors import ClaimXError, ErrorCategory
+from claimx.cli.source import failed_status, source_runtime
+from claimx.domain.errors import ClaimXError
 from claimx.domain.tables import TABLES
 from claimx.domain.times import Micros, from_seconds, to_iso
 from claimx.services.reconcile import Ending, Finding, Found, ReconcileReport, keep
@@ -126,7 +126,7 @@ class _Progress:
 
 def _status(report: ReconcileReport) -> int:
     if report.ending is Ending.FAILED:
-        return 1 if report.category is ErrorCategory.PERMANENT else 5
+        return failed_status(report.category)
     return _ENDS.get(report.ending, 7 if report.off else 0)
 
 

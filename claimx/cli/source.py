@@ -11,6 +11,7 @@ import click
 from claimx import bootstrap, startup
 from claimx.cli.output import form_option, note, show
 from claimx.cli.parameters import Finite, Moment
+from claimx.domain.errors import ErrorCategory
 from claimx.domain.times import Micros, from_seconds, to_iso
 from claimx.needs import missing_for
 from claimx.services.backfill import BackfillReport, Ending
@@ -25,8 +26,12 @@ _EXITS = {
     Ending.SUPERSEDED: 8,
     Ending.PRESSURE: 6,
     Ending.INTERRUPTED: 130,
-    Ending.FAILED: 5,
 }
+
+
+def failed_status(category: ErrorCategory | None) -> int:
+    """Return what a command ends with that the source failed: 1 for good, 5 when it may answer."""
+    return 1 if category is ErrorCategory.PERMANENT else 5
 
 
 @click.group()
@@ -41,7 +46,8 @@ def once(dry_run: bool, form: str) -> None:
     """
     Poll once, now.
 
-    Exit 8 when another poller is at work, 5 when the source refuses, 6 when too much is in flight.
+    Exit 8 when another poller is at work, 6 when too much is in flight, 1 when the source refuses
+    for good, 5 when it does not answer.
     """
     report = poll_once(source_runtime(), dry_run=dry_run)
     row = {
@@ -62,7 +68,7 @@ def once(dry_run: bool, form: str) -> None:
             sys.exit(8)
         case Stop.FAILED:
             note(f"claimx: {report.error}")
-            sys.exit(5)
+            sys.exit(failed_status(report.category))
         case Stop.PRESSURE:
             sys.exit(6)
 
@@ -121,7 +127,7 @@ def backfill(since: Micros, until: Micros | None, rate: float, form: str) -> Non
         note(f"claimx: {report.error}")
     if report.ending not in (Ending.COMPLETE, Ending.BUSY):
         note(f"resume with --from {to_iso(report.since)} --to {to_iso(until)}")
-    sys.exit(_EXITS[report.ending])
+    sys.exit(_EXITS.get(report.ending, failed_status(report.category)))
 
 
 def source_runtime() -> Runtime:

@@ -30,7 +30,7 @@ def status(watch: bool, fail_on: str, form: str) -> None:
     limits = parse_limits(fail_on)
     if watch:
         _watch(form)
-    found = take_status(bootstrap.operator_runtime())
+    found = take_status(bootstrap.reader_runtime())
     _print(found, form)
     if found.problems or any(_value(found, name) > most for name, most in limits.items()):
         sys.exit(7)
@@ -40,7 +40,7 @@ def _watch(form: str) -> NoReturn:
     """Print it again and again until Ctrl-C; while Redis is away, say so and go on."""
     while True:
         try:
-            found = take_status(bootstrap.operator_runtime())
+            found = take_status(bootstrap.reader_runtime())
         except ClaimXError as error:
             note(f"claimx: {error}; asked again every {_EVERY_SECONDS:g} s")
         else:

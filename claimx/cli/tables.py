@@ -174,7 +174,7 @@ def fold(names: tuple[str, ...]) -> None:
     """
     Bring what waits into the large tables, now.
 
-    Exit 8 when a writer is at it.
+    Exit 8 when a writer is at it, or took it over before the end: what waits, waits on.
     """
     from claimx.services.folding import FoldKeeper
 
@@ -193,7 +193,9 @@ def fold(names: tuple[str, ...]) -> None:
             note(f"{table.name}: {waiting} changes wait, and another process is at it")
             busy = True
         else:
-            note(f"{table.name}: {done.inserted} rows added, {done.updated} changed")
+            rest = "" if done.ended else "; not all: another process took over, or Redis is away"
+            note(f"{table.name}: {done.inserted} rows added, {done.updated} changed{rest}")
+            busy = busy or not done.ended
     if not found:
         note("nothing waits")
     if busy:

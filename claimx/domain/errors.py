@@ -99,7 +99,11 @@ class TryLater(Transient):
 
 
 class Unreadable(Transient):
-    """A 2xx whose body is cut short, oversized, empty or not JSON of the expected shape."""
+    """
+    A 2xx whose body is cut short, oversized, empty or not JSON of the expected shape.
+
+    A circuit is told of it where the body could not be read; JSON of another shape resets it.
+    """
 
     counts_against_circuit = True
 

@@ -138,8 +138,8 @@ DOORS = (
         (os,),
         words(
             "close fdopen fspath fstat getcwd getenv getpid getppid kill listdir lstat scandir",
-            "lseek readv stat statvfs strerror urandom walk cpu_count read isatty access wait",
-            "times error DirEntry PathLike Mapping MutableMapping GenericAlias stat_result",
+            "lseek pread readv stat statvfs strerror urandom walk cpu_count read isatty access",
+            "wait times error DirEntry PathLike Mapping MutableMapping GenericAlias stat_result",
         ),
     ),
     Door("shutil", (shutil,), words("disk_usage which get_terminal_size Error")),

@@ -172,20 +172,31 @@ def test_retry_after_is_handed_on_in_seconds_and_as_a_date(status):
         "<html><body>Please log in</body></html>",
         b"\xff\xfe\x00",
         "[" * 100_000,
-        "[]",
-        "null",
-        "{}",
-        '"text"',
-        '{"error": "x"}',
     ],
 )
-def test_a_200_that_is_no_project_is_unreadable_and_counts(body):
+def test_a_200_that_is_no_json_is_unreadable_and_counts(body):
     vendor = Vendor(text_of(body))
 
     found = refused(vendor, lambda api: api.project("7"))
 
     assert type(found) is Unreadable
     assert vendor.gates.circuits()["api"]["failures"] == 1
+
+
+@pytest.mark.parametrize("body", ["[]", "null", "{}", '"text"', '{"error": "x"}'])
+def test_json_that_is_no_project_is_unreadable_and_resets_the_circuit(body):
+    """The API answers: others must not wait because one project's answer is odd (section 2)."""
+    vendor = Vendor(text_of("", 503))
+    refused(vendor, lambda api: api.project("7"))
+    before = vendor.gates.circuits()["api"]["failures"]
+    vendor.answer = text_of(body)
+
+    found = refused(vendor, lambda api: api.project("7"))
+
+    assert type(found) is Unreadable
+    assert found.host == "127.0.0.1"
+    assert before == 1
+    assert "api" not in vendor.gates.circuits()
 
 
 def test_a_body_that_is_cut_short_is_unreadable():

@@ -156,6 +156,22 @@ def test_a_backfill_of_what_is_known_adds_nothing_however_often(rig):
     assert_as_it_must_be(rig)
 
 
+def test_a_source_that_refuses_for_good_is_a_failure_and_no_outage(rig):
+    """5 would send its operator to the network; reconcile said 1 of the same refusal before."""
+    since, until = (rig.world.at - timedelta(hours=1)).isoformat(), rig.world.at.isoformat()
+    reading = [
+        ("poll", "once", "--dry-run"),
+        ("backfill", "--from", since, "--to", until),
+        ("reconcile", "--from", since, "--to", until),
+    ]
+
+    for command in reading:
+        answer = rig.claimx(*command, CLAIMX_EVENTHOUSE_SOURCE_TABLE="NoSuchTable")
+
+        assert answer.status == 1, answer
+        assert "NoSuchTable" in answer.err, answer
+
+
 def test_settings_are_shown_without_their_secrets(rig):
     secrets = {
         "CLAIMX_API_TOKEN": "dG9wOnNlY3JldA==",

@@ -13,7 +13,7 @@ from claimx.adapters.credentials import Credentials
 from claimx.adapters.lake import make_lake
 from claimx.cli.stack import ROOT, free_port
 from claimx.domain.changes import Change, Source
-from claimx.domain.tables import PROJECTS, TABLES
+from claimx.domain.tables import EVENTS, PROJECTS, TABLES
 from claimx.sandbox.server import Sandbox
 from claimx.sandbox.world import World
 
@@ -81,3 +81,21 @@ def test_an_onelake_of_this_machine_is_asked_without_a_proxy_of_the_environment(
     )
 
     assert done.returncode == 0, done.stderr
+
+
+def test_files_that_onelake_has_no_more_are_counted(onelake):
+    """Asked for side by side: each takes two requests, and a table may have two hundred."""
+    root = f"abfss://{uuid4().hex}@onelake.dfs.fabric.microsoft.com/lh/Tables"
+    endpoint = onelake.onelake_url
+    lake = make_lake({name: f"{root}/{name}" for name in TABLES}, endpoint, Credentials([endpoint]))
+    for first in range(3):
+        values = {"event_id": f"e{first}"}
+        lake.upsert(EVENTS, [Change(EVENTS.name, values, Source.RESULT, f"e{first}", T0)], T0)
+    container = onelake.onelake.store.root / root.removeprefix("abfss://").partition("@")[0]
+    before = lake.inspection.diagnoses(EVENTS, T0 / 1e6)
+
+    next(container.rglob("*.parquet")).unlink()
+
+    assert before == []
+    (found,) = lake.inspection.diagnoses(EVENTS, T0 / 1e6)
+    assert found.wrong == "lacks 1 of 3 files that its log names"

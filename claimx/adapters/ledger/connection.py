@@ -39,10 +39,15 @@ class Connection:
         with self._translated():
             return self._scripts[name](keys=[self._root], args=[now, *arguments])
 
-    def ping(self) -> None:
-        """Raise Unavailable unless Redis answers and accepts writes."""
+    def greet(self) -> None:
+        """Raise Unavailable unless Redis answers, be it that it takes no writes."""
         with self._translated():
             self._client.ping()
+
+    def ping(self) -> None:
+        """Raise Unavailable unless Redis answers and accepts writes."""
+        self.greet()
+        with self._translated():
             self._client.set(f"{self._root}:ping", b"", ex=60)
 
     def now(self) -> float:

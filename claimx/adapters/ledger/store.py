@@ -65,6 +65,10 @@ class RedisLedger(RedisAdmission, RedisWriterDesk):
         self._takeover_ms = round(takeover_seconds * 1000)
         self._holder = re.sub(r"[^A-Za-z0-9.-]", "-", socket.gethostname())[:60]
 
+    def greet(self) -> None:
+        """Raise Unavailable unless Redis answers, be it that it takes no writes."""
+        self._redis.greet()
+
     def ping(self) -> None:
         """Raise Unavailable unless Redis answers and accepts writes."""
         self._redis.ping()
