@@ -1,5 +1,5 @@
 """
-Settings to Runtime: the only module that constructs real adapters, beside `redis_clients`.
+Settings to Runtime: with `redis_clients` and `workers`, the only maker of real adapters.
 
 Entry points call it when their process starts; each thing is built once a process
 (`claimx.startup.once`).

@@ -1,7 +1,7 @@
 """
 How Redis is reached: this process's clients, and what Celery and RedBeat are told of it.
 
-With `claimx.bootstrap`, which builds the rest, the only module that constructs real adapters.
+With `claimx.bootstrap` and `claimx.workers`, which build the rest, all that makes real adapters.
 """
 
 from __future__ import annotations

@@ -22,6 +22,7 @@ import orjson
 import uvloop
 from yarl import URL
 
+from claimx import garbage
 from claimx.domain.names import blob_path
 from pipelines import onelake
 from pipelines.appending import Appender
@@ -211,4 +212,5 @@ async def _upload(session: aiohttp.ClientSession, job: Job, path: str, body: byt
 
 
 if __name__ == "__main__":
+    garbage.settle()  # as claimx' processes do
     uvloop.run(Floor(Job.load(sys.argv[1])).run())

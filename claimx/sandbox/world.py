@@ -76,7 +76,7 @@ class World:
         )
         self.templates = [self.maker.template(4100 + n) for n in range(20)]
         if mix == ORDINARY:
-            plan_ordinary(self, events)
+            self._populate(events)
         else:
             plan_even(self, events, EVEN[mix], head)
         if specials:
@@ -139,6 +139,10 @@ class World:
         event = Planned(type_, project, **more)
         self.events.append(event)
         return event
+
+    def _populate(self, events: int) -> None:
+        """Plan the events of the ordinary mix; a smaller world than any plans its own here."""
+        plan_ordinary(self, events)
 
     def _shuffle(self) -> None:
         """Mix the order, most CREATED events early; of a pair one comes first and one last."""
