@@ -5,16 +5,21 @@ from __future__ import annotations
 import pytest
 from ledger_rig import (
     DAY,
+    FAILURE,
     event,
     media,
+    media_at,
     page,
+    state_of,
 )
 
 from claimx.adapters.ledger import RedisLedger
 from claimx.domain.cursors import Checkpoint, Gap, Mark
 from claimx.domain.records import (
+    Buried,
     Kind,
     Stage,
+    State,
 )
 
 
