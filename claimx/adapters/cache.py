@@ -95,28 +95,23 @@ class DiskCache:
         self._room.reserve(expected)
         return Incoming(self._room, self._folder, expected, self._file_mode)
 
-    def take_begun(self, media_id: str) -> str | None:
-        """
-        Return the part in which an earlier try's bytes of a file are now, None without any.
+    def has_begun(self, media_id: str) -> bool:
+        """Say whether an earlier try has left some of a file."""
+        return os.access(self.begun(media_id), os.F_OK)
 
-        Whoever gets it has it alone, and must give it to `go_on`.
+    def go_on(self, media_id: str) -> tuple[Incoming, Begun] | None:
         """
-        begun = self.begun(media_id)
-        if not os.access(begun, os.F_OK):  # as a rule; a rename that fails takes three times longer
-            return None
+        Return the file that an earlier try has left some of, and what there is of it.
+
+        Whoever gets it has it alone, and must `Incoming.keep`, `leave` or `discard` it. None when
+        another one was faster, or it is no good. Reads all of it. Raises DiskFull when there is no
+        room for the rest, TooLarge as `begin`.
+        """
         part = f"{self._folder}/{new_part()}"
         try:
-            os.rename(begun, part)
-        except OSError:  # another one was faster
+            os.rename(self.begun(media_id), part)
+        except OSError:
             return None
-        return part
-
-    def go_on(self, part: str) -> tuple[Incoming, Begun] | None:
-        """
-        Return the file that `take_begun` found, and what there is of it; None when it is no good.
-
-        Reads all of it. Raises DiskFull when there is no room for the rest, TooLarge as `begin`.
-        """
         return Incoming.of_part(self._room, self._folder, part, self._file_mode)
 
     def begun(self, media_id: str) -> str:

@@ -102,7 +102,6 @@ class HTTPMediaFetcher:
         transfer = Transfer(self._cache, self._calls, self._rules, self._max_bytes, declared)
         try:
             async with asyncio.timeout(self._total_seconds):
-                await transfer.go_on(item.media_id)
                 name = await self._follow(item, target, transfer)
         except TimeoutError:
             raise Unavailable(
@@ -190,6 +189,7 @@ class HTTPMediaFetcher:
                 f"the circuit of {target.host} is open", retry_after=wait or 1.0, host=target.host
             )
         try:
+            await transfer.go_on(item.media_id)  # reads gigabytes: only where more may be asked for
             async with self._sessions.of(target.scheme).get(
                 URL(target.url, encoded=True),
                 headers=transfer.resume_headers(),

@@ -6,6 +6,7 @@ import asyncio
 import re
 
 import aiohttp
+import structlog
 from aiohttp.http_exceptions import HttpProcessingError
 
 from claimx.adapters.cache import DiskCache
@@ -16,6 +17,8 @@ from claimx.adapters.file_calls import SMALL_BYTES, FileCalls
 from claimx.domain.errors import ClaimXError, TooLarge, Unreadable
 from claimx.domain.kinds import HEAD_BYTES
 from claimx.domain.media import Content, Rules
+
+log = structlog.get_logger(__name__)
 
 _RANGE = re.compile(r"bytes (\d+)-(\d+)/(\d+|\*)")
 _OK, _PARTIAL = 200, 206
@@ -39,6 +42,7 @@ class Transfer:
         self._max_bytes = max_bytes
         self._declared = declared
         self._incoming: Incoming | None = None
+        self._looked = self._over = False
         self._buffer = bytearray()
         self._total: int | None = None
         self._announced = False
@@ -51,16 +55,17 @@ class Transfer:
 
     async def go_on(self, media_id: str) -> None:
         """
-        Take over what an earlier try has received of the file, if it has left any.
+        Take over what an earlier try has received of the file, if it has left any; looks once.
 
         Raises DiskFull when there is no room for the rest, TooLarge.
         """
-        part = self._cache.take_begun(media_id)
-        if part is not None:
-            await self._calls.run_apart(self._take_over, part)
+        looked, self._looked = self._looked, True
+        if not looked and self._cache.has_begun(media_id):
+            await self._calls.run_apart(self._take_over, media_id)
 
     def leave(self, media_id: str) -> None:
         """Leave what was received for the next try, or nothing behind; safe at any time."""
+        self._over = True
         if self._incoming is None:
             return
         if self._tag and self._total:
@@ -183,13 +188,16 @@ class Transfer:
         piece, self._buffer = self._buffer, bytearray()
         await self._calls.run_apart(self._file().write, piece)
 
-    def _take_over(self, part: str) -> None:
-        found = self._cache.go_on(part)
+    def _take_over(self, media_id: str) -> None:
+        found = self._cache.go_on(media_id)
         if found is None:
             return
-        self._incoming, begun = found
+        self._incoming, begun = incoming, _ = found
+        if self._over:  # cancelled while this read: nobody else would end it
+            incoming.leave(self._cache.begun(media_id), begun)
+            return
         try:
-            head = self._incoming.head(HEAD_BYTES)
+            head = incoming.head(HEAD_BYTES)
             self.content = self._rules.check(head, self._declared, begun.header)
         except (OSError, ClaimXError):  # by another name, or another setting: the whole will tell
             self.discard()
@@ -197,6 +205,7 @@ class Transfer:
         self._total, self._tag, self._header = begun.total, begun.tag, begun.header
         self.received = self._resumed_at = begun.length
         self._announced = True
+        log.info("a download goes on where its last try ended", bytes=begun.length, of=begun.total)
 
     def _look(self) -> None:
         """Check the first bytes, once."""

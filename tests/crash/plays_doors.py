@@ -102,10 +102,10 @@ def begin_by_hand(machine: Machine) -> None:
     incoming.write(bytes(WORTH_BYTES))
     for _ in range(2):
         incoming.leave(cache.begun("large"), begun)
-        incoming, _ = cache.go_on(cache.take_begun("large"))
+        incoming, _ = cache.go_on("large")
     incoming.leave(cache.begun("large"), begun)
     Path(cache.begun("other")).write_bytes(b"no mark")
-    assert cache.go_on(cache.take_begun("other")) is None
+    assert cache.go_on("other") is None
     with suppress(DiskFull):  # of the disk, where it is a small one
         cache.begin(machine.settings.cache_max_bytes).discard()  # so what was begun gives way
 

@@ -6,13 +6,19 @@ import asyncio
 import hashlib
 import random
 import re
+import time
 
 import pytest
 from media_host import JPEG, a_fetcher, an_item, answer, left_behind, serving
 
 from claimx.adapters.cache import DiskCache
 from claimx.adapters.cache_begun import WORTH_BYTES
+from claimx.adapters.file_calls import FileCalls
+from claimx.adapters.media_transfer import Transfer
+from claimx.adapters.memory.gates import MemoryGates
 from claimx.domain.errors import DiskFull, LinkExpired, NotFound, TooLarge, Unavailable
+from claimx.domain.media import Rules
+from claimx.settings import DEFAULT_EXTENSIONS
 
 pytestmark = pytest.mark.integration
 
@@ -270,12 +276,54 @@ def test_its_room_is_counted_once(tmp_path):
     cache.begin(20 * MEBIBYTE).discard()
 
 
+def test_it_is_not_read_while_the_circuit_is_open(cache):
+    """Gigabytes would be read and hashed for each look at a host that is down."""
+    tries(cache, stuck_after(10 * MEBIBYTE), answer(b"", 503))
+    (left,) = cache.folder.iterdir()
+    gates = MemoryGates(time.monotonic)
+    gates.circuit("media:127.0.0.1").report(0, 5)
+    before = left.stat().st_ctime_ns
+
+    (found,), host = tries(cache, rest_of(FILE), options={"gates": gates})
+
+    assert type(found).__name__ == "CircuitOpen"
+    assert host.requests == []
+    assert left.stat().st_ctime_ns == before
+
+
+def test_a_try_that_ends_while_it_is_read_leaves_it_and_its_room(tmp_path):
+    """The thread that reads it outlives the try, and nobody else would give back the room."""
+    cache = DiskCache(tmp_path, 20 * MEBIBYTE, spare_bytes=0, now=lambda: 0.0)  # counts never again
+    tries(cache, stuck_after(10 * MEBIBYTE), answer(b"", 503))
+    calls = _Unstoppable()
+    rules = Rules.of(DEFAULT_EXTENSIONS)
+
+    async def run():
+        transfer = Transfer(cache, calls, rules, 1 << 30, "jpg")
+        going = asyncio.create_task(transfer.go_on("99"))
+        await asyncio.sleep(0)
+        going.cancel()
+        transfer.leave("99")
+        await asyncio.gather(going, return_exceptions=True)
+        await calls.reading
+
+    asyncio.run(run())
+
+    assert [name for name in left_behind(cache) if name.endswith(".begun")] == left_behind(cache)
+    (file,), host = tries(cache, rest_of(FILE))
+    assert asked_from(host.requests[0]) > WORTH_BYTES
+    cache.remove(file.name)
+    cache.begin(20 * MEBIBYTE).discard()
+
+
 def test_of_two_who_look_one_gets_it(cache):
     tries(cache, stuck_after(10 * MEBIBYTE), answer(b"", 503))
 
-    parts = [cache.take_begun("99"), cache.take_begun("99")]
+    (incoming, begun), other = cache.go_on("99"), cache.go_on("99")
 
-    assert [part is not None for part in parts] == [True, False]
+    assert other is None
+    assert incoming.length == begun.length
+    incoming.discard()
 
 
 def test_the_sweeper_does_not_take_it_for_a_file_and_removes_it_when_old(cache):
@@ -297,3 +345,11 @@ def test_it_is_looked_at_anew_by_the_rules_of_its_next_try(cache):
     assert type(found).__name__ == "NotAllowed"
     assert [asked_from(one) for one in host.requests] in ([], [0])
     assert left_behind(cache) == [] or not host.requests
+
+
+class _Unstoppable(FileCalls):
+    """Calls whose thread is at work already when they are cancelled."""
+
+    async def run_apart(self, call, *arguments):
+        self.reading = asyncio.get_running_loop().run_in_executor(None, call, *arguments)
+        return await asyncio.shield(self.reading)
