@@ -7,25 +7,11 @@ import ssl
 import time
 
 import pytest
-from certificates import self_signed
-from http_echo import GET, LOOPS, MEBI, SOCKET_BUFFERS, Running, content, until
+from http_echo import GET, LOOPS, MEBI, SOCKET_BUFFERS, content, until
 
 from claimx.sandbox.connection import CHUNK_BYTES
 
 pytestmark = pytest.mark.integration
-
-
-@pytest.fixture(scope="module")
-def certificate(tmp_path_factory):
-    return self_signed(tmp_path_factory.mktemp("tls") / "server.pem")
-
-
-@pytest.fixture(params=["asyncio", "uvloop", "uvloop tls"])
-def running(request, certificate):
-    loop, _, tls = request.param.partition(" ")
-    it = Running(LOOPS[loop], certificate if tls else None)
-    yield it
-    it.stop()
 
 
 def test_a_client_that_does_not_read_fills_no_memory(running):

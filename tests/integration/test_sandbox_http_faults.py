@@ -5,25 +5,11 @@ from __future__ import annotations
 import time
 
 import pytest
-from certificates import self_signed
-from http_echo import GET, LOOPS, MEBI, Running, content, until
+from http_echo import GET, MEBI, content, until
 
 from claimx.sandbox.faults import Fault
 
 pytestmark = pytest.mark.integration
-
-
-@pytest.fixture(scope="module")
-def certificate(tmp_path_factory):
-    return self_signed(tmp_path_factory.mktemp("tls") / "server.pem")
-
-
-@pytest.fixture(params=["asyncio", "uvloop", "uvloop tls"])
-def running(request, certificate):
-    loop, _, tls = request.param.partition(" ")
-    it = Running(LOOPS[loop], certificate if tls else None)
-    yield it
-    it.stop()
 
 
 def spoil(running, kind, **more):
