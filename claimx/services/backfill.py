@@ -43,8 +43,9 @@ def backfill(
     if until < since:
         raise ValueError(f"the range ends ({to_iso(until)}) before it begins ({to_iso(since)})")
     report = BackfillReport(backfill_cursor(since, until), since, until)
+    pace = Pace(runtime, report, sleep, progress, rows_per_second)
     try:
-        _Run(runtime, report, sleep=sleep, progress=progress, rows_per_second=rows_per_second).run()
+        _Run(runtime, report, pace, progress).run()
     except Stopped as stopped:
         report.ending = stopped.ending
     except KeyboardInterrupt:
@@ -84,19 +85,17 @@ class _Run:
         self,
         runtime: Runtime,
         report: BackfillReport,
-        *,
-        sleep: Callable[[float], None],
+        pace: Pace,
         progress: Callable[[BackfillReport], None],
-        rows_per_second: float,
     ) -> None:
         self._runtime = runtime
         self._report = report
         self._progress = progress
-        self._pace = Pace(runtime, report, sleep, progress, rows_per_second)
+        self._pace = pace
         self._in_lake = InLake(runtime)
         self._met = Met()
         self._anew = True  # pages may wait whose ids are not among those met
-        self._lease = self._pace.lease
+        self._lease = pace.lease
 
     def run(self) -> None:
         """Read the range under the lease; raises Stopped when it cannot."""
