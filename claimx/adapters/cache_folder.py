@@ -9,7 +9,9 @@ On ext4 it also says where on the disk files are made. New folders lie beside th
 made in, unless that one's folders are declared to have nothing to do with each other, as those of
 ``/home`` (``chattr +T``). And an ext4 without a journal passes over each inode that was freed in
 the last minutes when it looks for one: where a lake and others remove files by the thousand, making
-a file took 160 to 260 µs, and 9 elsewhere on the same disk.
+a file took 160 to 260 µs, and 9 elsewhere on the same disk. Of folders that are placed apart the
+first ones all get the emptiest part of the disk, be it the one where such a folder was removed just
+now, and the next ones a part by chance; so a few are made before the one that counts.
 """
 
 from __future__ import annotations
@@ -18,14 +20,17 @@ import errno
 import os
 import struct
 import sys
-from contextlib import suppress
+from collections.abc import Iterator
+from contextlib import ExitStack, contextmanager, suppress
 from pathlib import Path
+from secrets import token_hex
 
 from claimx.adapters.cache_names import is_name, is_ours, is_part
 from claimx.adapters.cache_node import is_node
 
 _GET_FLAGS, _SET_FLAGS = 0x80006601, 0x40006602  # FS_IOC_GETFLAGS and SETFLAGS, without their size
 _TOP_OF_HIERARCHIES = 0x00020000  # FS_TOPDIR_FL
+_EMPTIEST = 8  # folders
 _OLD_SECONDS = 24 * 3600.0  # longer than anybody writes a file, or waits with its upload
 
 
@@ -38,7 +43,8 @@ def made(root: Path, node: str) -> Path:
     folder = root / node
     if not folder.is_dir():
         _spread_folders(root)
-        folder.mkdir(mode=0o700, exist_ok=True)
+        with _emptiest_taken(root):
+            folder.mkdir(mode=0o700, exist_ok=True)
     if not os.access(folder, os.R_OK | os.W_OK | os.X_OK):
         msg = f"{folder} is another user's, or closed to its owner"
         raise PermissionError(errno.EACCES, msg)
@@ -85,6 +91,17 @@ def _remove_old(file: os.DirEntry[str], now: float) -> None:
 
 def _is_old(entry: os.DirEntry[str], now: float) -> bool:
     return now - entry.stat(follow_symlinks=False).st_mtime > _OLD_SECONDS
+
+
+@contextmanager
+def _emptiest_taken(root: Path) -> Iterator[None]:
+    """Keep folders where the file system likes best to make some; a crash leaves them as lost."""
+    with ExitStack() as taken:
+        for _ in range(_EMPTIEST):
+            other = root / token_hex(16)
+            other.mkdir(mode=0o700)
+            taken.callback(other.rmdir)
+        yield
 
 
 def _spread_folders(root: Path) -> None:

@@ -165,6 +165,14 @@ def test_what_only_looks_like_a_cached_file_or_folder_is_left_where_it_is(tmp_pa
     assert Path(elsewhere.path(name)).exists()
 
 
+def test_nothing_is_left_of_what_only_helped_to_place_it(tmp_path):
+    """Folders that take the disk's emptiest parts first must not pile up with every start."""
+    for _ in range(2):
+        cache = DiskCache(tmp_path, 1000)
+
+    assert {entry.name for entry in tmp_path.iterdir()} == {".node", cache.node}
+
+
 def test_folders_below_it_are_placed_apart_where_the_file_system_knows_how(tmp_path):
     """On another file system it is a folder like any other, and all else here holds as well."""
     flags = _flags(tmp_path)
