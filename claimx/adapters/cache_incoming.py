@@ -15,6 +15,7 @@ import structlog
 from claimx.adapters.cache_begun import Begun, hashed, is_worth_keeping, mark, unmarked
 from claimx.adapters.cache_names import name_of, new_part
 from claimx.adapters.cache_room import CacheRoom, full
+from claimx.adapters.file_calls import begin_writing
 
 log = structlog.get_logger(__name__)
 
@@ -91,6 +92,7 @@ class Incoming:
                 file = self._opened()
                 while rest:  # a write to a nearly full disk may be a short one
                     rest = rest[os.write(file, rest) :]
+                begin_writing(file, self.length, len(chunk))
             except OSError as error:
                 raise full(error) from error
             self._hash.update(chunk)

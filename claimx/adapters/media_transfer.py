@@ -137,7 +137,8 @@ class Transfer:
             raise Unreadable("the body is longer than its Content-Length")
         # a large file takes seconds to sync
         run = self._calls.run if self.received <= SMALL_BYTES else self._calls.run_apart
-        return await run(self._keep, media_id)
+        await run(self._write_rest)
+        return await run(self._file().keep, media_id)  # a turn later: see `begin_writing`
 
     def discard(self) -> None:
         """Leave nothing behind; safe at any time."""
@@ -212,13 +213,11 @@ class Transfer:
         if self.content is None:
             self.content = self._rules.check(self._buffer, self._declared, self._header)
 
-    def _keep(self, media_id: str) -> str:
-        """Write what is left and give the file its name: one call for a small one."""
+    def _write_rest(self) -> None:
         file = self._file()
         file.write(self._buffer)
         self._buffer = bytearray()
         self.sha256 = file.sha256
-        return file.keep(media_id)
 
     def _file(self) -> Incoming:
         if self._incoming is None:
