@@ -64,6 +64,7 @@ class CurlCalls:
         self._connections = connections
         self._setting = setting
         self._multi = self._begun()
+        self._pattern = new_handle(limits)  # a copy takes a hundredth of another
         self._idle: list[pycurl.Curl] = []  # as many as calls were ever under way
 
     async def call(self, request: Request) -> Reply:
@@ -75,7 +76,7 @@ class CurlCalls:
         included, and Unreadable when the body of a 2xx is too long, cut short or does not decode.
         None quotes what libcurl says, whose texts may hold the URL.
         """
-        curl = self._idle.pop() if self._idle else new_handle(self._limits)
+        curl = self._idle.pop() if self._idle else self._pattern.duphandle()
         answer = Answer(self._limits.body_bytes)
         try:
             prepare(curl, request)
