@@ -28,7 +28,8 @@ def redis_command(port: int, data: Path) -> list[str]:
     data.mkdir(parents=True, exist_ok=True)
     return [
         str(_runnable(found)), "--port", str(port), "--bind", "127.0.0.1", "--dir", str(data),
-        "--appendonly", "yes", "--maxmemory-policy", "noeviction", "--daemonize", "no",
+        "--appendonly", "yes", "--save", "", "--maxmemory-policy", "noeviction",
+        "--daemonize", "no",
     ]  # fmt: skip
 
 
