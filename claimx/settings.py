@@ -143,8 +143,8 @@ class Settings(BaseModel):
     max_media_bytes: PositiveInt = _knob(
         "CLAIMX_MAX_MEDIA_BYTES",
         5 * 1024**3,
-        "Bytes a media file may have; an upload to OneLake has 230 s, so one of 5 GiB needs 23"
-        " MB/s. A try of a download has as long, and the next goes on where it ended.",
+        "Bytes a media file may have. A try of its download, and of its upload to OneLake, has"
+        " 230 s; the next goes on where it ended.",
     )
     download_concurrency: PositiveInt = _knob(
         "CLAIMX_DOWNLOAD_CONCURRENCY", 10, "Downloads side by side in a worker process."

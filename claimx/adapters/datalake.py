@@ -144,8 +144,8 @@ class DataLakeFile:
         headers = {"Content-Type": "application/octet-stream", "Content-MD5": _base64(md5)}
         await self._files.ask("PATCH", self._path, query, headers, chunk)
 
-    async def flush_data(self, length: int, content_type: str, *, if_match: str = "") -> None:
-        """Make what was appended its content, *length* bytes in all."""
+    async def flush_data(self, length: int, content_type: str, *, if_match: str = "") -> str:
+        """Make what was appended its content, *length* bytes in all; returns its new tag."""
         query = {
             "action": "flush",
             "position": str(length),
@@ -155,7 +155,8 @@ class DataLakeFile:
         headers = {"x-ms-content-type": content_type}
         if if_match:
             headers["If-Match"] = if_match
-        await self._files.ask("PATCH", self._path, query, headers, b"")
+        reply = await self._files.ask("PATCH", self._path, query, headers, b"")
+        return reply.header("ETag") or ""
 
     async def get_file_properties(self) -> Properties:
         """Return what storage says of it; 404 when it is not there."""

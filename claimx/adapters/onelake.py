@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import hashlib
-import os
 from collections.abc import Callable, Coroutine
 from pathlib import Path
 from typing import Any, BinaryIO
@@ -15,8 +13,9 @@ from claimx.adapters.blob_folder import FolderStore, is_folder
 from claimx.adapters.credentials import StorageAccess
 from claimx.adapters.curl import CurlCalls
 from claimx.adapters.curl_handle import Limits
-from claimx.adapters.datalake import DataLakeFile, DataLakeFiles, StorageRefusal
-from claimx.adapters.file_calls import SMALL_BYTES, FileCalls, forget_pages, unread
+from claimx.adapters.datalake import DataLakeFiles, StorageRefusal
+from claimx.adapters.file_calls import FileCalls, forget_pages, unread
+from claimx.adapters.onelake_upload import OneLakeUpload
 from claimx.adapters.storage_login import StorageLogin
 from claimx.domain.addresses import on_loopback, split_root
 from claimx.domain.errors import CircuitOpen, ClaimXError, Unavailable
@@ -25,8 +24,7 @@ from claimx.domain.ports.media import BlobStore
 
 CIRCUIT = "onelake"
 CHUNK_BYTES = 8 * 1024 * 1024
-_HASH = "sha256"
-_MISSING, _THERE, _CHANGED = 404, 409, 412
+_MISSING, _THERE = 404, 409
 
 
 class DataLakeStore:
@@ -35,8 +33,9 @@ class DataLakeStore:
 
     *root* is ``abfss://<file system>@<host>/<folder>``; it is reached at *endpoint*, with what
     *access* gives. The ledger retries; in here only what met a kept connection that had been
-    closed, which a step bears: its place in the file or its condition is the same. For one event
-    loop at a time. Raises ValueError for a root that is not such a URI.
+    closed, which a step bears: its place in the file or its condition is the same. A large file
+    goes on where its last try ended (`OneLakeUpload`). For one event loop at a time. Raises
+    ValueError for a root that is not such a URI.
     """
 
     def __init__(
@@ -116,61 +115,24 @@ class DataLakeStore:
     async def _put(
         self, path: str, file: BinaryIO, length: int, sha256: str, content_type: str
     ) -> None:
-        """
-        Create, append, flush, verify; each step conditional on nobody else's between.
-
-        An upload that was overtaken (its lease was lost) therefore fails, instead of emptying a
-        file that its successor has completed and recorded.
-        """
-        if os.fstat(file.fileno()).st_size != length:
-            raise FileNotFoundError(f"{Path(file.name).name} is no longer what was downloaded")
         files = self._files()
-        target = files.file(self._file_system, path)
-        tag = await self._create(files, target, content_type, length, sha256)
-        if tag is None:
-            return
-        seen = hashlib.sha256()
-        offset = 0
-        read = self._calls.run if length <= SMALL_BYTES else self._calls.run_apart
-        while offset < length and (piece := await read(_piece, file, self._chunk, seen)):
-            # the service compares each chunk with its MD5: what it takes is what was read
-            chunk, md5 = piece
-            await target.append_data(chunk, offset, md5)
-            offset += len(chunk)
-        if offset != length or seen.hexdigest() != sha256:
-            raise FileNotFoundError(f"{Path(file.name).name} is no longer what was downloaded")
-        if length:  # an empty file is complete once it is created
-            await target.flush_data(length, content_type, if_match=tag)
-        await self._verify(target, length, sha256)
-        forget_pages(file.fileno())
-
-    async def _create(
-        self,
-        files: DataLakeFiles,
-        target: DataLakeFile,
-        content_type: str,
-        length: int,
-        sha256: str,
-    ) -> str | None:
-        """Create the file, empty, and return its tag; None when it is there already, complete."""
-
-        async def create(**condition: Any) -> str:
-            return await target.create_file(content_type, {_HASH: sha256}, **condition)
-
+        upload = OneLakeUpload(
+            files.file(self._file_system, path),
+            self._calls,
+            file,
+            content_type,
+            length,
+            sha256,
+            chunk_bytes=self._chunk,
+        )
         try:
-            return await create(new=True)
+            await upload.run(self._host)
         except StorageRefusal as refusal:
-            if refusal.status not in (_MISSING, _THERE, _CHANGED):
+            if refusal.status != _MISSING or not on_loopback(self._endpoint):
                 raise
-            if refusal.status == _MISSING:
-                if not on_loopback(self._endpoint):
-                    raise
-                await self._create_file_system(files)
-                return await create(new=True)
-        there = await target.get_file_properties()
-        if there.size == length and there.metadata.get(_HASH) == sha256:
-            return None  # an earlier try got this far
-        return await create(new=False, if_match=there.etag)
+            await self._create_file_system(files)
+            await upload.run(self._host)
+        forget_pages(file.fileno())
 
     async def _create_file_system(self, files: DataLakeFiles) -> None:
         """Make the file system of a stand-in; in production it is the workspace, and must exist."""
@@ -179,29 +141,6 @@ class DataLakeStore:
         except StorageRefusal as refusal:
             if refusal.status != _THERE:  # a process beside this one was faster
                 raise
-
-    async def _verify(self, target: DataLakeFile, length: int, sha256: str) -> None:
-        stored = await target.get_file_properties()
-        if stored.size != length:
-            raise Unavailable(
-                f"OneLake holds {stored.size} of {length} bytes after the upload", host=self._host
-            )
-        named = stored.metadata.get(_HASH)
-        if named is None:  # the service keeps no metadata: read back what it has
-            named = await self._read_back(target, length)
-        if named != sha256:
-            raise Unavailable("OneLake holds another file after the upload", host=self._host)
-
-    async def _read_back(self, target: DataLakeFile, length: int) -> str:
-        found = hashlib.sha256()
-        offset = 0
-        while offset < length:
-            piece, is_whole = await target.read(offset, min(self._chunk, length - offset))
-            if is_whole or not piece:
-                return hashlib.sha256(piece).hexdigest()
-            found.update(piece)
-            offset += len(piece)
-        return found.hexdigest()
 
     def _below(self, path: str) -> str:
         if ".." in path.split("/") or path.startswith("/"):
@@ -243,18 +182,6 @@ def _opened(source: str) -> BinaryIO:
         return Path(source).open("rb")
     except OSError as error:
         raise unread(error) from error
-
-
-def _piece(file: BinaryIO, length: int, seen: Any) -> tuple[bytes, bytes] | None:
-    """Read a piece, add it to the hash, and return it with its MD5; None at the end."""
-    try:
-        piece = file.read(length)
-    except OSError as error:
-        raise unread(error) from error
-    if not piece:
-        return None
-    seen.update(piece)
-    return piece, hashlib.md5(piece, usedforsecurity=False).digest()
 
 
 def make_store(

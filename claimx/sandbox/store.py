@@ -10,6 +10,8 @@ from pathlib import Path, PurePosixPath
 from stat import S_ISDIR
 from typing import BinaryIO
 
+from claimx.sandbox.staged import Staged
+
 STAGING = ".staging"
 _MAX_STAGED = 10_000
 _MAPPED_BYTES = 1024 * 1024
@@ -48,7 +50,7 @@ def entry_of(name: str, path: Path) -> Entry:
 
 
 def bytes_of(file: BinaryIO, begin: int, end: int) -> bytes | memoryview:
-    """Return a part of a file; much of it is left there until it is sent: no file here changes."""
+    """Return a part of a file; much of it is left there until it is sent: files here only grow."""
     if end - begin > _MAPPED_BYTES:
         return memoryview(mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ))[begin:end]
     file.seek(begin)
@@ -59,7 +61,8 @@ class FolderStore:
     """
     One account below *root*: ``<container>/<path>`` are plain files.
 
-    A file appears whole or not at all: bytes are collected in a staging folder and renamed.
+    A file appears whole or not at all: bytes are collected in a staging folder and renamed. What is
+    appended to one that has bytes already comes behind them when it is flushed.
     """
 
     def __init__(self, root: Path) -> None:
@@ -67,8 +70,7 @@ class FolderStore:
         self._staging = root / STAGING
         shutil.rmtree(self._staging, ignore_errors=True)
         self._staging.mkdir(parents=True)
-        self._staged: dict[tuple[str, str], Path] = {}
-        self._serial = 0
+        self._staged = Staged(self._staging, _MAX_STAGED)
 
     # Where things are.
 
@@ -119,7 +121,7 @@ class FolderStore:
     def put(self, container: str, name: str, content: bytes) -> Entry:
         """Write a whole file."""
         path = self.place(container, name)
-        fresh = self._fresh()
+        fresh = self._staged.fresh()
         fresh.write_bytes(content)
         return self._settle(fresh, path, name)
 
@@ -136,45 +138,38 @@ class FolderStore:
         path = self.place(container, name)
         if not path.is_file():
             raise StoreError(404, "PathNotFound", "The specified path does not exist.")
-        staged, mode = self._staged.get((container, name)), "r+b"
-        if staged is None:
-            if len(self._staged) >= _MAX_STAGED:
-                raise StoreError(503, "ServerBusy", "too many files are being appended to")
-            staged = self._fresh()
-            if path.stat().st_size:
-                shutil.copyfile(path, staged)
-            else:
-                mode = "w+b"
-            self._staged[container, name] = staged
-        with staged.open(mode) as file:
-            if position > file.seek(0, os.SEEK_END):
-                raise StoreError(
-                    400, "InvalidFlushPosition", "the bytes before the position are missing"
-                )
-            file.seek(position)
+        tail = self._staged.begun((container, name), path.stat().st_size)
+        if tail is None:
+            raise StoreError(503, "ServerBusy", "too many files are being appended to")
+        if not tail.base <= position <= tail.end:
+            raise StoreError(
+                400, "InvalidFlushPosition", "the bytes before the position are missing"
+            )
+        with tail.path.open("r+b") as file:
+            file.seek(position - tail.base)
             file.write(content)
 
     def flush(self, container: str, name: str, position: int) -> Entry:
         """Commit what was appended up to *position*, which must be all of it."""
         path = self.place(container, name)
-        staged = self._staged.pop((container, name), None)
-        if staged is None:
-            found = entry_of(name, path)
-            if position != found.size:
-                raise StoreError(
-                    400, "InvalidFlushPosition", "The uploaded data is not contiguous."
-                )
-            return found
-        if staged.stat().st_size != position:
-            self._staged[container, name] = staged
+        tail = self._staged.tail_of((container, name))
+        found = entry_of(name, path)
+        is_next = tail is None or tail.base == found.size  # else it was replaced meanwhile
+        if not is_next or position != (found.size if tail is None else tail.end):
             raise StoreError(400, "InvalidFlushPosition", "The uploaded data is not contiguous.")
-        return self._settle(staged, path, name)
+        if tail is None:
+            return found
+        self._staged.taken((container, name))
+        if not tail.base:
+            return self._settle(tail.path, path, name)
+        with tail.path.open("rb") as more, path.open("ab") as file:
+            shutil.copyfileobj(more, file, _MAPPED_BYTES)
+        tail.path.unlink()
+        return entry_of(name, path)
 
     def forget_staged(self, container: str, name: str) -> None:
         """Drop what was appended and not flushed."""
-        staged = self._staged.pop((container, name), None)
-        if staged is not None:
-            staged.unlink(missing_ok=True)
+        self._staged.forget((container, name))
 
     def rename(self, source: tuple[str, str], target: tuple[str, str]) -> Entry:
         """Move a file or folder over what is at *target*."""
@@ -231,10 +226,6 @@ class FolderStore:
                 if recursive and child.is_dir():
                     pending.append(path)
         return sorted(found, key=lambda entry: entry.name)
-
-    def _fresh(self) -> Path:
-        self._serial += 1
-        return self._staging / f"{os.getpid()}-{self._serial}"
 
     def _settle(self, fresh: Path, path: Path, name: str) -> Entry:
         try:

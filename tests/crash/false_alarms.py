@@ -13,6 +13,7 @@ FALSE_ALARMS: dict[str, str] = {
     "adapters.cache: room.reserve": _MEMORY,
     "adapters.cache_incoming: room.reserve": _MEMORY,
     "adapters.media_transfer: file.write": _OURS,
+    "adapters.onelake_upload: seen.update": "a hash in memory",
     "adapters.media_http: transfer.finish": _OURS,
     "services.sweep: self.sweep": _OURS,
     "services.upload: uploaded.add": "remembered in memory; what is forgotten the sweeper finds",
