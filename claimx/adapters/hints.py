@@ -23,13 +23,13 @@ log = structlog.get_logger(__name__)
 # burst and a lost message delays little.
 CHUNK_SIZES = {
     Stage.INGEST: (1, 1),  # a record is a page of up to 2000 rows already
-    Stage.ENRICH: (50, 400),  # its end, when the last calls are under way, leaves a child idle
+    Stage.ENRICH: (50, 500),  # its end, when the last calls are under way, leaves a child idle
     Stage.DOWNLOAD: (20, 50),
     Stage.UPLOAD: (20, 50),
     Stage.RECORD: (100, 500),
 }
-SHARED_BY = 4  # messages that a burst becomes at the least, if they are large enough, and as many
-# messages that wait already: then nobody is idle, and fewer messages do the same work
+SHARED_BY = 4  # messages that a burst becomes, with those that wait already, if they are large
+# enough: then nobody is idle, and fewer do the same work
 
 NODE_QUEUE_SECONDS = 3600  # after the last hint; what was in it is due again by then
 
@@ -52,7 +52,7 @@ def chunk_size(stage: Stage, records: int, waiting: int = 0) -> int:
     messages lie in the queue already.
     """
     least, most = CHUNK_SIZES[stage]
-    shared = 1 if waiting >= SHARED_BY else min(SHARED_BY, records // least)
+    shared = min(SHARED_BY - waiting, records // least)
     messages = max(1, shared, -(-records // most))
     return max(1, -(-records // messages))
 

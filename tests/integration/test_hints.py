@@ -68,7 +68,7 @@ def test_a_burst_is_shared_by_several_children_once_it_is_worth_a_message_each(s
 
 
 @pytest.mark.parametrize("stage", list(CHUNK_SIZES))
-@pytest.mark.parametrize("waiting", [0, SHARED_BY])
+@pytest.mark.parametrize("waiting", range(SHARED_BY + 2))
 def test_messages_of_a_burst_are_alike_in_size(stage, waiting):
     """Twenty-five files were a message of twenty and one of five, which cost as much."""
     least, most = CHUNK_SIZES[stage]
@@ -79,6 +79,18 @@ def test_messages_of_a_burst_are_alike_in_size(stage, waiting):
         messages = -(-records // size)
         assert messages <= max(1, records // least, -(-records // most))
         assert records - (messages - 1) * size > size - messages
+
+
+@pytest.mark.parametrize("stage", list(CHUNK_SIZES))
+@pytest.mark.parametrize("waiting", range(SHARED_BY))
+def test_a_burst_becomes_as_many_messages_as_somebody_may_be_idle_for(stage, waiting):
+    """Each message costs, and those that wait already keep others busy."""
+    least, most = CHUNK_SIZES[stage]
+    records = min(most, (SHARED_BY - waiting) * least)
+
+    size = chunk_size(stage, records, waiting)
+
+    assert -(-records // size) == min(SHARED_BY - waiting, records // least)
 
 
 @pytest.mark.parametrize("stage", list(CHUNK_SIZES))
