@@ -21,7 +21,8 @@ PARTS = (
     ("worker", "adapters.api_gate:APIGate.succeeded circuit.report", "before"),  # enrich
     ("writer", "services.flush:TableWriter._write_table lake.upsert", "after"),
     ("worker", "services.download:DownloadStage._download fetcher.fetch", "after"),
-    ("worker", "adapters.onelake_upload:OneLakeUpload._flush target.flush_data", "before"),  # upload
+    # upload
+    ("worker", "adapters.onelake_upload:OneLakeUpload._flush target.flush_data", "before"),
     ("worker", "services.chunk:Chunk._carry_out ledger.settle", "after"),
     ("writer", "services.settle_rows:Settler._finish ledger.finish", "before"),
     ("worker", "services.redrive:redrive_once ledger.due", "after"),
