@@ -15,8 +15,9 @@ from claimx.domain.errors import (
     Unavailable,
 )
 
-# the chunk was damaged on its way: sent again, it is well
-_DAMAGED = frozenset(("Md5Mismatch", "Crc64Mismatch"))
+DAMAGED = frozenset(("Md5Mismatch", "Crc64Mismatch"))
+"""Of a chunk that was damaged on its way: sent again, it is well."""
+
 _NO_CAPACITY = "Capacity"  # Fabric's is paused: with which status, its APIs do not agree
 # two uploads of one file (a lease that was lost): the one that was overtaken is told so
 _OVERTAKEN = frozenset(
@@ -49,7 +50,7 @@ def translated(error: Exception, host: str) -> ClaimXError:  # noqa: PLR0911 - o
             return Unavailable(f"{what}: is ONELAKE_CLAIMX_PATH right?", delay, status, host)
         case 408 | 409 | 412 | 423 | 425:  # another upload of the same file, or a lease on it
             return TryLater(what, delay, status, host)
-        case 400 if code in _OVERTAKEN | _DAMAGED:
+        case 400 if code in _OVERTAKEN | DAMAGED:
             return TryLater(what, delay, status, host)
         case _ if status >= 500 or status < 400:  # noqa: PLR2004 - HTTP; somebody between sends away
             return Unavailable(what, delay, status, host)

@@ -7,6 +7,7 @@ import os
 from pathlib import Path
 from typing import Any, BinaryIO
 
+from claimx.adapters.blob_errors import DAMAGED
 from claimx.adapters.datalake import DataLakeFile, StorageRefusal
 from claimx.adapters.file_calls import SMALL_BYTES, FileCalls, unread
 from claimx.domain.errors import Unavailable
@@ -94,6 +95,7 @@ class OneLakeUpload:
 
     async def _checked(self, stored: int) -> Any:
         """Return the hash of the first *stored* bytes, once the whole file was found unchanged."""
+        self._file.seek(0)
         whole, offset = hashlib.sha256(), 0
         seen = whole.copy()
         while count := await self._calls.run_apart(_hashed, self._file, self._chunk, whole):
@@ -111,7 +113,8 @@ class OneLakeUpload:
         try:
             await self._send(stored, seen)
         except StorageRefusal as refusal:
-            if not stored or refusal.status not in (_REFUSED, _THERE):
+            is_refused = refusal.status in (_REFUSED, _THERE) and refusal.code not in DAMAGED
+            if not (stored and is_refused):
                 raise
             return False
         return True

@@ -175,6 +175,19 @@ def test_whatever_fails_what_is_stored_in_the_end_is_the_file(rig, faults):
     assert rig.content(path) == CONTENT
 
 
+def test_storage_that_takes_nothing_behind_a_part_gets_the_whole_at_once(rig):
+    """Its refusal would be the same with every try, until the file is given up on."""
+    path = rig.new_path()
+    with rig.asked({1 + PART_CHUNKS + 2: fault("error")}), pytest.raises(Unavailable):
+        rig.put(path)
+
+    with rig.asked({3: fault("error", status=400)}) as seen:
+        rig.put(path)
+
+    assert len(seen) == 3 + REQUESTS
+    assert rig.content(path) == CONTENT
+
+
 def test_nobody_goes_on_with_what_another_file_has_left(rig):
     """A link may lead to a new version of a file while the old one is being uploaded."""
     path = rig.new_path()
