@@ -2,8 +2,9 @@
 How much of a loopback media host and OneLake claimx' transfers use: ``make bench-media``.
 
 Ten downloads and ten uploads side by side, beside aiohttp alone, in interleaved rounds: files of
-200 KB and of 50 MB. Then one of 5 GiB, for its memory. Ends with one line of JSON: ratios of
-megabytes a second (medians of the rounds), and the megabytes that the great file took above idle.
+200 KB and of 50 MB, by one process, and by two with five of each, as a worker has several. Then one
+of 5 GiB, for its memory. Ends with one line of JSON: ratios of megabytes a second (medians of the
+rounds), and the megabytes that the great file took above idle.
 """
 
 from __future__ import annotations
@@ -22,11 +23,13 @@ from typing import Any
 from pipelines.processes import processes
 from pipelines.sandbox import sandbox
 from pipelines.serving import port_in
-from pipelines.transfers import HOW, Transfers
+from pipelines.transfers import Transfers
 
 KB, MB, GB = 1000, 1000**2, 2**30
 SIZES = {"200kb": (200 * KB, 1000), "50mb": (50 * MB, 24)}
 RUN_SECONDS = 600
+SIDE_BY_SIDE = 10
+WHO = {"aiohttp": ("aiohttp", 1), "claimx": ("claimx", 1), "claimx in two": ("claimx", 2)}
 
 
 class Bench:
@@ -38,35 +41,55 @@ class Bench:
         self._environment = environment
         self._runs = 0
 
-    def run(self, how: str, size: int, files: int) -> dict[str, float]:
-        """Bring files through in a process of its own; returns what it said, and MB/s."""
+    def run(self, how: str, size: int, files: int, processes: int = 1) -> dict[str, float]:
+        """
+        Bring files through in *processes* of its own, `SIDE_BY_SIDE` in all at a time.
+
+        Returns seconds from the first one's beginning to the last one's end, CPU seconds of all,
+        the megabytes that the largest took above idle, and MB/s.
+        """
         self._runs += 1
-        folder = self._folder / f"run {self._runs}"
+        jobs = [self._job(how, size, files, processes, n) for n in range(processes)]
+        programs = [
+            subprocess.Popen(  # noqa: S603 - our own program
+                [sys.executable, "-m", "pipelines.transfers", how, str(job.save())],
+                stdout=subprocess.PIPE,
+                text=True,
+                env=self._environment,
+            )
+            for job in jobs
+        ]
+        try:
+            told = [json.loads(program.communicate(timeout=RUN_SECONDS)[0]) for program in programs]
+        finally:
+            for program in programs:
+                program.kill()  # one that is over is left alone
+        for job in jobs:
+            shutil.rmtree(job.folder)
+        seconds = max(one["ended"] for one in told) - min(one["begun"] for one in told)
+        found = {
+            "seconds": seconds,
+            "cpu": sum(one["cpu"] for one in told),
+            "mb": max(one["mb"] for one in told),
+            "mb_s": size * sum(job.files for job in jobs) / MB / seconds,
+        }
+        said = ", ".join(f"{name} {value:.2f}" for name, value in found.items())
+        print(f"{how:8} x {processes} {files:5} x {size / MB:9.1f} MB: {said}", flush=True)
+        return found
+
+    def _job(self, how: str, size: int, files: int, processes: int, number: int) -> Transfers:
+        folder = self._folder / f"run {self._runs} {number}"
         folder.mkdir()
-        job = Transfers(
+        return Transfers(
             self._host,
             self._environment["ONELAKE_ENDPOINT"],
             self._environment["ONELAKE_CLAIMX_PATH"],
             str(folder),
             size,
-            files,
-            f"{how}-{self._runs}",
+            max(1, files // processes),
+            f"{how}-{self._runs}-{number}",
+            SIDE_BY_SIDE // processes,
         )
-        command = [sys.executable, "-m", "pipelines.transfers", how, str(job.save())]
-        done = subprocess.run(  # noqa: S603 - our own program
-            command,
-            stdout=subprocess.PIPE,
-            text=True,
-            check=True,
-            timeout=RUN_SECONDS,
-            env=self._environment,
-        )
-        shutil.rmtree(folder)
-        found: dict[str, float] = json.loads(done.stdout)
-        found["mb_s"] = size * files / MB / found["seconds"]
-        told = ", ".join(f"{name} {value:.2f}" for name, value in found.items())
-        print(f"{how:8} {files:5} x {size / MB:9.1f} MB: {told}", flush=True)
-        return found
 
 
 def main(arguments: list[str] | None = None) -> int:
@@ -89,13 +112,13 @@ def main(arguments: list[str] | None = None) -> int:
             for what, (size, files) in SIZES.items():
                 few = max(1, round(files * options.scale))
                 rounds = [
-                    {how: bench.run(how, size, few) for how in HOW} for _ in range(options.rounds)
+                    {who: bench.run(how, size, few, many) for who, (how, many) in WHO.items()}
+                    for _ in range(options.rounds)
                 ]
-                ratios = [one["claimx"]["mb_s"] / one["aiohttp"]["mb_s"] for one in rounds]
-                line[f"ratio_{what}"] = round(median(ratios), 2)
-                line[f"cpu_ratio_{what}"] = round(
-                    median(one["claimx"]["cpu"] / one["aiohttp"]["cpu"] for one in rounds), 2
-                )
+                for who, ending in (("claimx", ""), ("claimx in two", "_in_two")):
+                    for kind, figure in (("ratio", "mb_s"), ("cpu_ratio", "cpu")):
+                        ratios = [one[who][figure] / one["aiohttp"][figure] for one in rounds]
+                        line[f"{kind}_{what}{ending}"] = round(median(ratios), 2)
             if options.great:
                 line["great_gib"] = options.great
                 line["great_mb"] = round(bench.run("claimx", round(options.great * GB), 1)["mb"])

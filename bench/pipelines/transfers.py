@@ -1,5 +1,5 @@
 """
-Files from a media host into a cache and from there into OneLake, ten of each side by side.
+Files from a media host into a cache and from there into OneLake, several of each side by side.
 
 By aiohttp alone, or by claimx' fetcher and store with everything that they check. Each runs in a
 process of its own (``python -m pipelines.transfers HOW JOB``) and says as JSON how it went.
@@ -31,14 +31,17 @@ from claimx.domain.changes import MediaItem
 from claimx.domain.ports.media import CachedFile
 from claimx.telemetry.metrics import RecordedMetrics
 
-SIDE_BY_SIDE = 10
 PIECE = 1024 * 1024
 APPENDED = 8 * PIECE  # at a time: nobody holds a film in memory
 
 
 @dataclass(frozen=True, slots=True)
 class Transfers:
-    """*files* of *size* bytes each from *host* (a URL) to *endpoint*, by way of *folder*."""
+    """
+    *files* of *size* bytes each from *host* (a URL) to *endpoint*, by way of *folder*.
+
+    So many are downloaded, and as many uploaded, *side_by_side*.
+    """
 
     host: str
     endpoint: str
@@ -47,6 +50,7 @@ class Transfers:
     size: int
     files: int
     name: str
+    side_by_side: int
 
     def save(self) -> Path:
         """Write it where the process can read it."""
@@ -60,8 +64,13 @@ Put = Callable[[int, Any], Awaitable[None]]
 
 
 async def through(job: Transfers, fetch: Fetch, put: Put) -> dict[str, float]:
-    """Bring every file through; returns seconds, CPU seconds and megabytes above those before."""
-    waiting: asyncio.Queue[tuple[int, Any] | None] = asyncio.Queue(2 * SIDE_BY_SIDE)
+    """
+    Bring every file through.
+
+    Returns when it began and ended (by the machine's monotonic clock), CPU seconds, and megabytes
+    above those before.
+    """
+    waiting: asyncio.Queue[tuple[int, Any] | None] = asyncio.Queue(2 * job.side_by_side)
     numbers = iter(range(1, job.files + 1))
 
     async def download() -> None:
@@ -75,15 +84,15 @@ async def through(job: Transfers, fetch: Fetch, put: Put) -> dict[str, float]:
     await put(0, await fetch(0))  # imports, connections
     idle, cpu, begun = _peak(), time.process_time(), time.monotonic()
     async with asyncio.TaskGroup() as uploads:
-        for _ in range(SIDE_BY_SIDE):
+        for _ in range(job.side_by_side):
             uploads.create_task(upload())
         async with asyncio.TaskGroup() as downloads:
-            for _ in range(SIDE_BY_SIDE):
+            for _ in range(job.side_by_side):
                 downloads.create_task(download())
-        for _ in range(SIDE_BY_SIDE):
+        for _ in range(job.side_by_side):
             await waiting.put(None)
-    seconds = time.monotonic() - begun
-    return {"seconds": seconds, "cpu": time.process_time() - cpu, "mb": _peak() - idle}
+    ended, cpu = time.monotonic(), time.process_time() - cpu
+    return {"begun": begun, "ended": ended, "cpu": cpu, "mb": _peak() - idle}
 
 
 def _peak() -> float:
