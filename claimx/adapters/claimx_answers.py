@@ -118,11 +118,11 @@ def _number(text: str) -> WrittenFloat | str:
 # mark before the text, no half of a surrogate pair, and integers of 4300 digits at most.
 _QUICK_DECODER = msgspec.json.Decoder(float_hook=_number)
 
-# json.loads makes one for each answer
-_DECODER = json.JSONDecoder(parse_float=_number, parse_constant=lambda _: None)
+# json.loads makes one for each answer; NaN and its like are values that no column takes, no nulls
+_DECODER = json.JSONDecoder(parse_float=_number, parse_constant=float)
 _LONG_DECODER = json.JSONDecoder(
     parse_float=_number,
-    parse_constant=lambda _: None,
+    parse_constant=float,
     parse_int=lambda digits: int(digits) if len(digits) <= _MOST_DIGITS else digits,
 )
 
@@ -217,7 +217,7 @@ def _object(answer: Any, what: str) -> JsonObject:
 
 
 def _with_objects(items: list[Any]) -> list[Any]:
-    """Return *items* as they are, unless there is none among them that anybody could read."""
-    if items and not any(isinstance(item, dict) for item in items):
-        raise Unreadable("the answer is a list without any object")
-    return items
+    """Return *items* as they are, unless they hold something, but nothing anybody could read."""
+    if any(isinstance(item, dict) for item in items) or all(item is None for item in items):
+        return items
+    raise Unreadable("the answer is a list without any object")

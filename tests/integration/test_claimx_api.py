@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import time
+from collections import Counter
 from collections.abc import Awaitable, Callable
 from email.utils import formatdate
 from typing import Any
@@ -29,6 +30,8 @@ from claimx.domain.errors import (
     Unavailable,
     Unreadable,
 )
+from claimx.domain.ports.api import Answer
+from claimx.handlers.media import media_items
 from claimx.telemetry.metrics import RecordedMetrics
 
 pytestmark = pytest.mark.integration
@@ -345,7 +348,15 @@ def test_no_media_are_an_empty_list(answer):
     assert ask(Vendor(json_of(answer)), lambda api: api.media("7")) == []
 
 
-@pytest.mark.parametrize("answer", [{"x": 1}, 5, None, ["a", 1]])
+def test_a_list_of_nulls_has_no_media():
+    """An event of all media of its project died of it; the report of videos was none all along."""
+    for answer in ([None], {"data": [None, None]}):
+        found = ask(Vendor(json_of(answer)), lambda api: api.media("7"))
+
+        assert media_items(Answer(found, 0), Counter()) == {}
+
+
+@pytest.mark.parametrize("answer", [{"x": 1}, 5, None, ["a", 1], [None, 1], [[]]])
 def test_what_is_no_list_of_media_is_unreadable(answer):
     assert type(refused(Vendor(json_of(answer)), lambda api: api.media("7"))) is Unreadable
 

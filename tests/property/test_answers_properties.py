@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import math
+from collections import Counter
 
 import pytest
 from hypothesis import given
@@ -11,6 +12,8 @@ from hypothesis import strategies as st
 
 from claimx.adapters.claimx_answers import WrittenFloat, parsed
 from claimx.domain.errors import Unreadable
+from claimx.domain.reader import Reader, Unconverted, fields
+from claimx.domain.tables import MEDIA
 
 SLOW = "utf8"  # a charset that the quick decoder is not asked for
 VALUES = st.recursive(
@@ -78,14 +81,28 @@ def test_a_spoilt_answer_is_refused_or_read_the_same(value: object, data: st.Dat
     [
         (b"\xef\xbb\xbf[1]", [1]),
         ("[1]".encode("utf-16"), [1]),
-        (b"NaN", None),
         (b'"\\ud800"', "\ud800"),
         (b"9" * 5000, "9" * 5000),
     ],
-    ids=["byte order mark", "UTF-16", "NaN", "half a pair", "a great integer"],
+    ids=["byte order mark", "UTF-16", "half a pair", "a great integer"],
 )
 def test_what_the_quick_decoder_refuses_is_still_read(body: bytes, found: object) -> None:
     assert parsed(body, "application/json") == found
+
+
+@pytest.mark.parametrize("digits", ["1", "9" * 5000], ids=["few", "more than Python reads"])
+def test_a_number_that_json_lacks_is_null_and_counted(digits: str) -> None:
+    """It was read as a null, which nobody counts."""
+    names = "latitude longitude taken_date file_name downloadable"
+    said = "{'latitude':NaN,'longitude':-Infinity,'takenDate':Infinity,'fileName':NaN,"
+    said += f"'downloadable':NaN,'more':{digits}}}"
+    counts: Unconverted = Counter()
+
+    answer = parsed(said.replace("'", '"').encode(), "application/json")
+    row = Reader(MEDIA, counts).row(fields(MEDIA, names), answer)
+
+    assert row == dict.fromkeys(names.split())
+    assert counts == {(MEDIA.name, name): 1 for name in names.split()}
 
 
 @pytest.mark.parametrize("charset", ["ISO-8859-1", "windows-1252"])
