@@ -17,6 +17,10 @@ from claimx.domain.errors import NotAllowed
 # start the connection several times for an ordinary photo.
 _READ_BYTES = 512 * 1024
 
+# Of one header: a link that a redirect names may have 16 kB, and a page's cookies or policy more
+# than the 8 kB that aiohttp takes; to it such an answer is no valid HTTP.
+_HEADER_BYTES = 64 * 1024
+
 
 class CheckedResolver(AbstractResolver):
     """
@@ -98,6 +102,8 @@ class MediaSessions:
             cookie_jar=aiohttp.DummyCookieJar(),
             timeout=self._timeout,
             read_bufsize=_READ_BYTES,
+            max_line_size=_HEADER_BYTES,
+            max_field_size=_HEADER_BYTES,
             trust_env=False,
             auto_decompress=False,  # it takes a stream that is cut for a whole one
             # files as they are: their length and hash are to be the stored ones

@@ -34,6 +34,20 @@ def test_a_redirect_to_the_file_is_followed(cache, signed, status):
     assert file.bytes == len(JPEG)
 
 
+def test_a_header_may_be_as_long_as_a_link(cache):
+    """Beyond 8 kB an answer was no valid HTTP: a file died of a policy, or of a long link."""
+    location = "/photo.jpg?sign=" + "s" * 12_000
+    answers = {
+        "/old": answer(b"", 302, Location=location),
+        "/photo.jpg": answer(X_Policy="p" * 30_000),
+    }
+
+    file, host = fetch(cache, "/old", answers=answers)
+
+    assert file.bytes == len(JPEG)
+    assert host.requests[1].startswith(f"GET {location} HTTP/1.1")
+
+
 @pytest.mark.parametrize(
     ("location", "target"),
     [
