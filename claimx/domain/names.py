@@ -10,6 +10,7 @@ from __future__ import annotations
 import hashlib
 import re
 import unicodedata
+from itertools import groupby
 
 MAX_NAME_BYTES = 150
 _MAX_EXTENSION_BYTES = 16
@@ -31,6 +32,8 @@ _PLAIN_ID = re.compile(r"([A-Za-z-]*_)*[A-Za-z-]*[0-9][A-Za-z0-9-]*")
 # A separator follows a project's id at once: nothing behind it can make it look like another's.
 _PLAIN_FOLDER = re.compile(r"[A-Za-z0-9][A-Za-z0-9_-]*")
 _NOT_PLAIN = re.compile(r"[^A-Za-z0-9-]+")
+
+_LONG_NAME = 1000  # characters: in order within two milliseconds, whatever they are
 
 
 def blob_path(project_id: str, media_id: str, file_name: str | None, extension: str) -> str:
@@ -55,6 +58,22 @@ def safe_name(name: str) -> str:
     is_plain = len(name) <= MAX_NAME_BYTES and _PLAIN_NAME.fullmatch(name) is not None
     text = name if is_plain else _cleaned(name)
     return _shortened(f"_{text}") if _is_reserved(text) else text
+
+
+def nfc(text: str) -> str:
+    """
+    Return *text* in Unicode's NFC, in a time that grows no faster than the text.
+
+    Python puts a run of marks in order in a time that grows with its square, and nothing else runs
+    in the process meanwhile, not even what keeps its leases.
+    """
+    if len(text) <= _LONG_NAME:
+        return unicodedata.normalize("NFC", text)
+    ordered: list[str] = []
+    apart = "".join(unicodedata.normalize("NFD", char) for char in text)
+    for _, run in groupby(apart, lambda char: unicodedata.combining(char) > 0):
+        ordered += sorted(run, key=unicodedata.combining)  # of letters, all 0, as they stood
+    return unicodedata.normalize("NFC", "".join(ordered))
 
 
 def folder(identifier: str) -> str:
@@ -85,10 +104,9 @@ def _is_plain(plain: re.Pattern[str], identifier: str) -> bool:
 
 
 def _cleaned(name: str) -> str:
-    text = unicodedata.normalize("NFC", name)
     text = "".join(
         "_" if char in _SEPARATORS or unicodedata.category(char) in _INVISIBLE else char
-        for char in text
+        for char in nfc(name)
     )
     text = _DOTS.sub(lambda dots: "_" * (len(dots[0]) - 1) + ".", text)
     return _shortened(_trimmed(text))

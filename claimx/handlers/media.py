@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import unicodedata
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -11,6 +10,7 @@ from claimx.domain.changes import Change, Enrichment, MediaItem
 from claimx.domain.errors import NotYetThere, Unreadable
 from claimx.domain.events import Event, EventType
 from claimx.domain.links import expiry
+from claimx.domain.names import nfc
 from claimx.domain.ports.api import Answer, EventApi
 from claimx.domain.reader import Reader, Unconverted, fields, unique
 from claimx.domain.tables import MEDIA
@@ -114,7 +114,7 @@ def media_row(
         **read.row(_MEDIA, item),
     }
     if (name := values["file_name"]) is not None:
-        values["file_name"] = unicodedata.normalize("NFC", name)
+        values["file_name"] = nfc(name)
     link = _link(item, unconverted)
     if link is not None and (ends := expiry(link)) is not None:
         values["expires_at"] = ends

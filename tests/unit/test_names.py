@@ -1,8 +1,12 @@
 """Stored names (domain page, sections 3 and 6)."""
 
+import random
+import time
+import unicodedata
+
 import pytest
 
-from claimx.domain.names import MAX_NAME_BYTES, blob_path, safe_name, segment
+from claimx.domain.names import MAX_NAME_BYTES, blob_path, nfc, safe_name, segment
 
 
 def test_a_plain_name_stays_as_it_is():
@@ -88,3 +92,29 @@ def test_any_other_projects_id_is_hashed(project):
     assert "~" in folder
     assert folder != project
     assert rest == "media/1_x.jpg"
+
+
+@pytest.mark.parametrize("seed", [None, 1, 2])
+def test_a_long_name_in_nfc_is_what_unicode_says(seed):
+    """All that decomposes or is put in order, as it stands in Unicode and in any other order."""
+    hangul = {*range(0x1100, 0x1200), *range(0xAC00, 0xD7A4)}
+    chars = [
+        char
+        for char in map(chr, range(0x110000))
+        if unicodedata.combining(char) or unicodedata.decomposition(char) or ord(char) in hangul
+    ]
+    if seed is not None:
+        random.Random(seed).shuffle(chars)
+
+    assert nfc("".join(chars)) == unicodedata.normalize("NFC", "".join(chars))
+
+
+def test_a_name_of_very_many_marks_holds_up_nobody():
+    """It took the square of its length: a minute, in which a worker lost all its leases."""
+    begun = time.monotonic()
+
+    found = nfc("a" + "\u0315\u0300" * 100_000)
+
+    assert time.monotonic() - begun < 10
+    assert found == "\xe0" + "\u0300" * 99_999 + "\u0315" * 100_000
+    assert safe_name(found).startswith("\xe0")
