@@ -90,15 +90,19 @@ def named_media(event: Event) -> list[str]:
 
 
 def media_items(answer: Answer, unconverted: Unconverted) -> dict[str, dict[str, Any]]:
-    """Return the answer's items by id, the first of each; raises Unreadable for no list."""
+    """
+    Return the answer's items by id, of each the first with a link, else the first.
+
+    Raises Unreadable for no list.
+    """
     if not isinstance(answer.data, list):
         raise Unreadable("the answer holds no list of media")
     read = Reader(MEDIA, unconverted)
     found: dict[str, dict[str, Any]] = {}
     for item in read.objects("media_id", answer.data):
         media_id = read.value("media_id", item.get("mediaID"))
-        if media_id is not None:
-            found.setdefault(media_id, item)
+        if media_id is not None and (media_id not in found or _adds_link(found[media_id], item)):
+            found[media_id] = item
     return found
 
 
@@ -138,6 +142,11 @@ def media_row(
             expires_at=expires_at,
         )
     ]
+
+
+def _adds_link(kept: dict[str, Any], item: dict[str, Any]) -> bool:
+    uncounted = Unconverted()
+    return _link(kept, uncounted) is None and _link(item, uncounted) is not None
 
 
 def _link(item: dict[str, Any], unconverted: Unconverted) -> str | None:

@@ -141,6 +141,18 @@ def test_of_two_items_of_one_id_the_first_counts():
     assert [item.file_name for item in out.media] == ["a.jpg"]
 
 
+@pytest.mark.parametrize("event", [files(), files(1), files(1, 2, 3, 4, 5, 6)])
+def test_of_those_the_first_with_a_link(event):
+    """Its file was left behind, though the answer had a link to it."""
+    items = [a_media(1, fullDownloadLink=link) for link in (" ", LINK, LINK + "2")]
+
+    out = enriched(event, vendor(*items, *(a_media(n) for n in range(2, 7))))
+
+    assert [item.link for item in out.media if item.media_id == "1"] == [LINK]
+    (told,) = (one for one in rows_of(out, "claimx_media") if one["media_id"] == "1")
+    assert told["downloadable"] is True
+
+
 def test_a_project_without_media_is_a_success():
     assert enriched(files(), vendor()).changes == []
 
