@@ -15,15 +15,15 @@ _EPOCH = re.compile(r"(?:\d{10}|\d{13})(?:\.\d{0,30})?", re.ASCII)
 _ZONE = r"(?P<zone>[Zz]|(?P<sign>[+-])(?P<zone_hour>\d\d)(?::?(?P<zone_minute>\d\d))?)?"
 _EXTENDED = re.compile(
     r"(?P<year>\d{4})-(?P<month>\d\d)-(?P<day>\d\d)"
-    r"(?:[Tt ](?P<hour>\d\d):(?P<minute>\d\d)"
-    r"(?::(?P<second>\d\d)(?:[.,](?P<fraction>\d+))?)?"
+    r"(?:[Tt ](?P<hour>\d\d)(?::(?P<minute>\d\d)"
+    r"(?::(?P<second>\d\d)(?:[.,](?P<fraction>\d+))?)?)?"
     rf" ?{_ZONE})?",
     re.ASCII,
 )
 _BASIC = re.compile(
     r"(?P<year>\d{4})(?P<month>\d\d)(?P<day>\d\d)"
-    r"(?:[Tt](?P<hour>\d\d)(?P<minute>\d\d)"
-    r"(?:(?P<second>\d\d)(?:[.,](?P<fraction>\d+))?)?"
+    r"(?:[Tt](?P<hour>\d\d)(?:(?P<minute>\d\d)"
+    r"(?:(?P<second>\d\d)(?:[.,](?P<fraction>\d+))?)?)?"
     rf"{_ZONE})?",
     re.ASCII,
 )
@@ -104,16 +104,18 @@ def any_time(written: str) -> Micros:
     found = _EXTENDED.fullmatch(written) or _BASIC.fullmatch(written)
     if found is None:
         raise Unconvertible("no time")
-    part = found.groupdict()
+    part = found.groupdict("")
+    within = part["minute"] + part["second"] + part["fraction"]
+    ends_day = part["hour"] == "24" and not within.strip("0")  # ISO's other midnight
     try:
         moment = datetime(
             int(part["year"]),
             int(part["month"]),
             int(part["day"]),
-            int(part["hour"] or 0),
+            0 if ends_day else int(part["hour"] or 0),
             int(part["minute"] or 0),
             int(part["second"] or 0),
-            int((part["fraction"] or "")[:6].ljust(6, "0")),
+            int(part["fraction"][:6].ljust(6, "0")),
             UTC,
         )
     except ValueError:
@@ -121,5 +123,6 @@ def any_time(written: str) -> Micros:
     hours, minutes = int(part["zone_hour"] or 0), int(part["zone_minute"] or 0)
     if hours >= _DAY_HOURS or minutes >= _HOUR_MINUTES:
         raise Unconvertible("no such zone")
-    ahead = (hours * _HOUR_MINUTES + minutes) * 60 * MICROS_PER_SECOND
-    return from_datetime(moment) + (ahead if part["sign"] == "-" else -ahead)
+    ahead = hours * _HOUR_MINUTES + minutes
+    later = (ahead if part["sign"] == "-" else -ahead) + ends_day * _DAY_HOURS * _HOUR_MINUTES
+    return from_datetime(moment) + later * 60 * MICROS_PER_SECOND
