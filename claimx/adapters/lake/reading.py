@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection, Mapping, Sequence
-from datetime import date, timedelta
+from collections.abc import Callable, Container, Mapping, Sequence
+from dataclasses import dataclass
+from datetime import date
 from typing import Any, TypeVar
 
 import pyarrow as pa
@@ -26,6 +27,18 @@ from claimx.domain.times import Micros, day_of
 T = TypeVar("T")
 
 
+@dataclass(frozen=True, slots=True)
+class Days:
+    """The days from *first* to *last*; they may be millions, by an event's own time."""
+
+    first: date
+    last: date
+
+    def __contains__(self, day: object) -> bool:
+        """Say whether it is one of them."""
+        return isinstance(day, date) and self.first <= day <= self.last
+
+
 class Reading:
     """What is read of the tables for the pipeline's own decisions; a missing table has no rows."""
 
@@ -41,7 +54,8 @@ class Reading:
         if not ids:
             return set()
         condition = one_of("event_id", ids)
-        found = self._scan(EVENTS, ["event_id"], condition, _days(since, until))
+        days = Days(date.fromisoformat(day_of(since)), date.fromisoformat(day_of(until)))
+        found = self._scan(EVENTS, ["event_id"], condition, days)
         return (
             set() if found is None else {str(one) for one in found.column("event_id").to_pylist()}
         )
@@ -100,7 +114,7 @@ class Reading:
         table: Table,
         columns: Sequence[str] | None = None,
         condition: Any = None,
-        days: Collection[date] = (),
+        days: Container[date] | None = None,
         keys: Mapping[str, Sequence[str]] | None = None,
         span: Span | None = None,
     ) -> pa.Table | None:
@@ -137,8 +151,3 @@ class Reading:
     def read(self, table: Table, read: Callable[[DeltaTable], T]) -> T | None:
         """Return what *read* makes of the newest version, None when there is no table."""
         return read_newest(table.name, self._handles[table.name], read)
-
-
-def _days(since: Micros, until: Micros) -> set[date]:
-    first, last = date.fromisoformat(day_of(since)), date.fromisoformat(day_of(until))
-    return {first + timedelta(days=offset) for offset in range((last - first).days + 1)}

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from bisect import bisect_left
-from collections.abc import Collection, Iterator, Mapping, Sequence
+from collections.abc import Collection, Container, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Self
 
@@ -75,7 +75,7 @@ def scan(
     columns: Sequence[str] | None = None,
     condition: Any = None,
     keys: Mapping[str, Sequence[str]] | None = None,
-    partitions: Collection[Any] = (),
+    partitions: Container[Any] | None = None,
     files: Collection[str] | None = None,
     span: Span | None = None,
 ) -> pa.Table:
@@ -100,7 +100,7 @@ def values(
 
     *span* skips files, and does not filter.
     """
-    dataset = _dataset(snapshot, table, {}, (), span)
+    dataset = _dataset(snapshot, table, {}, None, span)
     batches = dataset.to_batches(columns=[column], filter=condition, batch_readahead=2)
     for batch in batches:
         if batch.num_rows:
@@ -116,7 +116,7 @@ def _dataset(
     snapshot: DeltaTable,
     table: Table,
     keys: Mapping[str, Sequence[str]],
-    partitions: Collection[Any],
+    partitions: Container[Any] | None,
     span: Span | None,
     files: Collection[str] | None = None,
 ) -> FileSystemDataset:
@@ -134,7 +134,9 @@ def _dataset(
     # and each file is known to Arrow by its partition alone
     for action in actions_of(snapshot):
         partition: Any = action[f"partition.{partition_by}"] if partition_by else None
-        if (partitions and partition not in partitions) or not may_hold(action, keys):
+        if partitions is not None and partition not in partitions:
+            continue
+        if not may_hold(action, keys):
             continue
         if span is not None and not span.may_hold(action):
             continue
