@@ -225,6 +225,32 @@ def test_others_times_of_any_year_stand_beside_rows_that_change(tmp_path):
     assert len(lake_in(tmp_path).rows(MEDIA)) == 2
 
 
+@pytest.mark.parametrize(
+    ("type_", "value"),
+    [
+        (pa.list_(pa.string()), ["roof"]),
+        (pa.map_(pa.string(), pa.int64()), [("roof", 1)]),
+        (pa.struct([("roof", pa.string())]), {"roof": "red"}),
+    ],
+    ids=str,
+)
+@pytest.mark.parametrize("rows", [2, 20_001], ids=["few rows", "many rows"])
+def test_lists_and_the_like_that_others_add_stay(tmp_path, rows, type_, value):
+    """Of many rows it is found out which columns repeat themselves: of these nobody can say."""
+    lake = lake_in(tmp_path)
+    lake.upsert(MEDIA, [media(f"m{number}") for number in range(rows)], T0)
+    stored = DeltaTable(tmp_path / MEDIA.name).to_pyarrow_table()
+    stored = stored.append_column("extra", pa.array([value] * rows, type_))
+    write_deltalake(tmp_path / MEDIA.name, stored, mode="overwrite", schema_mode="merge")
+
+    lake.upsert(MEDIA, [media("m1", 9), media("new")], T0)
+
+    found = DeltaTable(tmp_path / MEDIA.name).to_pyarrow_table().to_pylist()
+    extra = {row["media_id"]: (row["file_name"], row["extra"]) for row in found}
+    assert len(found) == rows + 1
+    assert (extra["m0"], extra["m1"], extra["new"]) == (("5", value), ("9", value), ("5", None))
+
+
 def test_a_file_that_cannot_be_written_to_its_end_does_not_stay(tmp_path, monkeypatch):
     """A disk that is full would get fuller with each try."""
     lake = lake_in(tmp_path)

@@ -167,13 +167,15 @@ def _repetitive(rows: pa.Table) -> list[str]:
     Return columns of few values: a dictionary of the others costs time, and room as well.
 
     Of few rows none: to find out takes longer than to write them, and saves a tenth of the room.
+    Lists, maps and the like, which only others add, nobody can count.
     """
     if rows.num_rows < _WORTH_A_DICTIONARY:
         return []
     sample = rows.slice(0, _SAMPLED)
     most = max(1, sample.num_rows // 10)
     call: Any = pc
-    return [name for name in rows.column_names if call.count_distinct(sample[name]).as_py() <= most]
+    flat = [field.name for field in rows.schema if not pa.types.is_nested(field.type)]
+    return [name for name in flat if call.count_distinct(sample[name]).as_py() <= most]
 
 
 def _bound(value: Any, *, upper: bool) -> Any:
