@@ -10,9 +10,9 @@ from typing import Any
 import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
-from lakes import T0, answered, lake_in, named
+from lakes import T0, answered, lake_in, named, paths_below
 
-from claimx.adapters.lake import DeltaLake
+from claimx.adapters.lake import DeltaLake, Sizes
 from claimx.domain.tables import PROJECTS
 
 pytestmark = [pytest.mark.integration, pytest.mark.timeout(120)]
@@ -109,6 +109,24 @@ def test_names_in_a_table_that_was_put_back_are_those_that_another_writer_gives_
 
     lake.upsert(PROJECTS, [answered(9)], T0)
 
+    assert names_in(lake) == {"p": "MFN 8"}
+
+
+@pytest.mark.parametrize("gone", ["_names", "."], ids=["names", "projects as well"])
+def test_names_that_somebody_removed_are_made_again_by_a_fold(tmp_path, gone):
+    """No flush into a large table asks for them: all that waits would wait until the next start."""
+    sizes = Sizes(direct=-1, piece=20, most_of_piece=40, changes=100)
+    lake = DeltaLake(paths_below(tmp_path), sizes=sizes)
+    lake.upsert(PROJECTS, [named(3)], T0)
+    lake.large.fold(PROJECTS)
+    lake.upsert(PROJECTS, [named(8), answered(9)], T0)
+    shutil.rmtree(tmp_path / PROJECTS.name / gone)
+
+    folded = lake.large.fold(PROJECTS)
+    lake.upsert(PROJECTS, [answered(10)], T0)
+    lake.large.fold(PROJECTS)
+
+    assert folded.ended
     assert names_in(lake) == {"p": "MFN 8"}
 
 

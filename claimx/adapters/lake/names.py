@@ -8,7 +8,8 @@ from deltalake import DeltaTable
 from deltalake.exceptions import TableNotFoundError
 
 from claimx.adapters.lake.commit import Committer
-from claimx.adapters.lake.handles import Handle, our_errors
+from claimx.adapters.lake.creation import ensure_table
+from claimx.adapters.lake.handles import ColumnsGone, Handle, our_errors
 from claimx.adapters.lake.known_names import KnownNames
 from claimx.adapters.lake.lookup import read_keys
 from claimx.adapters.lake.plan import Plan
@@ -53,6 +54,7 @@ class Names:
 
         def decide(stored: Mapping[Key, Values]) -> Plan:
             plan = Plan()
+            before.clear()
             for project_id, name in named.items():
                 row = stored.get((project_id,))
                 if row is None:
@@ -68,7 +70,12 @@ class Names:
         with self._handle.lock:
             self._ensure(self._handle, NAMES)
             keys = [(project_id,) for project_id in named]
-            plan, version = self._committer.commit(self._handle, NAMES, keys, decide)
+            try:
+                plan, version = self._committer.commit(self._handle, NAMES, keys, decide)
+            except (ColumnsGone, TableNotFoundError):
+                # somebody removed it, or a part; a fold, unlike a flush, has nobody who sees to it
+                ensure_table(self._handle, NAMES)
+                plan, version = self._committer.commit(self._handle, NAMES, keys, decide)
             if not plan.empty:
                 self._known.committed(
                     version, {one: max(name, before.get(one, name)) for one, name in named.items()}
