@@ -133,12 +133,13 @@ def renames(table: Table, existing: Values | None, merged: Values) -> bool:
     """
     Tell whether an MFN event may have given a row of `NAMED` another name than it has now.
 
-    It may where a name is about to change. A policyholder may have come after the event, before or
-    while it was written: of these nothing that is stored tells, and each is asked about.
+    It may where a name is about to change, or a row comes (again: others may have deleted it). A
+    policyholder may have come after the event, before or while it was written: of these nothing
+    that is stored tells, and each is asked about.
     """
     if table is CONTACTS:
         return _is_named(table, merged)
-    return existing is not None and existing.get(NAME) != merged[NAME]
+    return existing is None or existing.get(NAME) != merged[NAME]
 
 
 def partition_day(table: Table, values: Mapping[str, Any], event_time: Micros) -> str | None:

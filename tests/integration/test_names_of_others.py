@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from deltalake import DeltaTable
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from lakes import T0, answered, lake_in, named, paths_below
@@ -110,6 +111,17 @@ def test_names_in_a_table_that_was_put_back_are_those_that_another_writer_gives_
     lake.upsert(PROJECTS, [answered(9)], T0)
 
     assert names_in(lake) == {"p": "MFN 8"}
+
+
+def test_a_project_that_somebody_deleted_comes_back_with_the_name_of_its_mfn_event(tmp_path):
+    """Once the API's name stood in the row no later answer with that name would change it."""
+    lake = lake_in(tmp_path)
+    lake.upsert(PROJECTS, [named(3), answered(2), answered(2, "q")], T0)
+    DeltaTable(tmp_path / PROJECTS.name).delete()
+
+    lake.upsert(PROJECTS, [answered(5), answered(5, "q")], T0)
+
+    assert names_in(lake) == {"p": "MFN 3", "q": "API 5"}
 
 
 @pytest.mark.parametrize("gone", ["_names", "."], ids=["names", "projects as well"])
