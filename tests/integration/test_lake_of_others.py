@@ -128,6 +128,28 @@ def test_a_table_with_rules_that_an_exchange_of_files_breaks_is_left_alone(
     assert (DeltaTable(folder).version(), list(folder.glob("*.parquet"))) == (version, [])
 
 
+def test_columns_that_are_mapped_are_told_also_where_there_are_rows(tmp_path):
+    """Not that a key is in none of its files: what to do about it stands in the words."""
+    lake_in(tmp_path).upsert(MEDIA, [media("m1")], T0)
+    log = tmp_path / MEDIA.name / "_delta_log"
+    lines = [json.loads(line) for one in sorted(log.iterdir()) for line in one.open()]
+    (meta,) = (line for line in lines if "metaData" in line)
+    (path,) = (log.parent / line["add"]["path"] for line in lines if "add" in line)
+    schema = json.loads(meta["metaData"]["schemaString"])
+    for number, field in enumerate(schema["fields"]):
+        mapping = {"id": number, "physicalName": f"col-{number}"}
+        field["metadata"] = {f"delta.columnMapping.{name}": one for name, one in mapping.items()}
+    meta["metaData"]["schemaString"] = json.dumps(schema)
+    meta["metaData"]["configuration"]["delta.columnMapping.mode"] = "name"
+    protocol = {"protocol": {"minReaderVersion": 2, "minWriterVersion": 5}}
+    (log / f"{2:020}.json").write_text(f"{json.dumps(protocol)}\n{json.dumps(meta)}")
+    stored = pq.read_table(path)
+    pq.write_table(stored.rename_columns([f"col-{n}" for n in range(stored.num_columns)]), path)
+
+    with pytest.raises(NotAllowed, match="claimx_media: has columnMapping"):
+        lake_in(tmp_path).upsert(MEDIA, [media("m1", 9)], T0)
+
+
 def test_a_fold_leaves_such_a_table_alone_too_and_what_waits_stays(tmp_path):
     """It exchanges files as a flush does; the rows go in once the rule is out again."""
     paths = {name: str(tmp_path / name) for name in TABLES}

@@ -122,7 +122,7 @@ class World:
     def die(self, number: int) -> None:
         """A writer dies behind the files that it wrote and before their commit."""
         if self.table is not EVENTS:
-            rows = parts_of(self.delta, self.table, [one["path"] for one in actions_of(self.delta)])
+            rows = parts_of(self.delta, [one["path"] for one in actions_of(self.delta)])
             written(self.delta, self.table, pa.concat_tables(rows), 100)
         self.fresh(number)
 

@@ -9,7 +9,7 @@ from typing import Any, TypeVar
 import pyarrow as pa
 from deltalake import CommitProperties, DeltaTable, Transaction, write_deltalake
 
-from claimx.adapters.lake.exchangeable import check_declared
+from claimx.adapters.lake.exchangeable import check_declared, check_exchangeable
 from claimx.adapters.lake.files import HOOKS, WRITER, replace
 from claimx.adapters.lake.handles import Conflict, Handle, our_errors
 from claimx.adapters.lake.lookup import Choose, files_with, read_keys
@@ -116,8 +116,9 @@ class Committer:
             _append(snapshot, table, plan, number)
             version = snapshot.version()
         else:
+            check_exchangeable(snapshot, table)  # before any file is read: columns may be mapped
             files = files_with(handle, snapshot, table, keys, choose)
-            parts = parts_of(snapshot, table, files, handle.known_rows)
+            parts = parts_of(snapshot, files, handle.known_rows)
             patch = patched(table, parts, keys, decide)
             plan = patch.plan
             if plan.empty:

@@ -173,9 +173,10 @@ class Fold:
     def _rewrite_piece(
         self, snapshot: DeltaTable, piece: Piece, said: pa.Table, new: list[AddAction]
     ) -> tuple[Removed, Plan]:
+        check_exchangeable(snapshot, self.table)
         groups = self.log.by_key(said)
         old = files_in(actions_of(snapshot), self.table.key[0], piece.low, piece.high)
-        parts = parts_of(snapshot, self.table, [one["path"] for one in old])
+        parts = parts_of(snapshot, [one["path"] for one in old])
         patch = patched(self.table, parts, groups.keys(), self.decider(groups))
         if patch.plan.empty:
             return [], patch.plan

@@ -13,7 +13,6 @@ import pyarrow.compute as pc
 from deltalake import DeltaTable
 from deltalake.transaction import AddAction
 
-from claimx.adapters.lake.exchangeable import check_exchangeable
 from claimx.adapters.lake.files import batches_of, whole_schema, write_file
 from claimx.adapters.lake.handles import ColumnsGone
 from claimx.adapters.lake.keys import met, sets_of, wanted_of
@@ -29,15 +28,14 @@ _Place: TypeAlias = tuple[int, int]  # the number of a part, and where in it
 
 
 def parts_of(
-    snapshot: DeltaTable, table: Table, paths: Iterable[str], known: KnownRows | None = None
+    snapshot: DeltaTable, paths: Iterable[str], known: KnownRows | None = None
 ) -> list[pa.Table]:
     """
     Return the rows of each file, with all columns of the table's own schema.
 
-    Files that are *known* are not read. Of no file, one part without rows. Raises NotAllowed as
-    `check_exchangeable` does.
+    Files that are *known* are not read. Of no file, one part without rows. For a table that is
+    `check_exchangeable`.
     """
-    check_exchangeable(snapshot, table)
     schema, filesystem = whole_schema(snapshot), filesystem_of(snapshot)
     parts = []
     for path in paths:
