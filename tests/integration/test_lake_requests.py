@@ -8,6 +8,7 @@ import sys
 from uuid import uuid4
 
 import pytest
+from deltalake import DeltaTable, TableFeatures
 
 from claimx.adapters.credentials import Credentials
 from claimx.adapters.lake import make_lake
@@ -51,6 +52,29 @@ def test_a_file_is_read_and_written_in_a_few_requests(onelake):
 
     assert (written.inserted, written.updated) == (5, 15)
     assert onelake.onelake.traffic.requests - before <= 20
+
+
+def test_a_table_with_vectors_that_delete_nothing_is_written_and_read_as_in_a_folder(onelake):
+    """Who enables them for the events' table would else stop the poller, and the doctor as well."""
+    root = f"abfss://{uuid4().hex}@onelake.dfs.fabric.microsoft.com/lh/Tables"
+    credentials = Credentials([onelake.onelake_url])
+    paths = {name: f"{root}/{name}" for name in TABLES}
+    lake = make_lake(paths, onelake.onelake_url, credentials)
+    event = Change(EVENTS.name, {"event_id": "e1", "ingested_at": T0}, Source.RESULT, "e1", T0)
+    for table, said in ((PROJECTS, project(1, 1)), (EVENTS, event)):
+        lake.upsert(table, [said], T0)
+        options = dict(credentials.storage_access(onelake.onelake_url).options)
+        theirs = DeltaTable(paths[table.name], storage_options=options)
+        theirs.alter.add_feature(
+            TableFeatures.DeletionVectors, allow_protocol_versions_increase=True
+        )
+
+    written = lake.upsert(PROJECTS, [project(1, 2), project(2, 2)], T0)
+
+    assert (written.inserted, written.updated) == (1, 1)
+    assert lake.upsert(EVENTS, [event], T0).unchanged == 1
+    assert lake.known_events(["e1"], T0, T0) == {"e1"}
+    assert "deletionVectors" in lake.inspection.diagnoses(PROJECTS, T0 / 1e6)[0].wrong
 
 
 def test_files_that_onelake_has_no_more_are_counted(onelake):

@@ -10,13 +10,14 @@ from typing import Any, Self
 import pyarrow as pa
 import pyarrow.compute as pc
 from deltalake import DeltaTable
+from deltalake.fs import DeltaStorageHandler
 from pyarrow.dataset import (
     FileSystemDataset,
     ParquetFileFormat,
     ParquetFragmentScanOptions,
     ParquetReadOptions,
 )
-from pyarrow.fs import LocalFileSystem, SubTreeFileSystem
+from pyarrow.fs import LocalFileSystem, PyFileSystem, SubTreeFileSystem
 
 from claimx.adapters.lake.handles import folder_of
 from claimx.adapters.lake.schema import arrow_schema
@@ -164,9 +165,11 @@ def filesystem_of(snapshot: DeltaTable) -> Any:
     folder = folder_of(snapshot.table_uri)
     if folder:
         return SubTreeFileSystem(str(folder), LocalFileSystem())
-    arrow: Any = snapshot.schema().to_arrow()
-    dataset: Any = snapshot.to_pyarrow_dataset(schema=pa.schema(arrow))
-    return dataset.filesystem
+    # as deltalake's own dataset does, which refuses any table with a feature that it does not know:
+    # what deletes rows or maps columns is for those to see to who mind (`check_exchangeable`)
+    table, options = snapshot._table, snapshot._storage_options  # noqa: SLF001 - see above
+    handler: Any = DeltaStorageHandler.from_table(table, options, table.get_add_file_sizes())
+    return PyFileSystem(handler)
 
 
 def one_of(name: str, wanted: Sequence[str]) -> Any:
