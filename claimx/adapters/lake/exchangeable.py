@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+import re
+from collections.abc import Iterable, Iterator, Mapping
 from typing import Any
 
 import pyarrow as pa
@@ -16,6 +17,7 @@ _CONSTRAINT = "delta.constraints."
 _RULES = ("delta.invariants", "delta.generationExpression", "delta.identity.")
 
 
+_PLAIN = re.compile(r"[A-Za-z0-9_.=/-]*")
 _TYPES = {
     ColumnType.TEXT: "string",
     ColumnType.INTEGER: "long",
@@ -63,6 +65,21 @@ def check_exchangeable(snapshot: DeltaTable, table: Table) -> None:
     found = ", ".join(sorted({*_hidden(snapshot), *rules_of(snapshot)}))
     if found:
         raise NotAllowed(f"{table.name}: has {found}, so its rows cannot be replaced safely")
+
+
+def check_names(table: Table, paths: Iterable[str]) -> None:
+    """
+    Raise NotAllowed where the log may name one of these files in more than one way.
+
+    deltalake writes the names of removed files as URIs, whatever the log has: of a file that is
+    named in another way there it would remove nothing, and its rows would be there twice.
+    """
+    if odd := sum(1 for path in paths if not _PLAIN.fullmatch(path)):
+        raise NotAllowed(
+            f"{table.name}: has files with letters or signs in their names that may be written in "
+            f"two ways ({odd}), so they cannot be replaced safely: let whoever made them rewrite "
+            "the table"
+        )
 
 
 def _hidden(snapshot: DeltaTable) -> Iterator[str]:

@@ -22,7 +22,7 @@ from deltalake.transaction import AddAction
 
 from claimx.adapters.lake.change_log import ChangeLog, Pending
 from claimx.adapters.lake.commit import Committer
-from claimx.adapters.lake.exchangeable import check_exchangeable
+from claimx.adapters.lake.exchangeable import check_exchangeable, check_names
 from claimx.adapters.lake.files import discard, replace, whole_schema
 from claimx.adapters.lake.handles import Handle
 from claimx.adapters.lake.laying_out import laid_out
@@ -176,6 +176,7 @@ class Fold:
         check_exchangeable(snapshot, self.table)
         groups = self.log.by_key(said)
         old = files_in(actions_of(snapshot), self.table.key[0], piece.low, piece.high)
+        check_names(self.table, [one["path"] for one in old])
         parts = parts_of(snapshot, [one["path"] for one in old])
         patch = patched(self.table, parts, groups.keys(), self.decider(groups))
         if patch.plan.empty:
@@ -189,6 +190,7 @@ class Fold:
         check_exchangeable(snapshot, self.table)
         log.info("a table is laid out anew", table=self.table.name, rows=piece.rows)
         old = files_in(actions_of(snapshot), self.table.key[0], piece.low, piece.high)
+        check_names(self.table, [one["path"] for one in old])
         laid_out(
             snapshot,
             self.table,

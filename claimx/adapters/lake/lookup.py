@@ -7,6 +7,7 @@ from typing import Any, TypeAlias
 
 from deltalake import DeltaTable
 
+from claimx.adapters.lake.exchangeable import check_names
 from claimx.adapters.lake.handles import Handle
 from claimx.adapters.lake.keys import wanted_of
 from claimx.adapters.lake.scan import actions_of, filesystem_of, may_hold, one_of, scan
@@ -32,7 +33,8 @@ def files_with(
     """
     Return the files of *snapshot* (those of *choose*, if given) that may hold one of *keys*.
 
-    The snapshot is the newest of *handle*, which knows the keys of most files.
+    The snapshot is the newest of *handle*, which knows the keys of most files. Of a table whose
+    files are replaced, raises NotAllowed as `check_names` does.
     """
     if not keys:
         return {}
@@ -46,6 +48,8 @@ def files_with(
     }
     if not candidates:
         return {}
+    if not table.insert_only:
+        check_names(table, candidates)
     rows = {path: action.get("num_records") for path, action in candidates.items()}
     there = handle.known_keys.files_with(filesystem_of(snapshot), rows, wanted)
     return {path: candidates[path] for path in there}
