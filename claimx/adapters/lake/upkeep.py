@@ -13,6 +13,7 @@ import structlog
 from deltalake import DeltaTable
 from deltalake.exceptions import TableNotFoundError
 
+from claimx.adapters.lake.exchangeable import check_names
 from claimx.adapters.lake.files import HOOKS, WRITER
 from claimx.adapters.lake.handles import Conflict, Handle, our_errors
 from claimx.adapters.lake.scan import actions_of
@@ -114,6 +115,7 @@ def _compact(snapshot: DeltaTable, table: Table) -> int:
     for partition, count in small.items():
         if count < SMALL_FILES:
             continue
+        check_names(table, (action["path"] for action in actions))
         where: list[Any] | None = None
         if column:
             where = [(table.partition_by[0], "=", str(partition))]
