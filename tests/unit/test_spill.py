@@ -85,6 +85,15 @@ def test_what_a_killed_process_left_goes_and_what_another_is_at_stays(tmp_path):
         assert alive.exists()
 
 
+def test_what_another_removes_while_it_is_looked_at_is_no_failure(tmp_path):
+    """As a writer beside this one does, whose layout of another table ends then."""
+    (tmp_path / "spill-gone").symlink_to(tmp_path / "nowhere")  # in the list, and not there
+
+    with Spill(tmp_path, SCHEMA, "id", []) as spill:
+        spill.fill(batches(["a"]))
+        assert spill.read(0).num_rows == 1
+
+
 def test_a_disk_that_takes_nothing_is_told_with_its_place(tmp_path):
     """The operator reads where room is needed, and why there is none."""
     place = tmp_path / "a file"

@@ -138,11 +138,12 @@ class Spill:
 
 def _touched(folder: Path) -> float:
     """Return when something in a folder was last written."""
-    moments = [0.0]
-    for path in (folder, *folder.iterdir()):
-        with suppress(OSError):  # its owner is at it
-            moments.append(path.stat().st_mtime)
-    return max(moments)
+    moments = []
+    with suppress(OSError):  # its owner is at it, or has just removed it
+        for path in (folder, *folder.iterdir()):
+            with suppress(OSError):
+                moments.append(path.stat().st_mtime)
+    return max(moments, default=time.time())
 
 
 class _Sorted(Sequence[str]):
