@@ -79,6 +79,23 @@ def test_what_is_committed_is_settled_in_a_redis_that_is_full(redis_client):
     assert problems(redis_client, now=rig.clock.now) == []
 
 
+@pytest.mark.parametrize("refused", [False, True])
+def test_rows_of_the_dead_alone_make_room_in_a_redis_that_is_full(redis_client, refused):
+    """The writer settles the dead by themselves, and they may be what fills it."""
+    rig = redis_rig(redis_client)
+    rig.ledger.settle([Buried(rig.one("dead"), FAILURE, rows=b"found")])
+    done = rig.write()
+    redis_client.config_set("maxmemory", 1)
+    try:
+        settle = rig.ledger.fail_rows if refused else rig.ledger.finish
+        assert settle(done, FAILURE if refused else DAY) == 1
+    finally:
+        redis_client.config_set("maxmemory", 0)
+
+    assert rig.ledger.find("e:dead")[0].rows == b""
+    assert problems(redis_client, now=rig.clock.now) == []
+
+
 def test_nothing_is_left_of_what_was_finished(redis_client):
     rig = redis_rig(redis_client)
     rig.ledger.settle([Advance(rig.one("a"), Stage.WRITE, {}, b"r")])

@@ -159,9 +159,9 @@ local function put(part, id, text)
   local list = puts[part]
   list[#list + 1] = id
   list[#list + 1] = text
-  if drops[part] then drops[part][id] = nil end
 end
 
+-- What is to be dropped was not put since the last `store`, which does this first.
 local function drop(part, id) drops[part][id] = true end
 
 -- Take a whole record away for good that is no dead letter, and so has no failure. A script that
@@ -171,11 +171,17 @@ local function remove(id)
   removed[#removed + 1] = id
 end
 
--- Write what was gathered of records. Those that are taken away go first: a Redis that is full lets a
+-- Write what was gathered of records. What is taken away goes first: a Redis that is full lets a
 -- script write whatever it needs once it has deleted something.
 local function store()
   for _, part in ipairs({ 'facts', 'data', 'rows', 'history' }) do in_slices('HDEL', part_key(part), removed) end
   removed = {}
+  for part, ids in pairs(drops) do
+    local list = {}
+    for id in pairs(ids) do list[#list + 1] = id end
+    in_slices('HDEL', part_key(part), list)
+    drops[part] = {}
+  end
   local facts = {}
   for _, id in ipairs(changed) do
     if known[id] then
@@ -190,12 +196,6 @@ local function store()
   for part, list in pairs(puts) do
     in_slices('HSET', part_key(part), list)
     puts[part] = {}
-  end
-  for part, ids in pairs(drops) do
-    local list = {}
-    for id in pairs(ids) do list[#list + 1] = id end
-    in_slices('HDEL', part_key(part), list)
-    drops[part] = {}
   end
 end
 
