@@ -210,6 +210,22 @@ def test_dead_media_come_back_only_when_that_is_asked_for(rig, revive):
     assert ("m:1" in written) is not revive, "rows of the former life are dropped"
 
 
+def test_a_link_that_is_found_later_is_taken_though_a_requeue_had_asked_for_one(rig):
+    """What the requeue asked for came to nothing, and must not replace the link that is there."""
+    rig.ledger.settle([Buried(media_at(rig, "1"), FAILURE)])
+    rig.ledger.requeue(["m:1"])
+    rig.ledger.settle([Buried(rig.claim(Stage.DOWNLOAD, "m:1")[0], FAILURE)])
+    fresh = (media("1", revive=True, new=1),)
+
+    rig.ledger.settle([Advance(rig.one("b"), Stage.WRITE, {}, b"r", spawn=fresh)])
+
+    assert rig.ledger.find("m:1")[0].data == {"link": "1", "new": 1}
+    assert rig.ledger.census().counters["media.revived"] == 1
+    assert rig.ledger.due(9) == {}, "its hint had no time to arrive"
+    rig.clock.pass_(6)
+    assert rig.ledger.due(9) == {(Stage.DOWNLOAD, ""): ["m:1"]}
+
+
 def test_a_record_that_goes_back_from_the_writer_leaves_its_rows_behind(rig):
     rig.ledger.settle([Advance(rig.one("a"), Stage.WRITE, {}, b"r")])
     ((_, held),) = rig.write()

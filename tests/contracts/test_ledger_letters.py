@@ -238,6 +238,25 @@ def test_a_new_file_that_a_requeue_asked_for_is_still_to_come_after_another_requ
     assert record.data == {"refresh": True, "refreshes": 0}
 
 
+def test_media_that_are_sent_back_to_a_later_stage_keep_what_they_have(rig):
+    """The file that is there is uploaded again, and rows are written as they are."""
+    carried = {"cached": {"node": "n"}, "status": "completed"}
+    rig.ledger.settle([Advance(media_at(rig, "1"), Stage.UPLOAD, carried, affinity="n")])
+    rig.ledger.settle([Buried(rig.claim(Stage.UPLOAD, "m:1")[0], FAILURE)])
+    rig.ledger.settle([Advance(media_at(rig, "2"), Stage.WRITE, carried, b"rows")])
+    rig.ledger.fail_rows(rig.write(), BROKEN)
+
+    assert rig.ledger.requeue(["m:1"], Stage.UPLOAD) == 1
+    assert rig.ledger.requeue(["m:2"], Stage.WRITE) == 1
+
+    (upload,) = rig.claim(Stage.UPLOAD, "m:1")
+    assert upload.data == {"cached": {"node": "n"}, "refresh": True, "refreshes": 0}
+    ((entry, written),) = rig.write()
+    assert (written.data, written.rows) == (carried, b"rows")
+    rig.ledger.finish([(entry, written)], DAY)
+    assert rig.ledger.seen(["m:2"]) == {"m:2"}, "completed"
+
+
 def test_requeueing_to_a_stage_sends_only_what_belongs_there(rig):
     rig.ledger.settle([Buried(rig.one("a"), FAILURE)])
     rig.ledger.settle([Buried(media_at(rig, "1"), FAILURE)])

@@ -149,6 +149,21 @@ def test_the_age_of_a_wait_runs_until_something_else_happens(rig):
     assert record.waited_seconds == 0
 
 
+def test_neither_a_wait_nor_its_age_goes_along_out_of_a_stage(rig):
+    """The next stage's patience would be spent, and it would look as if it hung."""
+    record = media_at(rig, "1")
+    for stage in (Stage.UPLOAD, None):
+        rig.ledger.settle([Waited(record, 10, FAILURE)])
+        rig.clock.pass_(10)
+        (record,) = rig.claim(record.stage, "m:1")
+        rig.ledger.settle([Advance(record, stage, {}) if stage else Buried(record, FAILURE)])
+        rig.clock.pass_(5)
+        assert rig.ledger.find("m:1")[0].waited_seconds == 0
+        if stage:
+            assert rig.ledger.census().oldest_seconds[stage] == pytest.approx(5, abs=1e-3)
+            (record,) = rig.claim(stage, "m:1")
+
+
 def test_the_history_tells_what_happened_and_is_bounded(rig):
     record = rig.one("a")
     for _ in range(40):

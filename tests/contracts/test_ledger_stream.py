@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import pytest
 from ledger_rig import (
     BROKEN,
     DAY,
@@ -158,6 +159,46 @@ def test_of_two_finishers_only_the_holder_counts(rig):
     assert rig.ledger.census().counters["event.recorded"] == 1
 
 
+@pytest.mark.parametrize("refused", [False, True])
+def test_who_lost_its_lease_takes_the_entry_off_the_stream_all_the_same(rig, refused):
+    rig.ledger.settle([Advance(rig.one("a"), Stage.WRITE, {}, b"r")])
+    ((entry, first),) = rig.write()
+    rig.clock.pass_(31)
+    (second,) = rig.claim(Stage.WRITE, "e:a")
+
+    done = [(entry, first)]
+    assert (rig.ledger.fail_rows(done, BROKEN) if refused else rig.ledger.finish(done, DAY)) == 0
+
+    assert rig.ledger.census().stream_length == 0
+    assert rig.ledger.finish([("", second)], DAY) == 1
+
+
+@pytest.mark.parametrize("dead", [False, True])
+@pytest.mark.parametrize("refused", [False, True])
+def test_a_late_writer_takes_off_the_stream_what_the_redriver_put_there(rig, dead, refused):
+    """Its lease ran out and nobody else has the record yet, so what it has done counts."""
+    record = rig.one("a")
+    rig.ledger.settle(
+        [Buried(record, FAILURE, b"r") if dead else Advance(record, Stage.WRITE, {}, b"r")]
+    )
+    done = rig.write()
+    rig.clock.pass_(31)
+    rig.ledger.due(9)
+
+    assert (rig.ledger.fail_rows(done, BROKEN) if refused else rig.ledger.finish(done, DAY)) == 1
+
+    assert rig.ledger.census().stream_length == 0
+
+
+@pytest.mark.parametrize("refused", [False, True])
+def test_a_lease_of_another_stage_settles_no_rows(rig, refused):
+    done = [("", rig.one("a"))]
+
+    assert (rig.ledger.fail_rows(done, BROKEN) if refused else rig.ledger.finish(done, DAY)) == 0
+
+    assert state_of(rig, "e:a") is State.LEASED
+
+
 def test_rows_that_the_lake_refuses_bury_their_record_and_are_kept(rig):
     rig.ledger.settle([Advance(rig.one("a"), Stage.WRITE, {"n": 1}, b"rows")])
     pairs = rig.write()
@@ -190,7 +231,8 @@ def test_what_a_dead_record_had_found_is_written(rig):
     assert rig.claim(Stage.ENRICH, "e:a") == []
     assert rig.ledger.renew([held], 30) == {"e:a"}
     assert rig.ledger.finish([(entry, held)], DAY) == 1
-    assert state_of(rig, "e:a") is State.DEAD
+    dead, _ = rig.ledger.find("e:a")
+    assert (dead.state, dead.tries) == (State.DEAD, record.tries + 1), "writing is no run of it"
     assert rig.claim(Stage.WRITE, "e:a") == [], "they are written"
     assert rig.ledger.finish([(entry, held)], DAY) == 0
     assert rig.ledger.census().counters.get("event.recorded", 0) == 0
@@ -244,6 +286,7 @@ def test_rows_of_the_dead_that_are_refused_are_dropped_and_the_failure_stands(ri
 
     (letter,) = rig.ledger.dead_letters(DeadFilter())
     assert letter.failure == FAILURE
+    assert [note["what"] for note in letter.history] == ["admitted", "buried", "rows refused"]
     assert rig.ledger.find("e:a")[0].rows == b""
 
 
