@@ -279,6 +279,22 @@ def test_readers_that_are_gone_leave_the_groups_books(redis_client):
     assert readers() == {"reads": 1}
 
 
+def test_a_reader_that_is_gone_stays_in_the_books_while_it_holds_entries(redis_client):
+    """With it, Redis would forget who has read them, and no step of the walk would find them."""
+    rig = redis_rig(redis_client)
+    for name in "ab":
+        rig.ledger.settle([Advance(rig.one(name), Stage.WRITE, {}, b"r")])
+    rig.read("took two")
+    rig.fall_silent(601)
+
+    found = []
+    for _ in range(2):
+        found += rig.read("reads", 1)
+        rig.clock.pass_(1.5)
+
+    assert [record_id for _, record_id in found] == ["e:a", "e:b"]
+
+
 def test_a_reader_that_is_forgotten_while_it_waits_gets_what_comes_all_the_same(redis_client):
     """One that waits is silent as well, for longer than a takeover takes."""
     rig = redis_rig(redis_client)

@@ -68,6 +68,21 @@ def test_entries_of_a_silent_consumer_go_to_another(rig):
     assert [record_id for _, record_id in rig.read("w2")] == ["e:a"]
 
 
+def test_of_a_silent_consumers_entries_no_more_are_handed_out_than_asked_for(rig):
+    """The rest come with the next steps, a second apart."""
+    for name in "abc":
+        rig.ledger.settle([Advance(rig.one(name), Stage.WRITE, {}, b"r")])
+    rig.read("dies before it claims")
+    rig.fall_silent()
+
+    found = []
+    for _ in range(2):
+        found.append([record_id for _, record_id in rig.read("w2", 2)])
+        rig.clock.pass_(1.5)
+
+    assert found == [["e:a", "e:b"], ["e:c"]]
+
+
 def test_an_entry_whose_record_is_leased_stays_with_its_slow_writer(rig):
     rig.ledger.settle([Advance(rig.one("a"), Stage.WRITE, {}, b"r")])
     ((entry, held),) = rig.write("slow")

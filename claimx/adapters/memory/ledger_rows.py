@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
+from itertools import islice
 
 from claimx.adapters.memory.ledger_records import Records
 from claimx.adapters.memory.ledger_state import Kept
@@ -19,11 +20,12 @@ class MemoryWriterDesk:
     def read(self, count: int) -> list[tuple[str, str]]:
         """Hand out entries, those of silent writers first, unless their records are leased."""
         records, now = self._records, self._records.now()
-        found = [
+        silent = (
             (entry, record_id)
             for entry, record_id in records.stream.stale(now, self._takeover_seconds)
             if not ((kept := records.by_id.get(record_id)) and kept.leased_until > now)
-        ][:count]
+        )
+        found = list(islice(silent, count))
         return found + records.stream.read(count - len(found), now)
 
     def forget(self, entries: Iterable[str]) -> None:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -139,11 +139,11 @@ class Stream:
         """Say whether the entry waits for its first reader."""
         return entry in self._entries and entry not in self._read_at
 
-    def stale(self, now: float, seconds: float) -> list[tuple[str, str]]:
-        """Return entries read longer than *seconds* ago, which count as read now."""
-        found = [e for e, at in self._read_at.items() if now - at >= seconds]
-        self._read_at.update(dict.fromkeys(found, now))
-        return [(entry, self._entries[entry]) for entry in found]
+    def stale(self, now: float, seconds: float) -> Iterator[tuple[str, str]]:
+        """Yield entries read longer than *seconds* ago, each of which counts as read now."""
+        for entry in [entry for entry, at in self._read_at.items() if now - at >= seconds]:
+            self._read_at[entry] = now
+            yield entry, self._entries[entry]
 
     def read(self, count: int, now: float) -> list[tuple[str, str]]:
         """Return up to *count* entries that nobody has read."""
