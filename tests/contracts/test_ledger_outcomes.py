@@ -78,6 +78,8 @@ def test_a_record_can_go_back_to_an_earlier_stage(rig):
 
     assert rig.ledger.settle([Advance(record, Stage.DOWNLOAD, {})]) == [True]
 
+    rig.clock.pass_(6)
+    assert rig.ledger.due(9) == {(Stage.DOWNLOAD, ""): ["m:1"]}, "on whatever node"
     (record,) = rig.claim(Stage.DOWNLOAD, "m:1")
     assert record.data == {}
 

@@ -212,7 +212,7 @@ def test_a_note_of_rows_that_were_left_out_is_kept_while_the_ledger_knows_them(r
 def test_marks_are_moved_with_the_checkpoint_when_they_lag_behind(rig):
     before = rig.ledger.store_page("noted", None, 70, [])
 
-    assert rig.ledger.store_page("live", None, 10, [], marks=[Mark("noted", 60, 100)])
+    assert rig.ledger.store_page("live", None, 10, [], marks=[Mark("noted", 70, 100)])
     assert rig.ledger.checkpoint("noted") == before
     assert rig.ledger.store_page("live", None, 20, [], marks=[Mark("noted", 80, 100)]) is None
     assert rig.ledger.checkpoint("noted") == before, "whoever was too late moves nothing"

@@ -94,6 +94,7 @@ class TestReadmission:
         complete(media_at(rig, "1"))
         parent = rig.one("later")
         assert rig.ledger.readmit("job", [media("1", refresh=True)], 1) == ("m:1",)
+        assert rig.ledger.seen(["m:1"]) == set(), "it does not count as completed"
         (record,) = rig.claim(Stage.DOWNLOAD, "m:1")
         assert record.data["refresh"] is True
         complete(record)

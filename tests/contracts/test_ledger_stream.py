@@ -15,6 +15,7 @@ from claimx.domain.records import (
     Advance,
     Buried,
     DeadFilter,
+    Retried,
     Stage,
     State,
     Waited,
@@ -313,6 +314,11 @@ def test_the_dead_go_nowhere_by_an_outcome(rig):
     assert rig.ledger.settle([Waited(held, 20, FAILURE)]) == [True]
     assert state_of(rig, "e:a") is State.DEAD
     assert rig.claim(Stage.WRITE, "e:a") == []
+    rig.ledger.due(10)
+    assert rig.read() == [], "it is not due"
     rig.clock.pass_(20)
     rig.ledger.due(10)
-    assert len(rig.write()) == 1
+    ((_, held),) = rig.write()
+    assert rig.ledger.settle([Retried(held, 20, FAILURE)]) == [True]
+    assert state_of(rig, "e:a") is State.DEAD
+    assert rig.ledger.find("e:a")[0].attempts == 0
