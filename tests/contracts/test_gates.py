@@ -163,6 +163,31 @@ def test_one_trial_failure_opens_it_again(shared):
     assert 0 < wait <= OPEN_SECONDS + 0.001
 
 
+def test_trials_that_were_out_when_it_opened_again_are_handed_out_anew(shared):
+    """And what they had brought is forgotten: two of the new ones must go well."""
+    half_open(shared)
+    shared.a.circuit("api").permit(3)
+    shared.a.circuit("api").report(1, 0)
+    shared.a.circuit("api").report(0, 1)
+
+    shared.sleep(OPEN_SECONDS + 0.01)
+
+    assert shared.b.circuit("api").permit(5)[0] == 3
+    shared.b.circuit("api").report(1, 0)
+    assert shared.a.circuits()["api"]["state"] == "half-open"
+
+
+def test_no_more_successes_count_than_trials_are_out(shared):
+    """The others are of calls that began before it opened."""
+    half_open(shared)
+    shared.a.circuit("api").permit(1)
+
+    shared.b.circuit("api").report(5, 0)
+
+    assert shared.a.circuits()["api"]["state"] == "half-open"
+    assert shared.b.circuit("api").permit(9)[0] == 2
+
+
 def test_outcomes_of_calls_that_began_before_it_opened_change_nothing(shared):
     opened(shared)
     shared.a.circuit("api").report(5, 0)
@@ -184,15 +209,29 @@ def test_a_trial_without_a_verdict_can_be_given_back(shared):
     assert shared.b.circuit("api").permit(5)[0] == 1
 
 
+def test_no_more_trials_come_back_than_are_out(shared):
+    """Calls that began before it opened are given back as well; a trial's success stays."""
+    half_open(shared)
+    shared.a.circuit("api").permit(3)
+    shared.a.circuit("api").report(1, 0)
+
+    shared.b.circuit("api").give_back(9)
+
+    assert shared.b.circuit("api").permit(5)[0] == 2
+
+
 def test_trials_of_a_process_that_died_are_handed_out_anew(shared):
     half_open(shared)
     shared.a.circuit("api").permit(3)
+    shared.a.circuit("api").report(1, 0)
     while_out = shared.b.circuit("api").permit(1)[0]
 
     shared.sleep(0.51)
 
     assert while_out == 0
     assert shared.b.circuit("api").permit(5)[0] == 3
+    shared.b.circuit("api").report(1, 0)
+    assert shared.a.circuits()["api"]["state"] == "half-open", "one of these went well so far"
 
 
 def test_the_auth_door_opens_for_one_probe_at_a_time_at_growing_distances(shared):
@@ -251,6 +290,26 @@ def test_while_one_process_waits_the_other_keeps_no_more_than_its_share(shared):
     assert len(shared.b.take_slots("api", 8, 10, "b")) == 2
 
 
+def test_a_process_that_got_what_it_waited_for_holds_nobody_to_a_share(shared):
+    slots = shared.a.take_slots("api", 3, 3, "a")
+    shared.b.take_slots("api", 1, 3, "b")
+    share = shared.a.fair_share("api", 3, "a")
+    shared.a.free_slots("api", slots[:1])
+    got = shared.b.take_slots("api", 1, 3, "b")
+
+    assert (share, len(got)) == (2, 1), "a share is rounded up: none gets nothing"
+    assert shared.a.fair_share("api", 3, "a") == 3
+
+
+def test_a_process_that_has_its_share_holds_nobody_to_one(shared):
+    shared.a.take_slots("api", 5, 10, "a")
+    shared.b.take_slots("api", 5, 10, "b")
+
+    assert shared.b.take_slots("api", 3, 10, "b") == []
+
+    assert shared.a.fair_share("api", 10, "a") == 10
+
+
 def test_tokens_come_at_the_rate_over_all_processes(shared):
     first, _ = shared.a.take_tokens("api", 5, 10.0)
     second, wait = shared.b.take_tokens("api", 5, 10.0)
@@ -265,6 +324,14 @@ def test_tokens_come_at_the_rate_over_all_processes(shared):
     assert shared.a.take_tokens("api", 7, 0.0) == (7, 0.0)
 
 
+def test_tokens_that_nobody_took_are_no_burst_later(shared):
+    shared.a.take_tokens("api", 1, 10.0)
+
+    shared.sleep(0.35)
+
+    assert shared.b.take_tokens("api", 5, 10.0)[0] == 1
+
+
 def test_a_lock_is_one_holders_and_its_fence_grows_with_every_take(shared):
     first = shared.a.lock("poll", "a", 0.1)
     refused = shared.b.lock("poll", "b", 0.1)
@@ -277,6 +344,15 @@ def test_a_lock_is_one_holders_and_its_fence_grows_with_every_take(shared):
     assert refused is None
     assert extended == first
     assert first < after_expiry < again
+
+
+def test_a_lock_that_is_extended_lasts_so_much_longer(shared):
+    shared.a.lock("poll", "a", 0.05)
+    shared.a.lock("poll", "a", 5)
+
+    shared.sleep(0.06)
+
+    assert shared.b.lock("poll", "b", 5) is None
 
 
 def test_nobody_unlocks_what_another_holds(shared):
@@ -419,6 +495,47 @@ def test_a_lease_is_given_back_though_redis_did_not_answer_a_moment_ago(redis_ur
 
     assert RedisGates(client).lock("recover", "another", 300) is not None
     client.close()
+
+
+def test_a_fence_grows_though_redis_was_emptied(redis_url):
+    """Those that were given before must be shut out by those that come now."""
+    client = redis.Redis.from_url(redis_url)
+    gates = RedisGates(client)
+    before = gates.lock("poll", "a", 5)
+    client.flushall()
+    time.sleep(0.002)
+
+    after = gates.lock("poll", "b", 5)
+    client.close()
+
+    assert before < after
+
+
+def test_slots_of_a_process_that_died_are_free_again(redis_url):
+    """Each has a lease of its own; another's that is alive keeps the key."""
+    client = redis.Redis.from_url(redis_url)
+    gates = RedisGates(client)
+
+    def ends(slots: list[str], at_ms: float, key: str = "slots:api") -> None:
+        client.zadd(f"claimx:gate:{key}", dict.fromkeys(slots, at_ms), xx=True)
+
+    alive, dead = gates.take_slots("api", 1, 4, "a"), gates.take_slots("api", 3, 4, "dead")
+    ends(dead, 1)
+    got = gates.take_slots("api", 4, 4, "b")
+    none = gates.take_slots("api", 1, 4, "waits")
+    shares = [gates.fair_share("api", 4, "a")]
+    ends(["waits"], 1, "waiting:api")
+    shares.append(gates.fair_share("api", 4, "a"))
+    ends(got, 1)
+    seconds, micros = client.time()
+    ends(alive, seconds * 1000 + micros / 1000 + 250)
+    gates.renew_slots("api", alive)
+    time.sleep(0.26)
+    kept = gates.renew_slots("api", [*alive, *got])
+    client.close()
+
+    assert (len(got), none, shares) == (3, [], [2, 4])
+    assert kept == alive
 
 
 def test_a_closed_verdict_is_believed_for_a_moment_without_asking_redis(redis_url):
