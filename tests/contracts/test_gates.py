@@ -177,6 +177,16 @@ def test_trials_that_were_out_when_it_opened_again_are_handed_out_anew(shared):
     assert shared.a.circuits()["api"]["state"] == "half-open"
 
 
+def test_trials_are_out_for_as_long_however_long_ago_the_first_ones_were(shared):
+    half_open(shared)
+    shared.a.circuit("api").permit(3)
+    shared.a.circuit("api").report(0, 1)
+    shared.sleep(0.51)  # the first ones would be handed out anew by now
+
+    assert shared.a.circuit("api").permit(3)[0] == 3
+    assert shared.b.circuit("api").permit(3)[0] == 0
+
+
 def test_no_more_successes_count_than_trials_are_out(shared):
     """The others are of calls that began before it opened."""
     half_open(shared)
@@ -536,6 +546,23 @@ def test_slots_of_a_process_that_died_are_free_again(redis_url):
 
     assert (len(got), none, shares) == (3, [], [2, 4])
     assert kept == alive
+
+
+def test_slots_are_kept_for_as_long_as_the_last_of_them_is_leased(redis_url):
+    """Were they to go all at once, as many more would be given than there are."""
+    client = redis.Redis.from_url(redis_url)
+    gates, key = RedisGates(client), "claimx:gate:slots:api"
+    slots = gates.take_slots("api", 1, 4, "a")
+    client.pexpire(key, 5000)
+    gates.take_slots("api", 1, 4, "b")
+    taken = client.pttl(key)
+    client.pexpire(key, 5000)
+
+    gates.renew_slots("api", slots)
+
+    renewed = client.pttl(key)
+    client.close()
+    assert min(taken, renewed) > 10_000
 
 
 def test_a_closed_verdict_is_believed_for_a_moment_without_asking_redis(redis_url):
