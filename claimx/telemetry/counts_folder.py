@@ -2,13 +2,18 @@
 
 from __future__ import annotations
 
+import json
 import os
 import re
 import shutil
 import tempfile
 import time
+from collections import defaultdict
 from contextlib import suppress
 from pathlib import Path
+
+MOST_VALUES = 64  # of a label whose values come from outside, such as an unknown event type
+OTHER = "other"
 
 _OLD_SECONDS = 3600.0  # children whose parent was killed end their chunks first, and count
 
@@ -50,6 +55,9 @@ def merge_ended(folder: Path) -> None:
     """
     Put what ended children counted into one file for all of them, so that the files stay few.
 
+    Each child keeps `MOST_VALUES` of a label, and others than the one before it; all that have
+    ended keep as many together, or a worker would tell more with each child that it replaces.
+
     For the parent, while nobody else reads them. Dying in the midst costs what goes with the
     parent anyway.
     """
@@ -59,9 +67,16 @@ def merge_ended(folder: Path) -> None:
         named = _OF_A_CHILD.fullmatch(left.name)
         if named is None or _lives(int(named["pid"])):
             continue
+        if not left.stat().st_size:  # killed as it made the file, which no scrape could read
+            left.unlink()
+            continue
         kind = named["kind"]
         together = MmapedDict(str(folder / f"{kind}_ended.db"))  # type: ignore[no-untyped-call]  # the library is untyped there
-        for key, value, at, _ in MmapedDict.read_all_values_from_file(str(left)):  # type: ignore[no-untyped-call]  # as above
+        labels = _Labels()
+        for key, _, _ in together.read_all_values():  # type: ignore[no-untyped-call]  # as above
+            labels.bounded(key)
+        for told, value, at, _ in MmapedDict.read_all_values_from_file(str(left)):  # type: ignore[no-untyped-call]  # as above
+            key = labels.bounded(told)
             before, since = together.read_value(key)  # type: ignore[no-untyped-call]  # as above
             if not kind.startswith("gauge"):
                 together.write_value(key, before + value, at)  # type: ignore[no-untyped-call]  # as above
@@ -69,6 +84,24 @@ def merge_ended(folder: Path) -> None:
                 together.write_value(key, value, at)  # type: ignore[no-untyped-call]  # as above
         together.close()  # type: ignore[no-untyped-call]  # as above
         left.unlink()
+
+
+class _Labels:
+    """The values that each label of each sample has, `MOST_VALUES` at the most."""
+
+    def __init__(self) -> None:
+        self._kept: dict[tuple[str, str], set[str]] = defaultdict(set)
+
+    def bounded(self, key: str) -> str:
+        """Return a sample's key in the library's form, with *other* for values beyond the most."""
+        metric, sample, labels, meaning = json.loads(key)
+        for name, value in labels.items():
+            kept = self._kept[sample, name]
+            if value in kept or len(kept) < MOST_VALUES:
+                kept.add(value)
+            else:
+                labels[name] = OTHER
+        return json.dumps([metric, sample, labels, meaning], sort_keys=True)
 
 
 def _is_over(worker: int) -> bool:

@@ -21,7 +21,6 @@ from claimx.telemetry import counts_folder
 if TYPE_CHECKING:
     from prometheus_client import CollectorRegistry
 
-_MAX_LABEL_VALUES = 64  # of a label that comes from outside, such as an unknown event type
 _SECONDS = (0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30, 60, 300, 900, 3600)
 
 
@@ -183,10 +182,10 @@ class PrometheusMetrics:
 
     def _bounded(self, name: str, label: str, value: str) -> str:
         seen = self._seen.setdefault((name, label), set())
-        if value in seen or len(seen) < _MAX_LABEL_VALUES:
+        if value in seen or len(seen) < counts_folder.MOST_VALUES:
             seen.add(value)
             return value
-        return "other"
+        return counts_folder.OTHER
 
 
 _reading = threading.Lock()  # probes and the cycle line read the children's files

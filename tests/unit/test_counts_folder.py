@@ -108,6 +108,47 @@ def test_what_ended_children_counted_stays_and_their_files_do_not(tmp_path):
     assert len(list(tmp_path.iterdir())) <= 6  # the parent's own beside them
 
 
+_STRANGE_TYPES = """
+import os
+from claimx.telemetry.metrics import PrometheusMetrics, exposition
+metrics = PrometheusMetrics()
+for child in range(4):
+    if os.fork() == 0:
+        for number in range(100):
+            metrics.add("unhandled", type=f"TYPE_{child}_{number}")
+        os._exit(0)
+    os.wait()
+    text = exposition(metrics).decode()
+print(text)
+"""
+
+
+def test_ended_children_keep_no_more_values_of_a_label_than_one(tmp_path):
+    """A worker replaces its children for ever, and each met 64 other types that nobody handles."""
+    done = subprocess.run(
+        [sys.executable, "-c", _STRANGE_TYPES],
+        capture_output=True,
+        text=True,
+        check=True,
+        timeout=60,
+        env=os.environ | {"PROMETHEUS_MULTIPROC_DIR": str(tmp_path)},
+    )
+
+    lines = [one for one in done.stdout.splitlines() if one.startswith("claimx_unhandled_total{")]
+
+    assert len(lines) <= counts_folder.MOST_VALUES + 1
+    assert sum(float(one.rpartition(" ")[2]) for one in lines) == 400
+
+
+def test_a_child_that_was_killed_as_it_made_its_file_spoils_no_scrape(tmp_path, gone):
+    """The file was empty, and nobody could be told any metric until the worker's end."""
+    (tmp_path / f"counter_{gone}.db").touch()
+
+    counts_folder.merge_ended(tmp_path)
+
+    assert not list(tmp_path.iterdir())
+
+
 _AFTER_A_CLEARING = """
 import os, shutil
 from claimx.telemetry.metrics import PrometheusMetrics, exposition
