@@ -39,6 +39,11 @@ class CommitLog:
                 self.points.append((at, self.rows))
 
     @property
+    def data_files(self) -> list[Path]:
+        """The files that hold the rows after the last commit that was read."""
+        return [self.table / path for path in self._rows]
+
+    @property
     def rows(self) -> int:
         """The rows after the last commit that was read."""
         return sum(self._rows.values())

@@ -21,6 +21,8 @@ class Job:
     them. Media go to a folder below *folder*, or with *onelake* to the stand-in of OneLake. After
     *seconds* it has failed.
 
+    *world* is what the sandbox made its world of, so that the truth can be worked out.
+
     With a *head*, so many events and *head_files* more come first, to warm processes that live for
     days, and the others only when they are released. *settings* are for claimx alone.
     """
@@ -37,6 +39,7 @@ class Job:
     head: int = 0
     head_files: int = 0
     settings: Mapping[str, str] = field(default_factory=dict)
+    world: Mapping[str, Any] = field(default_factory=dict)
 
     @classmethod
     def on(cls, told: Mapping[str, Any], folder: Path, **more: Any) -> Self:
@@ -45,6 +48,7 @@ class Job:
             environment=told["environment"],
             control=str(told["control"]).rstrip("/"),
             sandbox_pid=int(told["pid"]),
+            world=told["world"],
             folder=folder,
             **more,
         )

@@ -41,7 +41,11 @@ class Lag:
 
 
 def run(folder: Path, rate: int, steady_seconds: int, patience: float) -> Lag:
-    """Measure it; raises Unavailable when rows are missing *patience* seconds after the last."""
+    """
+    Measure it, with *patience* for the last row.
+
+    Raises Unavailable when rows are missing then, or are others than they must be.
+    """
     emptied(folder)
     span = SKIPPED_SECONDS + steady_seconds
     at = int(time.time()) + HEAD_SECONDS + rate * span // 5000  # making the world takes time
@@ -65,6 +69,7 @@ def run(folder: Path, rate: int, steady_seconds: int, patience: float) -> Lag:
             cores = (_used(meter) - before) / (time.time() - begin)
         committed = _committed(log)
     world = World(**told["world"])
+    _refuse_wrong(log, committed, {event.key for event in world.events})
     lags = [
         committed[event.key] - event.ingestion.timestamp()
         for event in world.events
@@ -78,6 +83,14 @@ def run(folder: Path, rate: int, steady_seconds: int, patience: float) -> Lag:
         most=max(lags),
         cores=cores,
     )
+
+
+def _refuse_wrong(log: CommitLog, committed: dict[str, float], wanted: set[str]) -> None:
+    """Raise Unavailable unless each event is one row: a doubled one hides one that is missing."""
+    if missing := wanted - committed.keys():
+        raise Unavailable(f"{len(missing)} events are no row, such as {min(missing)}")
+    if log.rows != len(wanted):
+        raise Unavailable(f"{log.rows} rows for {len(wanted)} events")
 
 
 def _used(meter: Meter) -> float:

@@ -7,6 +7,8 @@ need on first use get a head of other events before it. Events a second are thos
 95 % of all rows of ``claimx_events`` and ``claimx_attachments``, by the times of the commits in the
 tables' logs, with straight lines between them (`pipelines.curve`). CPU is that of all of a
 contender's processes from the beginning to the end, Redis and the sandbox apart.
+
+A run counts only if the lake then holds the keys and files that it must (`pipelines.complete`).
 """
 
 from __future__ import annotations
@@ -22,6 +24,7 @@ import requests
 
 from claimx.domain.errors import Unavailable
 from pipelines.commits import CommitLog
+from pipelines.complete import check
 from pipelines.curve import added, from_nothing, rate
 from pipelines.job import ATTACHMENTS, EVENTS, Job
 from pipelines.processes import Meter, Processes, processes
@@ -65,8 +68,9 @@ def measured(
     look: Callable[[Run], None] = lambda _: None,
 ) -> Run:
     """
-    Start a contender and return its run; raises Unavailable when it fails or takes too long.
+    Start a contender and return its run.
 
+    Raises Unavailable when it fails or takes too long, or when its lake is not what it must be.
     Its tables lie in the folder *tables*, by default the job's lake. *look* is called with the run
     so far, several times a second.
     """
@@ -89,6 +93,7 @@ def measured(
             begin = started + run.started
         watch.until_done(begin, look)
     run.calls = calls_of(job) - before
+    check(job, tables or job.lake)
     return run
 
 
