@@ -2,8 +2,9 @@
 A Celery application as one writes it first: one message for each event and stage.
 
 Stages are poll, enrich, download, upload and write; the last has one consumer, which appends rows
-of several messages at a time. Settings are Celery's defaults. Messages are acknowledged before the
-work, rows wait in the consumer's memory, nothing is retried.
+of several messages at a time, and what is left once the last one is there. Settings are Celery's
+defaults. Messages are acknowledged before the work, rows wait in the consumer's memory, nothing is
+retried.
 """
 
 from __future__ import annotations
@@ -11,9 +12,6 @@ from __future__ import annotations
 import hashlib
 import os
 import shutil
-import threading
-import time
-from pathlib import Path
 from typing import Any
 
 from celery import Celery
@@ -22,12 +20,10 @@ from claimx.domain.names import blob_path
 from pipelines import onelake
 from pipelines.appending import Appender
 from pipelines.calls import attachment
-from pipelines.job import Job
+from pipelines.job import ATTACHMENTS, EVENTS, Job
 from pipelines.rows import Found, Row
 from pipelines.source import Event, pages
 from pipelines.threaded import asked, session
-
-IDLE_SECONDS = 1.0  # without a new row, what is there is appended: the end of a run
 
 app = Celery("naive", broker=os.environ.get("REDIS_URL"))
 app.conf.task_ignore_result = True
@@ -96,31 +92,29 @@ def upload(row: Row, stored: Row) -> None:
 
 @app.task(name="naive.write")
 def write(found: Found) -> None:
-    """Keep rows until there are enough of them, or no others come."""
-    buffer: _Buffer = _once("buffer", lambda: _Buffer(_job().lake))
+    """Keep rows until there are enough of them, or all."""
+    buffer: _Buffer = _once("buffer", lambda: _Buffer(_job()))
     buffer.add(found)
 
 
 class _Buffer:
-    """An `Appender` that also appends what lies still."""
+    """
+    An `Appender` that also appends what is left at the end.
 
-    def __init__(self, lake: Path) -> None:
-        self._appender = Appender(lake)
-        self._turn = threading.Lock()
-        self._added = time.monotonic()
-        threading.Thread(target=self._flush_when_idle, daemon=True).start()
+    It knows the end as the floor does: to wait for it would be a tenth of so short a run.
+    """
+
+    def __init__(self, job: Job) -> None:
+        self._appender = Appender(job.lake)
+        self._left = {EVENTS: job.events, ATTACHMENTS: job.files}
 
     def add(self, found: Found) -> None:
-        with self._turn:
-            self._appender.add(found)
-            self._added = time.monotonic()
-
-    def _flush_when_idle(self) -> None:
-        while True:  # as long as the process
-            time.sleep(0.5)
-            with self._turn:
-                if time.monotonic() - self._added > IDLE_SECONDS:
-                    self._appender.flush()
+        self._appender.add(found)
+        for name, _ in found:
+            if name in self._left:
+                self._left[name] -= 1
+        if not any(left > 0 for left in self._left.values()):
+            self._appender.flush()
 
 
 _kept: dict[str, Any] = {}
