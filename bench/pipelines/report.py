@@ -16,6 +16,7 @@ Round: TypeAlias = dict[tuple[str, str], Run]
 """One run for each mix and contender."""
 
 LAG_RATE = 300
+_OF_REDIS = ("redis_bytes_in_flight", "most_in_flight", "redis_peak_mb")
 _HEADS = (
     "mix",
     "contender",
@@ -66,6 +67,10 @@ def table(results: Results) -> str:
         for name in dict.fromkeys(n for one in results.rounds for m, n in one if m == mix):
             runs = [one[mix, name] for one in results.rounds if (mix, name) in one]
             lines.append(f"| {mix} | {name} | {_cells(runs)} |")
+    lines += _redis(results)
+    if (beside := _ratio(results, MEDIA, "floor", _whole_cpu)) is not None:
+        apart = _ratio(results, MEDIA, "floor", _cpu)
+        lines.append(f"\nCPU of the floor's with media: {apart}, with Redis' {beside}")
     lines += [
         f"\nframework: {cost.us_per_event:.0f} µs CPU an event"
         f" ({cost.gross_us_per_event:.0f} with the {cost.idle_cores:.2f} cores of idle processes),"
@@ -79,6 +84,23 @@ def table(results: Results) -> str:
     ]
     lines += [f"\nFAILED: {failure}" for failure in results.failures]
     return "\n".join(lines)
+
+
+def _redis(results: Results) -> list[str]:
+    """Return what Redis held while most was in flight, of each mix."""
+    lines = []
+    for mix in MIXES:
+        runs = [one[mix, "claimx"] for one in results.rounds if (mix, "claimx") in one]
+        told = [run.more for run in runs if all(name in run.more for name in _OF_REDIS)]
+        if told:
+            size, most, peak = (
+                _spread([float(one[name]) for one in told], 0) for name in _OF_REDIS
+            )
+            lines.append(
+                f"\n{mix}: Redis holds {size} bytes for each record in flight (an event or a file),"
+                f" with {most} of them; {peak} MB at the most"
+            )
+    return lines
 
 
 def _cells(runs: Sequence[Run]) -> str:
@@ -134,8 +156,13 @@ def _rate(run: Run) -> float:
 
 
 def _cpu(run: Run) -> float:
-    """CPU seconds for 1000 events."""
+    """CPU seconds for 1000 events, Redis apart."""
     return 1000 * run.cpu / run.events
+
+
+def _whole_cpu(run: Run) -> float:
+    """The same over all processes: who needs a Redis pays for it."""
+    return 1000 * (run.cpu + run.redis_cpu) / run.events
 
 
 def as_json(results: Results) -> dict[str, Any]:
