@@ -28,6 +28,7 @@ from claimx.startup import load_settings, refuse
 log = structlog.get_logger(__name__)
 
 _LEAVE_SECONDS = 3.0
+_NUMBERS = ("PORT", "MAX_TASKS", "MAX_WORKERS", "PURGE_OFFLINE_WORKERS")
 _NO_PLACE = (errno.EADDRINUSE, errno.EADDRNOTAVAIL, errno.EACCES)
 
 
@@ -48,6 +49,9 @@ def main() -> None:
     os.environ.setdefault("FLOWER_MAX_TASKS", "5000")  # its default of 100,000 takes gigabytes
     os.environ.setdefault("FLOWER_MAX_WORKERS", "200")
     os.environ.setdefault("FLOWER_PURGE_OFFLINE_WORKERS", "600")
+    if wrong := [name for one in _NUMBERS if not os.environ[name := f"FLOWER_{one}"].isdecimal()]:
+        # Flower itself ends with a traceback that does not say which
+        refuse([f"{name}={os.environ[name]!r}: must be a whole number" for name in wrong])
     from claimx.celery import app
 
     url = health_url(os.environ)

@@ -73,6 +73,23 @@ def test_a_flower_that_celery_starts_is_refused_another_address(redis_url):
     assert_refused(command, ROOT, {"REDIS_URL": redis_url, "FLOWER_PORT": str(free_port())})
 
 
+@pytest.mark.parametrize("name", ["FLOWER_PORT", "FLOWER_MAX_TASKS"])
+def test_a_number_of_flowers_that_is_none_is_named(name, tmp_path):
+    """Flower ended with a traceback that named no setting."""
+    done = subprocess.run(
+        [sys.executable, "-m", "claimx.web"],
+        cwd=tmp_path,
+        env={**os.environ, "PYTHONPATH": str(ROOT), "REDIS_URL": "redis://127.0.0.1:1", name: "x"},
+        capture_output=True,
+        text=True,
+        timeout=60,
+        check=False,
+    )
+
+    assert done.returncode == 4
+    assert done.stderr == f"claimx: {name}='x': must be a whole number\n"
+
+
 def test_a_port_that_is_taken_is_told_in_one_line(redis_url, tmp_path):
     """Another Flower, mostly; a traceback of tornado's says so to few."""
     with socket.create_server(("127.0.0.1", 0)) as taken:
