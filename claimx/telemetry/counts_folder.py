@@ -67,15 +67,14 @@ def merge_ended(folder: Path) -> None:
         named = _OF_A_CHILD.fullmatch(left.name)
         if named is None or _lives(int(named["pid"])):
             continue
-        if not left.stat().st_size:  # killed as it made the file, which no scrape could read
-            left.unlink()
-            continue
         kind = named["kind"]
         together = MmapedDict(str(folder / f"{kind}_ended.db"))  # type: ignore[no-untyped-call]  # the library is untyped there
         labels = _Labels()
         for key, _, _ in together.read_all_values():  # type: ignore[no-untyped-call]  # as above
             labels.bounded(key)
-        for told, value, at, _ in MmapedDict.read_all_values_from_file(str(left)):  # type: ignore[no-untyped-call]  # as above
+        # an empty one is of a child that was killed as it made it, and cannot be read
+        found = MmapedDict.read_all_values_from_file(str(left)) if left.stat().st_size else ()  # type: ignore[no-untyped-call]  # as above
+        for told, value, at, _ in found:
             key = labels.bounded(told)
             before, since = together.read_value(key)  # type: ignore[no-untyped-call]  # as above
             if not kind.startswith("gauge"):

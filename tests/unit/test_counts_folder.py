@@ -146,7 +146,7 @@ def test_a_child_that_was_killed_as_it_made_its_file_spoils_no_scrape(tmp_path, 
 
     counts_folder.merge_ended(tmp_path)
 
-    assert not list(tmp_path.iterdir())
+    assert [one.name for one in tmp_path.iterdir()] == ["counter_ended.db"]
 
 
 _AFTER_A_CLEARING = """
