@@ -19,10 +19,11 @@ from deltalake import (
     PostCommitHookProperties,
     WriterProperties,
 )
+from deltalake.exceptions import CommitFailedError
 from deltalake.transaction import AddAction, RemoveAction
 from pyarrow.fs import SubTreeFileSystem
 
-from claimx.adapters.lake.handles import folder_of
+from claimx.adapters.lake.handles import folder_of, unknown_features
 from claimx.adapters.lake.scan import filesystem_of
 from claimx.adapters.lake.schema import plain_type, skipping
 from claimx.domain.columns import Table
@@ -121,14 +122,19 @@ def replace(
     """
     now = int(time.time() * 1000)
     gone = [RemoveAction(one["path"], True, now, one["size_bytes"], {}) for one in removed]
-    snapshot.create_write_transaction(
-        [*gone, *added],
-        mode="append",
-        schema=snapshot.schema(),
-        partition_by=list(table.partition_by),
-        commit_properties=properties,
-        post_commithook_properties=HOOKS,
-    )
+    try:
+        snapshot.create_write_transaction(
+            [*gone, *added],
+            mode="append",
+            schema=snapshot.schema(),
+            partition_by=list(table.partition_by),
+            commit_properties=properties,
+            post_commithook_properties=HOOKS,
+        )
+    except CommitFailedError as error:
+        if unknown_features(error):  # else they may be in the table
+            discard(snapshot, (one.path for one in added))
+        raise
 
 
 def discard(snapshot: DeltaTable, paths: Iterable[str]) -> None:

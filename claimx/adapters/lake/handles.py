@@ -18,7 +18,7 @@ from claimx.adapters.credentials import StorageAccess, no_access
 from claimx.adapters.lake.known_keys import KnownKeys
 from claimx.adapters.lake.known_rows import KnownRows
 from claimx.adapters.lake.schema import UnfitError
-from claimx.domain.errors import ClaimXError, TokenRejected, Unavailable
+from claimx.domain.errors import ClaimXError, NotAllowed, TokenRejected, Unavailable
 
 T = TypeVar("T")
 
@@ -39,6 +39,7 @@ _PINNED = {
     "retry_timeout": "20s",
 }
 _STATUS = re.compile(r"\b([45]\d\d) [A-Z][a-z]+")  # as in "401 Unauthorized"
+_FEATURES = re.compile(r"Unsupported table features required: \[([\w, ]+)\]")
 _OS_ERROR = re.compile(r"\(os error (\d{1,3})\)")  # as in "No space left on device (os error 28)"
 UNAUTHORIZED = 401
 _REJECTED = {UNAUTHORIZED, 403}
@@ -192,10 +193,16 @@ def read_newest(what: str, handle: Handle, read: Callable[[DeltaTable], T]) -> T
             return read(snapshot)
 
 
+def unknown_features(error: CommitFailedError) -> str:
+    """Return for which of the table's features nothing was committed; nothing after a conflict."""
+    found = _FEATURES.search(str(error))
+    return found.group(1) if found else ""
+
+
 @contextmanager
 def our_errors(what: str, handle: Handle) -> Iterator[None]:
     """
-    Turn whatever deltalake raises into Conflict, TokenRejected or Unavailable.
+    Turn whatever deltalake raises into Conflict, TokenRejected, NotAllowed or Unavailable.
 
     A conflict is known to have written nothing. Anything else leaves the outcome unknown (the
     hooks run after the commit is durable; an answer can be lost), so the handle is dropped.
@@ -207,6 +214,11 @@ def our_errors(what: str, handle: Handle) -> Iterator[None]:
         raise
     except CommitFailedError as error:
         handle.drop()
+        if features := unknown_features(error):
+            raise NotAllowed(
+                f"{what}: asks its writers for what this one does not know ({features}): drop that "
+                "with the tool that set it, or move the table away"
+            ) from error
         raise Conflict(what) from error
     except Exception as error:
         handle.drop()
