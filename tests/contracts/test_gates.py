@@ -580,6 +580,19 @@ def test_a_closed_verdict_is_believed_for_a_moment_without_asking_redis(redis_ur
     assert after == before
 
 
+def test_an_open_verdict_is_believed_until_it_opens_and_a_half_open_one_never(redis_url):
+    client = redis.Redis.from_url(redis_url)
+    circuit = RedisGates(client, circuit=SETTINGS, fresh_seconds=30).circuit("api")
+    circuit.report(0, 5)
+    shut, _ = circuit.permit(1)
+    time.sleep(OPEN_SECONDS + 0.01)
+
+    trials = [circuit.permit(1)[0] for _ in range(4)]
+    client.close()
+
+    assert (shut, trials) == (0, [1, 1, 1, 0])
+
+
 def test_a_success_is_reported_at_once_while_there_are_failures_to_clear(redis_url):
     client = redis.Redis.from_url(redis_url)
     gates = RedisGates(client, fresh_seconds=30)

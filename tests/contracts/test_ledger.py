@@ -179,6 +179,15 @@ def test_a_released_record_is_as_it_was(rig):
     assert again.waited_seconds == pytest.approx(5, abs=1e-3)
 
 
+def test_a_record_that_was_retried_before_is_released_as_such(rig):
+    rig.ledger.settle([Retried(rig.one("a"), 0, FAILURE)])
+
+    rig.ledger.release(rig.claim(Stage.ENRICH, "e:a"))
+
+    assert state_of(rig, "e:a") is State.RETRYING
+    assert rig.ledger.census().stages[Stage.ENRICH] == {State.RETRYING: 1}
+
+
 def test_a_new_record_needs_no_hint_until_its_own_had_time_to_arrive(rig):
     rig.admit("a")
 

@@ -257,6 +257,18 @@ def test_media_that_are_sent_back_to_a_later_stage_keep_what_they_have(rig):
     assert rig.ledger.seen(["m:2"]) == {"m:2"}, "completed"
 
 
+def test_what_a_requeued_file_brings_along_is_what_its_next_stage_gets(rig):
+    """The requeue asked the download for a new file; here it is."""
+    rig.ledger.settle([Buried(media_at(rig, "1"), FAILURE)])
+    rig.ledger.requeue(["m:1"])
+    (record,) = rig.claim(Stage.DOWNLOAD, "m:1")
+
+    rig.ledger.settle([Advance(record, Stage.UPLOAD, {"cached": {"node": "n"}, "refreshes": 1})])
+
+    (record,) = rig.claim(Stage.UPLOAD, "m:1")
+    assert record.data == {"cached": {"node": "n"}, "refreshes": 1}
+
+
 def test_requeueing_to_a_stage_sends_only_what_belongs_there(rig):
     rig.ledger.settle([Buried(rig.one("a"), FAILURE)])
     rig.ledger.settle([Buried(media_at(rig, "1"), FAILURE)])

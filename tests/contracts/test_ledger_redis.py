@@ -231,17 +231,18 @@ def test_a_readmission_repeated_after_a_broken_connection_is_told_the_same(redis
 def test_a_requeue_repeated_after_a_broken_connection_is_told_the_same(redis_client):
     """Told of none, an operator read "requeued 0", "no longer dead", and a script saw a failure."""
     rig = redis_rig(redis_client)
-    rig.admit_dead("a")
-    rig.admit_dead("b")
+    for name in "abc":
+        rig.admit_dead(name)
     script = redis_client.register_script(source_of("requeue"))
 
-    def call(token):
-        return script(keys=["{claimx:0}"], args=[rig.clock.now, "", token, "e:a", "e:b", "e:c"])
+    def call(token, *ids):
+        return script(keys=["{claimx:0}"], args=[rig.clock.now, "", token, *ids, "e:nobody"])
 
-    answers = [call("one"), call("one"), call("another")]
+    answers = [call("one", "e:a", "e:b"), call("one", "e:a", "e:b"), call("another", "e:a")]
+    answers += [call("of one", "e:c"), call("of one", "e:c")]
 
-    assert answers == [2, 2, 0]
-    assert rig.ledger.census().counters["event.requeued"] == 2
+    assert answers == [2, 2, 0, 1, 1]
+    assert rig.ledger.census().counters["event.requeued"] == 3
 
 
 def test_resp3_clients_read_the_same(redis_url):

@@ -447,6 +447,18 @@ def test_a_writer_that_slept_past_its_leases_settles_nothing_of_theirs(world):
     assert world.ledger.census().counters["event.recorded"] == 1
 
 
+def test_an_entry_whose_record_another_holds_is_taken_off_the_stream(world):
+    """Nobody else would: it would be handed to one writer after another."""
+    world.enriched("a", event("a"))
+    (held,) = world.ledger.claim(Stage.WRITE, ["e:a"], 30.0)
+
+    world.writer().step()
+
+    census = world.ledger.census()
+    assert (census.stream_length, census.stream_pending) == (0, 0)
+    assert world.ledger.finish([("", held)], 60.0) == 1
+
+
 def test_what_another_writer_has_settled_counts_once(world):
     sleeper = world.writer("w1", batch_seconds=30.0)
     world.enriched("a", event("a"))
