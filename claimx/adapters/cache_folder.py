@@ -95,13 +95,23 @@ def _is_old(entry: os.DirEntry[str], now: float) -> bool:
 
 @contextmanager
 def _emptiest_taken(root: Path) -> Iterator[None]:
-    """Keep folders where the file system likes best to make some; a crash leaves them as lost."""
+    """
+    Keep folders where the file system likes best to make some; a crash leaves them as lost.
+
+    It works without them as well: what fails here is nobody's trouble.
+    """
     with ExitStack() as taken:
         for _ in range(_EMPTIEST):
             other = root / token_hex(16)
-            other.mkdir(mode=0o700)
-            taken.callback(other.rmdir)
+            with suppress(OSError):
+                other.mkdir(mode=0o700)
+                taken.callback(_remove_helper, other)
         yield
+
+
+def _remove_helper(folder: Path) -> None:
+    with suppress(OSError):  # somebody was faster
+        folder.rmdir()
 
 
 def _spread_folders(root: Path) -> None:

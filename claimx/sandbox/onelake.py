@@ -162,7 +162,6 @@ class OneLake(Service):
             return Answer(201, headers=tags(self.store.make_folder(container, name)))
         if query.get("resource") == "file":
             check_conditions(self.store, exchange, container, name, conflict="PathAlreadyExists")
-            self.store.forget_staged(container, name)
             self.notes.write((container, name), headers)
             return Answer(201, headers=tags(self.store.put(container, name, b"")))
         check_conditions(self.store, exchange, container, name, conflict="BlobAlreadyExists")

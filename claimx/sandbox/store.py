@@ -119,8 +119,9 @@ class FolderStore:
         return entry_of(name, self.place(container, name))
 
     def put(self, container: str, name: str, content: bytes) -> Entry:
-        """Write a whole file."""
+        """Write a whole file; what was appended to one before, and not flushed, goes with it."""
         path = self.place(container, name)
+        self._staged.forget((container, name))
         fresh = self._staged.fresh()
         fresh.write_bytes(content)
         return self._settle(fresh, path, name)
@@ -154,8 +155,7 @@ class FolderStore:
         path = self.place(container, name)
         tail = self._staged.tail_of((container, name))
         found = entry_of(name, path)
-        is_next = tail is None or tail.base == found.size  # else it was replaced meanwhile
-        if not is_next or position != (found.size if tail is None else tail.end):
+        if position != (found.size if tail is None else tail.end):
             raise StoreError(400, "InvalidFlushPosition", "The uploaded data is not contiguous.")
         if tail is None:
             return found
@@ -167,16 +167,13 @@ class FolderStore:
         tail.path.unlink()
         return entry_of(name, path)
 
-    def forget_staged(self, container: str, name: str) -> None:
-        """Drop what was appended and not flushed."""
-        self._staged.forget((container, name))
-
     def rename(self, source: tuple[str, str], target: tuple[str, str]) -> Entry:
         """Move a file or folder over what is at *target*."""
         old, new = self.place(*source), self.place(*target)
         if not old.exists():
             raise StoreError(404, "SourcePathNotFound", "The source path does not exist.")
-        self.forget_staged(*source)
+        self._staged.forget(source)
+        self._staged.forget(target)
         new.parent.mkdir(parents=True, exist_ok=True)
         os.replace(old, new)  # noqa: PTH105 - says that it replaces
         return entry_of(target[1], new)
@@ -191,7 +188,7 @@ class FolderStore:
     def delete(self, container: str, name: str, *, recursive: bool = True) -> None:
         """Delete a file, or a folder with what is in it."""
         path = self.place(container, name)
-        self.forget_staged(container, name)
+        self._staged.forget((container, name))
         if path.is_dir():
             if not recursive and any(path.iterdir()):
                 raise StoreError(409, "DirectoryNotEmpty", "The directory is not empty.")

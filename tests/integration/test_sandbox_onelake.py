@@ -121,6 +121,20 @@ def test_appending_goes_on_behind_what_the_file_has(files):
     assert file.download_file().readall() == b"123456"
 
 
+def test_what_was_appended_to_a_file_goes_when_another_takes_its_place(files):
+    """As with the service: what is flushed then would stand behind the wrong bytes."""
+    file = files.get_file_client("replaced")
+    file.upload_data(b"123", overwrite=True)
+    file.append_data(b"45", 3, 2)
+    files.get_file_client("other").upload_data(b"abcdef", overwrite=True)
+    files.get_file_client("other").rename_file(f"{files.file_system_name}/replaced")
+
+    file.append_data(b"g", 6, 1)
+    file.flush_data(7)
+
+    assert file.download_file().readall() == b"abcdefg"
+
+
 def test_a_folder_is_not_replaced_by_a_file(sandbox, files):
     files.get_file_client("folder/x").upload_data(b"1", overwrite=True)
     staging = sandbox.folder / "onelake" / ".staging"

@@ -173,6 +173,17 @@ def test_nothing_is_left_of_what_only_helped_to_place_it(tmp_path):
     assert {entry.name for entry in tmp_path.iterdir()} == {".node", cache.node}
 
 
+def test_what_a_crash_left_of_them_goes_a_day_later(tmp_path):
+    """Nobody is killed so often that it would matter, but a folder for each time stays for ever."""
+    left = tmp_path / ("0" * 32)
+    left.mkdir()
+    os.utime(left, (time.time() - 2 * DAY_SECONDS,) * 2)
+
+    DiskCache(tmp_path, 1000)
+
+    assert not left.exists()
+
+
 def test_folders_below_it_are_placed_apart_where_the_file_system_knows_how(tmp_path):
     """On another file system it is a folder like any other, and all else here holds as well."""
     flags = _flags(tmp_path)

@@ -68,6 +68,19 @@ def test_an_old_folder_of_this_processs_number_was_anothers(tmp_path):
     assert list(tmp_path.iterdir()) == [mine]
 
 
+def printed_by(program, folder):
+    """Return what a program prints that counts in a folder, in a process of its own."""
+    done = subprocess.run(
+        [sys.executable, "-c", program],
+        capture_output=True,
+        text=True,
+        check=True,
+        timeout=60,
+        env=os.environ | {"PROMETHEUS_MULTIPROC_DIR": str(folder)},
+    )
+    return done.stdout
+
+
 _CHILDREN = """
 import os, sys
 from claimx.telemetry.metrics import PrometheusMetrics, exposition
@@ -87,19 +100,12 @@ print(text)
 
 def test_what_ended_children_counted_stays_and_their_files_do_not(tmp_path):
     """A worker replaces its children every so often; each scrape read the files of all of them."""
-    done = subprocess.run(
-        [sys.executable, "-c", _CHILDREN],
-        capture_output=True,
-        text=True,
-        check=True,
-        timeout=60,
-        env=os.environ | {"PROMETHEUS_MULTIPROC_DIR": str(tmp_path)},
-    )
+    printed = printed_by(_CHILDREN, tmp_path)
 
-    assert 'claimx_processed_total{stage="enrich"} 10.0' in done.stdout
-    assert 'claimx_flush_seconds_count{table="t"} 5.0' in done.stdout
-    assert 'claimx_flush_seconds_sum{table="t"} 1.0' in done.stdout
-    assert 'claimx_poll_lag_seconds{cursor="live"} 4.0' in done.stdout
+    assert 'claimx_processed_total{stage="enrich"} 10.0' in printed
+    assert 'claimx_flush_seconds_count{table="t"} 5.0' in printed
+    assert 'claimx_flush_seconds_sum{table="t"} 1.0' in printed
+    assert 'claimx_poll_lag_seconds{cursor="live"} 4.0' in printed
     assert {one.name for one in tmp_path.glob("*_ended.db")} == {
         "counter_ended.db",
         "gauge_mostrecent_ended.db",
@@ -125,16 +131,9 @@ print(text)
 
 def test_ended_children_keep_no_more_values_of_a_label_than_one(tmp_path):
     """A worker replaces its children for ever, and each met 64 other types that nobody handles."""
-    done = subprocess.run(
-        [sys.executable, "-c", _STRANGE_TYPES],
-        capture_output=True,
-        text=True,
-        check=True,
-        timeout=60,
-        env=os.environ | {"PROMETHEUS_MULTIPROC_DIR": str(tmp_path)},
-    )
+    printed = printed_by(_STRANGE_TYPES, tmp_path)
 
-    lines = [one for one in done.stdout.splitlines() if one.startswith("claimx_unhandled_total{")]
+    lines = [one for one in printed.splitlines() if one.startswith("claimx_unhandled_total{")]
 
     assert len(lines) <= counts_folder.MOST_VALUES + 1
     assert sum(float(one.rpartition(" ")[2]) for one in lines) == 400
@@ -172,16 +171,9 @@ def test_a_folder_that_somebody_has_removed_is_made_again(tmp_path):
     folder = tmp_path / "counts"
     folder.mkdir()
 
-    done = subprocess.run(
-        [sys.executable, "-c", _AFTER_A_CLEARING],
-        capture_output=True,
-        text=True,
-        check=True,
-        timeout=60,
-        env=os.environ | {"PROMETHEUS_MULTIPROC_DIR": str(folder)},
-    )
+    printed = printed_by(_AFTER_A_CLEARING, folder)
 
-    assert 'claimx_processed_total{stage="enrich"} 2.0' in done.stdout
+    assert 'claimx_processed_total{stage="enrich"} 2.0' in printed
 
 
 def test_the_folder_is_new_and_named_for_its_process():

@@ -9,6 +9,7 @@ import time
 from pathlib import Path
 
 import pytest
+import redis
 
 from claimx.adapters.ledger import RedisLedger
 from claimx.cli.stack import Stack, free_port
@@ -91,11 +92,13 @@ def test_a_folder_is_the_callers(tmp_path, monkeypatch):
 
     try:
         url = stack.start_redis()
+        found = redis.Redis.from_url(url).config_get("save", "appendonly", "maxmemory-policy")
     finally:
         for _, process in stack.started:
             process.kill()
             process.wait(10)
 
+    assert found == {"save": "", "appendonly": "yes", "maxmemory-policy": "noeviction"}
     assert url == stack.environment["REDIS_URL"]
     assert (tmp_path / "mine/redis/appendonlydir").is_dir()
 
