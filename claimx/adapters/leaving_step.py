@@ -40,6 +40,7 @@ class LeavingStep(bootsteps.StartStopStep):  # type: ignore[misc]  # celery publ
         from celery.apps import worker as celery_worker
 
         interrupted = signal.getsignal(signal.SIGINT)
+        hung_up = signal.getsignal(signal.SIGHUP)  # of a service Celery's, which begins anew
         watch: list[threading.Thread] = []
 
         def leave(*_: Any) -> None:
@@ -47,12 +48,21 @@ class LeavingStep(bootsteps.StartStopStep):  # type: ignore[misc]  # celery publ
             if watch:
                 return
             leaving.begin()
-            # a SIGHUP before or after would have Celery start the worker anew at its end
-            atexit.unregister(celery_worker._reload_current_worker)  # noqa: SLF001 - nothing else
             signal.signal(signal.SIGHUP, signal.SIG_IGN)
+            stay_ended()  # last, for a SIGHUP may have come in the middle of this
             state.should_stop = os.EX_OK
             watch.append(threading.Thread(target=_bounded, daemon=True, name="leaving"))
             watch[0].start()
+
+        def stay_ended() -> None:
+            """Take back that Celery starts the worker anew at its end."""
+            atexit.unregister(celery_worker._reload_current_worker)  # noqa: SLF001 - nothing else
+
+        def hang_up(number: int, frame: Any) -> None:
+            if callable(hung_up):
+                hung_up(number, frame)
+            if watch:  # SIGTERM came in the middle of that
+                stay_ended()
 
         def interrupt(number: int, frame: Any) -> None:
             leave()
@@ -61,6 +71,8 @@ class LeavingStep(bootsteps.StartStopStep):  # type: ignore[misc]  # celery publ
 
         signal.signal(signal.SIGTERM, leave)
         signal.signal(signal.SIGINT, interrupt)
+        if callable(hung_up):  # a terminal's own is left as it is
+            signal.signal(signal.SIGHUP, hang_up)
 
 
 def _bounded() -> None:
