@@ -10,6 +10,7 @@ Read with Arrow alone: deltalake must not be used where processes are started.
 from __future__ import annotations
 
 import json
+import time
 from collections import Counter
 from collections.abc import Mapping
 from functools import lru_cache
@@ -28,7 +29,27 @@ Key: TypeAlias = tuple[str, ...]
 
 STATUS = {EVENTS.name: "enriched", ATTACHMENTS.name: "completed"}
 SHOWN = 3  # keys of a difference
+PATIENCE_SECONDS = 10.0
+LOOK_SECONDS = 0.5
 _AT = 1_790_000_000  # ids do not depend on when a world is
+
+
+def wait_for_all(job: Job, tables: Path, seconds: float = PATIENCE_SECONDS) -> None:
+    """
+    As `check`, but wait up to so many *seconds* for rows of the tables that no run is measured by.
+
+    Who appends as soon as a table has 2000 rows may have the last event in before its other rows.
+    """
+    deadline = time.monotonic() + seconds
+    while True:
+        try:
+            check(job, tables)
+        except Unavailable:
+            if time.monotonic() > deadline:
+                raise
+            time.sleep(LOOK_SECONDS)
+        else:
+            return
 
 
 def check(job: Job, tables: Path) -> None:

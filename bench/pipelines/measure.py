@@ -24,7 +24,7 @@ import requests
 
 from claimx.domain.errors import Unavailable
 from pipelines.commits import CommitLog
-from pipelines.complete import check
+from pipelines.complete import wait_for_all
 from pipelines.curve import added, from_nothing, rate
 from pipelines.job import ATTACHMENTS, EVENTS, Job
 from pipelines.processes import Meter, Processes, processes
@@ -92,8 +92,8 @@ def measured(
         else:
             begin = started + run.started
         watch.until_done(begin, look)
-    run.calls = calls_of(job) - before
-    check(job, tables or job.lake)
+        run.calls = calls_of(job) - before
+        wait_for_all(job, tables or job.lake)
     return run
 
 
