@@ -15,6 +15,7 @@ from secrets import token_hex
 
 from claimx.adapters.file_calls import SMALL_BYTES, FileCalls, forget_pages, unread
 from claimx.domain.errors import Unavailable
+from claimx.domain.times import age, seconds_left
 
 _PIECE_BYTES = 256 * 1024
 _PARTS = ".parts"
@@ -181,7 +182,7 @@ class FolderStore:
         An upload takes minutes, and what a killed process left is a day old before it goes.
         """
         now = self._now()
-        if now < self._look_at:
+        if seconds_left(self._look_at, now, _LOOK_SECONDS):
             return
         os.makedirs(self._parts, exist_ok=True)
         status = os.stat(self._parts)
@@ -189,7 +190,7 @@ class FolderStore:
         with os.scandir(self._parts) as parts:
             for part in parts:
                 with suppress(OSError):  # its own process was faster, or it is not ours to remove
-                    if now - part.stat().st_mtime > _OLD_SECONDS:
+                    if age(part.stat().st_mtime, now) > _OLD_SECONDS:
                         os.unlink(part.path)
         self._look_at = now + _LOOK_SECONDS
 

@@ -20,6 +20,7 @@ from claimx.adapters.cache_names import begun_of, is_begun, is_name, is_ours, me
 from claimx.adapters.cache_node import node_of
 from claimx.adapters.cache_room import CacheRoom
 from claimx.domain.ports.media import CacheEntry
+from claimx.domain.times import age
 
 _MEBIBYTE = 1024 * 1024
 
@@ -139,9 +140,9 @@ class DiskCache:
         """Return up to *limit* files not touched for *older_than_seconds*, oldest first."""
         now = self._now()
         found = [
-            CacheEntry(name, media_id_in(name), age)
+            CacheEntry(name, media_id_in(name), old)
             for name, _, modified in self._files()
-            if (age := max(0.0, now - modified)) >= older_than_seconds and is_name(name)
+            if (old := age(modified, now)) >= older_than_seconds and is_name(name)
         ]
         found.sort(key=lambda entry: -entry.age_seconds)
         return found[:limit]
@@ -155,7 +156,7 @@ class DiskCache:
         cache_folder.bring_in(self._root, self.folder, self._now())
         removed = 0
         for name, length, modified in list(self._files()):
-            if self._now() - modified >= older_than_seconds:
+            if age(modified, self._now()) >= older_than_seconds:
                 (self.folder / name).unlink(missing_ok=True)
                 self._room.release(length)
                 removed += 1

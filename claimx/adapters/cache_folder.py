@@ -27,6 +27,7 @@ from secrets import token_hex
 
 from claimx.adapters.cache_names import is_name, is_ours, is_part
 from claimx.adapters.cache_node import is_node
+from claimx.domain.times import age
 
 _GET_FLAGS, _SET_FLAGS = 0x80006601, 0x40006602  # FS_IOC_GETFLAGS and SETFLAGS, without their size
 _TOP_OF_HIERARCHIES = 0x00020000  # FS_TOPDIR_FL
@@ -90,7 +91,7 @@ def _remove_old(file: os.DirEntry[str], now: float) -> None:
 
 
 def _is_old(entry: os.DirEntry[str], now: float) -> bool:
-    return now - entry.stat(follow_symlinks=False).st_mtime > _OLD_SECONDS
+    return age(entry.stat(follow_symlinks=False).st_mtime, now) > _OLD_SECONDS
 
 
 @contextmanager

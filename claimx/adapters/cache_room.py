@@ -8,6 +8,7 @@ import threading
 from collections.abc import Callable, Iterable
 
 from claimx.domain.errors import DiskFull, TooLarge, TooLargeNow
+from claimx.domain.times import seconds_left
 
 _RECOUNT_SECONDS = 30.0
 _LOOK_SECONDS = 1.0  # a full cache of many files must not be read through for each refusal
@@ -75,7 +76,9 @@ class CacheRoom:
 
     def _reserve(self, count: int) -> None:
         now, full_now = self._now(), self._used + count > self._max_bytes
-        if now >= self._recount_at or (full_now and now >= self._look_at):
+        recounted = seconds_left(self._recount_at, now, _RECOUNT_SECONDS)
+        looked = seconds_left(self._look_at, now, _LOOK_SECONDS)
+        if not recounted or (full_now and not looked):
             self._used = sum(self._lengths()) + self._announced
             self._recount_at, self._look_at = now + _RECOUNT_SECONDS, now + _LOOK_SECONDS
         if self._used + count > self._max_bytes:
@@ -98,7 +101,7 @@ class CacheRoom:
     def _may_give_way(self) -> bool:
         """Make room, if there is something that need not be there; looks once a second."""
         now = self._now()
-        if now < self._give_way_at:
+        if seconds_left(self._give_way_at, now, _LOOK_SECONDS):
             return False
         self._give_way_at = now + _LOOK_SECONDS
         return self._give_way()

@@ -49,6 +49,16 @@ def seconds_left(until: float, now: float, most: float) -> float:
     return left if 0 < left < most + 1 else 0.0
 
 
+def age(moment: float, now: float) -> float:
+    """
+    Return the seconds since *moment*, and for one that lies ahead how far that is.
+
+    Then the clock was set back, and what is never older than nothing would be kept for the length
+    of the jump.
+    """
+    return abs(now - moment)
+
+
 def from_seconds(seconds: float) -> Micros:
     """Convert what ``time.time()`` gives."""
     return round(seconds * MICROS_PER_SECOND)

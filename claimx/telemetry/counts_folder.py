@@ -12,6 +12,8 @@ from collections import defaultdict
 from contextlib import suppress
 from pathlib import Path
 
+from claimx.domain.times import age
+
 MOST_VALUES = 64  # of a label whose values come from outside, such as an unknown event type
 OTHER = "other"
 
@@ -119,5 +121,5 @@ def _lives(pid: int) -> bool:
 
 def _is_old(folder: Path) -> bool:
     with suppress(FileNotFoundError):  # another worker was faster
-        return time.time() - folder.stat().st_mtime > _OLD_SECONDS
+        return age(folder.stat().st_mtime, time.time()) > _OLD_SECONDS
     return False

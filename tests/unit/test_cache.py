@@ -198,6 +198,18 @@ def test_another_processs_files_count_once_they_are_recounted(cache, tmp_path, c
         cache.begin(200)
 
 
+def test_a_clock_that_is_set_back_holds_up_no_recount(cache, tmp_path, clock):
+    """A full cache refused files for as long as the jump, whatever had been removed."""
+    other = DiskCache(tmp_path / "cache", 1000, spare_bytes=0, now=lambda: clock[0])
+    name = put(other, "1", b"x" * 900)
+    with pytest.raises(DiskFull):
+        cache.begin(200)
+    other.remove(name)
+    clock[0] -= 3600
+
+    cache.begin(200).discard()
+
+
 def test_what_is_announced_counts_though_it_was_recounted_before_it_came(cache, clock):
     """A download of 5 GiB takes longer than half a minute: its room was given away meanwhile."""
     first = cache.begin(600)
@@ -329,6 +341,17 @@ def test_old_files_are_swept_half_written_ones_too(cache, clock):
     assert cache.sweep(50) == 2
 
     assert files(cache) == [young]
+
+
+def test_files_of_a_time_that_lies_ahead_do_not_stay_young_for_as_long(cache, clock):
+    """The clock was set back since; nobody asked about them, and no age removed them."""
+    far, near, now = put(cache, "1"), put(cache, "2"), put(cache, "3")
+    for name, seconds in ((far, -1000), (near, -70), (now, -5)):
+        age(cache, name, seconds, clock)
+
+    assert [entry.media_id for entry in cache.entries(10, 60)] == ["1", "2"]
+    assert cache.sweep(900) == 1
+    assert files(cache) == sorted([near, now])
 
 
 def test_sweeping_leaves_strangers_and_the_node_alone(cache, clock):

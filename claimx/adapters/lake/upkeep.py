@@ -19,6 +19,7 @@ from claimx.adapters.lake.handles import Conflict, Handle, our_errors
 from claimx.adapters.lake.scan import actions_of
 from claimx.domain.columns import Table
 from claimx.domain.errors import ClaimXError
+from claimx.domain.times import age
 
 log = structlog.get_logger(__name__)
 
@@ -158,7 +159,7 @@ def _sweep_staging(folder: Path) -> int:
     removed = 0
     for path in folder.rglob("*.parquet#*"):
         try:
-            if time.time() - path.stat().st_mtime > _STAGING_SECONDS:
+            if age(path.stat().st_mtime, time.time()) > _STAGING_SECONDS:
                 path.unlink()
                 removed += 1
         except OSError as error:
