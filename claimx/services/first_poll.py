@@ -16,6 +16,10 @@ BORN = f"{LIVE}:born"
 """Another one: when that was, by the ledger's clock."""
 
 
+MOST_BEHIND_SECONDS = 86_400.0
+"""A poller's clock that is further behind the ledger's is not believed: it would read for years."""
+
+
 def first_poll(runtime: Runtime, fence: int, *, dry_run: bool) -> tuple[Micros, Micros]:
     """
     Return where this ledger's first poll began reading, and when that was.
@@ -41,8 +45,15 @@ def _fixed(
 
 
 def _first_start(runtime: Runtime) -> Micros:
-    """Return where a poller without a checkpoint begins: a fixed time, or a span back from now."""
+    """
+    Return where a poller without a checkpoint begins: a fixed time, or a span back from now.
+
+    By its own clock where the ledger's is ahead: what lies before the start is never read, while
+    a start that is too early costs look-ups.
+    """
     start = runtime.limits.poll_start
     if isinstance(start, datetime):
         return from_datetime(start)
-    return from_seconds(runtime.ledger.now() - start)
+    now = runtime.ledger.now()
+    ahead = now - runtime.now()
+    return from_seconds(now - start - (ahead if 0 < ahead <= MOST_BEHIND_SECONDS else 0.0))

@@ -101,6 +101,28 @@ def test_the_first_poll_begins_a_span_back():
     assert world.admitted(["before", "after"]) == {"after"}
 
 
+def test_a_ledger_whose_clock_is_fast_lets_the_first_poll_begin_no_later():
+    """What lies before the start is never read."""
+    world = World(poll_start=3600.0)
+    world.ledger_ahead = 4 * 3600.0
+    world.happened("of the span", seconds_ago=1800)
+    world.happened("older", seconds_ago=3700)
+
+    poll_once(world.runtime())
+    world.ingest()
+
+    assert world.admitted(["of the span", "older"]) == {"of the span"}
+
+
+def test_a_poller_whose_clock_is_far_behind_does_not_let_it_begin_years_back():
+    world = World(poll_start=3600.0)
+    world.happened("older", seconds_ago=7 * 86_400.0)
+
+    poll_once(world.runtime(off=-30 * 86_400.0))
+
+    assert world.ledger.checkpoint(START).source_time == from_seconds(NOON - 3600)
+
+
 def test_of_two_first_polls_the_second_begins_where_the_first_has_noted():
     """
     One lost its lease before it noted where it began, and does so when the other has looked.
