@@ -46,7 +46,8 @@ class Chunk:
     *work* turns a record into its outcome; whatever it raises is judged by the retry policy.
     At most *concurrency* records are worked on at a time; after *bound_seconds* the unfinished
     ones are given back. When the process is to end, nothing is begun any more, and what runs has
-    `WIND_UP_SECONDS`. A record whose lease was lost is dropped in silence.
+    `WIND_UP_SECONDS`. A record whose lease was lost is dropped in silence. *settled* gets each
+    outcome that the ledger has taken: whoever counts before may count the same work again.
     """
 
     def __init__(
@@ -57,7 +58,9 @@ class Chunk:
         *,
         concurrency: int,
         bound_seconds: float = BOUND_SECONDS,
+        settled: Callable[[Outcome], None] = lambda _: None,
     ) -> None:
+        self._settled = settled
         self._runtime = runtime
         self._stage = stage
         self._work = work
@@ -180,6 +183,7 @@ class Chunk:
             if ours:
                 self._account.settled(outcome)
                 self._hints.note(outcome)
+                self._settled(outcome)
             else:
                 self.counts.lost += 1
         if self.counts.processed > processed:

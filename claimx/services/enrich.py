@@ -11,6 +11,7 @@ import asyncio
 import json
 from collections import Counter
 from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
 from typing import Any
 
 import structlog
@@ -85,6 +86,7 @@ class EnrichStage:
             enricher.enrich,
             concurrency=events_at_once(runtime.limits.api_concurrency),
             bound_seconds=bound_seconds,
+            settled=enricher.count,
         )
         checks.preload(_projects_of(records))
         try:
@@ -97,6 +99,14 @@ def _too_many_media(runtime: Runtime) -> bool:
     return runtime.ledger.active(Kind.MEDIA) >= runtime.limits.max_in_flight
 
 
+@dataclass(frozen=True, slots=True)
+class _ToCount:
+    """What an event led to that is counted: its type, if nobody handles that, and lost values."""
+
+    unhandled: str | None
+    unconverted: Counter[tuple[str, str]]
+
+
 class _Enricher:
     """What the events of one chunk share."""
 
@@ -105,6 +115,17 @@ class _Enricher:
         self._api = api
         self._checks = checks
         self._unhandled: Counter[str] = Counter()
+        self._found: dict[str, _ToCount] = {}  # by record, until the ledger has its outcome
+
+    def count(self, outcome: Outcome) -> None:
+        """Count what a record led to, which is settled now: its work may be done once more."""
+        found = self._found.pop(outcome.record.id, None)
+        if found is None:
+            return
+        if found.unhandled is not None:
+            self._unhandled[found.unhandled] += 1
+        for (table, column), values in found.unconverted.items():
+            self._runtime.metrics.add("unconverted", values, table=table, column=column)
 
     def tell(self) -> None:
         """Tell the types that nobody handles, once a chunk: a source may have millions of them."""
@@ -147,9 +168,9 @@ class _Enricher:
             rows=encode_changes([*found.changes, row]),
             spawn=downloads(found, record),
         )
-        if handler is None:
-            self._unhandled[event.type] += 1
-        self._count_unconverted(found)
+        if handler is None or found.unconverted:
+            unhandled = event.type if handler is None else None
+            self._found[record.id] = _ToCount(unhandled, found.unconverted)
         return outcome
 
     def _failed(self, record: Record, error: Exception, found: Enrichment, calls: int) -> Outcome:
@@ -162,7 +183,7 @@ class _Enricher:
         outcome = outcome_of(record, error, self._runtime, data=data)
         if not isinstance(outcome, Buried):
             return outcome
-        self._count_unconverted(found)
+        self._found[record.id] = _ToCount(None, found.unconverted)
         rows = b""
         spawn: tuple[NewRecord, ...] = ()
         try:
@@ -171,10 +192,6 @@ class _Enricher:
         except Exception as broken:  # noqa: BLE001 - what cannot be kept must not keep it alive
             log.warning("partial rows dropped", trace=record.trace, error=type(broken).__name__)
         return Buried(record, outcome.failure, rows=rows, spawn=spawn, data=data)
-
-    def _count_unconverted(self, found: Enrichment) -> None:
-        for (table, column), count in found.unconverted.items():
-            self._runtime.metrics.add("unconverted", count, table=table, column=column)
 
 
 def event_of(record: Record) -> Event:

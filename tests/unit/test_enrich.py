@@ -9,6 +9,7 @@ from enrich_world import TIME, World, a_world, event, event_row_of, media, proje
 from structlog.testing import capture_logs
 
 from claimx.adapters.memory.claimx_api import MemoryClaimXApi
+from claimx.adapters.memory.ledger import MemoryLedger
 from claimx.domain.errors import (
     CircuitOpen,
     ErrorCategory,
@@ -195,6 +196,39 @@ def test_values_that_were_lost_are_counted_once_by_table_and_column(world, media
     counted = {key: n for key, n in world.metrics.values.items() if key[0] == "unconverted"}
     assert counted == {("unconverted", ("claimx_media", "taken_date")): 1}
     assert not any(name == "unhandled" for name, _ in world.metrics.values)
+
+
+class Deaf(MemoryLedger):
+    """A ledger that takes no outcomes while it is *deaf*, as one that is away for long."""
+
+    deaf = True
+
+    def settle(self, outcomes):
+        if self.deaf:
+            raise Unavailable("no answer")
+        return super().settle(outcomes)
+
+
+def test_what_is_done_once_more_is_counted_once(world):
+    """Each worker that dies, or loses its lease, before the ledger has its outcomes leaves them."""
+    ledger = world.runtime.ledger = world.ledger = Deaf(world.now)
+    world.api.media_items["7"][0]["takenDate"] = "soon"
+    ids = world.admit(
+        event("1", EventType.PROJECT_FILE_ADDED, media_ids=("1",)), event("2", "SOMETHING_NEW")
+    )
+    with pytest.raises(Unavailable):
+        world.enrich(ids)
+    ledger.deaf = False
+    world.time += 60
+
+    world.enrich(ids)
+
+    names = ("unconverted", "unhandled")
+    counted = {key: n for key, n in world.metrics.values.items() if key[0] in names}
+    assert counted == {
+        ("unconverted", ("claimx_media", "taken_date")): 1,
+        ("unhandled", ("SOMETHING_NEW",)): 1,
+    }
 
 
 def test_retries_that_are_used_up_end_among_the_dead_letters(world):
