@@ -49,10 +49,13 @@ def page(name: str, **data: Any) -> NewRecord:
 class Rig:
     """One ledger; `second` is another process's view of the same store."""
 
-    def __init__(self, make: Callable[[Clock], Ledger], *, real_idle: bool) -> None:
+    def __init__(
+        self, make: Callable[[Clock], Ledger], *, client: redis.Redis | None = None
+    ) -> None:
         self.clock = Clock()
         self._make = make
-        self._real_idle = real_idle
+        self._client = client
+        self._real_idle = client is not None
         self.ledger = make(self.clock)
         self._pages = 0
 
@@ -65,6 +68,14 @@ class Rig:
         self.clock.pass_(seconds)
         if self._real_idle:
             time.sleep(0.06)
+
+    def rest(self, seconds: float) -> None:
+        """Let time pass for what is there for a while alone, by Redis' own clock as well."""
+        self.clock.pass_(seconds)
+        for key in self._client.keys() if self._client else ():
+            left = self._client.pttl(key)
+            if left >= 0:
+                self._client.pexpire(key, round(left - seconds * 1000))
 
     def page(self) -> Record:
         """Return a claimed page."""
@@ -113,14 +124,14 @@ def memory_rig() -> Rig:
         ledger.append(MemoryLedger(clock, takeover_seconds=15.0))
         return ledger[0]
 
-    return Rig(make, real_idle=False)
+    return Rig(make)
 
 
 def redis_rig(client: redis.Redis) -> Rig:
     def make(clock: Clock) -> Ledger:
         return RedisLedger(client, clock=clock, takeover_seconds=0.05)
 
-    return Rig(make, real_idle=True)
+    return Rig(make, client=client)
 
 
 def whats(rig: Rig, record_id: str) -> list[str]:

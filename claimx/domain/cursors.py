@@ -23,6 +23,20 @@ class Checkpoint:
 CATCH_UP = "catch-up:"
 """How the names of cursors begin that read what was set aside."""
 
+BACKFILL = "backfill:"
+"""How those begin that read a range which somebody has asked for."""
+
+BACKFILL_KEPT_SECONDS = 30 * 86_400.0
+
+
+def kept_seconds(cursor: str) -> float | None:
+    """
+    Return how long the ledger keeps a cursor after its last move, None for good.
+
+    Ranges that somebody asks for are ever others; all other cursors are few.
+    """
+    return BACKFILL_KEPT_SECONDS if cursor.startswith(BACKFILL) else None
+
 
 @dataclass(frozen=True, slots=True)
 class Gap:

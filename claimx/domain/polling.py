@@ -15,7 +15,7 @@ from typing import Any, TypeAlias, TypeVar
 
 import orjson
 
-from claimx.domain.cursors import Checkpoint
+from claimx.domain.cursors import BACKFILL, Checkpoint
 from claimx.domain.errors import Malformed
 from claimx.domain.readings import whole_second
 from claimx.domain.times import MICROS_PER_SECOND, Micros, from_seconds, to_iso
@@ -98,7 +98,7 @@ def moved(checkpoint: Checkpoint | None, last: Micros) -> Micros:
 
 def backfill_cursor(since: Micros, until: Micros) -> str:
     """Return the cursor of a backfill; the same range always has the same one, so it resumes."""
-    return f"backfill:{to_iso(since)}..{to_iso(until)}"
+    return f"{BACKFILL}{to_iso(since)}..{to_iso(until)}"
 
 
 def share_done(window: Window, at: Micros) -> float:

@@ -534,6 +534,20 @@ def test_a_fence_grows_though_redis_was_emptied(redis_url):
     assert before < after
 
 
+def test_no_lease_leaves_a_key_for_good(redis_url):
+    """Each range of a backfill has a lease of its own."""
+    client = redis.Redis.from_url(redis_url)
+    gates = RedisGates(client)
+    gates.lock("poll:backfill:a..b", "a", 5)
+    gates.unlock("poll:backfill:a..b", "a")
+
+    left = {key: client.ttl(key) for key in client.scan_iter()}
+    client.close()
+
+    assert list(left) == [b"claimx:gate:fence:poll:backfill:a..b"]
+    assert 29 * 86_400 < min(left.values()) <= 30 * 86_400
+
+
 def test_slots_of_a_process_that_died_are_free_again(redis_url):
     """Each has a lease of its own; another's that is alive keeps the key."""
     client = redis.Redis.from_url(redis_url)

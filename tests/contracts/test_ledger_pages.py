@@ -14,7 +14,7 @@ from ledger_rig import (
 )
 
 from claimx.adapters.ledger import RedisLedger
-from claimx.domain.cursors import Checkpoint, Gap, Mark
+from claimx.domain.cursors import BACKFILL_KEPT_SECONDS, Checkpoint, Gap, Mark
 from claimx.domain.records import (
     Buried,
     Kind,
@@ -38,6 +38,25 @@ def test_a_ledger_in_redis_goes_by_the_servers_clock(redis_client):
 
 def test_a_cursor_has_no_checkpoint_before_its_first_move(rig):
     assert rig.ledger.checkpoint("live") is None
+
+
+def test_where_a_backfill_was_is_forgotten_a_month_after_its_last_step(rig):
+    """Its ranges are ever others, and each left its place for good; the live poll's stays."""
+    range_, runs = "backfill:a..b#0", "backfill:a..b:runs"
+    first = rig.ledger.store_page(range_, None, 10, [], 5)
+    live = rig.ledger.store_page("live", None, 10, [])
+    rig.rest(BACKFILL_KEPT_SECONDS - 60)
+    second = rig.ledger.store_page(range_, first, 20, [], 5, [Mark(runs, 1, 1)])
+    rig.rest(BACKFILL_KEPT_SECONDS - 60)
+    kept = rig.ledger.checkpoint(range_), rig.ledger.checkpoint(runs) is not None
+
+    rig.rest(120)
+
+    assert kept == (second, True)
+    assert rig.ledger.checkpoint(range_) is rig.ledger.checkpoint(runs) is None
+    assert rig.ledger.checkpoint("live") == live
+    assert rig.ledger.store_page(range_, second, 30, []) is None
+    assert rig.ledger.store_page(range_, None, 5, []).source_time == 5
 
 
 def test_a_page_is_stored_and_the_checkpoint_moved(rig):

@@ -195,8 +195,8 @@ return {got, wait}
 )
 
 # KEYS: lock, fence; ARGV: holder, lease ms -> fence, or false while another holds it.
-# The fence lies in a key of its own that never expires, and starts from the clock, so that it
-# grows even when Redis was emptied in between.
+# The fence lies in a key of its own that is there for a month after the lease was last taken, and
+# starts from the clock, so that it grows even when that is over, or Redis was emptied in between.
 LOCK = (
     _NOW
     + """
@@ -207,7 +207,7 @@ if current[1] then
   return tonumber(current[2])
 end
 local fence = math.max(tonumber(redis.call('GET', KEYS[2]) or '0') + 1, now)
-redis.call('SET', KEYS[2], string.format('%d', fence))
+redis.call('SET', KEYS[2], string.format('%d', fence), 'PX', 2592000000)
 redis.call('HSET', KEYS[1], 'holder', ARGV[1], 'fence', string.format('%d', fence))
 redis.call('PEXPIRE', KEYS[1], ARGV[2])
 return fence

@@ -41,7 +41,7 @@ class RedisAdmission(GapBook):
     ) -> Checkpoint | None:
         """Store page records and move the checkpoint, in one step; None when it was moved."""
         known = (expected.version, expected.source_time) if expected else (0, 0)
-        head = (cursor, *known, move_to, fence, self._dedup_seconds)
+        head = (cursor, *known, move_to, fence, self._dedup_seconds, wire.kept(cursor))
         also = (len(left_out), *left_out, *wire.mark_arguments(marks))
         found = self._redis.run("store_page", *head, *also, *wire.new_arguments(pages))
         return None if found is None else Checkpoint(int(found[0]), int(found[1]))

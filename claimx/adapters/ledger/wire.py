@@ -17,7 +17,7 @@ from claimx.adapters.ledger.texts import (
     note_of,
     plain,
 )
-from claimx.domain.cursors import Mark
+from claimx.domain.cursors import Mark, kept_seconds
 from claimx.domain.ports.ledger import DeadOnArrival
 from claimx.domain.records import (
     Advance,
@@ -91,6 +91,12 @@ def mark_arguments(marks: Sequence[Mark]) -> Iterator[Argument]:
         yield mark.cursor
         yield mark.least
         yield mark.move_to
+        yield kept(mark.cursor)
+
+
+def kept(cursor: str) -> int:
+    """Return the whole seconds that a cursor is kept after a move, 0 for good."""
+    return round(kept_seconds(cursor) or 0)
 
 
 def dead_arguments(dead: DeadOnArrival) -> Iterator[Argument]:

@@ -5,10 +5,11 @@ from __future__ import annotations
 import threading
 from collections.abc import Iterator, Sequence
 from itertools import count
+from math import inf
 
 from claimx.adapters.memory.ledger_gaps import Cursors, Gaps, next_checkpoint
 from claimx.adapters.memory.ledger_records import Records, coded
-from claimx.domain.cursors import Checkpoint, Gap, Mark
+from claimx.domain.cursors import Checkpoint, Gap, Mark, kept_seconds
 from claimx.domain.ports.ledger import Admitted, DeadOnArrival
 from claimx.domain.readmission import call_of
 from claimx.domain.records import Kind, NewRecord, Record
@@ -24,14 +25,14 @@ class MemoryAdmission:
         self._lock = threading.RLock()
         self._cursors: Cursors = {}
         self._gaps = Gaps(self._cursors, records.now)
+        self._forget_at: dict[str, float] = {}  # cursors
         self._fences: dict[str, int] = {}
         self._notes: dict[str, str] = {}
         self._told: dict[str, tuple[str, tuple[str, ...]]] = {}  # the last readmission by job
 
     def checkpoint(self, cursor: str) -> Checkpoint | None:
         """Return the cursor's checkpoint, None before its first move."""
-        found = self._cursors.get(cursor)
-        return found[0] if found else None
+        return self._where(cursor)[0]
 
     def store_page(
         self,
@@ -45,7 +46,7 @@ class MemoryAdmission:
     ) -> Checkpoint | None:
         """Store page records and move the checkpoint; None when another was faster."""
         with self._lock:
-            before, stored_fence = self._cursors.get(cursor, (None, 0))
+            before, stored_fence = self._where(cursor)
             if before != expected or fence < stored_fence:
                 return None
             if not self._knows(left_out):
@@ -60,7 +61,7 @@ class MemoryAdmission:
                     )
                 else:
                     self._records.spawn(new, data)
-            self._cursors[cursor] = at, fence
+            self._move(cursor, at, fence)
             for mark in marks:
                 self._reach(mark)
             return at
@@ -156,7 +157,19 @@ class MemoryAdmission:
         return all(record_id in self._records.remembered for record_id in ids)
 
     def _reach(self, mark: Mark) -> None:
-        reached, fence = self._cursors.get(mark.cursor, (None, 0))
+        reached, fence = self._where(mark.cursor)
         if reached is None or reached.source_time < mark.least:
             at = next_checkpoint(reached, mark.move_to, self._records.now())
-            self._cursors[mark.cursor] = at, fence
+            self._move(mark.cursor, at, fence)
+
+    def _where(self, cursor: str) -> tuple[Checkpoint | None, int]:
+        """Return where a cursor is, and its greatest fence; it may be forgotten by now."""
+        if self._forget_at.get(cursor, inf) <= self._records.now():
+            del self._forget_at[cursor], self._cursors[cursor]
+            self._notes.pop(cursor, None)
+        return self._cursors.get(cursor, (None, 0))
+
+    def _move(self, cursor: str, at: Checkpoint, fence: int) -> None:
+        self._cursors[cursor] = at, fence
+        if (kept := kept_seconds(cursor)) is not None:
+            self._forget_at[cursor] = self._records.now() + kept

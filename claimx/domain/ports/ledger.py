@@ -78,7 +78,8 @@ class Ledger(Protocol):
         Compare-and-set on the checkpoint, its version and its time: returns the new checkpoint, or
         None (and stores nothing) when *expected* is no longer current, or when a greater *fence*
         has already stored for this cursor. A checkpoint never moves backwards. Other cursors are
-        moved to *marks* in the same step: what must be known wherever this checkpoint is.
+        moved to *marks* in the same step: what must be known wherever this checkpoint is. A cursor
+        is forgotten when it has not moved for `cursors.kept_seconds`.
 
         *left_out* are the ids that the caller left out because `seen` named them. None, too, when
         one of them is not remembered: an older copy, whose checkpoint may be the very same, was put
