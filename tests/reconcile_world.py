@@ -153,9 +153,12 @@ class Pipeline(World):
             self.moment(ago),
             self.moment(until),
             sleep=sleep,
-            told=lambda found, admitted: self.told.append((found, admitted)),
+            told=self.tell,
             **options,
         )
+
+    def tell(self, found: Found, admitted: bool) -> None:
+        self.told.append((found, admitted))
 
     def moment(self, ago: float) -> Micros:
         return from_seconds(self.clock - ago)

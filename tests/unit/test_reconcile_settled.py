@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import itertools
+from datetime import datetime
 
 import pytest
 from reconcile_world import Pipeline
@@ -10,8 +11,16 @@ from structlog.testing import capture_logs
 
 from claimx.domain.errors import Unavailable
 from claimx.domain.tables import ATTACHMENTS, EVENTS, MEDIA
-from claimx.domain.times import from_seconds
-from claimx.services.reconcile import Ending, keep, notes, pieces, reconcile_settled, settled
+from claimx.domain.times import from_datetime, from_seconds
+from claimx.services.reconcile import (
+    Ending,
+    keep,
+    notes,
+    pieces,
+    reconcile,
+    reconcile_settled,
+    settled,
+)
 from claimx.services.reconcile.report import Finding, Found, ReconcileReport
 from claimx.services.status import take_status
 
@@ -201,6 +210,80 @@ def test_a_second_look_at_the_same_stretch_replaces_what_the_first_found(world):
         assert note.ids == {EVENTS.name: found}
 
 
+def test_looks_that_begin_later_and_later_tell_a_finding_once(world):
+    """``--from 3h`` names another range each time, and each left a problem of its own."""
+    world.lose(EVENTS, "e3")
+    world.lose(ATTACHMENTS, "m4")
+    for _ in range(3):
+        keep(world.runtime(), world.reconcile(8 * HOUR))
+        world.clock += 600
+
+    (sentence,) = world.sentences()
+    keep(world.runtime(), world.reconcile(8 * HOUR, fix=True))
+
+    assert "e3" in sentence
+    assert "m4" in sentence
+    assert world.sentences() == []
+
+
+def test_nor_do_they_tell_twice_what_has_no_place_in_the_source(world):
+    world.double(MEDIA, "m3")
+    for _ in range(3):
+        keep(world.runtime(), world.reconcile(8 * HOUR))
+        world.clock += 600
+
+    assert len(world.sentences()) == 1
+
+
+def test_the_command_of_a_note_finds_what_the_note_tells(world):
+    """Its stretch is no longer than where the findings lie."""
+    world.lose(EVENTS, "e3")
+    world.lose(MEDIA, "m2")
+    world.lose(ATTACHMENTS, "m2", "m4")
+    world.stray(EVENTS, event_id="x", ingested_at=world.moment(HOUR), event_type="PROJECT_CREATED")
+    first = keep(world.runtime(), world.reconcile(8 * HOUR))
+    found = world.found
+    world.told.clear()
+
+    since, until = (from_datetime(datetime.fromisoformat(t)) for t in (first.since, first.until))
+    again = reconcile(world.runtime(), since, until, sleep=world.wait, told=world.tell)
+
+    assert world.clock - since / 1e6 < 7 * HOUR
+    assert world.found == found
+    assert keep(world.runtime(), again) == first
+
+
+def test_what_lies_before_a_range_is_forgotten_when_the_range_is_well(world):
+    """Extra rows count from five minutes before: an event's own time is before its ingestion."""
+    early = world.moment(2 * HOUR + 120)
+    world.stray(EVENTS, event_id="x", ingested_at=early, event_type="PROJECT_CREATED")
+    keep(world.runtime(), world.reconcile(2 * HOUR))
+    before = world.sentences()
+    world.lake.strays.clear()
+
+    keep(world.runtime(), world.reconcile(2 * HOUR))
+
+    assert "extra" in before[0]
+    assert world.sentences() == []
+
+
+def test_a_note_is_over_after_a_week_though_others_are_kept_since(world):
+    """They lie in one place of the store, which ends a week after the last of them came."""
+    world.lose(EVENTS, "e3")
+    keep(world.runtime(), world.reconcile(8 * HOUR))
+    for _ in range(8):
+        world.clock += 24 * HOUR
+        report = ReconcileReport(*[from_seconds(world.clock)] * 3)
+        report.add(Found(EVENTS.name, Finding.EXTRA, f"x{world.clock}"), admitted=False)
+        keep(world.runtime(), report)
+
+    kept = notes.open_notes(world.runtime())
+
+    assert len(kept) == 7 + 1
+    assert not any("e3" in str(note) for note in kept)
+    assert len(world.gates.notes(notes.TOPIC)) == len(kept)
+
+
 def test_a_look_at_a_part_of_its_stretch_is_not_enough(world):
     world.lose(EVENTS, "e3")
     report = world.beat()
@@ -253,6 +336,66 @@ def test_a_worker_that_ends_stops_at_the_next_piece(world, monkeypatch):
     world.created("x", "y", "z", ago=3 * HOUR)
 
     assert world.beat(stopping=lambda: True).ending is Ending.TIME
+
+
+class TimeLimit(Exception):
+    """What a worker raises in a task that takes too long."""
+
+
+class Endless:
+    """A lake whose media tables nobody gets through in the time of a task."""
+
+    def __init__(self, lake):
+        self._lake = lake
+
+    def __getattr__(self, name):
+        return getattr(self._lake, name)
+
+    def unattached_media(self, *_, **__):
+        raise TimeLimit
+
+
+def test_a_stretch_that_no_run_gets_through_is_left_out_and_told(world, capsys):
+    """Each run died where the last one had, and none was ever reconciled again."""
+    endless = {"make_lake": lambda: Endless(world.lake)}
+    for _ in range(settled.MOST_TRIES):
+        with pytest.raises(TimeLimit):
+            world.beat(**endless)
+    at_first = world.ledger.checkpoint(settled.CURSOR)
+    world.hour("f", "n")
+    world.hour("g", "o")
+
+    with pytest.raises(TimeLimit):
+        world.beat(**endless)
+
+    moved = world.ledger.checkpoint(settled.CURSOR).source_time - at_first.source_time
+    assert moved == pytest.approx(2 * HOUR * 1e6, abs=10)
+    (sentence,) = world.sentences()
+    assert "has not looked at" in sentence
+    assert sentence.split(": ", 1)[1] in capsys.readouterr().out
+    assert world.beat().ending is Ending.COMPLETE, "the next stretch has its own tries"
+
+
+def test_what_was_left_out_is_forgotten_once_somebody_has_looked_at_it(world):
+    for _ in range(settled.MOST_TRIES):
+        with pytest.raises(TimeLimit):
+            world.beat(make_lake=lambda: Endless(world.lake))
+    world.beat()
+    before = world.sentences()
+
+    keep(world.runtime(), world.reconcile(12 * HOUR))
+
+    assert len(before) == 1
+    assert world.sentences() == []
+
+
+def test_runs_that_end_are_no_tries(world):
+    for _ in range(settled.MOST_TRIES + 1):
+        world.source.failures.extend([Unavailable("503")] * 3)
+        world.beat()
+
+    assert world.sentences() == []
+    assert world.beat().ending is Ending.COMPLETE
 
 
 def test_only_one_process_looks_at_a_time(world):

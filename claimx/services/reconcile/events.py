@@ -76,11 +76,11 @@ class EventCheck:
         self._count(states)
         found = list(self._second_look(doubtful)) if doubtful else []
         found += [
-            Found(EVENTS.name, Finding.DOUBLED, rows[0]["event_id"])
-            for rows in finished.values()
+            Found(EVENTS.name, Finding.DOUBLED, rows[0]["event_id"], at=piece.rows[one].at)
+            for one, rows in finished.items()
             if len(rows) > 1
         ]
-        found += self._without_media(finished)
+        found += self._without_media(piece, finished)
         return found, finished
 
     def _second_look(self, doubtful: Mapping[str, Row]) -> Iterator[Found]:
@@ -141,22 +141,23 @@ class EventCheck:
             self._sleep(_LOOK_SECONDS)
         return False
 
-    def _without_media(self, finished: Mapping[str, list[Values]]) -> Iterator[Found]:
+    def _without_media(self, piece: Piece, finished: Mapping[str, list[Values]]) -> Iterator[Found]:
         """
         Yield media that finished events name and that ``claimx_media`` has no row of.
 
         An event is finished only when the API knew all of them, and its row comes last.
         """
         naming = {
-            media_id: row
-            for rows in finished.values()
+            media_id: (row, piece.rows[one].at)
+            for one, rows in finished.items()
             for row in rows[:1]
             for media_id in named_media(row)
         }
         for media_id in sorted(
             naming.keys() - self._runtime.lake.audit.media_in(MEDIA, list(naming))
         ):
-            event = event_of_row(naming[media_id])
+            row, at = naming[media_id]
+            event = event_of_row(row)
             record = NewRecord(
                 event_record_id(event.event_id),
                 Kind.EVENT,
@@ -164,7 +165,7 @@ class EventCheck:
                 event.to_json(),
                 self._runtime.new_trace(),
             )
-            yield Found(MEDIA.name, Finding.MISSING, media_id, record)
+            yield Found(MEDIA.name, Finding.MISSING, media_id, record, at)
 
     def _states(self, ids: Sequence[str]) -> dict[str, State]:
         return outlast(partial(self._runtime.ledger.states, ids), self._sleep)
@@ -208,7 +209,8 @@ def _ids(text: Any) -> list[str]:
 def _missing(record_id: str, row: Row, trace: str) -> Found:
     if row.event is not None:
         record = NewRecord(record_id, Kind.EVENT, Stage.ENRICH, row.event.to_json(), trace)
-        return Found(EVENTS.name, Finding.MISSING, row.event.event_id, record)
+        return Found(EVENTS.name, Finding.MISSING, row.event.event_id, record, row.at)
     # ingest parses it once more, and so it is among the dead letters again
     record = NewRecord(record_id, Kind.EVENT, Stage.INGEST, row.plain or {}, trace)
-    return Found(EVENTS.name, Finding.MISSING, record_id.removeprefix(event_record_id("")), record)
+    name = record_id.removeprefix(event_record_id(""))
+    return Found(EVENTS.name, Finding.MISSING, name, record, row.at)

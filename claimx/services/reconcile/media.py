@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from functools import partial
 
 from claimx.domain.audit import CLOCKS_APART_SECONDS
@@ -54,16 +54,20 @@ class Unattached:
                     self._held[row["media_id"]] = row
                     self._by_event[str(row["event_id"])].add(row["media_id"])
                 elif since < (row["last_enriched_at"] or since + 1) <= until:
-                    yield self._found(row)
+                    yield self._found(row, None)
             if len(rows) < ROWS_AT_A_TIME:
                 return
             after = str(rows[-1]["media_id"])
 
-    def belonging(self, event_ids: Iterable[str], media_ids: Iterable[str]) -> Iterator[Found]:
-        """Yield those of these events, and these that some event of the range names."""
-        named = set(media_ids).union(*(self._by_event.pop(one, ()) for one in event_ids))
-        for media_id in sorted(named & self._held.keys()):
-            yield self._found(self._held.pop(media_id))
+    def belonging(
+        self, events: Mapping[str, Micros], media: Mapping[str, Micros]
+    ) -> Iterator[Found]:
+        """Yield those of these events, and these that events name, each with the event's time."""
+        named = dict(media)
+        for event_id in events.keys() & self._by_event.keys():
+            named |= dict.fromkeys(self._by_event.pop(event_id), events[event_id])
+        for media_id in sorted(named.keys() & self._held.keys()):
+            yield self._found(self._held.pop(media_id), named[media_id])
 
     def _lost(self, rows: dict[str, Values]) -> list[Values]:
         """
@@ -80,11 +84,11 @@ class Unattached:
         attached = self._runtime.lake.audit.media_in(ATTACHMENTS, absent)
         return [rows[one] for one in absent if one not in attached]
 
-    def _found(self, row: Values) -> Found:
+    def _found(self, row: Values, at: Micros | None) -> Found:
         record: NewRecord | None = None
         if row["project_id"]:  # else nobody could be asked for its link
             record = media_record(row, self._runtime.new_trace())
-        return Found(ATTACHMENTS.name, Finding.MISSING, row["media_id"], record)
+        return Found(ATTACHMENTS.name, Finding.MISSING, row["media_id"], record, at)
 
 
 def attachments_of_no_media(

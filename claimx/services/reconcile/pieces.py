@@ -63,9 +63,10 @@ class Piece:
         return len(self.rows) >= PIECE_ROWS or self.size >= PIECE_BYTES
 
     @property
-    def event_ids(self) -> list[str]:
-        """The ids of its events."""
-        return [row.event.event_id for row in self.rows.values() if row.event is not None]
+    def event_times(self) -> dict[str, Micros]:
+        """The ids of its events with their ingestion times."""
+        rows = self.rows.values()
+        return {row.event.event_id: row.at for row in rows if row.event is not None}
 
 
 def pieces(

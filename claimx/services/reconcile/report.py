@@ -42,12 +42,17 @@ class Ending(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class Found:
-    """A finding; *record* is what brings a missing row back, None when nothing can."""
+    """
+    A finding; *record* is what brings a missing row back, None when nothing can.
+
+    A look at the ingestion time *at* alone would make it, too; None: nobody knows where it lies.
+    """
 
     table: str
     finding: Finding
     id: str
     record: NewRecord | None = None
+    at: Micros | None = None
 
 
 Told: TypeAlias = Callable[[Found, bool], None]
@@ -85,6 +90,7 @@ class ReconcileReport:
     counts: Counter[tuple[str, Finding]] = field(default_factory=Counter)
     mended: Counter[tuple[str, Finding]] = field(default_factory=Counter)
     admitted: Counter[Kind] = field(default_factory=Counter)
+    _places: list[Micros] = field(default_factory=list)  # of what is left: its begin and its end
     _first: dict[tuple[str, Finding], list[str]] = field(default_factory=dict)
     _known: set[tuple[str, Finding, str]] = field(default_factory=set)
 
@@ -105,6 +111,19 @@ class ReconcileReport:
         ids = self._first.setdefault(key, [])
         if len(ids) < FIRST_IDS:
             ids.append(found.id)
+        if not admitted:
+            its = [self.since, self.until] if found.at is None else [found.at]
+            places = [*self._places, *its]
+            self._places = [min(places), max(places)]
+
+    @property
+    def stretch(self) -> tuple[Micros, Micros]:
+        """Return the ingestion times between which all lies that is left as it was found."""
+        if not self._places:
+            return self.since, self.until
+        # extra rows may lie somewhat before it; and it may have ended before it was to
+        begin, end = (max(self.since, min(one, self.until)) for one in self._places)
+        return begin, end
 
     @property
     def off(self) -> int:

@@ -150,7 +150,7 @@ class _Run:
                 report.ending, report.until = Ending.TIME, piece.until
                 break
         for piece in self._pieces(report.until, min(report.until + margin, settled)):
-            self._strangers.meet(piece.event_ids)
+            self._strangers.meet(piece.event_times)
         self._tell(self._strangers.left(report.until))
 
     def tables(self, *, following: bool) -> None:
@@ -164,9 +164,14 @@ class _Run:
     def _piece(self, piece: Piece) -> None:
         found, finished = self._check.judge(piece)
         self._strangers.look(piece)
-        named = (one for rows in finished.values() for row in rows[:1] for one in named_media(row))
+        named = {
+            media_id: piece.rows[one].at
+            for one, rows in finished.items()
+            for row in rows[:1]
+            for media_id in named_media(row)
+        }
         self._tell(found)
-        self._tell(self._unattached.belonging(piece.event_ids, named))
+        self._tell(self._unattached.belonging(piece.event_times, named))
         self._report.reached = piece.until
         self._progress(self._report)
         if self._admission is not None:

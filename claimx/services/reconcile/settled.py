@@ -11,6 +11,10 @@ Each piece asks the ledger (40 scripts), and reads the ids of the files of ``cla
 overlap its minutes. The media tables are read once: the rows since the stretch began, and all ids
 of ``claimx_attachments``. The walk ends after four minutes wherever it is, and goes on there in
 the next run.
+
+The looks at the tables have no such end. Where they take longer than a worker lets a task live, or
+more memory than it has, the run dies, and the next one would die likewise: after `MOST_TRIES` the
+stretch is left out, which is told with the command that has no such bound.
 """
 
 from __future__ import annotations
@@ -19,6 +23,7 @@ from collections.abc import Callable
 
 import structlog
 
+from claimx.domain.cursors import Checkpoint
 from claimx.domain.errors import Unavailable
 from claimx.domain.times import MICROS_PER_SECOND, Micros, from_seconds, to_iso
 from claimx.services.lease import Lease
@@ -36,6 +41,11 @@ BEHIND_SECONDS = 2 * 3600.0
 FURTHEST_SECONDS = 26 * 3600.0
 STRETCH_SECONDS = 2 * 3600.0
 WALK_SECONDS = 240.0
+MOST_TRIES = 3  # of one stretch; a worker may be told to end as well
+
+_BEGUN = "reconcile:begun"
+_RUN = "run"
+_TRIAL_KEPT_SECONDS = 86_400.0
 
 
 def export(runtime: Runtime) -> None:
@@ -53,7 +63,7 @@ def reconcile_settled(
     Look at the next stretch; None when another process is at it, Redis is away or nothing is due.
 
     What is off is a warning with the first ids and the command, a note for the status, and in the
-    metrics. A run that fails, or is killed, is done again by the next one.
+    metrics. A run that fails, or is killed, is done again by the next one, `MOST_TRIES` times.
     """
     lease = Lease(runtime.gates, LEASE, runtime.holder, LEASE_SECONDS)
     try:
@@ -77,6 +87,14 @@ def _next_stretch(
     until = min(end, since + from_seconds(STRETCH_SECONDS))
     if until < since:
         return None
+    if (tries := _tries(runtime, done)) >= MOST_TRIES:
+        _leave_out(runtime, since, until)
+        done = _move(runtime, done, until, fence)
+        since, until = until + 1, min(end, until + from_seconds(STRETCH_SECONDS))
+        if done is None or until < since:
+            return None
+        tries = 0
+    runtime.gates.put_note(_BEGUN, _RUN, _trial(done, tries + 1), _TRIAL_KEPT_SECONDS)
     report = reconcile(
         runtime,
         since,
@@ -86,8 +104,9 @@ def _next_stretch(
         seconds=WALK_SECONDS,
         following=True,
     )
+    runtime.gates.drop_notes(_BEGUN, [_RUN])
     if report.ending in (Ending.COMPLETE, Ending.TIME):
-        runtime.ledger.store_page(CURSOR, done, report.until, [], fence)
+        _move(runtime, done, report.until, fence)
     elif report.ending is Ending.FAILED:
         log.warning("not reconciled; the next run tries again", error=report.error)
     if note := notes.keep(runtime, report):
@@ -96,6 +115,28 @@ def _next_stretch(
         )
     export(runtime)
     return report
+
+
+def _move(
+    runtime: Runtime, done: Checkpoint | None, until: Micros, fence: int
+) -> Checkpoint | None:
+    return runtime.ledger.store_page(CURSOR, done, until, [], fence)
+
+
+def _trial(done: Checkpoint | None, tries: int) -> str:
+    return f"{tries} behind {done.source_time if done else None}"
+
+
+def _tries(runtime: Runtime, done: Checkpoint | None) -> int:
+    """Return how many runs have begun behind *done*, one after the other, and did not end."""
+    noted = runtime.gates.notes(_BEGUN).get(_RUN, "")
+    return next((n for n in range(1, MOST_TRIES + 1) if noted == _trial(done, n)), 0)
+
+
+def _leave_out(runtime: Runtime, since: Micros, until: Micros) -> None:
+    why = f"{MOST_TRIES} runs of workers died in it; their logs say why"
+    note = notes.leave_out(runtime, since, until, why)
+    log.warning("a stretch of time is not reconciled", reason=why, command=note.command)
 
 
 def _begin(runtime: Runtime, wanted: Micros | None) -> Micros:

@@ -47,7 +47,7 @@ class Strangers:
 
     def look(self, piece: Piece) -> None:
         """Hold those with an own time in the piece's time that it does not have."""
-        ids = piece.event_ids
+        ids = list(piece.event_times)
         self.meet(ids)
         beyond = ""
         while True:
@@ -71,7 +71,7 @@ class Strangers:
         for event_id, time in sorted(self._own_times(until).items()):
             # an event has a time of its own, no later than its ingestion
             if time is None or (oldest is not None and time >= oldest):
-                yield Found(EVENTS.name, Finding.EXTRA, event_id)
+                yield Found(EVENTS.name, Finding.EXTRA, event_id, at=time)
             else:
                 self._report.unsure += 1  # the source may have let go of it
 
