@@ -13,7 +13,7 @@ from claimx.adapters import claimx_answers as answers
 from claimx.adapters.api_gate import APIGate
 from claimx.adapters.api_token import TokenSource
 from claimx.adapters.curl import CurlCalls
-from claimx.adapters.curl_handle import Limits, Request
+from claimx.adapters.curl_handle import CallLimits, Request
 from claimx.adapters.rate import RateLimit
 from claimx.adapters.slots import SlotPool
 from claimx.domain import times
@@ -196,7 +196,7 @@ class HTTPClaimXApi:
             self._loop = loop
             self._calls = CurlCalls(
                 self._host,
-                Limits(self._timeout, self._max_body),
+                CallLimits(self._timeout, self._max_body),
                 connections=self._connections,
             )
         return self._calls

@@ -16,7 +16,7 @@ import pycurl
 
 from claimx.adapters.compressed import TooLong, decompressed
 from claimx.adapters.curl_answer import Answer, Reply, header_in, is_wanted, kind_of
-from claimx.adapters.curl_handle import Limits, Request, clear, new_handle, prepare
+from claimx.adapters.curl_handle import CallLimits, Request, clear, new_handle, prepare
 from claimx.domain.errors import ClaimXError, Unavailable, Unreadable
 
 DRAIN_SECONDS = 1.0
@@ -57,7 +57,7 @@ class CurlCalls:
     """
 
     def __init__(
-        self, host: str, limits: Limits, *, connections: int, setting: str = "CLAIMX_API_URL"
+        self, host: str, limits: CallLimits, *, connections: int, setting: str = "CLAIMX_API_URL"
     ) -> None:
         self._host = host
         self._limits = limits

@@ -26,7 +26,7 @@ _COMPRESSED, _PLAIN = "Accept-Encoding: gzip, deflate", "Accept-Encoding: identi
 
 
 @dataclass(frozen=True, slots=True)
-class Limits:
+class CallLimits:
     """
     What holds for each call of a client.
 
@@ -60,7 +60,7 @@ class Request:
     compressed: bool = True
 
 
-def new_handle(limits: Limits) -> pycurl.Curl:
+def new_handle(limits: CallLimits) -> pycurl.Curl:
     """Return a handle that keeps to *limits*, and follows, remembers and sends nothing else."""
     curl = pycurl.Curl()
     curl.setopt(pycurl.NOSIGNAL, 1)
@@ -100,7 +100,7 @@ def prepare(curl: pycurl.Curl, request: Request) -> None:
         curl.setopt(pycurl.TIMEOUT_MS, _milliseconds(request.seconds))
 
 
-def clear(curl: pycurl.Curl, request: Request, limits: Limits) -> None:
+def clear(curl: pycurl.Curl, request: Request, limits: CallLimits) -> None:
     """Leave nothing of *request* on a handle that the next one does not set."""
     if request.body:
         curl.setopt(pycurl.POSTFIELDS, b"")  # or the handle would hold a chunk while it is idle

@@ -12,7 +12,7 @@ from claimx.adapters.blob_errors import translated
 from claimx.adapters.blob_folder import FolderStore, is_folder
 from claimx.adapters.credentials import StorageAccess
 from claimx.adapters.curl import CurlCalls
-from claimx.adapters.curl_handle import Limits
+from claimx.adapters.curl_handle import CallLimits
 from claimx.adapters.datalake import DataLakeFiles, StorageRefusal
 from claimx.adapters.file_calls import FileCalls, forget_pages, unread
 from claimx.adapters.onelake_upload import OneLakeUpload
@@ -154,7 +154,7 @@ class DataLakeStore:
         if self._client is None or loop is not self._loop:
             # connections of a loop that is over nobody can close properly any more
             self._loop = loop
-            limits = Limits(
+            limits = CallLimits(
                 self._read_seconds,
                 self._chunk,
                 self._connect_seconds,

@@ -12,12 +12,14 @@ from claimx.domain.cursors import Checkpoint, Mark
 from claimx.domain.errors import ClaimXError
 from claimx.domain.polling import TIME, Window, backfill_cursor, share_done
 from claimx.domain.times import Micros, from_seconds, to_iso
-from claimx.services.backfill_pace import Pace, Stopped
+from claimx.services.backfill_pace import Pace
 from claimx.services.backfill_report import BackfillReport, Ending
 from claimx.services.in_lake import InLake
 from claimx.services.met import Met
-from claimx.services.pages import Pressure, Sifted, sift, store
+from claimx.services.pages import Sifted, sift, store
+from claimx.services.pressure import Pressure
 from claimx.services.runtime import Runtime
+from claimx.services.stopped import Stopped
 
 log = structlog.get_logger(__name__)
 

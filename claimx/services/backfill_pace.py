@@ -10,26 +10,19 @@ import structlog
 
 from claimx.domain.errors import ClaimXError, ErrorCategory
 from claimx.services.backfill_report import BackfillReport, Ending
-from claimx.services.pages import Pressure, pages_wait
+from claimx.services.pages import pages_wait
+from claimx.services.pressure import PAUSE_SECONDS, Pressure, room_comes
 from claimx.services.reader_lease import ReaderLease
 from claimx.services.runtime import Runtime
+from claimx.services.stopped import Stopped
 
 log = structlog.get_logger(__name__)
 
 _T = TypeVar("_T")
 
-PAUSE_SECONDS = 5.0  # well within the lease, which each look renews
 INGEST_LOOKS, INGEST_SECONDS = 60, 1.0  # apart, for pages of before to be admitted
 PATIENCE_SECONDS = 3600.0  # without any progress of the workers or the source
 RETRIES = 6  # in a row, 2 to 64 s apart
-
-
-class Stopped(Exception):
-    """It cannot go on, and why; what was stored stays."""
-
-    def __init__(self, ending: Ending) -> None:
-        super().__init__(ending)
-        self.ending = ending
 
 
 class Pace:
@@ -80,14 +73,13 @@ class Pace:
     def wait_for_room(self, pressure: Pressure) -> None:
         """Wait until half of what may be in flight is free; raises Stopped after an idle hour."""
         limit = self._runtime.limits.half_in_flight
-        waited, least = 0.0, float("inf")
-        while held := self.with_patience(partial(pressure.over, limit)):
-            if held < least:
-                waited, least = 0.0, held
-            if waited >= PATIENCE_SECONDS:
-                raise Stopped(Ending.PRESSURE)
+
+        def pause(held: int) -> None:
             self._wait(PAUSE_SECONDS, f"{held} in flight, waiting for less than {limit}")
-            waited += PAUSE_SECONDS
+
+        over = partial(self.with_patience, partial(pressure.over, limit))
+        if not room_comes(over, pause, PATIENCE_SECONDS):
+            raise Stopped(Ending.PRESSURE)
 
     def keep(self) -> None:
         """Renew the lease, once there is one; raises Stopped when another has it."""

@@ -22,7 +22,8 @@ from claimx.domain.times import Micros, from_seconds, to_iso
 from claimx.services.catch_up_report import CatchUpReport, Ended, progress_of
 from claimx.services.in_lake import InLake
 from claimx.services.met import Met
-from claimx.services.pages import pages_wait, rows_in, sift, store
+from claimx.services.pages import pages_wait, sift, store
+from claimx.services.pressure import rows_in
 from claimx.services.reader_lease import ReaderLease
 from claimx.services.recover import mark_of_loss, note_forgotten
 from claimx.services.runtime import Runtime

@@ -178,41 +178,6 @@ def pages_wait(runtime: Runtime, cursor: str) -> bool:
     return 0 < len(ages) <= MOST_PAGES and min(ages) < PATIENCE_SECONDS
 
 
-class Pressure:
-    """How much work is under way, rows in page records included; two numbers from the ledger."""
-
-    def __init__(self, runtime: Runtime) -> None:
-        self._runtime = runtime
-        self._waiting = self._count_pages()
-
-    def in_flight(self) -> int:
-        """Return the active events and media, and about how many rows wait to become such."""
-        return self._runtime.ledger.active() + self._waiting
-
-    def stored(self, rows: int) -> None:
-        """Note rows that went into page records."""
-        self._waiting += rows
-
-    def too_high(self, limit: int) -> bool:
-        """Say whether *limit* is reached; looks closer before it says yes."""
-        if self.in_flight() < limit:
-            return False
-        self._waiting = self._count_pages()
-        return self.in_flight() >= limit
-
-    def over(self, limit: int) -> int:
-        """Return how much is in flight where *limit* is reached, 0 where it is not."""
-        return self.in_flight() if self.too_high(limit) else 0
-
-    def _count_pages(self) -> int:
-        return rows_in(self._runtime, self._runtime.ledger.active(Kind.PAGE))
-
-
-def rows_in(runtime: Runtime, pages: int) -> int:
-    """Return how many rows so many page records hold at the most."""
-    return pages * min(runtime.limits.poll_batch, RECORD_ROWS)
-
-
 def _parts(whole: list[_T], most: int) -> list[list[_T]]:
     """Return *whole* in parts, one of them at least."""
     return [whole[at : at + most] for at in range(0, len(whole), most)] or [[]]

@@ -8,8 +8,9 @@ from claimx.domain.polling import LIVE, TIME, Window, moved
 from claimx.domain.times import Micros
 from claimx.services.in_lake import InLake
 from claimx.services.met import Met
-from claimx.services.pages import Pressure, Sifted, sift, store
+from claimx.services.pages import Sifted, sift, store
 from claimx.services.poll_report import PollReport, Stop
+from claimx.services.pressure import Pressure
 from claimx.services.reader_lease import ReaderLease
 from claimx.services.recover import mark_of_loss, note_forgotten
 from claimx.services.runtime import Runtime

@@ -31,7 +31,7 @@ from claimx.domain.records import Kind, NewRecord, Stage, media_record_id
 from claimx.domain.times import MICROS_PER_SECOND, Micros, from_seconds
 from claimx.services.first_poll import BORN
 from claimx.services.lease import Lease
-from claimx.services.pages import Pressure
+from claimx.services.pressure import Pressure
 from claimx.services.runtime import Runtime
 
 log = structlog.get_logger(__name__)

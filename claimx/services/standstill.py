@@ -17,7 +17,7 @@ import structlog
 from claimx.domain.circuit import AUTH
 from claimx.domain.records import Census, Kind, Stage, State
 from claimx.domain.times import MICROS_PER_SECOND, Micros, from_seconds, to_iso
-from claimx.services.pages import rows_in
+from claimx.services.pressure import rows_in
 from claimx.services.runtime import Runtime
 
 log = structlog.get_logger(__name__)

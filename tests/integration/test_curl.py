@@ -20,7 +20,7 @@ from cryptography.hazmat.primitives import serialization
 
 from claimx.adapters.curl import CurlCalls
 from claimx.adapters.curl_answer import Reply
-from claimx.adapters.curl_handle import Limits, Request
+from claimx.adapters.curl_handle import CallLimits, Request
 from claimx.cli.stack import free_port
 from claimx.domain.errors import Unavailable, Unreadable
 
@@ -66,7 +66,7 @@ async def serving(peer: Peer, tls: ssl.SSLContext | None = None) -> AsyncIterato
 
 @asynccontextmanager
 async def client(*, seconds: float = 5.0, most: int = 50_000) -> AsyncIterator[CurlCalls]:
-    calls = CurlCalls("host", Limits(seconds, most), connections=8)
+    calls = CurlCalls("host", CallLimits(seconds, most), connections=8)
     try:
         yield calls
     finally:

@@ -11,7 +11,7 @@ from certificates import self_signed
 
 from claimx.adapters.curl import CurlCalls
 from claimx.adapters.curl_answer import Reply
-from claimx.adapters.curl_handle import Limits, Request
+from claimx.adapters.curl_handle import CallLimits, Request
 from claimx.domain.errors import Unavailable
 
 pytestmark = pytest.mark.integration
@@ -77,7 +77,7 @@ def asked_through(proxy, tls, monkeypatch, *, by_tls=False, exempt="", times=1) 
             monkeypatch.setenv(name, f"{'https' if by_tls else 'http'}://127.0.0.1:{here}")
         for name in ("no_proxy", "NO_PROXY"):
             monkeypatch.setenv(name, exempt)
-        calls = CurlCalls("host", Limits(5.0, 1000, by_proxy=True), connections=2)
+        calls = CurlCalls("host", CallLimits(5.0, 1000, by_proxy=True), connections=2)
         request = Request(f"https://127.0.0.1:{there}/a", [], b"", "PUT")
         try:
             return [await calls.call(request) for _ in range(times)]

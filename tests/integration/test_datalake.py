@@ -21,7 +21,7 @@ from blobs import Waited
 
 from claimx.adapters.credentials import Credentials, StorageAccess
 from claimx.adapters.curl import CurlCalls
-from claimx.adapters.curl_handle import Limits
+from claimx.adapters.curl_handle import CallLimits
 from claimx.adapters.datalake import DataLakeFiles
 from claimx.adapters.memory.gates import MemoryGates
 from claimx.adapters.onelake import DataLakeStore
@@ -191,7 +191,7 @@ def test_a_file_is_read_back_in_pieces(keeper):
     _, url = keeper
 
     async def work() -> bytes:
-        calls = CurlCalls("127.0.0.1", Limits(5.0, 64), connections=1)
+        calls = CurlCalls("127.0.0.1", CallLimits(5.0, 64), connections=1)
         login = StorageLogin(lambda: Credentials([url]).storage_access(url))
         file = DataLakeFiles(url, login, calls, 5.0).file("fs", "a")
         await file.create_file("a/b", {}, new=True)

@@ -13,11 +13,12 @@ from claimx.domain.polling import LIVE
 from claimx.domain.records import Kind, Stage, event_record_id
 from claimx.domain.times import from_seconds
 from claimx.services.backfill import backfill
-from claimx.services.backfill_pace import PATIENCE_SECONDS, PAUSE_SECONDS, RETRIES
+from claimx.services.backfill_pace import PATIENCE_SECONDS, RETRIES
 from claimx.services.backfill_report import BackfillReport, Ending
 from claimx.services.ingest import ingest
 from claimx.services.lease import AWAY_SECONDS
 from claimx.services.poll import poll_once
+from claimx.services.pressure import PAUSE_SECONDS
 
 DAY = 86_400.0
 SINCE, UNTIL = from_seconds(NOON - 2 * DAY), from_seconds(NOON - DAY)

@@ -10,9 +10,10 @@ import structlog
 
 from claimx.domain.records import NewRecord
 from claimx.services.lease import Lease, outlast
-from claimx.services.pages import Pressure
+from claimx.services.pressure import PAUSE_SECONDS, Pressure, room_comes
 from claimx.services.reconcile.report import Ending
 from claimx.services.runtime import Runtime
+from claimx.services.stopped import Stopped
 
 log = structlog.get_logger(__name__)
 
@@ -20,16 +21,7 @@ JOB = "reconcile"
 LEASE = "reconcile:fix"
 LEASE_SECONDS = 120.0  # a piece takes seconds; a look through a very large table may take a minute
 RECORDS_A_STEP = 500
-PAUSE_SECONDS = 5.0
 PATIENCE_SECONDS = 900.0  # without any progress of the workers
-
-
-class Stopped(Exception):
-    """Nothing more can be admitted, and why; what was admitted stays."""
-
-    def __init__(self, ending: Ending) -> None:
-        super().__init__(ending)
-        self.ending = ending
 
 
 class Admission:
@@ -87,15 +79,17 @@ class Admission:
     def _room(self) -> int:
         """Wait until there is room for some record; returns for how many."""
         limit = self._runtime.limits.half_in_flight
-        waited, least = 0.0, float("inf")
-        while held := outlast(partial(self._pressure.over, limit), self._sleep):
+        least = float("inf")
+
+        def pause(held: int) -> None:
+            nonlocal least
             if held < least:
-                waited, least = 0.0, held
-            if waited >= PATIENCE_SECONDS:
-                raise Stopped(Ending.PRESSURE)
-            if not waited:
                 log.warning("waiting for room", in_flight=held, limit=limit)
+            least = min(least, held)
             self._sleep(PAUSE_SECONDS)
-            waited += PAUSE_SECONDS
             self.keep()
+
+        over = partial(outlast, partial(self._pressure.over, limit), self._sleep)
+        if not room_comes(over, pause, PATIENCE_SECONDS):
+            raise Stopped(Ending.PRESSURE)
         return max(1, limit - outlast(self._pressure.in_flight, self._sleep))

@@ -16,7 +16,7 @@ from claimx.domain.times import Micros, from_seconds, to_iso
 from claimx.services.catch_up_report import progress_of
 from claimx.services.first_poll import START
 from claimx.services.lease import outlast
-from claimx.services.reconcile.admission import Admission, Stopped
+from claimx.services.reconcile.admission import Admission
 from claimx.services.reconcile.events import EventCheck, named_media
 from claimx.services.reconcile.media import (
     ROWS_AT_A_TIME,
@@ -28,6 +28,7 @@ from claimx.services.reconcile.pieces import Piece, pieces
 from claimx.services.reconcile.report import Ending, Finding, Found, ReconcileReport, Told
 from claimx.services.reconcile.strangers import Strangers
 from claimx.services.runtime import Runtime
+from claimx.services.stopped import Stopped
 
 log = structlog.get_logger(__name__)
 
