@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from pydantic import SecretStr
+from pydantic.fields import FieldInfo
 
 from claimx.domain.redaction import mask
 from claimx.setting_checks import ADDRESSES, PATHS
@@ -29,6 +30,7 @@ class Knob:
     default: str
     meaning: str
     is_set: bool
+    at_most: str = ""
 
 
 def knobs(settings: Settings, environment: Mapping[str, str]) -> list[Knob]:
@@ -44,6 +46,7 @@ def knobs(settings: Settings, environment: Mapping[str, str]) -> list[Knob]:
                 default=_shown(field.alias, field.default),
                 meaning=field.description or "",
                 is_set=bool(environment.get(field.alias, "").strip()),
+                at_most=_most(field),
             )
         )
     found.extend(
@@ -70,6 +73,12 @@ def unknown_names(environment: Mapping[str, str]) -> list[str]:
             hint = f"; did you mean {near[0]}?" if near else ""
             warnings.append(f"{name} is not a setting{hint}")
     return warnings
+
+
+def _most(field: FieldInfo) -> str:
+    """Return the greatest value that a number may have; ports have one that everybody knows."""
+    bounds = [bound for one in field.metadata if (bound := getattr(one, "le", None)) is not None]
+    return f"{bounds[0]:.0f}" if bounds and field.annotation in (int, float) else ""
 
 
 def _shown(name: str, value: Any) -> str:

@@ -6,10 +6,19 @@ import re
 from datetime import UTC, datetime
 from typing import Annotated, Any
 
-from pydantic import AfterValidator, BeforeValidator, Field, NonNegativeFloat, PositiveFloat
+from pydantic import (
+    AfterValidator,
+    BeforeValidator,
+    Field,
+    NonNegativeFloat,
+    NonNegativeInt,
+    PositiveFloat,
+    PositiveInt,
+)
 
 from claimx.domain.addresses import AllowList
 from claimx.domain.media import Rules
+from claimx.domain.retry import LONGEST_DELAY_SECONDS
 
 TRUE = frozenset(("true", "1", "yes"))
 FALSE = frozenset(("false", "0", "no"))
@@ -23,7 +32,13 @@ _UNIT_SECONDS = {"s": 1.0, "m": 60.0, "h": 3600.0, "d": 86400.0}
 _EARLIEST = datetime(1970, 1, 1, tzinfo=UTC)
 _LATEST = datetime(9999, 1, 1, tzinfo=UTC)
 BEYOND_RECKONING = "must be between 1970 and 9999"
-_LONGEST_SPAN = 10 * 365 * 86400.0
+_DAY = 86_400.0
+_MONTH = 30 * _DAY
+_LONGEST_SPAN = 10 * 365 * _DAY
+_MOST = 1_000_000
+_MOST_RECORDS = 100_000_000  # they would take Redis 80 GB
+_MOST_BYTES = 2**50
+_LEAST_RATE = 0.001
 
 
 def span_seconds(text: str) -> float | None:
@@ -108,6 +123,13 @@ def _poll_start(value: Any) -> Any:
     return moment
 
 
+def _rate(value: float) -> float:
+    if 0 < value < _LEAST_RATE:
+        msg = f"must be {_LEAST_RATE} at least, or 0, which is off"
+        raise ValueError(msg)
+    return value
+
+
 def within_reckoning(moment: datetime) -> bool:
     """Say whether what is added to a time, and taken from it, is a time, too."""
     return _EARLIEST <= moment <= _LATEST
@@ -117,10 +139,21 @@ Words = Annotated[tuple[str, ...], BeforeValidator(_comma_list)]
 Hosts = Annotated[Words, AfterValidator(_host_names)]
 Extensions = Annotated[Words, AfterValidator(_extensions)]
 Flag = Annotated[bool, BeforeValidator(_boolean)]
+
+# Every number has a greatest value. What Redis cannot reckon with any more fails in the midst of a
+# step of the ledger, or all gates at once; and a span in another unit than meant is noticed.
+Seconds = Annotated[PositiveFloat, Field(le=_MONTH)]
+SecondsOrNone = Annotated[NonNegativeFloat, Field(le=_MONTH)]
+DelaySeconds = Annotated[PositiveFloat, Field(le=LONGEST_DELAY_SECONDS)]
 CallSeconds = Annotated[PositiveFloat, Field(le=LONGEST_CALL)]
 QuerySeconds = Annotated[PositiveFloat, Field(le=LONGEST_QUERY)]
-PollSeconds = Annotated[PositiveFloat, Field(ge=0.1, le=86_400.0)]  # beat has no rest below that
-# what Redis cannot reckon with any more fails in the midst of a step of the ledger
-MemoryHours = Annotated[PositiveFloat, Field(le=_LONGEST_SPAN / 3600.0)]
+PollSeconds = Annotated[PositiveFloat, Field(ge=0.1, le=_DAY)]  # beat has no rest below that
+Hours = Annotated[PositiveFloat, Field(le=_LONGEST_SPAN / 3600.0)]
+Count = Annotated[PositiveInt, Field(le=_MOST)]
+CountOrNone = Annotated[NonNegativeInt, Field(le=_MOST)]
+Records = Annotated[PositiveInt, Field(le=_MOST_RECORDS)]
+Bytes = Annotated[PositiveInt, Field(le=_MOST_BYTES)]
+Rate = Annotated[NonNegativeFloat, Field(le=_MOST), AfterValidator(_rate)]
+
 PollStart = Annotated[datetime | NonNegativeFloat, BeforeValidator(_poll_start)]
 Address = Annotated[str, AfterValidator(_plain_scheme)]

@@ -15,9 +15,6 @@ from pydantic import (
     BaseModel,
     ConfigDict,
     Field,
-    NonNegativeFloat,
-    PositiveFloat,
-    PositiveInt,
     SecretStr,
     ValidationError,
 )
@@ -28,14 +25,22 @@ from claimx.setting_errors import ConfigurationError
 from claimx.setting_types import (
     TRUE,
     Address,
+    Bytes,
     CallSeconds,
+    Count,
+    CountOrNone,
+    DelaySeconds,
     Extensions,
     Flag,
     Hosts,
-    MemoryHours,
+    Hours,
     PollSeconds,
     PollStart,
     QuerySeconds,
+    Rate,
+    Records,
+    Seconds,
+    SecondsOrNone,
 )
 
 DEFAULT_HOSTS = (
@@ -85,25 +90,25 @@ class Settings(BaseModel):
     kusto_database: str = _knob("CLAIMX_EVENTHOUSE_DATABASE", "", "Its database.")
     kusto_table: str = _knob("CLAIMX_EVENTHOUSE_SOURCE_TABLE", "ClaimXEvents", "Its table.")
     kusto_timeout: QuerySeconds = _knob(
-        "CLAIMX_EVENTHOUSE_QUERY_TIMEOUT", 120.0, "Seconds a query may take; 300 at most."
+        "CLAIMX_EVENTHOUSE_QUERY_TIMEOUT", 120.0, "Seconds a query may take."
     )
     poll_interval: PollSeconds = _knob(
-        "CLAIMX_POLL_INTERVAL_SECONDS", 30.0, "Seconds between polls; from 0.1 to 86400, a day."
+        "CLAIMX_POLL_INTERVAL_SECONDS", 30.0, "Seconds between polls, 0.1 at least."
     )
-    poll_batch: PositiveInt = _knob("CLAIMX_POLL_BATCH_SIZE", 1000, "Rows a page.")
-    poll_overlap: NonNegativeFloat = _knob(
+    poll_batch: Count = _knob("CLAIMX_POLL_BATCH_SIZE", 1000, "Rows a page.")
+    poll_overlap: SecondsOrNone = _knob(
         "CLAIMX_POLL_OVERLAP_SECONDS", 300.0, "Seconds looked at again for rows that come late."
     )
-    poll_settle: NonNegativeFloat = _knob(
+    poll_settle: SecondsOrNone = _knob(
         "CLAIMX_POLL_SETTLE_SECONDS", 5.0, "Seconds a row may need to become visible."
     )
     poll_start: PollStart = _knob(
         "CLAIMX_POLL_START", 3600.0, "Where the first poll begins: a time, or 2h / 3d back."
     )
-    dedup_hours: MemoryHours = _knob(
+    dedup_hours: Hours = _knob(
         "CLAIMX_DEDUP_WINDOW_HOURS",
         24.0,
-        "Hours that an event id is remembered; ten years at most.",
+        "Hours that an event id is remembered.",
     )
 
     api_url: Address = _knob("CLAIMX_API_URL", "", "Base URL of the ClaimX REST API.")
@@ -111,16 +116,14 @@ class Settings(BaseModel):
     api_token_file: str = _knob(
         "CLAIMX_API_TOKEN_FILE", "", "File with the token; read again after a 401."
     )
-    project_fresh: NonNegativeFloat = _knob(
+    project_fresh: SecondsOrNone = _knob(
         "CLAIMX_PROJECT_FRESH_SECONDS", 300.0, "Seconds that a fetched project is not asked again."
     )
-    api_timeout: CallSeconds = _knob(
-        "CLAIMX_API_TIMEOUT_SECONDS", 30.0, "Seconds a call; 200 at most."
-    )
-    api_concurrency: PositiveInt = _knob(
+    api_timeout: CallSeconds = _knob("CLAIMX_API_TIMEOUT_SECONDS", 30.0, "Seconds a call.")
+    api_concurrency: Count = _knob(
         "CLAIMX_API_CONCURRENCY", 20, "Calls in flight over all workers."
     )
-    api_rate: NonNegativeFloat = _knob(
+    api_rate: Rate = _knob(
         "CLAIMX_API_RATE_LIMIT_PER_SECOND", 0.0, "Calls a second over all workers; 0 is off."
     )
     api_sender: str = _knob("CLAIMX_API_SENDER_USERNAME", "", "senderUsername of video reports.")
@@ -137,19 +140,19 @@ class Settings(BaseModel):
     )
 
     cache_dir: str = _knob("CACHE_DIR", "var/cache", "Media between download and upload.")
-    cache_max_bytes: PositiveInt = _knob(
+    cache_max_bytes: Bytes = _knob(
         "CLAIMX_CACHE_MAX_BYTES", 20 * 1024**3, "Bytes the cache may hold."
     )
-    max_media_bytes: PositiveInt = _knob(
+    max_media_bytes: Bytes = _knob(
         "CLAIMX_MAX_MEDIA_BYTES",
         5 * 1024**3,
         "Bytes a media file may have. A try of its download, and of its upload to OneLake, has"
         " 230 s; the next goes on where it ended.",
     )
-    download_concurrency: PositiveInt = _knob(
+    download_concurrency: Count = _knob(
         "CLAIMX_DOWNLOAD_CONCURRENCY", 10, "Downloads side by side in a worker process."
     )
-    upload_concurrency: PositiveInt = _knob(
+    upload_concurrency: Count = _knob(
         "CLAIMX_UPLOAD_CONCURRENCY", 10, "Uploads side by side in a worker process."
     )
     allowed_hosts: Hosts = _knob(
@@ -162,30 +165,30 @@ class Settings(BaseModel):
         "CLAIMX_ALLOW_LOOPBACK", False, "Development: plain http to loopback."
     )
 
-    batch_rows: PositiveInt = _knob("CLAIMX_BATCH_ROWS", 2000, "Rows that make a flush due.")
-    batch_seconds: PositiveFloat = _knob("CLAIMX_BATCH_SECONDS", 5.0, "Age that makes it due.")
+    batch_rows: Count = _knob("CLAIMX_BATCH_ROWS", 2000, "Rows that make a flush due.")
+    batch_seconds: Seconds = _knob("CLAIMX_BATCH_SECONDS", 5.0, "Age that makes it due.")
 
-    max_retries: Annotated[int, Field(ge=0)] = _knob(
+    max_retries: CountOrNone = _knob(
         "CLAIMX_MAX_RETRIES", 4, "Retries before a record is given up on."
     )
-    retry_base: PositiveFloat = _knob("CLAIMX_RETRY_BASE_SECONDS", 30.0, "First back-off.")
-    retry_max: PositiveFloat = _knob("CLAIMX_RETRY_MAX_SECONDS", 2400.0, "Greatest back-off.")
-    wait_max_hours: PositiveFloat = _knob(
+    retry_base: DelaySeconds = _knob("CLAIMX_RETRY_BASE_SECONDS", 30.0, "First back-off.")
+    retry_max: DelaySeconds = _knob("CLAIMX_RETRY_MAX_SECONDS", 2400.0, "Greatest back-off.")
+    wait_max_hours: Hours = _knob(
         "CLAIMX_WAIT_MAX_HOURS",
         72.0,
         "Hours to wait for a token, an open circuit, or room in the cache.",
     )
-    circuit_failures: PositiveInt = _knob(
+    circuit_failures: Count = _knob(
         "CLAIMX_CIRCUIT_FAILURES", 5, "Consecutive failures that open a circuit."
     )
-    circuit_open: PositiveFloat = _knob(
+    circuit_open: DelaySeconds = _knob(
         "CLAIMX_CIRCUIT_OPEN_SECONDS", 60.0, "Seconds it stays open."
     )
-    circuit_trials: PositiveInt = _knob("CLAIMX_CIRCUIT_TRIALS", 3, "Trial calls when half-open.")
-    circuit_successes: PositiveInt = _knob(
+    circuit_trials: Count = _knob("CLAIMX_CIRCUIT_TRIALS", 3, "Trial calls when half-open.")
+    circuit_successes: Count = _knob(
         "CLAIMX_CIRCUIT_SUCCESSES", 2, "Trial successes that close it."
     )
-    max_in_flight: PositiveInt = _knob(
+    max_in_flight: Records = _knob(
         "CLAIMX_MAX_IN_FLIGHT", 100_000, "Active records above which the poller stops admitting."
     )
 

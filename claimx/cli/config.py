@@ -68,10 +68,10 @@ def settings_page() -> str:
         "Durations are seconds, fractions allowed; lists are separated by commas.",
         "`claimx config show` prints what is in force, `claimx config validate` checks it.",
         "",
-        "| name | default | meaning |",
-        "| --- | --- | --- |",
+        "| name | default | at most | meaning |",
+        "| --- | --- | --- | --- |",
     ]
     for knob in knobs(Settings.load({}), {}):
         default = f"`{knob.default}`" if knob.default else ""
-        lines.append(f"| `{knob.name}` | {default} | {knob.meaning} |")
+        lines.append(f"| `{knob.name}` | {default} | {knob.at_most} | {knob.meaning} |")
     return "\n".join(lines) + "\n"

@@ -40,6 +40,7 @@ class GiveUp:
 
 Decision: TypeAlias = Retry | Wait | Refresh | GiveUp
 
+LONGEST_DELAY_SECONDS = 86_400.0  # that any record is given, whatever the settings say
 MAX_RETRY_AFTER_SECONDS = 3600.0  # domain page, section 6: honoured up to an hour
 PAUSE_SECONDS = 30.0  # after a full cache: time for some uploads
 MAX_REFRESHES = 3  # domain page, section 3: over a record's life

@@ -239,6 +239,21 @@ def test_every_setting_is_declared_with_a_meaning():
         assert knob.meaning.endswith("."), knob.name
 
 
+def test_every_number_has_a_greatest_value():
+    """Accepted, ``CLAIMX_PROJECT_FRESH_SECONDS=1e20`` made Redis fail each step of the gates."""
+    numbers = {
+        field.alias: field
+        for field in Settings.model_fields.values()
+        if field.annotation in (int, float)
+    }
+
+    for name, field in numbers.items():
+        whole = str(10**20) if field.annotation is int else "1e20"
+        with pytest.raises(ConfigurationError, match=rf"^{name}='{whole}': .* less than or equal"):
+            Settings.load({name: whole})
+    assert len(numbers) > 20
+
+
 def test_every_table_has_a_path_setting():
     names = {knob.name for knob in knobs(Settings.load({}), {})}
 
@@ -283,6 +298,9 @@ def test_the_configuration_page_is_what_the_settings_declare():
         ("ONELAKE_ENDPOINT", "https://onelake.example/#secret"),
         ("CLAIMX_POLL_START", "3651d"),
         ("CLAIMX_DEDUP_WINDOW_HOURS", "87601"),
+        ("CLAIMX_RETRY_MAX_SECONDS", "86401"),
+        ("CLAIMX_BATCH_SECONDS", "2592001"),
+        ("CLAIMX_API_RATE_LIMIT_PER_SECOND", "1e-300"),
         ("EVENTHOUSE_CLUSTER_URL", "https://host:port"),
         ("EVENTHOUSE_CLUSTER_URL", "https://k.example;AppKey=secret"),
         ("CLAIMX_API_URL", "https://api example/rest"),
@@ -331,6 +349,9 @@ def test_a_value_that_can_never_work_is_refused_before_anything_starts(name, tex
         ("REDIS_URL", "rediss://h/0?ssl_cert_reqs=optional"),
         ("CLAIMX_POLL_START", "3650d"),
         ("CLAIMX_DEDUP_WINDOW_HOURS", "87600"),
+        ("CLAIMX_RETRY_MAX_SECONDS", "86400"),
+        ("CLAIMX_MAX_RETRIES", "0"),
+        ("CLAIMX_POLL_OVERLAP_SECONDS", "0"),
         ("REDIS_URL", "sentinel://:p@a:26379;sentinel://b:26379/1"),
         ("ONELAKE_CLAIMX_PATH", "abfss://w@onelake.dfs.fabric.microsoft.com/l/Files/claimx"),
         ("CLAIMX_LAKE_PATH", "C:/lake"),
