@@ -16,6 +16,8 @@ from collections.abc import Iterator
 import redis
 from ledger_raw import FACTS, Raw, RawRecord, read_raw
 
+from claimx.domain.retry import LONGEST_DELAY_SECONDS
+
 STAGES = {
     "page": {"ingest"},
     "event": {"ingest", "enrich", "write"},
@@ -90,7 +92,9 @@ def _misplaced(record_id: str, record: RawRecord, raw: Raw, now: float) -> Itera
         yield f"{record.state} at {record.stage}, but looked at in {sorted(listed)}"
     elif place:
         score = raw.look[place][record_id]
-        first = max(record.due, record.until)
+        # what lies further ahead has come: the clock was set back
+        ahead = now + LONGEST_DELAY_SECONDS + 1
+        first = max((one for one in (record.due, record.until) if one < ahead), default=0.0)
         last = max(record.due + GRACE_SECONDS, record.until, now + UNREAD_SECONDS)
         if not first - NEAR <= score <= last + NEAR:
             yield f"looked at in {score - now:.3f} s, not {first - now:.3f} to {last - now:.3f}"

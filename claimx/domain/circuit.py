@@ -11,6 +11,8 @@ from __future__ import annotations
 from dataclasses import dataclass
 from enum import StrEnum
 
+from claimx.domain.times import seconds_left
+
 
 class CircuitState(StrEnum):
     """What a circuit does with calls: all, none, a few trials."""
@@ -74,12 +76,13 @@ AUTH_SETTINGS = CircuitSettings(
 
 @dataclass(slots=True)
 class CircuitBreaker:
-    """One circuit in memory; *now* is any clock in seconds that does not go back."""
+    """One circuit in memory; *now* is any clock in seconds. Set back, it holds nothing open."""
 
     settings: CircuitSettings
     failures: int = 0
     openings: int = 0
     open_until: float = 0.0
+    lasts: float = 0.0
     trials: int = 0
     trial_until: float = 0.0
     successes: int = 0
@@ -88,7 +91,8 @@ class CircuitBreaker:
         """Return the state at *now*."""
         if not self.openings:
             return CircuitState.CLOSED
-        return CircuitState.OPEN if now < self.open_until else CircuitState.HALF_OPEN
+        is_open = seconds_left(self.open_until, now, self.lasts) > 0
+        return CircuitState.OPEN if is_open else CircuitState.HALF_OPEN
 
     def permit(self, count: int, now: float) -> tuple[int, float]:
         """Return (calls that may start, seconds until asking again is useful)."""
@@ -98,7 +102,8 @@ class CircuitBreaker:
             case CircuitState.OPEN:
                 return 0, self.open_until - now
             case CircuitState.HALF_OPEN:
-                if self.trials and now >= self.trial_until:
+                out = seconds_left(self.trial_until, now, self.settings.trial_seconds)
+                if self.trials and not out:
                     self.trials = self.successes = 0
                 granted = min(count, self.settings.trials - self.trials)
                 if granted:
@@ -130,7 +135,8 @@ class CircuitBreaker:
 
     def _open(self, now: float) -> None:
         self.openings += 1
-        self.open_until = now + self.settings.open_for(self.openings)
+        self.lasts = self.settings.open_for(self.openings)
+        self.open_until = now + self.lasts
         self.trials = self.successes = 0
 
     def _close(self) -> None:

@@ -28,11 +28,13 @@ STRICT = CircuitSettings(failures=1, open_seconds=0.05, trials=1, successes=2)
 
 @dataclass
 class Shared:
-    """Two processes' gates over one store, and how to let time pass for it."""
+    """Two processes' gates over one store, and how its time passes."""
 
     a: Any
     b: Any
     sleep: Callable[[float], None]
+    set_back: Callable[[float], None]
+    """Set the store's clock back by whole seconds."""
 
 
 @pytest.fixture(params=["memory", "redis"])
@@ -45,14 +47,24 @@ def shared(request: pytest.FixtureRequest) -> Iterator[Shared]:
             clock[0] += seconds
 
         gates = MemoryGates(lambda: clock[0], SETTINGS, circuits=named)
-        yield Shared(gates, gates, forward)
+        yield Shared(gates, gates, forward, lambda seconds: forward(-seconds))
         return
     url = request.getfixturevalue("redis_url")
     clients = [redis.Redis.from_url(url), redis.Redis.from_url(url)]
     a, b = (
         RedisGates(client, "t:", SETTINGS, circuits=named, fresh_seconds=0) for client in clients
     )
-    yield Shared(a, b, time.sleep)
+
+    def set_back(seconds: float) -> None:
+        """Nobody sets the clock of a server here: all moments in it lie that much further ahead."""
+        for key in clients[0].scan_iter():
+            if (left := clients[0].pttl(key)) > 0:
+                clients[0].pexpire(key, left + round(seconds * 1000))
+        for key in clients[0].scan_iter("t:gate:circuit:*"):
+            for name in ("open_until", "trial_until"):
+                clients[0].hincrby(key, name, round(seconds * 1000))
+
+    yield Shared(a, b, time.sleep, set_back)
     for client in clients:
         client.close()
 
@@ -257,6 +269,29 @@ def test_trials_of_a_process_that_died_are_handed_out_anew(shared):
     assert shared.a.circuits()["api"]["state"] == "half-open", "one of these went well so far"
 
 
+def test_an_open_circuit_lets_trials_through_when_the_clock_was_set_back(shared):
+    """It would be open for as long as the jump, and all that waits for it likewise."""
+    opened(shared)
+    shared.set_back(3600)
+
+    assert shared.a.circuits()["api"] == {
+        "state": "half-open",
+        "failures": 5,
+        "open_for_seconds": 0.0,
+    }
+    assert shared.b.circuit("api").permit(9)[0] == 3
+    shared.b.circuit("api").report(0, 1)
+    assert shared.a.circuits()["api"]["state"] == "open"
+
+
+def test_trials_are_handed_out_anew_when_the_clock_was_set_back(shared):
+    half_open(shared)
+    shared.a.circuit("api").permit(3)
+    shared.set_back(3600)
+
+    assert shared.b.circuit("api").permit(9)[0] == 3
+
+
 def test_the_auth_door_opens_for_one_probe_at_a_time_at_growing_distances(shared):
     auth_a, auth_b = shared.a.circuit("auth"), shared.b.circuit("auth")
     auth_a.report(0, 1)
@@ -375,6 +410,26 @@ def test_a_lock_that_is_extended_lasts_so_much_longer(shared):
 
     shared.sleep(0.06)
 
+    assert shared.b.lock("poll", "b", 5) is None
+
+
+def test_a_dead_holders_lock_ends_in_its_time_though_the_clock_was_set_back(shared):
+    shared.a.lock("poll", "a", 0.05)
+    shared.set_back(3600)
+    refused = shared.b.lock("poll", "b", 0.05)
+    shared.sleep(0.06)
+
+    assert refused is None
+    assert shared.b.lock("poll", "b", 0.05) is not None
+
+
+def test_a_living_holders_lock_is_its_own_when_the_clock_was_set_back(shared):
+    first = shared.a.lock("poll", "a", 5)
+    shared.set_back(3600)
+    refused = shared.b.lock("poll", "b", 5)
+
+    assert refused is None
+    assert shared.a.lock("poll", "a", 5) == first
     assert shared.b.lock("poll", "b", 5) is None
 
 

@@ -6,6 +6,7 @@ from concurrent.futures import ThreadPoolExecutor
 
 import pytest
 from ledger_rig import (
+    DAY,
     FAILURE,
     Rig,
     media,
@@ -24,6 +25,7 @@ from claimx.domain.records import (
     State,
     Waited,
 )
+from claimx.domain.retry import LONGEST_DELAY_SECONDS
 
 
 def test_a_ledger_that_is_well_answers(rig):
@@ -100,6 +102,39 @@ def test_a_record_is_free_from_the_moment_on_when_its_lease_ends(rig):
 
     assert rig.ledger.due(9) == {(Stage.ENRICH, ""): ["e:a"]}
     assert len(rig.claim(Stage.ENRICH, "e:a")) == 1
+
+
+def test_a_clock_that_is_set_back_holds_up_nothing_for_longer_than_a_day(rig):
+    """Redis' clock was wrong, and is put right: by weeks, in which nothing would be due."""
+    retried, waits, written = rig.one("retried"), rig.one("waits"), rig.one("written")
+    rig.ledger.settle(
+        [
+            Retried(retried, 60, FAILURE),
+            Waited(waits, LONGEST_DELAY_SECONDS, FAILURE),
+            Advance(written, Stage.WRITE, {}, b"r"),
+        ]
+    )
+    rig.admit("new")
+    rig.one("leased")
+    rig.write()
+    ids = [f"e:{name}" for name in ("leased", "new", "retried", "waits")]
+
+    rig.clock.pass_(-20 * DAY)
+
+    assert {key: sorted(found) for key, found in rig.ledger.due(99).items()} == {
+        (Stage.ENRICH, ""): ids
+    }
+    assert sorted(record.id for record in rig.claim(Stage.ENRICH, *ids)) == ids
+    assert [record.id for _, record in rig.write("w2")] == ["e:written"]
+
+
+def test_what_is_due_in_a_day_is_not_due_now(rig):
+    """It is the longest delay that the settings let a record have."""
+    record = rig.one("a")
+    rig.ledger.settle([Waited(record, LONGEST_DELAY_SECONDS, FAILURE)])
+
+    assert rig.ledger.due(9) == {}
+    assert rig.claim(Stage.ENRICH, "e:a") == []
 
 
 def test_a_late_outcome_counts_while_nobody_else_took_the_record(rig):

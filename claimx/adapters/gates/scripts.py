@@ -16,7 +16,7 @@ _CIRCUIT = (
 local c = {}
 local flat = redis.call('HGETALL', KEYS[1])
 for i = 1, #flat, 2 do c[flat[i]] = tonumber(flat[i + 1]) end
-local fields = {'failures', 'openings', 'open_until', 'trials', 'trial_until', 'successes'}
+local fields = {'failures', 'openings', 'open_until', 'lasts', 'trials', 'trial_until', 'successes'}
 for _, field in ipairs(fields) do c[field] = c[field] or 0 end
 local function save()
   for _, field in ipairs(fields) do redis.call('HSET', KEYS[1], field, c[field]) end
@@ -27,9 +27,15 @@ local function clear()
   redis.call('DEL', KEYS[1])
   redis.call('SREM', KEYS[2], ARGV[1])
 end
+-- What is still to last longer than it was to last in all, and a second, is over: the clock was set
+-- back, and it would last for as long as that.
+local function left(till, lasts)
+  if till - now > 0 and till - now < lasts + 1000 then return till - now end
+  return 0
+end
 local state = 0
 if c.openings > 0 then
-  if now < c.open_until then state = 1 else state = 2 end
+  if left(c.open_until, c.lasts) > 0 then state = 1 else state = 2 end
 end
 """
 )
@@ -41,7 +47,8 @@ PERMIT = (
 local count = tonumber(ARGV[2])
 if state == 0 then return {count, 0, 0, c.failures} end
 if state == 1 then return {0, c.open_until - now, 1, c.failures} end
-if c.trials > 0 and now >= c.trial_until then c.trials = 0; c.successes = 0 end
+local out = left(c.trial_until, tonumber(ARGV[4])) > 0
+if c.trials > 0 and not out then c.trials = 0; c.successes = 0 end
 local granted = math.min(count, tonumber(ARGV[3]) - c.trials)
 if granted > 0 then
   c.trials = c.trials + granted
@@ -63,6 +70,7 @@ local function open()
   local lasts = tonumber(ARGV[5]) * 2 ^ math.min(c.openings - 1, 16)
   lasts = math.floor(math.min(tonumber(ARGV[6]), lasts))
   c.open_until = now + lasts
+  c.lasts = lasts
   c.trials = 0
   c.successes = 0
   save()
@@ -78,7 +86,7 @@ if state == 2 then
     save()
     return {2, c.failures, 0}
   end
-  c = {failures = 0, openings = 0, open_until = 0, trials = 0, trial_until = 0, successes = 0}
+  for _, field in ipairs(fields) do c[field] = 0 end
 elseif successes > 0 then
   c.failures = 0
 end
@@ -106,7 +114,7 @@ CIRCUIT_STATE = (
     _CIRCUIT
     + """
 if #flat == 0 then redis.call('SREM', KEYS[2], ARGV[1]) end
-return {state, c.failures, math.max(0, c.open_until - now)}
+return {state, c.failures, left(c.open_until, c.lasts)}
 """
 )
 
@@ -201,7 +209,11 @@ LOCK = (
     _NOW
     + """
 local current = redis.call('HMGET', KEYS[1], 'holder', 'fence')
-if current[1] and current[1] ~= ARGV[1] then return false end
+if current[1] and current[1] ~= ARGV[1] then
+  -- longer than one that is taken now: the clock was set back, and a dead holder's would last on
+  if redis.call('PTTL', KEYS[1]) > ARGV[2] + 1000 then redis.call('PEXPIRE', KEYS[1], ARGV[2]) end
+  return false
+end
 if current[1] then
   redis.call('PEXPIRE', KEYS[1], ARGV[2])
   return tonumber(current[2])

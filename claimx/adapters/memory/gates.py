@@ -15,6 +15,7 @@ from claimx.domain.circuit import (
     CircuitState,
 )
 from claimx.domain.errors import Unavailable
+from claimx.domain.times import seconds_left
 
 SLOT_SECONDS = 12.0
 _WAITING_SECONDS = 1.0
@@ -91,7 +92,7 @@ class MemoryGates:
             name: {
                 "state": breaker.state(now).value,
                 "failures": breaker.failures,
-                "open_for_seconds": max(0.0, breaker.open_until - now),
+                "open_for_seconds": seconds_left(breaker.open_until, now, breaker.lasts),
             }
             for name, breaker in sorted(self._breakers.items())
             if breaker.failures or breaker.state(now) is not CircuitState.CLOSED
@@ -156,6 +157,8 @@ class MemoryGates:
         owner, fence, until = self._locks.get(name, ("", 0, 0.0))
         if now < until:
             if owner != holder:
+                if not seconds_left(until, now, seconds):  # the clock was set back
+                    self._locks[name] = (owner, fence, now + seconds)
                 return None
         else:
             fence += 1

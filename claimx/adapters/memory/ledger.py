@@ -13,7 +13,7 @@ from claimx.adapters.memory.ledger_admission import MemoryAdmission
 from claimx.adapters.memory.ledger_census import census_of
 from claimx.adapters.memory.ledger_letters import letters_of, requeue
 from claimx.adapters.memory.ledger_outcomes import carry_out, prepared
-from claimx.adapters.memory.ledger_records import GRACE_SECONDS, Records
+from claimx.adapters.memory.ledger_records import GRACE_SECONDS, Records, has_come
 from claimx.adapters.memory.ledger_rows import MemoryWriterDesk
 from claimx.adapters.memory.ledger_state import Kept
 from claimx.domain.records import (
@@ -68,9 +68,11 @@ class MemoryLedger(MemoryAdmission):
             found = []
             for record_id in dict.fromkeys(ids):
                 kept = self._records.by_id.get(record_id)
-                if kept is None or kept.waits_in is not stage or kept.due > now:
+                if kept is None or kept.waits_in is not stage or not has_come(kept.due, now):
                     continue
-                if kept.lease and (kept.leased_until > now or self._records.lost(kept)):
+                if kept.lease and (
+                    not has_come(kept.leased_until, now) or self._records.lost(kept)
+                ):
                     continue
                 found.append(self._records.lease(kept, stage, lease, now + lease_seconds))
             return found
@@ -228,4 +230,6 @@ def _fairly(met: Sequence[Kept], limit: int) -> list[Kept]:
 
 
 def _is_up(kept: Kept, now: float) -> bool:
-    return kept.waits_in is not None and kept.look_at is not None and kept.look_at <= now
+    if kept.waits_in is None or kept.look_at is None:
+        return False
+    return has_come(kept.look_at, now)

@@ -9,6 +9,8 @@ from claimx.adapters.ledger import texts
 from claimx.adapters.memory.ledger_state import Kept, Remembered, Stream
 from claimx.domain.errors import ErrorCategory
 from claimx.domain.records import Failure, Kind, NewRecord, Record, Stage, State
+from claimx.domain.retry import LONGEST_DELAY_SECONDS
+from claimx.domain.times import seconds_left
 
 GRACE_SECONDS = 5.0
 MOST_LOSSES = 10
@@ -158,6 +160,11 @@ class Records:
         """Take a record off the stream."""
         self.stream.drop(kept.entry)
         kept.entry = ""
+
+
+def has_come(moment: float, now: float) -> bool:
+    """Say whether a record is due, or its lease is over, that was to be so at *moment*."""
+    return not seconds_left(moment, now, LONGEST_DELAY_SECONDS)
 
 
 def coded(records: Iterable[NewRecord]) -> list[tuple[NewRecord, bytes]]:

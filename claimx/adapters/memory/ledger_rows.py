@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Sequence
 from itertools import islice
 
-from claimx.adapters.memory.ledger_records import Records
+from claimx.adapters.memory.ledger_records import Records, has_come
 from claimx.adapters.memory.ledger_state import Kept
 from claimx.domain.records import Failure, Kind, Record, Stage
 
@@ -23,7 +23,7 @@ class MemoryWriterDesk:
         silent = (
             (entry, record_id)
             for entry, record_id in records.stream.stale(now, self._takeover_seconds)
-            if not ((kept := records.by_id.get(record_id)) and kept.leased_until > now)
+            if not (kept := records.by_id.get(record_id)) or has_come(kept.leased_until, now)
         )
         found = list(islice(silent, count))
         return found + records.stream.read(count - len(found), now)

@@ -66,8 +66,10 @@ class Gates(Protocol):
         """
         Take or extend a lease; returns its fencing number, greater each time it is taken.
 
-        None while another holds it. Raises Unavailable when the store is away: whose it is cannot
-        be told then, and it may be given all the same, if only the answer was lost.
+        None while another holds it. Whoever takes it takes it for as long: where it is to last
+        longer, the clock was set back, and it is cut to that. Raises Unavailable when the store is
+        away: whose it is cannot be told then, and it may be given all the same, if only the answer
+        was lost.
         """
 
     def unlock(self, name: str, holder: str) -> None:

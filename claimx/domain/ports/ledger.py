@@ -162,6 +162,8 @@ class Ledger(Protocol):
 
         A record found with a lease that ran out (its worker died) is leased anew; after
         10 such losses in one stage it is buried as UNKNOWN ("lost by its workers") instead.
+        What is due, or leased, further ahead than `retry.LONGEST_DELAY_SECONDS` is due, and its
+        lease over, here and in `due`: the clock was set back.
         Claiming WRITE also hands out dead records whose rows are not yet in the lake.
         """
 

@@ -30,7 +30,7 @@ for at = 5, #ARGV do
   local here = m and ((dead and writing and m[PENDING] == 1) or (not dead and m[STAGE] == stage))
   -- a client that repeats its call after a broken connection gets its own leases again
   local again = here and m[LEASE] == lease
-  if again or (here and m[DUE] <= now and (m[LEASE] == '' or m[UNTIL] <= now)) then
+  if again or (here and has_come(m[DUE]) and (m[LEASE] == '' or has_come(m[UNTIL]))) then
     local history = nil
     if m[LEASE] ~= '' and not again then history = lost(id) end
     if history ~= false then

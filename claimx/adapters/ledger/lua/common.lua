@@ -36,6 +36,9 @@ local FIRST, REST = '<sssdsdIIsB', '<dddIIBBssss'
 local ALL = FIRST .. REST
 
 local GRACE = 5 -- seconds in which a hint that was sent is trusted to arrive
+-- Nothing is due or leased further ahead (LONGEST_DELAY_SECONDS, and a second): then the clock was set
+-- back, and it would wait for as long as that.
+local FURTHEST = 86401
 local MOST_LOSSES = 10
 local MOST_NOTES = 19 -- the admission is the twentieth
 local GROUP = 'writers'
@@ -285,6 +288,8 @@ local function unlist(m)
 end
 
 local function enlist(id, m) m[ENTRY] = redis.call('XADD', rows(), '*', 'i', id) end
+
+local function has_come(moment) return moment <= now or moment >= now + FURTHEST end
 
 -- Say whether the lease that came with an outcome is still the record's.
 local function held(m, stage, lease)

@@ -8,10 +8,13 @@ local function older(a, b) return a[1] < b[1] or (a[1] == b[1] and a[3] < b[3]) 
 local share = math.floor(limit / (#ARGV - 2))
 local met, others = {}, {}
 for at = 3, #ARGV do
-  local found = redis.call('ZRANGEBYSCORE', root .. ':look:' .. ARGV[at], '-inf', now, 'WITHSCORES', 'LIMIT', 0, limit)
-  for n = 1, #found, 2 do
-    local one = { tonumber(found[n + 1]), ARGV[at], found[n] }
-    if n < 2 * share then met[#met + 1] = one else others[#others + 1] = one end
+  for _, span in ipairs({ { '-inf', now }, { now + FURTHEST, '+inf' } }) do
+    local key, from, to = root .. ':look:' .. ARGV[at], span[1], span[2]
+    local found = redis.call('ZRANGEBYSCORE', key, from, to, 'WITHSCORES', 'LIMIT', 0, limit)
+    for n = 1, #found, 2 do
+      local one = { tonumber(found[n + 1]), ARGV[at], found[n] }
+      if n < 2 * share then met[#met + 1] = one else others[#others + 1] = one end
+    end
   end
 end
 local all = #met + #others

@@ -23,7 +23,7 @@ end
 local function take(entry)
   local id = entry[2][2]
   local m = load(id)
-  if m and m[LEASE] ~= '' and m[UNTIL] > now then return end
+  if m and m[LEASE] ~= '' and not has_come(m[UNTIL]) then return end
   answer[#answer + 1] = entry[1]
   answer[#answer + 1] = id
 end
@@ -40,7 +40,8 @@ end
 
 local counters = root .. ':n'
 local walk = redis.call('HMGET', counters, 'walk', 'walked', 'walk_readers')
-if now - tonumber(walk[2] or '0') >= WALK_SECONDS then
+-- of a clock that was set back, too: or nobody would walk for as long as that
+if math.abs(now - tonumber(walk[2] or '0')) >= WALK_SECONDS then
   local from = walk[1] or '0-0'
   local stale = grouped('XAUTOCLAIM', rows(), GROUP, consumer, idle, from, 'COUNT', math.min(wanted, WALK_ENTRIES))
   if stale.err then return stale end
@@ -48,7 +49,7 @@ if now - tonumber(walk[2] or '0') >= WALK_SECONDS then
   for _, entry in ipairs(stale[2]) do
     if entry and entry[2] then take(entry) end
   end
-  if now - tonumber(walk[3] or '0') >= READERS_SECONDS then
+  if math.abs(now - tonumber(walk[3] or '0')) >= READERS_SECONDS then
     forget_readers()
     redis.call('HSET', counters, 'walk_readers', string.format('%.3f', now))
   end
