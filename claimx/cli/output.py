@@ -39,21 +39,28 @@ def moment(seconds: float) -> str:
     return datetime.fromtimestamp(seconds, UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
 
 
-def show(name: str, rows: Iterable[Mapping[str, Any]], columns: Sequence[str], form: str) -> None:
-    """Print *rows*; JSON carries everything, a table the named columns."""
+def show(
+    name: str,
+    rows: Iterable[Mapping[str, Any]],
+    columns: Sequence[str],
+    form: str,
+    *,
+    err: bool = False,
+) -> None:
+    """Print *rows*; JSON carries everything, a table the named columns. With *err*, on stderr."""
     found = list(rows)
     match form:
         case "json":
             document = {"schema_version": SCHEMA_VERSION, name: found}
-            click.echo(orjson.dumps(document, option=orjson.OPT_INDENT_2, default=str))
+            click.echo(orjson.dumps(document, option=orjson.OPT_INDENT_2, default=str), err=err)
         case "jsonl":
             for row in found:
-                click.echo(orjson.dumps(row, default=str))
+                click.echo(orjson.dumps(row, default=str), err=err)
         case _:
-            _table(found, columns)
+            _table(found, columns, err=err)
 
 
-def _table(rows: Sequence[Mapping[str, Any]], columns: Sequence[str]) -> None:
+def _table(rows: Sequence[Mapping[str, Any]], columns: Sequence[str], *, err: bool) -> None:
     from rich.console import Console
     from rich.table import Table
     from rich.text import Text
@@ -66,8 +73,9 @@ def _table(rows: Sequence[Mapping[str, Any]], columns: Sequence[str]) -> None:
         table.add_column(column.replace("_", " "), justify=justify, overflow="fold")
     for row in rows:
         table.add_row(*(Text(clean("" if row.get(c) is None else row[c])) for c in columns))
-    width = None if sys.stdout.isatty() else 200
-    Console(no_color="NO_COLOR" in os.environ, width=width, soft_wrap=True).print(table)
+    width = None if (sys.stderr if err else sys.stdout).isatty() else 200
+    console = Console(stderr=err, no_color="NO_COLOR" in os.environ, width=width, soft_wrap=True)
+    console.print(table)
 
 
 def near(path: Path) -> Path:

@@ -90,12 +90,21 @@ def reconcile(
         return report
 
     tell = _line if form == "jsonl" else _silent
-    report = look(fixing=mending and not asking, told=_silent if asking else tell)
+    held: list[Found] = []
+
+    def hold(found: Found, _admitted: bool) -> None:
+        if found.finding is not Finding.MISSING:  # those are told by the second look
+            held.append(found)
+
+    report = look(fixing=mending and not asking, told=hold if asking else tell)
     if asking and (missing := _missing(report)):
-        _print(report, "table")
+        _print(report, "table", err=form != "table")
         question = f"Admit what is missing ({missing}) from {to_iso(begin)} to {to_iso(until)}?"
         click.confirm(question, abort=True, err=True)
         report = look(fixing=True, told=tell)
+    else:
+        for found in held:
+            tell(found, False)
     _print(report, form)
     _explain(report, until, would=fix and dry_run)
     sys.exit(_status(report))
@@ -143,11 +152,11 @@ def _line(found: Found, admitted: bool) -> None:
     click.echo(orjson.dumps(row | {"admitted": admitted}))
 
 
-def _print(report: ReconcileReport, form: str) -> None:
+def _print(report: ReconcileReport, form: str, *, err: bool = False) -> None:
     document = report.as_dict()
     if form == "table":
         rows = [row | {"ids": _shown(row)} for row in document["findings"]]
-        show("findings", rows, ["table", "finding", "count", "admitted", "ids"], form)
+        show("findings", rows, ["table", "finding", "count", "admitted", "ids"], form, err=err)
         return
     if form == "jsonl":  # its findings are printed by now
         document["findings"] = [

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import pty
 import subprocess
@@ -69,8 +70,8 @@ class Damaged(Rig):
     def reconcile(self, *more: str, given: str = "", **settings: str) -> Answer:
         return self.claimx("reconcile", *self.range(), *more, given=given, **settings)
 
-    def answering(self, word: str, *arguments: str) -> int:
-        """Run a command at a terminal, where somebody types *word*; returns its status."""
+    def answering(self, word: str, *arguments: str) -> Answer:
+        """Run a command at a terminal, where somebody types *word*."""
         mine, theirs = pty.openpty()
         os.write(mine, f"{word}\n".encode())
         done = subprocess.run(
@@ -79,13 +80,13 @@ class Damaged(Rig):
             env=self.environment,
             stdin=theirs,
             capture_output=True,
+            text=True,
             timeout=60,
             check=False,
         )
         os.close(mine)
         os.close(theirs)
-        assert b"Admit what is missing (2)" in done.stderr, done
-        return done.returncode
+        return Answer(done.returncode, done.stdout, done.stderr)
 
     def keys(self, name: str) -> list[str]:
         """Keys whose rows are of events with ids of their own, in a bounded order."""
@@ -169,11 +170,11 @@ def test_what_another_writer_did_to_the_tables_is_named_and_the_missing_brought_
 
     rig.lose(EVENTS, GHOST, doubled)
     rig.lose(ATTACHMENTS, GHOST_FILE, files[3])
-    assert rig.answering("n", "reconcile", *rig.range(), "--fix") == 130
+    assert rig.answering("n", "reconcile", *rig.range(), "--fix").status == 130
     table = rig.reconcile()
     assert table.status == 7
     assert doubled in table.out
-    assert rig.answering("y", "reconcile", *rig.range(), "--fix") == 0
+    assert rig.answering("y", "reconcile", *rig.range(), "--fix").status == 0
     rig.until_done()
     assert rig.reconcile().status == 0
     assert rig.claimx("status").status == 0
@@ -182,6 +183,28 @@ def test_what_another_writer_did_to_the_tables_is_named_and_the_missing_brought_
     assert differences == []
     assert rig.status().missing == {"event": 0, "media": 0}
     assert_dead_as_expected(world, rig.letters())
+
+
+def test_what_is_asked_at_a_terminal_is_no_part_of_the_data(rig):
+    """A table stood before the document; and what a first look alone had found was not listed."""
+    truth = rig.world.truth
+    file = next(key[0] for key in sorted(truth.tables[ATTACHMENTS]) if key[0] in truth.stored)
+    rig.double(ATTACHMENTS, file, as_=GHOST_FILE)
+
+    nothing_to_admit = rig.answering("", "reconcile", *rig.range(), "--fix", "-o", "jsonl")
+    rig.lose(ATTACHMENTS, GHOST_FILE, file)
+    refused = rig.answering("n", "reconcile", *rig.range(), "--fix", "-o", "json")
+    fixed = rig.reconcile("--fix", "--yes")
+    rig.until_done()
+
+    assert [json.loads(line).get("id") for line in nothing_to_admit.out.splitlines()] == [
+        GHOST_FILE,
+        None,
+    ]
+    assert (refused.status, refused.out) == (130, "")
+    assert "Admit what is missing (1)" in refused.err
+    assert file in refused.err
+    assert (nothing_to_admit.status, fixed.status, rig.reconcile().status) == (7, 0, 0)
 
 
 def test_wrong_use_and_what_is_away_are_told_by_the_status(rig):
