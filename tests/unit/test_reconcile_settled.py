@@ -423,6 +423,21 @@ def test_who_cannot_ask_where_the_last_run_ended_leaves_it_to_the_next(world, aw
     assert world.beat().ending is Ending.COMPLETE
 
 
+def test_a_note_names_what_is_left_and_not_what_was_admitted():
+    """Where there is no room for all, the first ones are those that were."""
+    world = Beaten(0)
+    report = ReconcileReport(10, 20, 20, Ending.PRESSURE)
+    for n in range(9):
+        found = Found(EVENTS.name, Finding.MISSING, f"e{n}", at=10 + n)
+        report.add(found, admitted=n < 7)
+
+    note = keep(world.runtime(), report)
+
+    assert note.counts == {EVENTS.name: {Finding.MISSING: 2}}
+    assert note.ids == {EVENTS.name: ["e7", "e8"]}
+    assert report.stretch == (17, 18)
+
+
 def test_notes_have_a_bound_and_the_newest_stay():
     world = Beaten(0)
     for n in range(notes.MOST_NOTES + 5):

@@ -126,7 +126,7 @@ def _note_of(report: ReconcileReport) -> Note | None:
         left = report.counts[table, finding] - report.mended[table, finding]
         if left:
             counts.setdefault(table, {})[finding.value] = left
-            shown = [one[:_SHOWN_ID] for one in report.ids(table, finding)[:IDS]]
+            shown = [one[:_SHOWN_ID] for one in report.ids_left(table, finding)[:IDS]]
             ids.setdefault(table, []).extend(shown)
     if not counts:
         return None

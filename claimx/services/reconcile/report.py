@@ -92,6 +92,7 @@ class ReconcileReport:
     admitted: Counter[Kind] = field(default_factory=Counter)
     _places: list[Micros] = field(default_factory=list)  # of what is left: its begin and its end
     _first: dict[tuple[str, Finding], list[str]] = field(default_factory=dict)
+    _left: dict[tuple[str, Finding], list[str]] = field(default_factory=dict)
     _known: set[tuple[str, Finding, str]] = field(default_factory=set)
 
     def is_news(self, found: Found) -> bool:
@@ -108,9 +109,10 @@ class ReconcileReport:
         key = (found.table, found.finding)
         self.counts[key] += 1
         self.mended[key] += admitted
-        ids = self._first.setdefault(key, [])
-        if len(ids) < FIRST_IDS:
-            ids.append(found.id)
+        for kept in (self._first,) if admitted else (self._first, self._left):
+            ids = kept.setdefault(key, [])
+            if len(ids) < FIRST_IDS:
+                ids.append(found.id)
         if not admitted:
             its = [self.since, self.until] if found.at is None else [found.at]
             places = [*self._places, *its]
@@ -133,6 +135,10 @@ class ReconcileReport:
     def ids(self, table: str, finding: Finding) -> list[str]:
         """Return the first ids of a finding."""
         return self._first.get((table, finding), [])
+
+    def ids_left(self, table: str, finding: Finding) -> list[str]:
+        """Return the first ids of those that are left as they were found."""
+        return self._left.get((table, finding), [])
 
     def findings(self) -> Iterable[tuple[str, Finding]]:
         """Return what was found, in the order of the tables."""
