@@ -6,6 +6,7 @@ With `claimx.bootstrap` and `claimx.workers`, which build the rest, all that mak
 
 from __future__ import annotations
 
+import time
 from typing import TYPE_CHECKING, Any
 
 import redis
@@ -62,6 +63,8 @@ def diagnose_redis(settings: Settings) -> list[Diagnosis] | None:
     """Return what is wrong with a Redis that answers; None when it does not tell."""
     client = redis_of(settings, quick=True)
     found = redis_client.diagnoses(client)
+    if clock := redis_client.clock_diagnoses(client, time.time):
+        found = [*clock, *(found or ())]
     try:
         _ledger(settings, client).ping()
     except Unavailable as error:

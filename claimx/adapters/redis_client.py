@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any, Self
 from urllib.parse import parse_qsl, quote, unquote, urlencode, urlsplit, urlunsplit
@@ -16,6 +17,7 @@ from claimx.domain.diagnosis import Diagnosis
 from claimx.domain.errors import Malformed
 
 SENTINEL_PORT = 26379
+CLOCKS_APART_SECONDS = 60.0  # of hosts whose clocks are set by NTP a part of a second
 QUICK_SECONDS = 0.5  # a starved machine answers that late
 _ASK_SECONDS = 5.0  # of a Sentinel; of RedBeat's Redis, too
 
@@ -169,6 +171,22 @@ def diagnoses(client: redis.Redis) -> list[Diagnosis] | None:
         why = "a restart loses work"
         found.append(Diagnosis("Redis", "keeps no append-only file", why, "set appendonly yes"))
     return found
+
+
+def clock_diagnoses(client: redis.Redis, now: Callable[[], float]) -> list[Diagnosis]:
+    """Say that Redis' clock, by which the source is read, is far from this host's; or nothing."""
+    try:
+        seconds, micros = client.time()
+    except redis.RedisError:
+        return []
+    ahead = seconds + micros / 1e6 - now()
+    if abs(ahead) < CLOCKS_APART_SECONDS:
+        return []
+    wrong = f"has a clock {abs(ahead):.0f} s {'ahead of' if ahead > 0 else 'behind'} this host's"
+    why = "rows of the source are read before others of their time have shown"
+    if ahead < 0:
+        why = "rows of the source are read so much later, and no lag shows it"
+    return [Diagnosis("Redis", wrong, f"if it is that one, {why}", "have NTP set both")]
 
 
 class _Packer:

@@ -87,9 +87,9 @@ def doctor(only: tuple[str, ...], form: str) -> None:
     """
     Say what is wrong, why it matters and what to do; exit 7 when anything is.
 
-    redis: whether it answers, evicts, and keeps a file. lake: whether the tables are there and can
-    be read, by Fabric's SQL endpoint and Power BI too (docs/tables.md), and whether folds keep up.
-    api: whether the token's file can be read here.
+    redis: whether it answers, evicts, keeps a file, and has the right time. lake: whether the
+    tables are there and can be read, by Fabric's SQL endpoint and Power BI too (docs/tables.md),
+    and whether folds keep up. api: whether the token's file can be read here.
     """
     rows = []
     for area in only:

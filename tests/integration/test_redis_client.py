@@ -3,12 +3,19 @@
 from __future__ import annotations
 
 import ssl
+import time
 
 import kombu
 import pytest
 import redis
 
-from claimx.adapters.redis_client import broker_url, connect, diagnoses, with_tls_checked
+from claimx.adapters.redis_client import (
+    broker_url,
+    clock_diagnoses,
+    connect,
+    diagnoses,
+    with_tls_checked,
+)
 from claimx.domain.errors import Malformed
 from claimx.setting_checks import REDIS_OPTIONS, REDIS_TLS_OPTIONS
 
@@ -32,6 +39,16 @@ def test_eviction_and_a_missing_file_are_complained_about(redis_client):
     assert len(found) == 2
     assert "noeviction" in found[0].remedy
     assert "appendonly yes" in found[1].remedy
+
+
+@pytest.mark.parametrize(("off", "said"), [(600, "behind"), (-600, "ahead of")])
+def test_a_clock_far_from_this_hosts_is_complained_about(redis_client, off, said):
+    """With a slow one each event is read that much later, and the lag is told by the same clock."""
+    (found,) = clock_diagnoses(redis_client, lambda: time.time() + off)
+
+    assert f"{said} this host's" in found.wrong
+    assert "600 s" in found.wrong
+    assert clock_diagnoses(redis_client, time.time) == []
 
 
 def test_a_redis_that_does_not_tell_is_not_called_well(redis_client):
