@@ -12,6 +12,10 @@ Whatever was found since the loss is in this ledger, which refuses a record that
 lately completed, so nothing is doubled however often this runs, and no clock decides. It runs
 several times, because a writer that lived through the loss may still commit what it held: it
 finds its leases gone within seconds, and `SETTLE_SECONDS` are many times that.
+
+A look at all media may take longer than a worker lets a task live, or more memory than it has. Once
+`MOST_TRIES` runs have died of that, the others after this loss look for those whose data are of the
+last `RECENT_SECONDS` alone, among which is all that was under way.
 """
 
 from __future__ import annotations
@@ -22,17 +26,18 @@ from enum import StrEnum
 
 import structlog
 
-from claimx.domain.changes import MediaItem, Values
-from claimx.domain.codec import media_to_json
+from claimx.domain.changes import Values
 from claimx.domain.cursors import Checkpoint, Mark
 from claimx.domain.errors import ClaimXError
 from claimx.domain.polling import LIVE
-from claimx.domain.records import Kind, NewRecord, Stage, media_record_id
-from claimx.domain.times import MICROS_PER_SECOND, Micros, from_seconds
+from claimx.domain.records import NewRecord
+from claimx.domain.times import MICROS_PER_SECOND, Micros, from_seconds, to_iso
 from claimx.services.first_poll import BORN
 from claimx.services.lease import Lease
+from claimx.services.media_record import media_record
 from claimx.services.pressure import Pressure
 from claimx.services.runtime import Runtime
+from claimx.services.tries import Tries
 
 log = structlog.get_logger(__name__)
 
@@ -49,6 +54,8 @@ A small part of `SETTLE_SECONDS`, or a second loss soon after a note would get t
 """
 PASS_SECONDS = 60.0
 LOCK_SECONDS = 300.0
+RECENT_SECONDS = 7 * 86_400.0
+MOST_TRIES = 2
 ROWS_AT_A_TIME = 10_000
 RECORDS_A_STEP = 500
 
@@ -99,7 +106,7 @@ def recover_media(runtime: Runtime) -> RecoverReport:
             report.ended = Recovery.BUSY
             return report
         try:
-            _Pass(runtime, report, lost_at, lease.fence).run()
+            _look(runtime, report, lost_at, lease.fence)
         finally:
             lease.give_back()
     except ClaimXError as error:
@@ -162,12 +169,33 @@ def _due(runtime: Runtime) -> Micros | None:
     return lost_at if runtime.ledger.now() - lost_at / MICROS_PER_SECOND >= pause else None
 
 
+def _look(runtime: Runtime, report: RecoverReport, lost_at: Micros, fence: int) -> None:
+    """Look for media, of late alone if runs have died since the loss."""
+    tries, loss = Tries(runtime.gates, RECOVERED), str(lost_at)
+    if tries.died_in(loss) < MOST_TRIES:
+        with tries.one(loss):
+            _Pass(runtime, report, lost_at, fence).run()
+        return
+    since = lost_at - from_seconds(RECENT_SECONDS)
+    log.warning(
+        "looks at all media died in a worker: files that had failed long ago stay so",
+        since=to_iso(since),
+    )
+    _Pass(runtime, report, lost_at, fence, since).run()
+
+
 class _Pass:
     """One walk over the media without attachments."""
 
     def __init__(
-        self, runtime: Runtime, report: RecoverReport, lost_at: Micros, fence: int
+        self,
+        runtime: Runtime,
+        report: RecoverReport,
+        lost_at: Micros,
+        fence: int,
+        since: Micros | None = None,
     ) -> None:
+        self._since = since
         self._runtime = runtime
         self._report = report
         self._lost_at = lost_at
@@ -185,7 +213,9 @@ class _Pass:
         """
         after = ""
         while True:
-            rows = self._runtime.lake.unattached_media(ROWS_AT_A_TIME, after, failed_too=True)
+            rows = self._runtime.lake.unattached_media(
+                ROWS_AT_A_TIME, after, enriched_after=self._since, failed_too=True
+            )
             if stopped := self._admit(self._records(rows)):
                 self._report.ended = stopped
                 return
@@ -230,27 +260,3 @@ class _Pass:
                 continue
             records.append(media_record(row, self._runtime.new_trace()))
         return records
-
-
-def media_record(row: Values, trace: str) -> NewRecord:
-    """Return what fetches the file of a row of ``claimx_media``, by a link that it asks for."""
-    return NewRecord(
-        id=media_record_id(str(row["media_id"])),
-        kind=Kind.MEDIA,
-        stage=Stage.DOWNLOAD,
-        data=media_to_json(_item(row)) | {"refresh": True},
-        trace=trace,
-    )
-
-
-def _item(row: Values) -> MediaItem:
-    """Return the media item of a row; the event's own time is not in it, that of the data is."""
-    return MediaItem(
-        media_id=str(row["media_id"]),
-        project_id=str(row["project_id"]),
-        event_id=str(row["event_id"] or ""),
-        event_time=row["last_enriched_at"] or row["created_at"],
-        link="",  # a bearer secret is in no table
-        file_name=row["file_name"],
-        media_type=row["file_type"],
-    )

@@ -381,6 +381,61 @@ def test_a_pass_ends_when_its_time_is_up(lost):
     assert lost.recover().ended is Recovery.DONE
 
 
+class TimeLimit(Exception):
+    """What a worker raises in a task that takes too long."""
+
+
+def test_a_look_that_dies_is_followed_by_looks_at_the_last_week(lost):
+    """Each run died of the same, and what had been under way was never fetched."""
+
+    class Endless:
+        def unattached_media(self, *args, enriched_after=None, **options):
+            if enriched_after is None:
+                raise TimeLimit
+            return lost.lake.unattached_media(*args, enriched_after=enriched_after, **options)
+
+    lost.media("long ago", seconds_ago=30 * 86_400)
+    for _ in range(recover.MOST_TRIES):
+        with pytest.raises(TimeLimit):
+            lost.recover(make_lake=Endless)
+
+    with capture_logs() as told:
+        first = lost.recover(make_lake=Endless)
+        lost.clock += FIRST_PAUSE_SECONDS
+        again = lost.recover(make_lake=Endless)
+
+    assert (first.ended, again.ended) == (Recovery.DONE, Recovery.DONE)
+    assert lost.waiting() == {"m:failed", "m:open1", "m:open2"}
+    assert any("stay so" in line["event"] for line in told)
+
+
+def test_a_run_that_fails_is_followed_by_a_look_at_all(lost):
+    lost.media("long ago", seconds_ago=30 * 86_400)
+    failed = [lost.recover(make_lake=_Away) for _ in range(recover.MOST_TRIES)]
+
+    lost.recover()
+
+    assert {one.ended for one in failed} == {Recovery.FAILED}
+    assert "m:long ago" in lost.waiting()
+
+
+def test_the_next_loss_is_followed_by_a_look_at_all(lost):
+    class Dying:
+        def unattached_media(self, *_, **__):
+            raise TimeLimit
+
+    for _ in range(recover.MOST_TRIES):
+        with pytest.raises(TimeLimit):
+            lost.recover(make_lake=Dying)
+    lost.media("long ago", seconds_ago=30 * 86_400)
+    lost.clock += 3600
+    note_forgotten(lost.runtime())
+
+    lost.recover()
+
+    assert "m:long ago" in lost.waiting()
+
+
 def test_a_row_without_a_project_is_told_and_holds_up_nobody(lost):
     lost.media("nobody's", project_id=None)
 

@@ -12,8 +12,8 @@ from claimx.domain.records import NewRecord, State, event_record_id, media_recor
 from claimx.domain.tables import ATTACHMENTS, MEDIA
 from claimx.domain.times import Micros, from_seconds
 from claimx.services.lease import outlast
+from claimx.services.media_record import media_record
 from claimx.services.reconcile.report import Finding, Found, ReconcileReport
-from claimx.services.recover import media_record
 from claimx.services.runtime import Runtime
 
 ROWS_AT_A_TIME = 10_000

@@ -31,6 +31,7 @@ from claimx.services.reconcile import notes
 from claimx.services.reconcile.report import Ending, ReconcileReport
 from claimx.services.reconcile.run import reconcile
 from claimx.services.runtime import Runtime
+from claimx.services.tries import Tries
 
 log = structlog.get_logger(__name__)
 
@@ -42,10 +43,6 @@ FURTHEST_SECONDS = 26 * 3600.0
 STRETCH_SECONDS = 2 * 3600.0
 WALK_SECONDS = 240.0
 MOST_TRIES = 3  # of one stretch; a worker may be told to end as well
-
-_BEGUN = "reconcile:begun"
-_RUN = "run"
-_TRIAL_KEPT_SECONDS = 86_400.0
 
 
 def export(runtime: Runtime) -> None:
@@ -87,24 +84,23 @@ def _next_stretch(
     until = min(end, since + from_seconds(STRETCH_SECONDS))
     if until < since:
         return None
-    if (tries := _tries(runtime, done)) >= MOST_TRIES:
+    tries = Tries(runtime.gates, CURSOR)
+    if tries.died_in(_place(done)) >= MOST_TRIES:
         _leave_out(runtime, since, until)
         done = _move(runtime, done, until, fence)
         since, until = until + 1, min(end, until + from_seconds(STRETCH_SECONDS))
         if done is None or until < since:
             return None
-        tries = 0
-    runtime.gates.put_note(_BEGUN, _RUN, _trial(done, tries + 1), _TRIAL_KEPT_SECONDS)
-    report = reconcile(
-        runtime,
-        since,
-        until,
-        sleep=sleep,
-        lenient=True,
-        seconds=WALK_SECONDS,
-        following=True,
-    )
-    runtime.gates.drop_notes(_BEGUN, [_RUN])
+    with tries.one(_place(done)):
+        report = reconcile(
+            runtime,
+            since,
+            until,
+            sleep=sleep,
+            lenient=True,
+            seconds=WALK_SECONDS,
+            following=True,
+        )
     if report.ending in (Ending.COMPLETE, Ending.TIME):
         _move(runtime, done, report.until, fence)
     elif report.ending is Ending.FAILED:
@@ -123,14 +119,8 @@ def _move(
     return runtime.ledger.store_page(CURSOR, done, until, [], fence)
 
 
-def _trial(done: Checkpoint | None, tries: int) -> str:
-    return f"{tries} behind {done.source_time if done else None}"
-
-
-def _tries(runtime: Runtime, done: Checkpoint | None) -> int:
-    """Return how many runs have begun behind *done*, one after the other, and did not end."""
-    noted = runtime.gates.notes(_BEGUN).get(_RUN, "")
-    return next((n for n in range(1, MOST_TRIES + 1) if noted == _trial(done, n)), 0)
+def _place(done: Checkpoint | None) -> str:
+    return str(done.source_time if done else None)
 
 
 def _leave_out(runtime: Runtime, since: Micros, until: Micros) -> None:
