@@ -48,11 +48,11 @@ def video_changes(
 
     That is the item which the event names, else the first of the project, else the first.
     """
-    items = _items(answer.data)
+    read = Reader(VIDEO_COLLABORATION, unconverted)
+    items = _items(answer.data, read)
     if not items:
         return []
     chosen = _chosen(items, event.video_collaboration_id, project_id)
-    read = Reader(VIDEO_COLLABORATION, unconverted)
     values = {"project_id": project_id, **read.row(_VIDEO, chosen)}
     return answered(VIDEO_COLLABORATION, values, event, answer.asked_at)
 
@@ -60,7 +60,7 @@ def video_changes(
 def _chosen(items: list[dict[str, Any]], wanted: str | None, project_id: str) -> dict[str, Any]:
     if len(items) == 1:  # whatever it says
         return items[0]
-    # nothing is counted here: only the chosen item's values can become null in the table
+    # of objects nothing is counted here: only the chosen one's values can become null in the table
     read = Reader(VIDEO_COLLABORATION, Counter())
     rows = [(read.row(_IDS, item), item) for item in items]
     named = (item for row, item in rows if row["video_collaboration_id"] == wanted)
@@ -69,11 +69,11 @@ def _chosen(items: list[dict[str, Any]], wanted: str | None, project_id: str) ->
     return found or next(mine, items[0])
 
 
-def _items(data: Any) -> list[dict[str, Any]]:
+def _items(data: Any, read: Reader) -> list[dict[str, Any]]:
     if isinstance(data, dict):
         data = [data]
     if data is None:
         return []
     if not isinstance(data, list):
         raise Unreadable("the answer holds no video collaborations")
-    return [item for item in data if isinstance(item, dict) and item]
+    return [item for item in read.objects("video_collaboration_id", data) if item]

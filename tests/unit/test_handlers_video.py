@@ -126,6 +126,17 @@ def test_only_the_chosen_items_values_are_counted():
     assert out.unconverted == {("claimx_video_collaboration", "session_count"): 1}
 
 
+@pytest.mark.parametrize(
+    ("data", "odd"), [(["odd", None, {}, a_video()], 1), ([5, "x"], 2), ([None, {}], 0)]
+)
+def test_items_that_are_no_objects_are_counted(data, odd):
+    """As in every other answer: whoever looks at the metric sees that something was lost."""
+    out = enriched(video(), vendor(data))
+
+    assert out.unconverted["claimx_video_collaboration", "video_collaboration_id"] == odd
+    assert out.unconverted.total() == odd
+
+
 @pytest.mark.parametrize("data", ["x", 5, True])
 def test_an_answer_of_another_shape_is_unreadable(data):
     error, _ = failed(video(), vendor(data))
