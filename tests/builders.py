@@ -233,7 +233,7 @@ class VendorInMemory:
     """
     The `EventApi` of a small vendor; an exception among the answers is raised.
 
-    *known* are the projects that are fresh, *calls* what was asked for.
+    *known* are the projects that are fresh, with their *names*, *calls* what was asked for.
     """
 
     def __init__(self, **answers: Any) -> None:
@@ -242,6 +242,7 @@ class VendorInMemory:
         self.tasks: dict[str, Any] = answers.get("tasks", {})
         self.videos: dict[str, Any] = answers.get("videos", {})
         self.known: set[str] = set(answers.get("known", ()))
+        self.names: dict[str, str] = answers.get("names", {})
         self.calls: list[tuple[Any, ...]] = []
 
     async def project(self, project_id: str) -> Answer:
@@ -250,6 +251,9 @@ class VendorInMemory:
 
     async def project_unless_known(self, project_id: str) -> Answer | None:
         return None if project_id in self.known else await self.project(project_id)
+
+    def name_of_known(self, project_id: str) -> str | None:
+        return self.names.get(project_id)
 
     async def media(self, project_id: str, media_ids: Sequence[str] = ()) -> Answer:
         self.calls.append(("media", project_id, tuple(media_ids)))

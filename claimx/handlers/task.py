@@ -83,7 +83,8 @@ async def _enrich_task(event: Event, api: EventApi, out: Enrichment) -> tuple[Va
     try:
         project = await check_project(project_id, event, api, out)
     finally:  # the recipient was found already, whatever became of the project
-        recipient = _recipient(answer, task, project, out.unconverted)
+        name = project.values["master_file_name"] if project else api.name_of_known(project_id)
+        recipient = _recipient(answer, task, name, out.unconverted)
         # the project was asked a moment later, and its customer must not outdate the event's link
         asked_at = max(answer.asked_at, (project and project.enriched_at) or 0)
         out.changes += answered(CONTACTS, recipient, event, asked_at, Source.LINK)
@@ -132,10 +133,8 @@ def answered_media(task: dict[str, Any], unconverted: Unconverted) -> list[str]:
     return found
 
 
-def _recipient(
-    answer: Answer, task: Values, project: Change | None, unconverted: Unconverted
-) -> Values:
-    """Return the contact that the external link was sent to."""
+def _recipient(answer: Answer, task: Values, name: str | None, unconverted: Unconverted) -> Values:
+    """Return the contact that the external link was sent to; *name* is its project's."""
     link = answer.data.get("externalLinkData")
     # a link that is no object is counted once, with its own table
     values = Reader(CONTACTS, unconverted).row(_RECIPIENT, link if isinstance(link, dict) else None)
@@ -144,7 +143,7 @@ def _recipient(
         "contact_email": folded(values["contact_email"]),
         "contact_type": POLICYHOLDER,
         "is_primary_contact": False,
-        "master_file_name": project and project.values["master_file_name"],
+        "master_file_name": name,
         "task_assignment_id": task["assignment_id"],
     }
 

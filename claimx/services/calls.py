@@ -63,12 +63,14 @@ class ProjectChecks:
         self._gates = gates
         self._answers = answers
         self._looked_up: dict[str, bool] = {}
+        self._names: dict[str, str | None] = {}
         self._flights: dict[str, asyncio.Future[Answer]] = {}
 
     def preload(self, project_ids: Iterable[str]) -> None:
         """Look up, in one step, which of *project_ids* are known."""
         ids = list(dict.fromkeys(project_ids))
-        known = self._gates.known_projects(ids) if ids else set()
+        known = self._gates.known_projects(ids) if ids else {}
+        self._names.update(known)
         self._looked_up.update((project_id, project_id in known) for project_id in ids)
 
     def is_known(self, project_id: str) -> bool:
@@ -76,6 +78,10 @@ class ProjectChecks:
         if project_id not in self._looked_up:
             self.preload([project_id])
         return self._looked_up[project_id]
+
+    def name_of(self, project_id: str) -> str | None:
+        """Return the name that a known project had when its row was committed."""
+        return self._names.get(project_id)
 
     async def answer(self, project_id: str, fetch: Callable[[], Awaitable[Answer]]) -> Answer:
         """
@@ -139,6 +145,10 @@ class CountedApi:
         return await self._checks.answer(
             project_id, lambda: self._counted(self._api.project(project_id))
         )
+
+    def name_of_known(self, project_id: str) -> str | None:
+        """Return the name of a project that was not fetched because it is known."""
+        return self._checks.name_of(project_id)
 
     async def media(self, project_id: str, media_ids: Sequence[str] = ()) -> Answer:
         """Fetch media."""

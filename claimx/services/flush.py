@@ -17,7 +17,7 @@ from dataclasses import dataclass, field
 
 import structlog
 
-from claimx.domain.changes import Change, Source
+from claimx.domain.changes import Change, Source, Values
 from claimx.domain.errors import ClaimXError, Unavailable
 from claimx.domain.ports.gates import Gates
 from claimx.domain.ports.lake import Lake, Written
@@ -27,6 +27,7 @@ from claimx.domain.redaction import redact
 from claimx.domain.shared_rows import SharedRows
 from claimx.domain.tables import ATTACHMENTS, ENTITY_TABLES, EVENTS, PROJECTS, TABLES
 from claimx.domain.times import MICROS_PER_SECOND, Micros, from_seconds
+from claimx.domain.upsert import NAME
 
 log = structlog.get_logger(__name__)
 
@@ -35,6 +36,7 @@ LOCK_SECONDS = 9.0  # a killed writer's tables wait this long for the next
 LOCK_WAIT_SECONDS = 30.0
 _LOCK_POLL_SECONDS = 0.1
 _KEEP_SECONDS = 2.0
+_LONGEST_NAME = 200
 
 _ORDER = (tuple(table.name for table in ENTITY_TABLES), (ATTACHMENTS.name,), (EVENTS.name,))
 
@@ -201,19 +203,27 @@ class TableWriter:
     def _mark_known(self, changes: Iterable[Change], written: Written) -> None:
         """Tell the project checks which rows are committed, for as long as they are fresh."""
         bad = {id(change) for change, _ in written.refused}
-        asked: dict[str, int] = {}
+        asked: dict[str, tuple[int, Values]] = {}
         for change in changes:
             if change.source is Source.ANSWER and change.enriched_at and id(change) not in bad:
                 project_id = change.values["project_id"]
-                asked[project_id] = max(change.enriched_at, asked.get(project_id, 0))
-        groups: dict[int, list[str]] = defaultdict(list)
+                before = asked.get(project_id)
+                if before is None or change.enriched_at > before[0]:
+                    asked[project_id] = (change.enriched_at, change.values)
+        groups: dict[int, dict[str, str | None]] = defaultdict(dict)
         now = self._now()
-        for project_id, moment in asked.items():
+        for project_id, (moment, values) in asked.items():
             age = max(0.0, now - moment / MICROS_PER_SECOND)
-            groups[int(self._fresh_seconds - age)].append(project_id)
-        for seconds, project_ids in groups.items():
+            groups[int(self._fresh_seconds - age)][project_id] = _short_name(values)
+        for seconds, names in groups.items():
             if seconds > 0:
-                self._gates.mark_known(project_ids, float(seconds))
+                self._gates.mark_known(names, float(seconds))
+
+
+def _short_name(project: Values) -> str | None:
+    """Return a project's name, none that would take Redis' room."""
+    name: str | None = project.get(NAME)
+    return name if name is None or len(name) <= _LONGEST_NAME else None
 
 
 def _by_table(

@@ -442,14 +442,21 @@ def test_nobody_unlocks_what_another_holds(shared):
 
 
 def test_known_projects_are_forgotten_after_their_time(shared):
-    shared.a.mark_known(["1", "2"], 0.1)
-    shared.a.mark_known(["3"], 0)
+    shared.a.mark_known({"1": None, "2": "=Müller"}, 0.1)
+    shared.a.mark_known({"3": "MFN"}, 0)
     known = shared.b.known_projects(["1", "2", "3", "4"])
     shared.sleep(0.12)
 
-    assert known == {"1", "2"}
-    assert shared.b.known_projects(["1", "2"]) == set()
-    assert shared.b.known_projects([]) == set()
+    assert known == {"1": None, "2": "=Müller"}
+    assert shared.b.known_projects(["1", "2"]) == {}
+    assert shared.b.known_projects([]) == {}
+
+
+def test_a_known_project_has_the_name_that_was_said_last(shared):
+    for names in ({"1": "OLD", "2": "GONE"}, {"1": "NEW", "2": None}):
+        shared.a.mark_known(names, 5)
+
+    assert shared.b.known_projects(["1", "2"]) == {"1": "NEW", "2": None}
 
 
 def test_processes_are_seen_until_their_announcement_ends(shared):
@@ -531,15 +538,15 @@ def test_without_its_store_circuits_are_closed_and_nothing_scarce_is_promised(aw
     assert away.renew_slots("api", ["a/1"]) == []
     assert away.take_tokens("api", 1, 10.0)[0] == 0
     assert away.fair_share("api", 20, "a") == 20
-    assert away.known_projects(["1"]) == set()
+    assert away.known_projects(["1"]) == {}
     away.beat("worker", "host:1", {}, 5)
     assert away.processes() == []
     assert away.notes("reconcile") == {}
     away.put_note("reconcile", "a", "a", 5)
     away.drop_notes("reconcile", ["a"])
     assert away.notes("reconcile") == {}
-    away.mark_known(["1"], 5)
-    assert away.known_projects(["1"]) == set()
+    away.mark_known({"1": None}, 5)
+    assert away.known_projects(["1"]) == {}
     away.free_slots("api", ["a/1"])
     away.unlock("poll", "a")
 

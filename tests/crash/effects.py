@@ -57,7 +57,9 @@ PORT_LOOKS: dict[str, frozenset[str]] = {
     "Gates": words("circuit known_projects notes"),
     # the vendor keeps nothing of a question
     "ClaimXApi": words("project media task_assignment video_report"),
-    "EventApi": words("project project_unless_known media task_assignment video_report"),
+    "EventApi": words(
+        "project project_unless_known name_of_known media task_assignment video_report"
+    ),
     "MediaCache": words("node path entries"),
     "BlobStore": words("close"),
     "LargeTables": words("backlog"),

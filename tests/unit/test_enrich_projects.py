@@ -99,7 +99,7 @@ def test_of_two_answers_the_one_that_was_asked_for_later_is_remembered():
 
 
 def test_a_known_project_is_not_asked_for_again_except_by_created_and_mfn(world):
-    world.gates.mark_known(["7"], 300)
+    world.gates.mark_known({"7": None}, 300)
     ids = world.admit(
         event("1", EventType.POLICYHOLDER_JOINED),
         event("2", EventType.PROJECT_CREATED),
@@ -119,7 +119,7 @@ def test_a_task_of_another_project_than_its_events_has_that_one_checked(world, k
     """Nobody could look it up beforehand."""
     world.api.tasks["5"] = {"assignmentId": 5, "projectId": 8, "taskId": 4}
     if known:
-        world.gates.mark_known(["8"], 300)
+        world.gates.mark_known({"8": None}, 300)
     ids = world.admit(event("1", EventType.CUSTOM_TASK_ASSIGNED, task_assignment_id="5"))
 
     world.enrich(ids)
@@ -128,6 +128,18 @@ def test_a_task_of_another_project_than_its_events_has_that_one_checked(world, k
     assert world.api.calls == [("task_assignment", "5"), *[("project", "8")][known:]]
     assert [one.values["project_id"] for one in changes if one.table == "claimx_tasks"] == ["8"]
     assert event_row_of(changes, "1")["api_calls"] == 2 - known
+
+
+def test_a_guest_has_the_name_that_a_known_project_was_committed_with(world):
+    link = {"linkId": 9, "email": "guest@example.net"}
+    world.api.tasks["5"] = {"assignmentId": 5, "projectId": 7, "externalLinkData": link}
+    world.gates.mark_known({"7": "MFN-API"}, 300)
+    ids = world.admit(event("1", EventType.CUSTOM_TASK_ASSIGNED, task_assignment_id="5"))
+
+    world.enrich(ids)
+
+    (guest,) = [one for one in world.written(*ids) if one.table == "claimx_contacts"]
+    assert guest.values["master_file_name"] == "MFN-API"
 
 
 def test_a_video_event_costs_its_report_and_the_project_check(world):

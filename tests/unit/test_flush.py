@@ -204,11 +204,24 @@ def test_projects_are_known_once_committed_for_as_long_as_they_are_fresh(tables,
 
     tables.write([item("a", project("p1", asked), fact, stale), item("b", bad)], nothing)
 
-    assert gates.known_projects(["p1", "fact", "stale", "bad"]) == {"p1"}
+    assert set(gates.known_projects(["p1", "fact", "stale", "bad"])) == {"p1"}
     clock.now += FRESH - 101
-    assert gates.known_projects(["p1"]) == {"p1"}
+    assert set(gates.known_projects(["p1"])) == {"p1"}
     clock.now += 2
-    assert gates.known_projects(["p1"]) == set()
+    assert set(gates.known_projects(["p1"])) == set()
+
+
+def test_a_known_project_has_the_name_of_its_newest_answer(tables, gates):
+    old = project("p1", asked=-100 * 1_000_000, master_file_name="OLD")
+    changes = [
+        project("p1", master_file_name="NEW"),
+        old,
+        project("p2", master_file_name="x" * 201),
+    ]
+
+    tables.write([item("a", *changes)], nothing)
+
+    assert gates.known_projects(["p1", "p2"]) == {"p1": "NEW", "p2": None}
 
 
 def test_of_a_projects_answers_the_newest_says_how_long_it_is_known(tables, gates, clock):
@@ -217,7 +230,7 @@ def test_of_a_projects_answers_the_newest_says_how_long_it_is_known(tables, gate
     tables.write([item("a", project("p1")), item("b", old)], nothing)
 
     clock.now += FRESH - 1
-    assert gates.known_projects(["p1"]) == {"p1"}
+    assert set(gates.known_projects(["p1"])) == {"p1"}
 
 
 def test_projects_whose_table_failed_are_not_known(tables, lake, gates):
@@ -225,7 +238,7 @@ def test_projects_whose_table_failed_are_not_known(tables, lake, gates):
 
     tables.write([item("a", project("p1"))], nothing)
 
-    assert gates.known_projects(["p1"]) == set()
+    assert set(gates.known_projects(["p1"])) == set()
 
 
 def test_a_table_that_another_writer_keeps_is_waited_for_so_long_and_no_longer(

@@ -144,6 +144,14 @@ def test_the_recipients_file_name_is_the_projects():
     assert row == RECIPIENT | {"master_file_name": "MFN-API"}
 
 
+def test_it_is_so_where_the_project_is_known():
+    """A guest had none as a rule: most tasks come while their project is known."""
+    out = enriched(assigned(), vendor(names={PROJECT: "MFN-API"}))
+
+    (row,) = rows_of(out, "claimx_contacts", Source.LINK)
+    assert row == RECIPIENT | {"master_file_name": "MFN-API"}
+
+
 def test_it_is_so_where_the_customer_has_no_email():
     """Then the project's row is followed by those of the team, who have names of their own."""
     projects = {PROJECT: a_project(customerInformation=None)}

@@ -232,10 +232,10 @@ if redis.call('HGET', KEYS[1], 'holder') == ARGV[1] then return redis.call('DEL'
 return 0
 """
 
-# KEYS: one for each project; ARGV: ms. As many SETs in a pipeline take their client ten times as
-# long.
+# KEYS: one for each project; ARGV: ms, what to keep of each. As many SETs in a pipeline take their
+# client ten times as long.
 MARK_KNOWN = """
-for _, key in ipairs(KEYS) do redis.call('SET', key, 1, 'PX', ARGV[1]) end
+for n, key in ipairs(KEYS) do redis.call('SET', key, ARGV[n + 1], 'PX', ARGV[1]) end
 """
 
 # KEYS: processes (hash), ends (zset); ARGV: field, JSON, lease ms

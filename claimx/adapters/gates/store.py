@@ -22,6 +22,7 @@ _WAITING_SECONDS = 1.0  # how long a process that found no slot counts as waitin
 _AWAY = object()  # an answer that no script gives
 _MOST_OWED = 5000
 _CHUNK = 500
+_NAMELESS, _NAMED = "1", "="  # of a known project; its name follows the second
 _STATES = (CircuitState.CLOSED, CircuitState.OPEN, CircuitState.HALF_OPEN)
 
 
@@ -171,26 +172,29 @@ class RedisGates:
         self._ask("unlock", (self._key("lock", name),), (holder,))
 
     # freshness
-    def known_projects(self, project_ids: Sequence[str]) -> set[str]:
+    def known_projects(self, project_ids: Sequence[str]) -> dict[str, str | None]:
         """Return those that are fresh; none without Redis, so that they are asked for again."""
-        known: set[str] = set()
+        known: dict[str, str | None] = {}
         for start in range(0, len(project_ids), _CHUNK):
             chunk = project_ids[start : start + _CHUNK]
             keys = [self._key("project", project_id) for project_id in chunk]
             values = self._try(lambda keys=keys: self._client.mget(keys), [])  # type: ignore[misc]  # a lambda with a default
-            known.update(
-                project_id for project_id, value in zip(chunk, values, strict=False) if value
-            )
+            for project_id, value in zip(chunk, values, strict=False):
+                if value:
+                    told = text_of(value)
+                    known[project_id] = told[1:] if told.startswith(_NAMED) else None
         return known
 
-    def mark_known(self, project_ids: Iterable[str], seconds: float) -> None:
+    def mark_known(self, names: Mapping[str, str | None], seconds: float) -> None:
         """Remember projects for *seconds*; zero or less remembers nothing."""
-        ids = list(project_ids)
+        ids = list(names)
         if seconds <= 0:
             return
         for start in range(0, len(ids), _CHUNK):
-            keys = [self._key("project", project_id) for project_id in ids[start : start + _CHUNK]]
-            self._ask("mark_known", keys, (ms(seconds),))
+            chunk = ids[start : start + _CHUNK]
+            keys = [self._key("project", project_id) for project_id in chunk]
+            told = [_NAMELESS if one is None else _NAMED + one for one in map(names.get, chunk)]
+            self._ask("mark_known", keys, (ms(seconds), *told))
 
     # processes
     def beat(self, role: str, name: str, info: Mapping[str, str], seconds: float) -> None:

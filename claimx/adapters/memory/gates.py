@@ -71,7 +71,7 @@ class MemoryGates:
         self._waiting: dict[str, dict[str, float]] = {}
         self._buckets: dict[str, tuple[float, float]] = {}
         self._locks: dict[str, tuple[str, int, float]] = {}
-        self._projects: dict[str, float] = {}
+        self._projects: dict[str, tuple[float, str | None]] = {}
         self._processes: dict[tuple[str, str], tuple[float, dict[str, str]]] = {}
         self._notes: dict[str, tuple[float, dict[str, str]]] = {}
         self._serial = count(1)
@@ -172,19 +172,20 @@ class MemoryGates:
             self._locks[name] = ("", fence, 0.0)
 
     # freshness
-    def known_projects(self, project_ids: Sequence[str]) -> set[str]:
+    def known_projects(self, project_ids: Sequence[str]) -> dict[str, str | None]:
         """Return those that are fresh."""
         if self.away:
-            return set()
+            return {}
         now = self._now()
-        return {item for item in project_ids if self._projects.get(item, 0.0) > now}
+        noted = ((item, self._projects.get(item, (0.0, None))) for item in project_ids)
+        return {item: name for item, (until, name) in noted if until > now}
 
-    def mark_known(self, project_ids: Iterable[str], seconds: float) -> None:
+    def mark_known(self, names: Mapping[str, str | None], seconds: float) -> None:
         """Remember projects for *seconds*."""
         if self.away:
             return
         until = self._now() + seconds
-        self._projects.update(dict.fromkeys(project_ids, until))
+        self._projects.update({item: (until, name) for item, name in names.items()})
 
     # processes
     def beat(self, role: str, name: str, info: Mapping[str, str], seconds: float) -> None:

@@ -60,6 +60,9 @@ class EventApi(Protocol):
     async def project_unless_known(self, project_id: str) -> Answer | None:
         """Fetch the project unless it is fresh; None when it is (nothing to write)."""
 
+    def name_of_known(self, project_id: str) -> str | None:
+        """Return the name of a project that is fresh, as far as anybody remembers it."""
+
     async def media(self, project_id: str, media_ids: Sequence[str] = ()) -> Answer:
         """Fetch media; see `ClaimXApi.media`."""
 

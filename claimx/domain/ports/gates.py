@@ -75,11 +75,15 @@ class Gates(Protocol):
     def unlock(self, name: str, holder: str) -> None:
         """Give a lease back if it is still this holder's; without the store it ends by itself."""
 
-    def known_projects(self, project_ids: Sequence[str]) -> set[str]:
-        """Return those whose row was committed from an answer within the fresh time."""
+    def known_projects(self, project_ids: Sequence[str]) -> dict[str, str | None]:
+        """
+        Return those whose row was committed from an answer within the fresh time.
 
-    def mark_known(self, project_ids: Iterable[str], seconds: float) -> None:
-        """Say that these projects' rows are committed and fresh for *seconds*."""
+        With each its name, None for one of which none was said.
+        """
+
+    def mark_known(self, names: Mapping[str, str | None], seconds: float) -> None:
+        """Say that the rows of these projects, by id, are committed and fresh for *seconds*."""
 
     def beat(self, role: str, name: str, info: Mapping[str, str], seconds: float) -> None:
         """Announce a process (role, host:pid, health address ...) for *seconds*."""
