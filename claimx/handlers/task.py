@@ -85,8 +85,11 @@ async def _enrich_task(event: Event, api: EventApi, out: Enrichment) -> tuple[Va
     finally:  # the recipient was found already, whatever became of the project
         name = project.values["master_file_name"] if project else api.name_of_known(project_id)
         recipient = _recipient(answer, task, name, out.unconverted)
-        # the project was asked a moment later, and its customer must not outdate the event's link
-        asked_at = max(answer.asked_at, (project and project.enriched_at) or 0)
+        asked_at = answer.asked_at
+        if project and recipient["contact_email"] == folded(project.values["primary_email"]):
+            # asked a moment later, the customer must not outdate the link that went to them; others
+            # have links alone, and of those the newer counts
+            asked_at = max(asked_at, project.enriched_at or 0)
         out.changes += answered(CONTACTS, recipient, event, asked_at, Source.LINK)
     return task, answer
 

@@ -24,6 +24,7 @@ from claimx.domain.errors import Malformed, NotFound, NotYetThere, Unreadable
 from claimx.domain.ports.api import Answer
 from claimx.domain.tables import CONTACTS, EXTERNAL_LINKS, TABLES, TASK_TEMPLATES, TASKS
 from claimx.domain.times import to_iso
+from claimx.domain.upsert import merge
 
 EXPECTED = {
     "claimx_tasks": {
@@ -171,14 +172,18 @@ class Otherwhen(VendorInMemory):
         return Answer((await super().project(project_id)).data, ASKED + self.distance)
 
 
-def test_an_events_link_is_as_new_as_its_project():
-    """The customer, asked for a moment later, outdated the event's own link: it named no task."""
-    out = enriched(assigned(), Otherwhen(tasks={TASK: a_task()}))
+def links_of(out):
+    return [change for change in out.changes if change.source is Source.LINK]
 
-    links = [change for change in out.changes if change.source is Source.LINK]
+
+def test_an_events_link_to_the_customer_is_as_new_as_its_project():
+    """The customer, asked for a moment later, outdated the event's own link: it named no task."""
+    link = {"linkId": 900, "email": "ADA@example.com"}
+    out = enriched(assigned(), Otherwhen(tasks={TASK: a_task(externalLinkData=link)}))
+
     customers = [c for c in out.changes if c.table == CONTACTS.name and c.source is Source.ANSWER]
     tasks = [change for change in out.changes if change.table == TASKS.name]
-    assert [change.enriched_at for change in links] == [ASKED + 50_000]
+    assert [change.enriched_at for change in links_of(out)] == [ASKED + 50_000]
     assert {change.enriched_at for change in customers} == {ASKED + 50_000}
     assert [change.enriched_at for change in tasks] == [ASKED]
 
@@ -191,7 +196,38 @@ def test_but_no_older_than_its_task(known):
 
     out = enriched(assigned(), api)
 
-    assert [c.enriched_at for c in out.changes if c.source is Source.LINK] == [ASKED]
+    assert [change.enriched_at for change in links_of(out)] == [ASKED]
+
+
+class AskedLater(VendorInMemory):
+    """A vendor that is asked for tasks a moment after the others were."""
+
+    async def task_assignment(self, assignment_id):
+        return Answer((await super().task_assignment(assignment_id)).data, ASKED + 10_000)
+
+
+@pytest.mark.parametrize("newer_comes", ["first", "last", "together"])
+def test_of_two_links_to_a_guest_the_one_asked_for_later_names_them(newer_comes):
+    """One whose project was fetched after both was taken for the newer."""
+    newer = a_task(600, externalLinkData={"email": "guest@example.net", "firstName": "New"})
+    found = links_of(enriched(assigned(), Otherwhen(tasks={TASK: a_task()})))
+    last = links_of(
+        enriched(
+            assigned(event_id="e-2", task_assignment_id="600"),
+            AskedLater(tasks={"600": newer}, known=[PROJECT]),
+        )
+    )
+    batches = {
+        "first": [last, found],
+        "last": [found, last],
+        "together": [[*last, *found]],
+    }[newer_comes]
+
+    row = None
+    for batch in batches:
+        row = merge(CONTACTS, row, batch, ASKED)
+
+    assert (row["first_name"], row["task_assignment_id"]) == ("New", "600")
 
 
 def test_an_assigned_task_costs_its_call_and_the_project_check():
