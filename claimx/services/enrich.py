@@ -2,7 +2,7 @@
 The stage ENRICH: an event becomes rows for the lake and media to download (domain page, section 1).
 
 What a handler found and that the event is done are one step of the ledger. An event that is given
-up on leaves what it had found, but no row of its own.
+up on leaves what its tries had found, but no row of its own.
 """
 
 from __future__ import annotations
@@ -11,7 +11,7 @@ import asyncio
 import json
 from collections import Counter
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import structlog
@@ -37,6 +37,7 @@ from claimx.handlers.registry import handler_for
 from claimx.services.calls import CountedApi, ProjectAnswers, ProjectChecks
 from claimx.services.chunk import BOUND_SECONDS, Chunk, claim
 from claimx.services.chunk_account import Counts
+from claimx.services.found_before import FOUND, noted, with_earlier
 from claimx.services.runtime import Runtime
 from claimx.services.settle import outcome_of
 from claimx.services.turns import events_at_once, in_turn
@@ -161,6 +162,7 @@ class _Enricher:
             processed_at=times.from_seconds(self._runtime.now()),
         )
         data = {**record.data, _API_CALLS: total, "status": status, "event_time": event.time}
+        data.pop(FOUND, None)
         outcome = Advance(
             record,
             Stage.WRITE,
@@ -180,18 +182,19 @@ class _Enricher:
             _API_CALLS: _so_far(record, _API_CALLS) + calls,
             _TRIES: _so_far(record, _TRIES) + spent,
         }
+        data.pop(FOUND, None)
         outcome = outcome_of(record, error, self._runtime, data=data)
-        if not isinstance(outcome, Buried):
-            return outcome
-        self._found[record.id] = _ToCount(None, found.unconverted)
-        rows = b""
-        spawn: tuple[NewRecord, ...] = ()
+        if isinstance(outcome, Buried):
+            self._found[record.id] = _ToCount(None, found.unconverted)
         try:
+            found = with_earlier(record.data, found)
+            if not isinstance(outcome, Buried):
+                return replace(outcome, data=data | noted(found))
             rows = encode_changes(found.changes) if found.changes else b""
-            spawn = downloads(found, record)
+            return replace(outcome, rows=rows, spawn=downloads(found, record))
         except Exception as broken:  # noqa: BLE001 - what cannot be kept must not keep it alive
             log.warning("partial rows dropped", trace=record.trace, error=type(broken).__name__)
-        return Buried(record, outcome.failure, rows=rows, spawn=spawn, data=data)
+            return outcome
 
 
 def event_of(record: Record) -> Event:

@@ -183,6 +183,52 @@ def test_a_dead_events_rows_and_media_found_so_far_are_kept(world):
     assert world.hints.sent == [(Stage.DOWNLOAD, (media_record_id("1"),), "")]
 
 
+def test_a_dead_event_leaves_what_any_of_its_tries_had_found(world):
+    """The last one may fail sooner: rows and files of the others were lost with it."""
+    ids = world.admit(event("1", EventType.PROJECT_FILE_ADDED, media_ids=("1", "2", "99")))
+    world.enrich(ids)
+    world.api.media_items["7"] = [media(1) | {"fullDownloadLink": media(3)["fullDownloadLink"]}]
+    world.time += 3000
+    world.enrich(ids)
+    world.api.faults["project"].extend([TokenRejected("no"), *(Unavailable("x"),) * 3])
+
+    while world.state(ids[0])[1] is not State.DEAD:
+        world.time += 3000
+        world.enrich(ids)
+
+    rows = {(one.table, one.values.get("media_id")) for one in world.written(*ids)}
+    assert rows == {("claimx_projects", None), ("claimx_media", "1"), ("claimx_media", "2")}
+    assert world.state(media_record_id("2")) == (Stage.DOWNLOAD, State.READY)
+    assert world.data(media_record_id("1"))["link"] == media(3)["fullDownloadLink"]
+    assert "found" not in world.data(ids[0])
+
+
+def test_an_event_that_is_done_keeps_nothing_of_its_failed_tries(world):
+    ids = world.admit(event("1", EventType.PROJECT_FILE_ADDED, media_ids=("1", "99")))
+    world.enrich(ids)
+    kept = "found" in world.data(ids[0])
+    world.api.media_items["7"].append(media(99))
+    world.time += 3000
+
+    world.enrich(ids)
+
+    tables = [change.table for change in world.written(*ids)]
+    assert kept
+    assert tables == ["claimx_projects", "claimx_media", "claimx_media", "claimx_events"]
+    assert "found" not in world.data(ids[0])
+
+
+def test_what_nobody_can_read_of_earlier_tries_is_dropped(world):
+    ids = world.admit(event("1", EventType.PROJECT_FILE_ADDED, media_ids=("99",)))
+    (record,) = world.ledger.claim(Stage.ENRICH, ids, 30)
+    world.ledger.settle([Advance(record, Stage.ENRICH, record.data | {"found": {"rows": 5}})])
+
+    world.enrich(ids)
+
+    assert world.state(ids[0]) == (Stage.ENRICH, State.RETRYING)
+    assert "found" not in world.data(ids[0])
+
+
 @pytest.mark.parametrize(("media_ids", "tries"), [(("1",), 1), (("1", "99"), 5)])
 def test_values_that_were_lost_are_counted_once_by_table_and_column(world, media_ids, tries):
     """Also those of a dead event, whose rows are written; not those of each try."""
