@@ -27,7 +27,9 @@ from claimx.domain.errors import (
     DiskFull,
     LinkExpired,
     Permanent,
+    TargetUnavailable,
     TooLarge,
+    Transient,
     Unavailable,
     Unreadable,
 )
@@ -138,7 +140,16 @@ class HTTPMediaFetcher:
                 if isinstance(found, str):
                     return found
                 target = self._next(target, found)
-            except TooLarge:  # as it is by whichever link
+            except (TooLarge, DiskFull):  # as it is by whichever link
+                raise
+            except Transient as error:
+                if hop and is_signed(item.link):
+                    raise TargetUnavailable(
+                        f"where the link leads: {error}",
+                        error.retry_after,
+                        error.status,
+                        error.host,
+                    ) from error
                 raise
             except Permanent as error:
                 if (hop or isinstance(error, BadRedirect)) and is_signed(item.link):

@@ -8,6 +8,7 @@ Nobody matches on message text: adapters translate foreign errors into these, an
     ├── Transient            spends an attempt, tried again with back-off
     │   ├── Throttled           429, 503 with Retry-After
     │   ├── Unavailable         5xx, connection error, time-out
+    │   │   └── TargetUnavailable  of what a signed link leads to
     │   ├── Unreadable          a body that is cut short, too long, or not JSON
     │   ├── NotYetThere         eventually consistent: absent from an answer
     │   └── DiskFull            the cache has no room; waits, no attempt spent
@@ -92,6 +93,10 @@ class Unavailable(Transient):
     """5xx, refused, reset, timed out."""
 
     counts_against_circuit = True
+
+
+class TargetUnavailable(Unavailable):
+    """What a signed link leads to gives no file now: later, and by a new link, which may do."""
 
 
 class TryLater(Transient):

@@ -9,7 +9,13 @@ from typing import Any
 import structlog
 
 from claimx.domain.changes import MediaItem
-from claimx.domain.errors import DiskFull, LinkExpired, NotYetThere, TooLargeNow
+from claimx.domain.errors import (
+    DiskFull,
+    LinkExpired,
+    NotYetThere,
+    TargetUnavailable,
+    TooLargeNow,
+)
 from claimx.domain.links import expiry
 from claimx.domain.ports.api import ClaimXApi
 from claimx.domain.ports.media import MediaFetcher
@@ -86,6 +92,8 @@ class DownloadStage:
         try:
             return await self._download(record, data)
         except Exception as error:  # noqa: BLE001 - the policy judges what nobody classified
+            if isinstance(error, TargetUnavailable) and not refreshes_spent(data):
+                data["refresh"] = True  # once: the others are for links that end meanwhile
             if isinstance(error, DiskFull):
                 # links end while it waits, for which it must not die either
                 spent = count_of(data, "refreshes") - count_of(record.data, "refreshes")

@@ -9,11 +9,14 @@ from media_host import JPEG, LOG_IN, a_fetcher, an_item, answer, fetch, framed, 
 
 from claimx.adapters.cache import DiskCache
 from claimx.domain.errors import (
+    DiskFull,
     LinkExpired,
     NotAllowed,
     Refused,
+    TargetUnavailable,
     TooLarge,
     Unavailable,
+    Unreadable,
 )
 
 pytestmark = pytest.mark.integration
@@ -101,10 +104,43 @@ def test_an_unsigned_link_that_leads_elsewhere_is_refused(cache, location):
         fetch(cache, "/old", answers={"/old": answer(b"", 302, Location=location)})
 
 
-def test_a_target_that_is_down_is_tried_again_later(cache):
-    answers = {"/old": answer(b"", 302, Location="/photo.jpg"), "/photo.jpg": answer(b"", 503)}
+@pytest.mark.parametrize("signed", [True, False])
+@pytest.mark.parametrize("target", [answer(b"", 503), answer(JPEG, length=9999), b"no HTTP"])
+def test_a_target_that_is_down_is_tried_again_later_and_a_signed_one_by_a_new_link(
+    cache, target, signed
+):
+    """A new link may lead elsewhere; the old one led there again at each try."""
+    answers = {"/old": answer(b"", 302, Location="/photo.jpg"), "/photo.jpg": target}
 
-    with pytest.raises(Unavailable):
+    with pytest.raises((Unavailable, Unreadable)) as found:
+        fetch(cache, "/old", signed=signed, answers=answers)
+
+    assert isinstance(found.value, TargetUnavailable) == signed
+    assert found.value.host == "127.0.0.1"
+
+
+def test_a_target_that_is_busy_is_asked_again_when_it_says(cache):
+    busy = answer(b"", 429, Retry_After="7")
+    answers = {"/old": answer(b"", 302, Location="/photo.jpg"), "/photo.jpg": busy}
+
+    with pytest.raises(TargetUnavailable) as found:
+        fetch(cache, "/old", signed=True, answers=answers)
+
+    assert (found.value.retry_after, found.value.status) == (7, 429)
+
+
+def test_a_signed_link_that_is_down_itself_is_only_tried_again(cache):
+    with pytest.raises(Unavailable) as found:
+        fetch(cache, "/old", signed=True, answers={"/old": answer(b"", 503)})
+
+    assert type(found.value) is Unavailable
+
+
+def test_no_room_for_what_a_link_leads_to_is_no_fault_of_the_link(tmp_path):
+    cache = DiskCache(tmp_path, 1 << 20, spare_bytes=1 << 62)
+    answers = {"/old": answer(b"", 302, Location="/photo.jpg"), "/photo.jpg": answer()}
+
+    with pytest.raises(DiskFull):
         fetch(cache, "/old", signed=True, answers=answers)
 
 

@@ -13,6 +13,7 @@ from claimx.domain.errors import (
     ErrorCategory,
     NotAllowed,
     NotFound,
+    TargetUnavailable,
     Throttled,
     TokenRejected,
     TooLargeNow,
@@ -159,6 +160,21 @@ def test_refreshes_are_kept_when_the_download_is_tried_again_later(world):
     assert isinstance(outcome, Retried)
     assert outcome.data["refreshes"] == 2
     assert outcome.data["link"] == link(1)
+
+
+def test_a_link_that_leads_to_what_is_down_is_tried_again_as_a_new_one_once(world):
+    """The refreshes that are left are for links that end: an outage may last for longer."""
+    world.offers(link(1))
+    world.fetcher.files |= dict.fromkeys((link(), link(1)), TargetUnavailable("down", status=503))
+
+    first = world.download(a_record())
+    second = world.download(replace(a_record(attempts=1), data=first.data))
+    third = world.download(replace(a_record(attempts=2), data=second.data))
+
+    assert [type(one) for one in (first, second, third)] == [Retried] * 3
+    assert first.data["refresh"] is True
+    assert ("refresh" in second.data, second.data["refreshes"]) == (False, 1)
+    assert world.fetcher.fetched == [link(), link(1), link(1)]
 
 
 @pytest.mark.parametrize(

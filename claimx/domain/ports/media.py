@@ -64,8 +64,8 @@ class MediaFetcher(Protocol):
         Download, check and cache one file; idempotent.
 
         What a try that ended early has received of a large file, the next may go on with.
-        Raises LinkExpired (ask for a new link), NotAllowed, NotFound, Throttled, Unavailable,
-        Unreadable, DiskFull, CircuitOpen.
+        Raises LinkExpired (ask for a new link), TargetUnavailable (so, but later), NotAllowed,
+        NotFound, Throttled, Unavailable, Unreadable, DiskFull, CircuitOpen.
         """
 
 
