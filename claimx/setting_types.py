@@ -147,6 +147,8 @@ SecondsOrNone = Annotated[NonNegativeFloat, Field(le=_MONTH)]
 DelaySeconds = Annotated[PositiveFloat, Field(le=LONGEST_DELAY_SECONDS)]
 CallSeconds = Annotated[PositiveFloat, Field(le=LONGEST_CALL)]
 QuerySeconds = Annotated[PositiveFloat, Field(le=LONGEST_QUERY)]
+# the whole of it lies in memory, several times over once it is read
+AnswerBytes = Annotated[int, Field(ge=1024**2, le=1024**3)]
 PollSeconds = Annotated[PositiveFloat, Field(ge=0.1, le=_DAY)]  # beat has no rest below that
 Hours = Annotated[PositiveFloat, Field(le=_LONGEST_SPAN / 3600.0)]
 Count = Annotated[PositiveInt, Field(le=_MOST)]
@@ -154,6 +156,5 @@ CountOrNone = Annotated[NonNegativeInt, Field(le=_MOST)]
 Records = Annotated[PositiveInt, Field(le=_MOST_RECORDS)]
 Bytes = Annotated[PositiveInt, Field(le=_MOST_BYTES)]
 Rate = Annotated[NonNegativeFloat, Field(le=_MOST), AfterValidator(_rate)]
-
 PollStart = Annotated[datetime | NonNegativeFloat, BeforeValidator(_poll_start)]
 Address = Annotated[str, AfterValidator(_plain_scheme)]

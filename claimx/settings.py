@@ -25,6 +25,7 @@ from claimx.setting_errors import ConfigurationError
 from claimx.setting_types import (
     TRUE,
     Address,
+    AnswerBytes,
     Bytes,
     CallSeconds,
     Count,
@@ -125,6 +126,12 @@ class Settings(BaseModel):
     )
     api_rate: Rate = _knob(
         "CLAIMX_API_RATE_LIMIT_PER_SECOND", 0.0, "Calls a second over all workers; 0 is off."
+    )
+    api_max_bytes: AnswerBytes = _knob(
+        "CLAIMX_API_MAX_ANSWER_BYTES",
+        20 * 1024**2,
+        "Bytes an answer of the API may have, decompressed; from 1 MiB to 1 GiB. A call under way"
+        " may take several times as many of memory.",
     )
     api_sender: str = _knob("CLAIMX_API_SENDER_USERNAME", "", "senderUsername of video reports.")
     api_media_filter: str = _knob(

@@ -109,6 +109,7 @@ def _api_of(settings: Settings, runtime: Runtime) -> HTTPClaimXApi:
         concurrency=settings.api_concurrency,
         rate=settings.api_rate,
         timeout=settings.api_timeout,
+        max_body_bytes=settings.api_max_bytes,
         media_filter=settings.api_media_filter,
         sender_username=settings.api_sender,
     )

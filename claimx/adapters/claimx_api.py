@@ -196,7 +196,9 @@ class HTTPClaimXApi:
             self._loop = loop
             self._calls = CurlCalls(
                 self._host,
-                CallLimits(self._timeout, self._max_body),
+                CallLimits(
+                    self._timeout, self._max_body, body_setting="CLAIMX_API_MAX_ANSWER_BYTES"
+                ),
                 connections=self._connections,
             )
         return self._calls

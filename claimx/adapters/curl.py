@@ -177,8 +177,10 @@ class CurlCalls:
         return kind(text.format(code=code, setting=self._setting), host=self._host)
 
     def _too_long(self) -> Unreadable:
+        limits = self._limits
+        where = f" ({limits.body_setting})" if limits.body_setting else ""
         return Unreadable(
-            f"the body is longer than {self._limits.body_bytes} bytes", host=self._host
+            f"the body is longer than {limits.body_bytes} bytes{where}", host=self._host
         )
 
 

@@ -33,7 +33,8 @@ class CallLimits:
     It takes up to *seconds*, from its beginning to the last byte of its answer, of which up to
     *connect_seconds* are for connecting (none: as many). No more than *silent_seconds* may pass
     without a byte in either direction (whole ones, none: no bound of its own). A body longer than
-    *body_bytes* is not read. A proxy of the environment is used only *by_proxy*.
+    *body_bytes* is not read; *body_setting* is where that bound is set, if anywhere. A proxy of the
+    environment is used only *by_proxy*.
     """
 
     seconds: float
@@ -41,6 +42,7 @@ class CallLimits:
     connect_seconds: float | None = None
     silent_seconds: float | None = None
     by_proxy: bool = False
+    body_setting: str = ""
 
 
 @value

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import re
 import time
@@ -12,7 +13,7 @@ from threading import Thread
 import pytest
 
 from claimx import bootstrap, startup, workers
-from claimx.domain.errors import Unavailable
+from claimx.domain.errors import Unavailable, Unreadable
 from claimx.domain.retry import RetryPolicy
 from claimx.redis_clients import redis_of
 from claimx.services.runtime import Limits
@@ -33,11 +34,12 @@ def anew():
 
 
 class Vendor(ThreadingHTTPServer):
-    """An API that answers everything with an empty list after *pause*, and keeps what it got."""
+    """An API that answers everything with a list of blanks after *pause*, and keeps what it got."""
 
     def __init__(self):
         super().__init__(("127.0.0.1", 0), _Asked)
         self.pause = 0.0
+        self.blanks = 0
         self.requests = []
 
 
@@ -51,9 +53,10 @@ class _Asked(BaseHTTPRequestHandler):
         if self.server.pause:  # nobody waits any more
             return
         self.send_response(200)
-        self.send_header("Content-Length", "2")
+        self.send_header("Content-Length", str(self.server.blanks + 2))
         self.end_headers()
-        self.wfile.write(b"[]")
+        with contextlib.suppress(ConnectionError):  # of an answer that is too long nothing is read
+            self.wfile.write(b"[" + b" " * self.server.blanks + b"]")
 
     do_GET = do_POST  # noqa: N815 - the name that is looked for
 
@@ -152,6 +155,7 @@ def test_the_api_is_called_as_it_was_set(redis_url, vendor, tmp_path):
         "CLAIMX_API_SENDER_USERNAME": "sender",
         "CLAIMX_API_MEDIA_FILTER": "mediaId",
         "CLAIMX_API_TIMEOUT_SECONDS": "0.2",
+        "CLAIMX_API_MAX_ANSWER_BYTES": str(1024**2),
         "CLAIMX_API_RATE_LIMIT_PER_SECOND": "200",
         "ONELAKE_CLAIMX_PATH": str(tmp_path / "media"),
         "CACHE_DIR": str(tmp_path / "cache"),
@@ -162,11 +166,14 @@ def test_the_api_is_called_as_it_was_set(redis_url, vendor, tmp_path):
 
     workshop._loop.run(workshop._api.media("7", ["1", "2"]))
     workshop._loop.run(workshop._api.video_report("7"))
+    vendor.blanks = 1024**2
+    with pytest.raises(Unreadable, match="CLAIMX_API_MAX_ANSWER_BYTES"):
+        workshop._loop.run(workshop._api.media("7"))
     vendor.pause = 1.0
     with pytest.raises(Unavailable, match="in time"):
         workshop._loop.run(workshop._api.project("7"))
 
-    (media, token, _), (_, _, report), _ = vendor.requests
+    (media, token, _), (_, _, report), _, _ = vendor.requests
     assert media == "/rest/export/project/7/media?mediaId=1,2"
     assert token == "Basic c2VjcmV0"
     assert json.loads(report)["senderUsername"] == "sender"
