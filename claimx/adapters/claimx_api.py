@@ -151,19 +151,19 @@ class HTTPClaimXApi:
         async with self._slots.slot():
             await self._rate.take()
             self._gate.pass_through(1)
-            token = ""
+            token, accepted = "", self._gate.accepted
             try:
                 token = self._gate.token()
                 asked_at = times.from_seconds(self._now())
                 answer = await self._exchange(path, token, body)
             except ClaimXError as error:
-                self._gate.failed(error, token)
+                self._gate.failed(error, token, _subject(path, body), accepted)
                 self._failed(name, error)
                 raise
             except BaseException:  # cancelled: the call says nothing about the API
                 self._gate.said_nothing()
                 raise
-            self._gate.succeeded()  # JSON, whatever is in it (domain page, section 2)
+            self._gate.succeeded(token)  # JSON, whatever is in it (domain page, section 2)
             try:
                 data = unwrap(answer)
             except ClaimXError as error:
@@ -212,6 +212,11 @@ def segment(text: str) -> str:
         return quote(text, safe="")
     except UnicodeEncodeError:
         raise Malformed("an id of the ClaimX API must be valid Unicode") from None
+
+
+def _subject(path: str, body: Any) -> str:
+    """Return what a call asks for, whichever part of it."""
+    return path.partition("?")[0] if body is None else f"{path} {body}"
 
 
 def _is_number(text: str) -> bool:

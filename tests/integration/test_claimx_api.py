@@ -589,6 +589,30 @@ def test_a_401_shuts_the_door_and_one_probe_at_a_time_asks():
     assert vendor.gates.circuits() == {}
 
 
+def test_a_401_for_one_project_alone_keeps_nobody_else_waiting():
+    """Its events come again for three days; each time the door was shut to all calls."""
+
+    async def answer(request: web.Request) -> web.Response:
+        if request.match_info["path"].endswith("/9"):
+            return web.json_response({}, status=401)
+        return web.json_response(PROJECT)
+
+    vendor = Vendor(answer)
+
+    async def run() -> list[Any]:
+        async with vendor as api:
+            await api.project("7")
+            asked = [api.project(one) for one in ["9", "7", "9", "7", "7", "9", "7"]]
+            return [await asyncio.gather(one, return_exceptions=True) for one in asked]
+
+    kinds = [type(one) for [one] in asyncio.run(run())]
+
+    assert kinds.count(TokenRejected) == 3
+    assert kinds.count(Answer) == 4
+    assert len(vendor.requests) == 8
+    assert vendor.gates.circuits() == {}
+
+
 @pytest.mark.parametrize("text", [b"\xef\xbb\xbfnew\r\n", b" new\n\n", b"new"])
 def test_a_token_is_what_its_file_holds_without_what_editors_put_around_it(tmp_path, text):
     file = tmp_path / "token"

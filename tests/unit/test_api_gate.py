@@ -7,7 +7,7 @@ import pytest
 from claimx.adapters.api_gate import APIGate
 from claimx.adapters.api_token import TokenSource
 from claimx.adapters.memory.gates import MemoryGates
-from claimx.domain.circuit import AUTH_SETTINGS, CircuitSettings
+from claimx.domain.circuit import AUTH, AUTH_SETTINGS, CircuitSettings
 from claimx.domain.errors import CircuitOpen, NotFound, TokenRejected, Unavailable
 
 SOON = AUTH_SETTINGS.open_seconds
@@ -28,13 +28,21 @@ class Process:
         self.gates = beside.gates if beside else MemoryGates(lambda: self.now, settings)
         self.gate = APIGate(self.gates, "api", token or TokenSource("secret"), "api.example")
 
-    def call(self, error=None):
-        """Make a call that ends with *error*."""
+    def call(self, error=None, what="/project/1"):
+        """Make a call for *what* that ends with *error*."""
         self.gate.pass_through(1)
         if error is None:
-            self.gate.succeeded()
+            self.gate.succeeded(self.gate.token())
         else:
-            self.gate.failed(error, self.gate.token())
+            self.gate.failed(error, self.gate.token(), what, self.gate.accepted)
+
+    def is_refused(self, what, accepted=None):
+        """Make a call that a 401 ends, begun when so many were *accepted*; say if that shut."""
+        error = TokenRejected("401", status=401)
+        accepted = self.gate.accepted if accepted is None else accepted
+        self.gate.pass_through(1)
+        self.gate.failed(error, self.gate.token(), what, accepted)
+        return self.gates.circuits().get(AUTH, {}).get("state") == "open"
 
 
 @pytest.fixture
@@ -100,7 +108,7 @@ def test_a_probe_of_a_process_without_a_token_leaves_its_place_to_another(proces
     with pytest.raises(TokenRejected) as none:
         other.gate.token()
 
-    other.gate.failed(none.value, "")
+    other.gate.failed(none.value, "", "/project/1", 0)
 
     assert none.value.retry_after == 10
     process.call()
@@ -113,7 +121,7 @@ def test_a_probe_that_finds_a_new_token_in_its_file_leaves_its_place_to_it(proce
     other.gate.pass_through(1)
     error = TokenRejected("401", status=401)
 
-    other.gate.failed(error, "old")
+    other.gate.failed(error, "old", "/project/1", 0)
 
     assert error.retry_after == 0.1
     process.call()
@@ -154,3 +162,79 @@ def test_probes_ask_at_doubling_distances_up_to_half_a_minute():
         process.now += error.retry_after
 
     assert waits == [1, 2, 4, 8, 16, 30, 30]
+
+
+def test_a_project_that_is_kept_from_us_stops_no_other_however_often_it_is_asked_for():
+    """Its events asked again for three days, and each time everybody else had to wait."""
+    process = Process()
+    for _ in range(5):
+        process.call()
+        assert not process.is_refused("/project/2")
+
+
+def test_nor_do_many_of_them_among_answers_that_are_accepted():
+    """Calls run side by side: others are accepted between the beginning of one and its 401."""
+    process = Process()
+    process.call()
+    for number in range(20):
+        begun = process.gate.accepted
+        process.call()
+        assert not process.is_refused(f"/project/{number}", begun)
+
+
+def test_what_was_refused_before_stops_nobody_when_it_is_asked_for_with_others_like_it():
+    process = Process()
+    kept = [f"/project/{number}" for number in range(20)]
+    for what in kept:
+        process.call()
+        process.is_refused(what)
+    process.call()
+
+    assert not any(process.is_refused(what) for what in kept)
+
+
+@pytest.mark.parametrize("other", ["/project/1", "/project/2"])
+def test_a_token_that_ends_shuts_the_door_with_the_second_call_that_meets_that(other):
+    process = Process()
+    process.call()
+
+    assert [process.is_refused("/project/1"), process.is_refused(other)] == [False, True]
+
+
+def test_one_that_was_refused_before_is_no_excuse_for_ever():
+    """Whatever was refused alone once: after a token's end nothing but probes may ask."""
+    process = Process()
+    process.call()
+    process.is_refused("/project/2")
+    process.call()
+    process.is_refused("/project/2")
+
+    shut = [process.is_refused("/project/2"), process.is_refused("/project/2")]
+
+    assert shut == [False, True]
+
+
+def test_a_token_that_was_never_accepted_shuts_the_door_at_once(tmp_path):
+    """Nor does it help a new one that the last one was."""
+    file = tmp_path / "token"
+    file.write_text("old")
+    process = Process(TokenSource(file=str(file)))
+    process.call()
+    file.write_text("new")
+    process.is_refused("/project/1")
+
+    assert process.is_refused("/project/2")
+
+
+def test_a_probe_for_what_is_kept_from_us_leaves_its_place_to_the_next():
+    """Nobody else could ask meanwhile, and each time for longer."""
+    process = Process()
+    process.call()
+    assert not process.is_refused("/project/2")
+    process.call()
+    assert Process(beside=process).is_refused("/project/2"), "it has seen no answer yet"
+    process.now += 2 * SOON
+
+    assert not process.is_refused("/project/2")
+    process.call()
+    assert process.gates.circuits() == {}
