@@ -117,9 +117,12 @@ class Credentials:
 def _default(connect_seconds: float = 5.0, answer_seconds: float = 15.0) -> TokenCredential:
     from azure.identity import DefaultAzureCredential
 
+    from claimx.adapters.own_authorization import transport
+
     # by itself it waits for an answer of the sign-in service for five minutes, four times over
     credential: TokenCredential = DefaultAzureCredential(
         exclude_interactive_browser_credential=True,
+        transport=transport(connect_seconds, answer_seconds),
         connection_timeout=connect_seconds,
         read_timeout=answer_seconds,
         retry_total=1,

@@ -271,6 +271,28 @@ def test_a_value_that_nobody_can_read_is_left_as_it_is(kusto, source, text):
     assert [found["event_id"] for found in rows] == ["a", "e2"]
 
 
+@pytest.mark.parametrize("levels", [60, 61, 900, 5000, 100_000])
+def test_a_value_that_is_nested_however_deep_stops_no_other_row(kusto, source, levels):
+    """Its whole answer was unreadable, and so each poll at the same page; it is one bad row."""
+    deep = "[" * levels + '"]\\"[",{}' + "]" * levels
+    reply = frames(TIMED, ["a", 7, "deep", None, ONE], row(2, ONE))
+    kusto.replies.append(Reply(body=json.dumps(reply.body).replace('"deep"', deep).encode()))
+
+    rows = source.page(BASE, BASE + 10_000_000, 100)
+
+    assert [found["event_id"] for found in rows] == ["a", "e2"]
+    media_ids = rows[0]["media_ids"]
+    text = media_ids if isinstance(media_ids, str) else json.dumps(media_ids, separators=(",", ":"))
+    assert text == deep
+
+
+def test_an_answer_that_is_nothing_but_deep_is_unreadable(kusto, source):
+    kusto.replies.append(Reply(body=b"[" * 100_000 + b"]" * 100_000))
+
+    with pytest.raises(Unreadable, match="cannot be read"):
+        source.page(BASE, BASE + 10_000_000, 100)
+
+
 def test_rows_keep_json_values_and_ticks_are_cut_to_microseconds(kusto, source):
     kusto.replies.append(
         frames(
@@ -484,10 +506,15 @@ def client_of(url: str, total_seconds: float) -> CompleteClient:
 DRIPPING = b"HTTP/1.1 200 OK\r\nContent-Type: application/json\r\nContent-Length: 9999\r\n\r\n["
 
 
+CLOSING = DRIPPING.replace(b"\r\n\r\n", b"\r\nConnection: close\r\n\r\n")
+HEADS = (b"", b"HTTP/1.1 2", DRIPPING[:40], b"HTTP/1.1 100 Continue\r\nX:")
+
+
 @pytest.mark.timeout(20)
-def test_an_answer_that_comes_drop_by_drop_is_given_up_on():
+@pytest.mark.parametrize("head", [DRIPPING, CLOSING, *HEADS])
+def test_an_answer_that_comes_drop_by_drop_is_given_up_on(head):
     """The time-out of each read never ran out; only a worker's time limit ended such a poll."""
-    with Silent(DRIPPING, 0.1) as server, client_of(server.url, 1.0) as client:
+    with Silent(head, 0.1) as server, client_of(server.url, 1.0) as client:
         with pytest.raises(KustoNetworkError) as caught:
             client.execute_query("db", "T")
         found = translated(caught.value, what="T", host="h")
@@ -497,13 +524,14 @@ def test_an_answer_that_comes_drop_by_drop_is_given_up_on():
 
 
 @pytest.mark.timeout(20)
-def test_so_is_one_that_comes_so_under_tls(tmp_path):
+@pytest.mark.parametrize("head", [DRIPPING, CLOSING, DRIPPING[:40]])
+def test_so_is_one_that_comes_so_under_tls(tmp_path, head):
     """It is ended by another thread than the one that reads it."""
     certificate = self_signed(tmp_path / "kusto.pem")
     tls = ssl.create_default_context(ssl.Purpose.CLIENT_AUTH)
     tls.load_cert_chain(certificate)
     with (
-        Silent(DRIPPING, 0.1, tls) as server,
+        Silent(head, 0.1, tls) as server,
         client_of("http://127.0.0.1:1", 1.0) as client,
         pytest.raises(requests.ReadTimeout),
     ):
