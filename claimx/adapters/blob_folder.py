@@ -13,6 +13,7 @@ from contextlib import contextmanager, suppress
 from pathlib import Path
 from secrets import token_hex
 
+from claimx.adapters.durable_names import DurableNames
 from claimx.adapters.file_calls import SMALL_BYTES, FileCalls, forget_pages, unread
 from claimx.domain.errors import Unavailable
 from claimx.domain.times import age, seconds_left
@@ -48,6 +49,7 @@ class FolderStore:
         self._look_at = 0.0
         self._mode = 0o600
         self._device = -1
+        self._names = DurableNames(self._root)
         self._of_thread = threading.local()
         self._calls = FileCalls(side_by_side)
 
@@ -110,9 +112,9 @@ class FolderStore:
                     _link(file, source, part)
                     os.replace(part, target)
             except FileNotFoundError:
-                os.makedirs(os.path.dirname(target), exist_ok=True)
+                self._names.make_folder_of(target)
                 _link(file, source, target)
-            _sync_folder(os.path.dirname(target))
+            self._names.settle(target)
             forget_pages(file)
         except OSError:  # no links here; what is worse than that, the copy will tell
             return False
@@ -128,9 +130,9 @@ class FolderStore:
             try:
                 os.replace(part, target)
             except FileNotFoundError:
-                os.makedirs(os.path.dirname(target), exist_ok=True)
+                self._names.make_folder_of(target)
                 os.replace(part, target)
-        _sync_folder(os.path.dirname(target))
+        self._names.settle(target)
 
     def _check(self, file: int, length: int, sha256: str, copy: int | None = None) -> None:
         """Read it, into *copy* if there is one; FileNotFoundError: not what was downloaded."""
@@ -184,7 +186,7 @@ class FolderStore:
         now = self._now()
         if seconds_left(self._look_at, now, _LOOK_SECONDS):
             return
-        os.makedirs(self._parts, exist_ok=True)
+        self._names.make(self._parts)
         status = os.stat(self._parts)
         self._mode, self._device = status.st_mode & 0o666, status.st_dev
         with os.scandir(self._parts) as parts:
@@ -218,12 +220,3 @@ def _link(file: int, source: str, name: str) -> None:
     os.link(source, name)
     if not os.path.samestat(os.fstat(file), os.stat(name)):
         raise OSError(errno.ESTALE, os.strerror(errno.ESTALE))
-
-
-def _sync_folder(folder: str) -> None:
-    """Make the rename itself durable."""
-    descriptor = os.open(folder, os.O_RDONLY)
-    try:
-        os.fsync(descriptor)
-    finally:
-        os.close(descriptor)

@@ -7,6 +7,7 @@ import os
 import shutil
 import threading
 import time
+from pathlib import Path
 
 import pytest
 
@@ -179,14 +180,47 @@ def test_a_file_that_has_the_folders_mode_is_not_synced_again(
     """The cache did so before it gave it a name; what is new is its name, and a new mode."""
     (tmp_path / "media/.parts").mkdir(parents=True)
     (tmp_path / "media/.parts").chmod(0o750)
+    store, before = FolderStore(tmp_path / "media"), tmp_path / "before"
+    before.write_bytes(b"another")
+    put(store, before)  # its folder is there
     source.chmod(mode)
     fsync, synced = os.fsync, []
     monkeypatch.setattr(os, "fsync", lambda file: synced.append(file) or fsync(file))
 
-    put(FolderStore(tmp_path / "media"), source)
+    put(store, source)
 
     assert len(synced) == syncs
     assert (tmp_path / "media/1/media/2_a.jpg").stat().st_mode & 0o777 == 0o640
+
+
+@pytest.mark.usefixtures("links")
+def test_the_folders_that_a_file_lies_in_are_as_durable_as_it_is(tmp_path, source, monkeypatch):
+    """A crash could take a project's new folder, with files in it whose rows were committed."""
+    root = tmp_path / "new" / "media"
+    fsync, synced = os.fsync, []
+
+    def noted(file):
+        fsync(file)
+        synced.append(str(Path(f"/proc/self/fd/{file}").readlink()))
+
+    monkeypatch.setattr(os, "fsync", noted)
+    places = [tmp_path, root.parent, root, root / "1", root / "1/media"]
+
+    put(FolderStore(root), source)
+    assert {str(one) for one in places} <= set(synced)
+
+    beside, after = FolderStore(root), str(root / "1")
+    synced.clear()
+    put(beside, source)  # another process may have made them a moment ago
+    assert {str(root), after} <= set(synced)
+
+    synced.clear()
+    put(beside, source)
+    assert not {str(root), after} & set(synced), "once is enough"
+
+    shutil.rmtree(root / "1")
+    put(beside, source)
+    assert {str(root), after} <= set(synced), "they are others"
 
 
 def test_what_a_killed_process_left_in_a_folder_goes_a_day_later(tmp_path, source):
