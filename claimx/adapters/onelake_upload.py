@@ -16,6 +16,7 @@ PART_CHUNKS = 8
 """After so many chunks of a larger file what was sent is kept for a try that goes on with it."""
 
 _HASH = "sha256"
+_UNPROVEN = "sha256_unproven"  # nobody has compared what is stored with it
 _REFUSED, _THERE, _CHANGED = 400, 409, 412
 
 
@@ -25,6 +26,10 @@ class OneLakeUpload:
 
     Each step is conditional on nobody else's between. An upload that was overtaken (its lease was
     lost) therefore fails, instead of emptying a file that its successor has completed and recorded.
+
+    Only appends are not: nothing can be asked of them. One of another content may so get among what
+    its successor has not flushed. Its file was there before, with another hash or without one; what
+    takes the place of such a file is read back before it counts as stored.
 
     A try has minutes, and a large file may take longer. So what was sent of it is flushed now and
     then, and the next try goes on behind that. Nobody could tell later what was stored by whom:
@@ -50,6 +55,7 @@ class OneLakeUpload:
         self._sha256 = sha256
         self._chunk = chunk_bytes
         self._part = chunk_bytes * PART_CHUNKS
+        self._named = _HASH  # under which its hash stands beside it
         self._tag = ""  # what the stored file must still have, empty where a stand-in gives none
 
     async def run(self, host: str) -> None:
@@ -62,8 +68,10 @@ class OneLakeUpload:
         if os.fstat(self._file.fileno()).st_size != self._length:
             raise self._another()
         stored = await self._begin()
-        if stored == self._length and stored:
-            return  # an earlier try got this far
+        if stored == self._length and stored:  # an earlier try got this far
+            if self._named == _UNPROVEN:
+                await self._verify(host)
+            return
         seen = hashlib.sha256() if self._length <= self._part else await self._checked(stored)
         if not await self._is_sent(stored, seen):  # the whole, unless another has it in hand
             await self._create(new=False, if_match=self._tag)
@@ -80,7 +88,9 @@ class OneLakeUpload:
         else:
             return 0
         there = await self._target.get_file_properties()
-        if there.metadata.get(_HASH) == self._sha256:
+        ours = [name for name, told in there.metadata.items() if told == self._sha256]
+        self._named = _HASH if _HASH in ours else _UNPROVEN
+        if self._named in ours:
             is_part = 0 < there.size < self._length and there.size % self._part == 0
             if there.size == self._length or (is_part and there.etag):
                 self._tag = there.etag
@@ -90,7 +100,7 @@ class OneLakeUpload:
 
     async def _create(self, **condition: Any) -> None:
         self._tag = await self._target.create_file(
-            self._content_type, {_HASH: self._sha256}, **condition
+            self._content_type, {self._named: self._sha256}, **condition
         )
 
     async def _checked(self, stored: int) -> Any:
@@ -149,8 +159,10 @@ class OneLakeUpload:
             told = f"OneLake holds {stored.size} of {self._length} bytes after the upload"
             raise Unavailable(told, host=host)
         named = stored.metadata.get(_HASH)
-        if named is None:  # the service keeps no metadata: read back what it has
+        if named is None:  # or the service keeps no metadata: read back what it has
             named = await self._read_back()
+            if named != self._sha256:  # or the next try would find it complete
+                await self._create(new=False, if_match=self._tag)
         if named != self._sha256:
             raise Unavailable("OneLake holds another file after the upload", host=host)
 

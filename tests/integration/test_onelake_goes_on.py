@@ -201,6 +201,65 @@ def test_nobody_goes_on_with_what_another_file_has_left(rig):
     assert rig.content(path) == CONTENT
 
 
+def begun_by_another(rig):
+    """Return the path of a file whose upload, of another content, is thought dead."""
+    path = rig.new_path()
+    rig.stored(path).create_file(metadata={"sha256": "0" * 64})
+    return path
+
+
+def mix(rig, path, after):
+    """Let that upload append a byte as request *after* comes."""
+    choose = rig.sandbox.plan.choose
+    seen = []
+
+    def append(where, asked, now):
+        seen.append(asked)
+        if len(seen) == after:
+            rig.sandbox.onelake.store.append("large", f"lh/Files/{path}", 0, b"?")
+        return choose(where, asked, now)
+
+    rig.sandbox.plan.choose = append
+
+
+BEGUN = 3  # create, properties, create in its place
+APPENDED = BEGUN + 2
+
+
+def test_what_another_upload_has_appended_beside_ours_is_no_stored_file(rig):
+    """No append can be conditional: a file was recorded with bytes of the one that it replaced."""
+    path = begun_by_another(rig)
+    with rig.asked():
+        mix(rig, path, APPENDED)
+        with pytest.raises(Unavailable, match="another file"):
+            rig.put(path)
+    assert rig.stored(path).get_file_properties().size == 0
+
+    rig.put(path)
+
+    assert rig.content(path) == CONTENT
+
+
+@pytest.mark.parametrize("mixed", [False, True])
+def test_nor_is_it_for_the_next_try_that_finds_it_complete(rig, mixed):
+    """Its own try was cut off before it was read back."""
+    path = begun_by_another(rig)
+    reading = BEGUN + REQUESTS
+    with rig.asked({reading: fault("error")}) as seen:
+        mix(rig, path, APPENDED if mixed else -1)
+        with pytest.raises(Unavailable):
+            rig.put(path)
+    assert len(seen) == reading
+    assert rig.stored(path).get_file_properties().size == len(CONTENT)
+
+    if mixed:
+        with pytest.raises(Unavailable, match="another file"):
+            rig.put(path)
+    rig.put(path)
+
+    assert rig.content(path) == CONTENT
+
+
 @pytest.mark.parametrize("length", [1, PART - 1, PART + CHUNK, len(CONTENT) + 1])
 def test_what_is_no_whole_number_of_parts_is_sent_anew(rig, length):
     """It is no upload of this release, whose appends would lie across those that are waiting."""
