@@ -15,13 +15,20 @@ from pathlib import Path
 
 import pyarrow as pa
 import pytest
-from deltalake import DeltaTable, Field, Schema, WriterProperties, write_deltalake
-from deltalake.exceptions import DeltaError
+from deltalake import (
+    CommitProperties,
+    DeltaTable,
+    Field,
+    Schema,
+    WriterProperties,
+    write_deltalake,
+)
+from deltalake.exceptions import CommitFailedError, DeltaError
 from deltalake.schema import PrimitiveType
 from lakes import T0, answered, lake_in, named, paths_below
 
 from claimx.adapters.credentials import StorageAccess
-from claimx.adapters.lake import DeltaLake, commit, handles, upkeep
+from claimx.adapters.lake import DeltaLake, commit, files, handles, upkeep
 from claimx.domain.changes import Change, Source
 from claimx.domain.errors import NotAllowed, TokenRejected, Unavailable
 from claimx.domain.tables import EVENTS, MEDIA, PROJECTS, TABLES
@@ -254,6 +261,36 @@ def test_losing_every_race_ends_as_unavailable(tmp_path):
 
     with pytest.raises(Unavailable, match="12 times"):
         lake.upsert(MEDIA, [media("m", 500)], T0)
+
+
+def test_what_a_lost_race_has_written_goes_with_it(tmp_path):
+    """It stayed for two days, a file with each of twelve tries."""
+    lake, other = lake_in(tmp_path), lake_in(tmp_path)
+    lake.upsert(MEDIA, [media("m", 1)], T0)
+    rounds = iter(range(2, 100))
+    meddle(lake, lambda: other.upsert(MEDIA, [media("m", next(rounds))], T0))
+
+    with pytest.raises(Unavailable):
+        lake.upsert(MEDIA, [media("m", 500)], T0)
+
+    folder = tmp_path / MEDIA.name
+    log = "".join(one.read_text() for one in folder.glob("_delta_log/*.json"))
+    assert [one.name for one in folder.glob("*.parquet") if one.name not in log] == []
+
+
+def test_what_is_in_the_table_stays_though_its_commit_seems_lost(tmp_path):
+    """An answer that was lost, and the commit made once more, look like another's that won."""
+    lake_in(tmp_path).upsert(MEDIA, [media("m", 1)], T0)
+    first, again = (DeltaTable(tmp_path / MEDIA.name) for _ in range(2))
+    rows = first.to_pyarrow_table()
+    added = [files.write_file(first, MEDIA, rows)]
+    once = CommitProperties(max_commit_retries=0)
+    files.replace(first, MEDIA, [], added, once)
+
+    with pytest.raises(CommitFailedError):
+        files.replace(again, MEDIA, [], added, once)
+
+    assert DeltaTable(tmp_path / MEDIA.name).to_pyarrow_table().num_rows == 2
 
 
 @pytest.mark.parametrize("stored", [[], [media("m1", 1)]], ids=["append", "merge"])

@@ -7,6 +7,7 @@ import time
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import suppress
 from datetime import UTC, datetime, timedelta
+from itertools import count
 from typing import Any
 from uuid import uuid4
 
@@ -132,8 +133,9 @@ def replace(
             post_commithook_properties=HOOKS,
         )
     except CommitFailedError as error:
-        if unknown_features(error):  # else they may be in the table
-            discard(snapshot, (one.path for one in added))
+        paths = [one.path for one in added]
+        if unknown_features(error) or _are_left_out(snapshot, paths):
+            discard(snapshot, paths)
         raise
 
 
@@ -150,6 +152,28 @@ def discard(snapshot: DeltaTable, paths: Iterable[str]) -> None:
     for path in paths:
         with suppress(OSError):
             (folder / path).unlink()
+
+
+def _are_left_out(snapshot: DeltaTable, paths: Sequence[str]) -> bool:
+    """
+    Say whether none of these files came into the table with a commit behind *snapshot*.
+
+    A commit whose answer was lost looks like a race that another has won; so the log is asked. Only
+    a folder's is at hand.
+    """
+    folder = folder_of(snapshot.table_uri)
+    if folder is None:
+        return False
+    for version in count(snapshot.version() + 1):
+        try:
+            said = (folder / "_delta_log" / f"{version:020}.json").read_text()
+        except FileNotFoundError:
+            return version > snapshot.version() + 1  # else nobody has won
+        except OSError:
+            return False
+        if any(path in said for path in paths):
+            return False
+    return False
 
 
 def statistics(table: Table, rows: pa.Table) -> dict[str, Any]:
