@@ -13,21 +13,31 @@ from contextlib import suppress
 from functools import partial
 from typing import Any
 
+import redis
 from celery.exceptions import InvalidTaskError
+from celery.worker import state
 from celery.worker.consumer import Consumer as StockConsumer
 from kombu.exceptions import ContentDisallowed, DecodeError
 from kombu.utils.encoding import safe_repr
 
+from claimx.adapters.transport import WaitRefused
 from claimx.adapters.unreadable import keep_unreadable
 
 _FIRST_PAUSE_SECONDS = 0.5
 _LONGEST_PAUSE_SECONDS = 2.0
+_LONGEST_REST_SECONDS = 10.0
+_CALM_SECONDS = 30.0  # of waiting for messages, after which a refusal is the first of others
+_LOOK_SECONDS = 0.25  # how often a rest looks whether the worker is to end
 _EVENTS_SECONDS = 0.25  # between two announcements of what tasks did, for Flower
+
+_REFUSALS = (WaitRefused, redis.ReadOnlyError)
 
 
 class Consumer(StockConsumer):  # type: ignore[misc]  # kombu is untyped
     """Named by the ``worker_consumer`` setting."""
 
+    _rest = 0.0
+    _rested_at = float("-inf")
     _overdue_at = 0.0  # when an announcement under way must have been made, monotonic
 
     def on_send_event_buffered(self) -> None:
@@ -83,6 +93,26 @@ class Consumer(StockConsumer):  # type: ignore[misc]  # kombu is untyped
 
         return guarded
 
+    def on_connection_error_after_connected(self, exc: Exception) -> None:
+        """
+        Rest before coming back to a Redis that answers the wait for messages with an error.
+
+        It takes connections, so nothing else would: an error that stays (a right that was taken
+        away, a queue's key of another type) came several times a second, with a line each.
+        """
+        super().on_connection_error_after_connected(exc)
+        if not isinstance(exc, _REFUSALS):
+            return
+        is_first = time.monotonic() - self._rested_at > _CALM_SECONDS
+        self._rest = min(2 * self._rest, _LONGEST_REST_SECONDS)
+        if is_first:
+            self._rest = _FIRST_PAUSE_SECONDS
+        for _ in range(round(self._rest / _LOOK_SECONDS)):
+            if _is_leaving():
+                break
+            time.sleep(_LOOK_SECONDS)
+        self._rested_at = time.monotonic()
+
     def ensure_connected(self, conn: Any) -> Any:
         """
         Return *conn* once the broker answers, asking every two seconds at least.
@@ -137,6 +167,12 @@ def _check_shape(message: Any) -> None:
         case [list(), dict(), dict() | None] | {"args": list()}:
             return
     raise InvalidTaskError(f"a body is [args, kwargs, options], not {type(body).__name__}")
+
+
+def _is_leaving() -> bool:
+    """Say whether the worker was told to end; the status 0 is such a word, too."""
+    told = (state.should_stop, state.should_terminate)
+    return any(one is not None and one is not False for one in told)
 
 
 def _logger() -> Any:

@@ -27,6 +27,10 @@ AHEAD = "claimx-ahead"
 """A header of messages that are read before those that wait; elsewhere it means nothing."""
 
 
+class WaitRefused(redis.ConnectionError):
+    """Redis answered with an error to a worker that waits for messages: a lost connection to it."""
+
+
 def _readable(channel: Any, raw: bytes) -> dict[str, Any] | None:
     """
     Return the item in *raw*; one that is no message is kept aside, and None returned.
@@ -127,7 +131,7 @@ class _Guarded:
                 raise
             except redis.ResponseError as error:  # a primary that was made a replica: not for good
                 self.client.connection.disconnect()
-                raise redis.ConnectionError(str(error)) from error
+                raise WaitRefused(str(error)) from error
             if not answer:
                 raise Empty
             queue, raw = answer

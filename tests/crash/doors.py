@@ -120,6 +120,7 @@ DOORS = (
             "producer_or_acquire producer_pool register_task run s si signature start starmap",
             "subtask task tasks after_return before_start on_failure on_retry on_success",
             "create_task_handler shutdown stop Strategies connect perform_pending_operations",
+            "on_connection_error_after_connected",
             "WorkController Worker Beat AsyncResult ResultSet GroupResult amqp_cls loader_cls",
         ),
     ),

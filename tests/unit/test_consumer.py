@@ -7,13 +7,16 @@ from contextlib import suppress
 from typing import Any
 
 import pytest
+import redis
 from celery import Celery
 from celery.events import EventDispatcher
+from celery.worker import state
 from celery.worker.consumer import Consumer as StockConsumer
 from kombu import Connection
 from kombu.asynchronous import Hub
 
 from claimx.adapters.consumer import Consumer
+from claimx.adapters.transport import WaitRefused
 
 
 class Broker:
@@ -38,6 +41,61 @@ def test_a_broker_that_was_away_is_asked_every_two_seconds_at_least():
 
     assert broker.options["interval_max"] == 2.0
     assert broker.options["interval_start"] <= broker.options["interval_max"]
+
+
+@pytest.fixture
+def resting(monkeypatch) -> tuple[Consumer, list[float]]:
+    """Return a consumer that lost its connection, and for how long it slept: no time passes."""
+    slept: list[float] = []
+    monkeypatch.setattr(StockConsumer, "on_connection_error_after_connected", lambda *_: None)
+    monkeypatch.setattr(time, "sleep", slept.append)
+    return Consumer.__new__(Consumer), slept
+
+
+@pytest.mark.parametrize("refusal", [WaitRefused("NOPERM"), redis.ReadOnlyError("READONLY")])
+def test_a_redis_that_refuses_again_and_again_is_asked_less_and_less(resting, refusal):
+    """It takes connections: a worker came back several times a second, for ever, a line each."""
+    consumer, slept = resting
+    rests = []
+    for _ in range(7):
+        slept.clear()
+        consumer.on_connection_error_after_connected(refusal)
+        rests.append(sum(slept))
+
+    assert rests == [0.5, 1, 2, 4, 8, 10, 10]
+
+
+def test_the_first_refusal_in_a_while_is_not_waited_for_long(resting, monkeypatch):
+    """A primary that becomes a replica is back in seconds."""
+    consumer, slept = resting
+    for _ in range(5):
+        consumer.on_connection_error_after_connected(WaitRefused("NOPERM"))
+    later = time.monotonic() + 60.0
+    monkeypatch.setattr(time, "monotonic", lambda: later)
+    slept.clear()
+
+    consumer.on_connection_error_after_connected(WaitRefused("NOPERM"))
+
+    assert sum(slept) == 0.5
+
+
+def test_a_redis_that_is_away_is_not_waited_for_here(resting):
+    """That is done where connections are made."""
+    consumer, slept = resting
+
+    consumer.on_connection_error_after_connected(redis.ConnectionError("refused"))
+
+    assert slept == []
+
+
+@pytest.mark.parametrize("told", ["should_stop", "should_terminate"])
+def test_a_worker_that_is_to_end_does_not_rest(resting, monkeypatch, told):
+    consumer, slept = resting
+    monkeypatch.setattr(state, told, 0)  # the status to end with
+
+    consumer.on_connection_error_after_connected(WaitRefused("NOPERM"))
+
+    assert slept == []
 
 
 class Dispatcher:
