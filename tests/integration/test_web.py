@@ -14,7 +14,7 @@ from certificates import self_signed
 from pipeline_rig import Rig
 
 from claimx.cli.stack import ROOT, free_port
-from claimx.web import health_url
+from claimx.web.flower import health_url
 
 pytestmark = [
     pytest.mark.integration,

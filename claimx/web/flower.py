@@ -1,5 +1,5 @@
 """
-The ``web`` process: Flower, shut to the world unless it has credentials.
+Flower, shut to the world unless it has credentials.
 
 It listens on loopback without FLOWER_BASIC_AUTH and on every interface with it, on ``PORT``.
 """
@@ -18,6 +18,7 @@ from http import HTTPStatus
 from http.client import HTTPConnection, HTTPException, HTTPSConnection
 from urllib.parse import urlsplit
 
+import click
 import structlog
 
 from claimx.attendance import attend
@@ -33,7 +34,7 @@ _NO_PLACE = (errno.EADDRINUSE, errno.EADDRNOTAVAIL, errno.EACCES)
 
 
 def main() -> None:
-    """Run Flower until it is told to stop; status 1 where it cannot listen."""
+    """Run Flower until it is told to stop; status 1 where it cannot listen, 130 by Ctrl-C."""
     settings = load_settings()
     auth = settings.flower_auth.get_secret_value()
     for name in [name for name, value in os.environ.items() if not value.strip()]:
@@ -65,6 +66,9 @@ def main() -> None:
             raise
         place = {"host": os.environ["FLOWER_ADDRESS"], "port": os.environ["FLOWER_PORT"]}
         log.error("cannot listen", server="flower", **place, reason=error.strerror)  # noqa: TRY400 - one line is enough
+        sys.exit(status)
+    except click.Abort:  # what Celery's command line makes of Ctrl-C before Flower runs
+        status = 130
         sys.exit(status)
     finally:  # Flower's threads, which are waited for, ask a broker that is away for ever
         threading.Thread(target=_end, args=(status,), daemon=True).start()
@@ -113,7 +117,3 @@ def _flower_problems(url: str) -> dict[str, str]:
     finally:
         asking.close()
     return {} if status == HTTPStatus.OK else {"flower": f"answers {status}"}
-
-
-if __name__ == "__main__":
-    main()
