@@ -136,8 +136,7 @@ class CurlCalls:
         except pycurl.error as error:
             return int(error.args[0])
         except asyncio.CancelledError:
-            task = asyncio.current_task()
-            if not answer.given_up or (task is not None and task.cancelling()):
+            if not answer.given_up or _is_cancelled():
                 raise
             if answer.draining is None:
                 self._give_up_on(multi)
@@ -182,6 +181,12 @@ class CurlCalls:
         return Unreadable(
             f"the body is longer than {limits.body_bytes} bytes{where}", host=self._host
         )
+
+
+def _is_cancelled() -> bool:
+    """Say whether the running task is: a frame that knows it would keep its end, which keeps it."""
+    task = asyncio.current_task()
+    return task is not None and task.cancelling() > 0
 
 
 def _give_up(call: asyncio.Future[pycurl.Curl], answer: Answer) -> None:

@@ -103,14 +103,17 @@ class DataLakeStore:
 
     async def _bounded(self, upload: Coroutine[Any, Any, None]) -> None:
         """Give up on an upload in time, so that it counts as a try."""
+        bound = asyncio.timeout(self._total_seconds)
         try:
-            async with asyncio.timeout(self._total_seconds) as bound:
+            async with bound:
                 await upload
         except TimeoutError:
             if not bound.expired():
                 raise
             told = f"the upload took more than {self._total_seconds:g} s"
             raise Unavailable(told, host=self._host) from None
+        finally:
+            del bound  # it knows the task, which keeps how it was cancelled, and so this frame
 
     async def _put(
         self, path: str, file: BinaryIO, length: int, sha256: str, content_type: str

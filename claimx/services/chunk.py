@@ -119,6 +119,7 @@ class Chunk:
             except asyncio.CancelledError:
                 # its lease was lost, which says nothing of the next; or the chunk is to end
                 if record.id in self._open or turn.uncancel():
+                    del turn  # it keeps how it was cancelled, and so this frame and what it calls
                     raise
                 continue
             except Exception as error:  # noqa: BLE001 - the policy judges what nobody classified
@@ -133,6 +134,7 @@ class Chunk:
         for task in running:
             task.cancel()
         await asyncio.gather(*running, return_exceptions=True)
+        self._turns.clear()  # as above
         try:
             while self._done:
                 await self._settle()

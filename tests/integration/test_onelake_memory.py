@@ -36,19 +36,21 @@ class Host:
     def __init__(self, fails: str) -> None:
         self.fails = fails
         self.chunks = 0
+        self.came = asyncio.Event()
 
     async def __call__(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         with suppress(asyncio.IncompleteReadError, ConnectionError, asyncio.CancelledError):
             while (await reader.readuntil(b"\r\n\r\n")).startswith(b"PUT"):
                 writer.write(CREATED)
             self.chunks += 1
+            self.came.set()
             writer.write(REFUSALS[self.fails])
             if self.fails != "closed":
                 await asyncio.sleep(60)
         writer.close()
 
 
-@pytest.mark.parametrize("fails", [*REFUSALS, "late"])
+@pytest.mark.parametrize("fails", [*REFUSALS, "late", "cancelled"])
 def test_an_upload_that_failed_holds_no_chunk(tmp_path, fails):
     """
     Chunks have megabytes, and the collector looks seldom (`claimx.garbage`).
@@ -74,7 +76,12 @@ def test_an_upload_that_failed_holds_no_chunk(tmp_path, fails):
             with suppress(ClaimXError):
                 await store.put("a.jpg", str(source), len(CHUNK), digest, "image/jpeg")
 
-        await asyncio.create_task(put())
+        task = asyncio.create_task(put())
+        if fails == "cancelled":
+            await host.came.wait()
+            task.cancel()
+        await asyncio.wait([task])
+        del task
         for _ in range(50):  # the thread that read it has its turn soon
             held = tracemalloc.get_traced_memory()[0]
             if held < len(CHUNK):

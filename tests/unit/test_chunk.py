@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import asyncio
+import gc
+import weakref
 from collections.abc import Callable
 from typing import Any
 
@@ -17,10 +19,12 @@ from claimx.domain.errors import (
 from claimx.domain.events import EventType
 from claimx.domain.ports.api import Answer
 from claimx.domain.records import (
+    Outcome,
     Record,
     Stage,
     State,
 )
+from claimx.services.chunk import Chunk
 from claimx.services.chunk_account import Counts
 from claimx.services.enrich import EnrichStage
 from claimx.services.runtime import Limits
@@ -103,6 +107,31 @@ def test_a_chunk_that_takes_too_long_gives_back_what_is_unfinished(world):
 
     assert (counts.processed, counts.released) == (1, 1)
     assert world.state(ids[0]) == (Stage.ENRICH, State.READY)
+
+
+def test_work_that_was_cut_off_holds_nothing(world):
+    """A chunk of a file has megabytes, and the collector looks seldom (`claimx.garbage`)."""
+    held: list[weakref.ref[Piece]] = []
+
+    class Piece:
+        """Of a file."""
+
+    async def work(_: Record) -> Outcome:
+        piece = Piece()
+        held.append(weakref.ref(piece))
+        await asyncio.sleep(60.0)
+        raise AssertionError(piece)
+
+    records = world.ledger.claim(Stage.ENRICH, world.admit(event("1")), 30.0)
+    chunk = Chunk(world.runtime, Stage.ENRICH, work, concurrency=1, bound_seconds=0.05)
+    gc.collect()
+    gc.disable()
+    try:
+        asyncio.run(chunk.run(records))
+
+        assert [one() for one in held] == [None]
+    finally:
+        gc.enable()
 
 
 def test_leases_are_renewed_while_the_chunk_runs(world):
