@@ -19,7 +19,7 @@ def as_it_is(request: requests.PreparedRequest) -> requests.PreparedRequest:
 
 
 def transport(connect_seconds: float, answer_seconds: float) -> Any:
-    """Return what azure-identity asks by; all parts of one identity share it."""
+    """Return what a client of Azure's asks by; all parts of an identity may share it."""
     from azure.core.pipeline.transport import RequestsTransport
 
     class Transport(RequestsTransport):  # type: ignore[misc]  # of a module that types nothing

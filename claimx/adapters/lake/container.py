@@ -7,6 +7,7 @@ from collections.abc import Mapping
 from claimx.adapters.credentials import Credentials
 from claimx.adapters.lake.delta import DeltaLake
 from claimx.adapters.lake.layout import Sizes
+from claimx.adapters.own_authorization import transport
 from claimx.domain.addresses import on_loopback, split_root
 from claimx.domain.errors import Unavailable
 
@@ -36,7 +37,12 @@ def make_lake(
             options["azure_storage_account_name"], options["azure_storage_account_key"]
         )
         try:
-            with DataLakeServiceClient(endpoint, credential=credential, retry_total=0) as service:
+            with DataLakeServiceClient(
+                endpoint,
+                credential=credential,
+                retry_total=0,
+                transport=transport(connect_seconds=5.0, answer_seconds=60.0),
+            ) as service:
                 service.create_file_system(name)
         except ResourceExistsError:
             return  # a process beside this one was faster
