@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import json
 import os
 import shutil
@@ -14,6 +15,7 @@ from http.server import BaseHTTPRequestHandler, HTTPServer
 from pathlib import Path
 
 import pyarrow as pa
+import pyarrow.parquet as pq
 import pytest
 from deltalake import (
     CommitProperties,
@@ -28,7 +30,7 @@ from deltalake.schema import PrimitiveType
 from lakes import T0, answered, lake_in, named, paths_below
 
 from claimx.adapters.credentials import StorageAccess
-from claimx.adapters.lake import DeltaLake, commit, files, handles, upkeep
+from claimx.adapters.lake import DeltaLake, commit, files, handles, rewriting, schema, upkeep
 from claimx.domain.changes import Change, Source
 from claimx.domain.errors import NotAllowed, TokenRejected, Unavailable
 from claimx.domain.tables import EVENTS, MEDIA, PROJECTS, TABLES
@@ -276,6 +278,29 @@ def test_what_a_lost_race_has_written_goes_with_it(tmp_path):
     folder = tmp_path / MEDIA.name
     log = "".join(one.read_text() for one in folder.glob("_delta_log/*.json"))
     assert [one.name for one in folder.glob("*.parquet") if one.name not in log] == []
+
+
+def test_files_of_a_write_that_fails_in_its_midst_are_removed(tmp_path, monkeypatch):
+    """On a full disk each try left some more of them."""
+    lake_in(tmp_path).ensure(MEDIA)
+    table = DeltaTable(tmp_path / MEDIA.name)
+    lacking = dict.fromkeys(MEDIA.column_names)
+    rows = schema.to_arrow(MEDIA, [{**lacking, "media_id": f"m{n}"} for n in range(40)])
+    write, written = pq.write_table, []
+
+    def fill_the_disk(*arguments, **options):
+        written.append(len(list((tmp_path / MEDIA.name).glob("*.parquet"))))
+        if len(written) == 3:
+            raise OSError(errno.ENOSPC, "No space left on device")
+        write(*arguments, **options)
+
+    monkeypatch.setattr(pq, "write_table", fill_the_disk)
+
+    with pytest.raises(OSError, match="No space"):
+        rewriting.written(table, MEDIA, rows, 10)
+
+    assert written == [1, 2, 3]
+    assert list((tmp_path / MEDIA.name).glob("*.parquet")) == []
 
 
 def test_what_is_in_the_table_stays_though_its_commit_seems_lost(tmp_path):

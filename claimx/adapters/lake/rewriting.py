@@ -13,7 +13,7 @@ import pyarrow.compute as pc
 from deltalake import DeltaTable
 from deltalake.transaction import AddAction
 
-from claimx.adapters.lake.files import batches_of, whole_schema, write_file
+from claimx.adapters.lake.files import batches_of, discard, whole_schema, write_file
 from claimx.adapters.lake.handles import ColumnsGone
 from claimx.adapters.lake.keys import met, sets_of, wanted_of
 from claimx.adapters.lake.known_rows import KnownRows
@@ -96,13 +96,21 @@ def patched(
 
 
 def written(snapshot: DeltaTable, table: Table, rows: pa.Table, piece_rows: int) -> list[AddAction]:
-    """Write *rows* as new files of up to half more than *piece_rows*, cut between two keys."""
+    """
+    Write *rows* as new files of up to half more than *piece_rows*, cut between two keys.
+
+    What fails half-way leaves nothing behind, as in `write_file`.
+    """
     if rows.num_rows <= piece_rows * 3 // 2:
         return [write_file(snapshot, table, rows)] if rows.num_rows else []
     ordered = rows.sort_by(table.key[0])
-    files = []
-    for low, high in cuts(ordered.column(table.key[0]), piece_rows):
-        files.append(write_file(snapshot, table, ordered.slice(low, high - low)))
+    files: list[AddAction] = []
+    try:
+        for low, high in cuts(ordered.column(table.key[0]), piece_rows):
+            files.append(write_file(snapshot, table, ordered.slice(low, high - low)))
+    except BaseException:
+        discard(snapshot, (one.path for one in files))
+        raise
     return files
 
 
