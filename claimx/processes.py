@@ -72,6 +72,7 @@ def connect(app: Any) -> None:
         (signals.setup_logging, _set_up_logging),
         (signals.celeryd_after_setup, _take_own_uploads),
         (signals.worker_init, _before_fork),
+        (signals.worker_before_create_process, leaving_step.take_over),
         (signals.worker_process_init, _after_fork),
         (signals.worker_ready, _worker_ready),
         (signals.worker_shutdown, _worker_gone),
@@ -100,6 +101,7 @@ def _attended(role: str) -> Attendance:
 
 
 def _worker_begins(instance: Any, options: dict[str, Any], **_: Any) -> None:
+    startup.end_when_told()
     known = [*instance.app.amqp.queues]
     named = {f"-{short}": options.get(long) for short, long in _QUEUE_OPTIONS.items()}
     if problems := unknown_queues(known, named):
@@ -115,6 +117,7 @@ def _set_up_logging(**_: Any) -> None:
         settings = startup.load_settings()
         logs.configure(settings.log_level, settings.log_format, process="worker")
         return
+    startup.end_when_told()
     one = _attended("beat")  # a worker is attended already
     try:  # by itself RedBeat ends, and a worker looks less and less often
         wait_for_redis(startup.load_settings(), progress=one.progress.made)

@@ -10,8 +10,10 @@ from __future__ import annotations
 
 import ctypes
 import os
+import signal
 import socket
 import sys
+import threading
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
 from pathlib import Path
@@ -115,6 +117,17 @@ def refuse(problems: Sequence[str]) -> NoReturn:
         print(f"claimx: {line}", file=sys.stderr)  # noqa: T201 - before logging is set up
     sys.stderr.flush()
     sys.exit(_EXIT_CONFIGURATION)
+
+
+def end_when_told() -> None:
+    """
+    Let SIGTERM end this process, with status 0, until its work takes the signal over.
+
+    The first process of a container ignores a signal that it has no handler for: it would wait for
+    Redis, or import, until it is killed. In a thread, which has no signals, nothing happens.
+    """
+    if threading.current_thread() is threading.main_thread():
+        signal.signal(signal.SIGTERM, lambda *_: sys.exit(0))
 
 
 def host_name() -> str:

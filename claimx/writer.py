@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import signal
 import sys
 import threading
@@ -30,11 +31,6 @@ _NEW_OBJECTS = 60_000  # a great batch holds tens of thousands, and all go when 
 
 def main() -> int:
     """Write until told to stop; 0 then, 4 for wrong settings, 5 when Redis never came."""
-    settings = startup.load_settings()
-    if problems := without_path(settings):
-        startup.refuse(problems)
-    attendance = attend("writer", settings)
-    attendance.begin({"tables": str(len(TABLES))})
     stopping: list[int] = []
 
     def stop(number: int, _frame: FrameType | None) -> None:
@@ -42,6 +38,11 @@ def main() -> int:
 
     for number in (signal.SIGTERM, signal.SIGINT):
         signal.signal(number, stop)
+    settings = startup.load_settings()
+    if problems := without_path(settings):
+        startup.refuse(problems)
+    attendance = attend("writer", settings)
+    attendance.begin({"tables": str(len(TABLES))})
     try:
         processes.wait_for_redis(settings, progress=_unless(stopping, attendance.progress.made))
     except ClaimXError as error:
@@ -59,9 +60,9 @@ def main() -> int:
         writer.close()
     except ClaimXError as error:  # what it held comes again by its leases
         log.warning("writer left with rows unwritten", reason=str(error))
-    folding.leave()
     attendance.stop()
     log.info("lake writer stopped")
+    folding.leave()  # last, for it may end the process
     return 0
 
 
@@ -122,8 +123,14 @@ class _Folding:
         self._keeper.stop()
 
     def leave(self) -> None:
-        """Wait for the step that is under way, if it is not too long."""
+        """
+        Wait for the step that is under way; if it is too long, end the process.
+
+        One that came back from deltalake into an interpreter which is ending would crash it.
+        """
         self._thread.join(_LEAVE_SECONDS)
+        if self._thread.is_alive():
+            os._exit(0)
 
 
 def _ensure_tables(runtime: Runtime, stopping: list[int], progress: Callable[[], None]) -> None:

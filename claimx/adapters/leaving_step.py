@@ -29,6 +29,8 @@ log = structlog.get_logger(__name__)
 
 LEAVE_SECONDS = 20.0  # hosts kill after 25 to 30
 
+_taken_over: list[int] = []  # by which processes
+
 
 class LeavingStep(bootsteps.StartStopStep):  # type: ignore[misc]  # celery publishes no types
     """Takes over the worker's SIGTERM, which Celery installs just before its steps start."""
@@ -36,43 +38,75 @@ class LeavingStep(bootsteps.StartStopStep):  # type: ignore[misc]  # celery publ
     requires = ("celery.worker.components:Pool",)
 
     def start(self, _worker: Any) -> None:
-        """Install the handlers; a second Ctrl-C is still Celery's cold shutdown."""
+        """Do so for a pool that does not fork; one that does has done so before its first child."""
+        take_over()
+
+
+def take_over(**_: Any) -> None:
+    """Install the handlers, once; a second Ctrl-C is still Celery's cold shutdown."""
+    if os.getpid() not in _taken_over:
+        _taken_over.append(os.getpid())
+        _Handlers().install()
+
+
+class _Handlers:
+    """What a worker does at a signal; another may come at any line of it, and do its own first."""
+
+    def __init__(self) -> None:
+        self._worker = os.getpid()
+        self._interrupted = signal.getsignal(signal.SIGINT)
+        self._hung_up = signal.getsignal(signal.SIGHUP)  # of a service Celery's, which begins anew
+        self._unstarted = [threading.Thread(target=_bounded, daemon=True, name="leaving")]
+
+    def install(self) -> None:
+        """Put them in the place of Celery's."""
+        if callable(self._hung_up):  # a terminal's own is left as it is
+            signal.signal(signal.SIGHUP, self.hang_up)
+        signal.signal(signal.SIGTERM, self.leave)
+        signal.signal(signal.SIGINT, self.interrupt)
+
+    def leave(self, *_: Any) -> None:
+        """Begin a warm shutdown, and see that it has an end."""
+        # no logging here: a handler may run in the middle of a log line
+        if os.getpid() != self._worker:  # a child that was forked just now: its parent decides
+            return
+        try:
+            watch = self._unstarted.pop()  # in one step
+        except IndexError:
+            return
+        leaving.begin()
+        signal.signal(signal.SIGHUP, signal.SIG_IGN)
+        self.stay_ended()  # last, for a SIGHUP may have come in the middle of this
+        state.should_stop = os.EX_OK
+        with suppress(RuntimeError):  # the interpreter ends already, and starts no thread
+            watch.start()
+
+    def stay_ended(self) -> None:
+        """Take back that Celery starts the worker anew at its end."""
         from celery.apps import worker as celery_worker
 
-        interrupted = signal.getsignal(signal.SIGINT)
-        hung_up = signal.getsignal(signal.SIGHUP)  # of a service Celery's, which begins anew
-        watch: list[threading.Thread] = []
+        atexit.unregister(celery_worker._reload_current_worker)  # noqa: SLF001 - nothing else
+        atexit.unregister(_before_anew)
 
-        def leave(*_: Any) -> None:
-            # no logging here: a handler may run in the middle of a log line
-            if watch:
-                return
-            leaving.begin()
-            signal.signal(signal.SIGHUP, signal.SIG_IGN)
-            stay_ended()  # last, for a SIGHUP may have come in the middle of this
-            state.should_stop = os.EX_OK
-            watch.append(threading.Thread(target=_bounded, daemon=True, name="leaving"))
-            watch[0].start()
+    def hang_up(self, number: int, frame: Any) -> None:
+        """Begin anew, unless the worker is to end."""
+        if callable(self._hung_up):
+            self._hung_up(number, frame)
+        atexit.register(_before_anew)  # after Celery's, and so before it
+        if not self._unstarted:  # SIGTERM came in the middle of that
+            self.stay_ended()
 
-        def stay_ended() -> None:
-            """Take back that Celery starts the worker anew at its end."""
-            atexit.unregister(celery_worker._reload_current_worker)  # noqa: SLF001 - nothing else
+    def interrupt(self, number: int, frame: Any) -> None:
+        """Leave, and let Celery make the next Ctrl-C a cold shutdown."""
+        self.leave()
+        if callable(self._interrupted):
+            self._interrupted(number, frame)
 
-        def hang_up(number: int, frame: Any) -> None:
-            if callable(hung_up):
-                hung_up(number, frame)
-            if watch:  # SIGTERM came in the middle of that
-                stay_ended()
 
-        def interrupt(number: int, frame: Any) -> None:
-            leave()
-            if callable(interrupted):
-                interrupted(number, frame)
-
-        signal.signal(signal.SIGTERM, leave)
-        signal.signal(signal.SIGINT, interrupt)
-        if callable(hung_up):  # a terminal's own is left as it is
-            signal.signal(signal.SIGHUP, hang_up)
+def _before_anew() -> None:
+    """Let whoever tells the worker to end, when it is about to begin anew, end it at once."""
+    signal.signal(signal.SIGTERM, lambda *_: os._exit(os.EX_OK))
+    leaving.clean_up()
 
 
 def _bounded() -> None:

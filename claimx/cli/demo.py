@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import atexit
 import fcntl
 import shutil
 import signal
@@ -194,9 +195,11 @@ def _prepared(folder: Path) -> Stack:
     marker.touch()
     _held_markers.append(_held(marker))
     stack = Stack(folder)
+    atexit.register(stack.stop)  # a second signal may come just as the first one's stop begins
     # a closed terminal and a supervisor's TERM must leave as little behind as Ctrl-C does
     for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
-        signal.signal(number, stack.interrupted)
+        if number != signal.SIGHUP or signal.getsignal(number) is not signal.SIG_IGN:  # nohup
+            signal.signal(number, stack.interrupted)
     return stack
 
 

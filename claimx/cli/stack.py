@@ -13,7 +13,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import IO, Any
 
-from claimx.cli.stack_processes import descendants, kill_all
+from claimx.cli.stack_processes import end
 from claimx.cli.stack_redis import check_unused, redis_command, wait_for_redis
 from claimx.domain.errors import Unavailable
 from claimx.settings import Settings
@@ -55,14 +55,14 @@ class Stack:
         }
         self.environment["ENV_FILE"] = os.devnull
         self.started: list[tuple[str, subprocess.Popen[bytes]]] = []
-        self._starting = self._interrupt_waits = False
+        self._starting = self._interrupt_waits = self._ending = False
         (folder / "logs").mkdir(parents=True, exist_ok=True)
 
     def interrupted(self, *_: object) -> None:
         """Handle a signal that ends: KeyboardInterrupt, but not between a start and its note."""
         if self._starting:
             self._interrupt_waits = True
-        else:
+        elif not self._ending:
             raise KeyboardInterrupt
 
     def start_redis(self) -> str:
@@ -145,20 +145,10 @@ class Stack:
 
         A second Ctrl-C does not cut this short: it would leave processes behind.
         """
+        self._ending = True  # at once, for a second signal may come before the next line
         for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
             signal.signal(number, signal.SIG_IGN)
-        killed = []
-        for name, process in reversed(self.started):
-            below = descendants(process.pid)
-            if process.poll() is None:
-                process.terminate()
-                try:
-                    process.wait(STOP_SECONDS)
-                except subprocess.TimeoutExpired:
-                    killed.append(name)
-                    process.kill()
-            kill_all(below)  # what outlived its parent
-            process.wait(5)
+        killed = [name for name, one in reversed(self.started) if not end(one, STOP_SECONDS)]
         self.started.clear()
         return killed
 

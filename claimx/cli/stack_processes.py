@@ -5,7 +5,12 @@ from __future__ import annotations
 import os
 import signal
 import subprocess
+import time
+from collections.abc import Iterable
+from contextlib import suppress
 from pathlib import Path
+
+_LOOK_SECONDS = 1.0
 
 
 def descendants(ancestor: int) -> list[int]:
@@ -34,10 +39,37 @@ def descendants(ancestor: int) -> list[int]:
     return found
 
 
-def kill_all(pids: list[int]) -> None:
-    """Kill those that are still there and are ours."""
+def end(process: subprocess.Popen[bytes], seconds: float) -> bool:
+    """
+    End a process with all that is below it; returns False when it had to be killed.
+
+    What is still there after a second is asked itself: honcho, told to end while it starts its
+    processes, fails and tells none of them.
+    """
+    below, asked = set(descendants(process.pid)), set[int]()
+    if process.poll() is None:
+        process.terminate()
+    deadline = time.monotonic() + seconds
+    while not (ended := _ends(process)) and time.monotonic() < deadline:
+        below |= set(descendants(process.pid))
+        signal_all(below - asked, signal.SIGTERM)
+        asked |= below
+    if not ended:
+        below |= set(descendants(process.pid))  # while they can be found
+        process.kill()
+    signal_all(below, signal.SIGKILL)  # what outlived its parent
+    process.wait(5)
+    return ended
+
+
+def _ends(process: subprocess.Popen[bytes]) -> bool:
+    with suppress(subprocess.TimeoutExpired):
+        process.wait(_LOOK_SECONDS)
+    return process.poll() is not None
+
+
+def signal_all(pids: Iterable[int], number: int) -> None:
+    """Signal those that are still there and are ours."""
     for pid in pids:
-        try:
-            os.kill(pid, signal.SIGKILL)
-        except (ProcessLookupError, PermissionError):
-            continue
+        with suppress(ProcessLookupError, PermissionError):
+            os.kill(pid, number)

@@ -52,7 +52,14 @@ def parser() -> argparse.ArgumentParser:
     )
     add("--head", type=int, default=0, help="events more, before others that wait for a release")
     add("--no-specials", action="store_true", help="leave out what goes wrong by itself")
-    add("--exit-with-parent", action="store_true", help="stop when the starting process is gone")
+    add(
+        "--exit-with-parent",
+        type=int,
+        nargs="?",
+        const=os.getppid(),
+        metavar="PID",
+        help="stop when the starting process is gone; PID says which that is",
+    )
     add("--port-file", type=Path, help="write the line there as well, in one step")
     for service in SERVICES:
         add(f"--{service}-port", type=int, default=0, help=argparse.SUPPRESS)
@@ -116,7 +123,7 @@ def _faults(text: str) -> Any:
 async def _serve(
     sandbox: Sandbox, ports: dict[str, int], described: dict[str, Any], options: argparse.Namespace
 ) -> None:
-    parent, port_file = os.getppid(), options.port_file
+    parent, port_file = options.exit_with_parent, options.port_file
     stopping = asyncio.Event()
     loop = asyncio.get_running_loop()
     for number in (signal.SIGINT, signal.SIGTERM):
@@ -142,11 +149,9 @@ async def _serve(
         fresh = port_file.with_name(port_file.name + ".new")
         fresh.write_text(line)
         fresh.replace(port_file)
-    while not stopping.is_set():
+    while not stopping.is_set() and parent in (None, os.getppid()):
         with contextlib.suppress(TimeoutError):
             await asyncio.wait_for(stopping.wait(), 1.0)
-        if options.exit_with_parent and os.getppid() != parent:
-            break
     await sandbox.close()
 
 

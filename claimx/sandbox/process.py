@@ -46,7 +46,8 @@ class SandboxProcess:
         """Start and wait for its line; raises RuntimeError with the log's end when it fails."""
         port_file = self._log.with_suffix(f".{os.getpid()}.json")
         port_file.unlink(missing_ok=True)
-        command = [sys.executable, "-m", "claimx.sandbox", "--exit-with-parent"]
+        # which parent is told, for we may be gone before the child comes to look
+        command = [sys.executable, "-m", "claimx.sandbox", "--exit-with-parent", str(os.getpid())]
         command += ["--port-file", str(port_file)]
         with self._log.open("wb") as log:
             # Our own interpreter and arguments that the caller chose.

@@ -24,7 +24,7 @@ import structlog
 from claimx.attendance import attend
 from claimx.processes import LOOPBACK, NEEDS_CREDENTIALS
 from claimx.redis_clients import broker_url_of
-from claimx.startup import load_settings, refuse
+from claimx.startup import end_when_told, load_settings, refuse
 
 log = structlog.get_logger(__name__)
 
@@ -35,6 +35,7 @@ _NO_PLACE = (errno.EADDRINUSE, errno.EADDRNOTAVAIL, errno.EACCES)
 
 def main() -> None:
     """Run Flower until it is told to stop; status 1 where it cannot listen, 130 by Ctrl-C."""
+    end_when_told()
     settings = load_settings()
     auth = settings.flower_auth.get_secret_value()
     for name in [name for name, value in os.environ.items() if not value.strip()]:

@@ -2,13 +2,9 @@
 
 from __future__ import annotations
 
-import os
-import signal
-import socket
 import subprocess
 import sys
 import time
-from pathlib import Path
 from types import SimpleNamespace
 
 import pyarrow as pa
@@ -28,7 +24,6 @@ from claimx.writer import _ensure_tables
 
 pytestmark = pytest.mark.integration
 
-ROOT = Path(__file__).parents[2]
 T0 = 1_790_000_000_000_000
 STEPS = 60
 
@@ -169,40 +164,45 @@ def test_a_table_of_another_schema_stops_alone_and_its_rows_wait(
     assert len(lake.rows(MEDIA)) == 20
 
 
-@pytest.mark.parametrize("told", [signal.SIGTERM, signal.SIGINT])
-def test_a_writer_that_waits_for_redis_ends_when_it_is_told_to(tmp_path, told):
-    """
-    It waits for ten minutes; a host that stops it would kill it after half a one.
+FOLDS_TOO_LONG = """
+import socket, sys, time
+from types import SimpleNamespace as Named
+from deltalake import DeltaTable
+from claimx import writer
+from claimx.services import folding
 
-    That it cannot listen for probes is told, and stops nothing.
-    """
-    with socket.socket() as taken:  # bound and not listening: nobody answers there
-        taken.bind(("127.0.0.1", 0))
-        environment = {
-            **os.environ,
-            "PYTHONPATH": str(ROOT),
-            "ENV_FILE": os.devnull,
-            "REDIS_URL": f"redis://127.0.0.1:{taken.getsockname()[1]}/0",
-            "CLAIMX_LAKE_PATH": str(tmp_path / "lake"),
-            "CLAIMX_HEALTH_HOST": "192.0.2.1",  # nobody's (RFC 5737): it cannot listen there
-            "CLAIMX_HEALTH_PORT": "0",
-        }
-        with subprocess.Popen(
-            [sys.executable, "-m", "claimx.writer"],
-            cwd=tmp_path,
-            env=environment,
-            stdout=subprocess.PIPE,
-            stderr=subprocess.STDOUT,
-            text=True,
-        ) as writer:
-            try:
-                said = []
-                for line in writer.stdout:
-                    said.append(line)
-                    if "waiting for Redis" in line:
-                        break
-                writer.send_signal(told)
-                assert writer.wait(timeout=30) == 0, said
-                assert any("cannot listen" in line for line in said)
-            finally:
-                writer.kill()
+folding._LOOK_SECONDS, writer._LEAVE_SECONDS = 0.01, 0.3
+silent = socket.create_server(("127.0.0.1", 0))
+options = {"aws_access_key_id": "a", "aws_secret_access_key": "b", "region": "x"}
+options |= {"endpoint": f"http://127.0.0.1:{silent.getsockname()[1]}", "allow_http": "true"}
+options |= {"timeout": "2s", "max_retries": "0"}
+
+def backlog(_table):
+    DeltaTable("s3://lake/table", storage_options=options)
+
+class Last:
+    "Keeps the interpreter, which is ending, until deltalake has come back."
+
+    def __del__(self, wait=time.sleep):
+        wait(4)
+
+lake = Named(large=Named(backlog=backlog))
+begun = writer._Folding(Named(lake=lake, gates=None, metrics=None, now=time.time, holder="me"))
+held = silent.accept()
+sys.last = Last()
+begun.stop()
+begun.leave()
+"""
+
+
+def test_a_writer_that_leaves_in_the_midst_of_a_fold_ends_well():
+    """The thread came back from Rust into an interpreter that was ending, and crashed it."""
+    done = subprocess.run(
+        [sys.executable, "-c", FOLDS_TOO_LONG],
+        check=False,
+        capture_output=True,
+        text=True,
+        timeout=100,
+    )
+
+    assert (done.returncode, done.stderr) == (0, "")

@@ -184,48 +184,6 @@ def until(there) -> None:
         time.sleep(0.02)
 
 
-HUNG_UP = """
-import os, signal, sys
-from celery.apps.worker import install_worker_restart_handler
-from claimx.adapters.leaving_step import LeavingStep
-
-class Interrupted:
-    'The output that the handler of SIGHUP writes to first: another signal comes right then.'
-
-    def fileno(self):
-        os.kill(os.getpid(), int(sys.argv[1]))
-        return 1
-
-print("started", flush=True)
-install_worker_restart_handler(None)
-LeavingStep(None).start(None)
-sys.__stdout__ = Interrupted()
-os.kill(os.getpid(), signal.SIGHUP)
-sys.__stdout__ = sys.stdout
-sys.argv[:0] = ["-c", "print('started anew')"]
-"""
-
-
-@pytest.mark.parametrize(
-    ("meanwhile", "anew"),
-    [(signal.SIGTERM, False), (signal.SIGWINCH, True)],
-    ids=["to end", "something else"],
-)
-def test_a_worker_told_to_end_in_the_middle_of_a_hang_up_is_not_started_anew(meanwhile, anew):
-    """The two signals of a service's stop come within microseconds; CI met it once."""
-    ended = subprocess.run(
-        [sys.executable, "-c", HUNG_UP, str(int(meanwhile))],
-        check=False,
-        capture_output=True,
-        text=True,
-        timeout=30,
-    )
-
-    assert ended.returncode == 0, ended.stderr
-    assert "Restarting celery worker" in ended.stdout
-    assert ("started anew" in ended.stdout) == anew, ended.stdout
-
-
 def test_who_asks_for_every_record_looks_rarely(tmp_path, monkeypatch):
     """A look at the file system for each event was some 3 % of ENRICH."""
     monkeypatch.delenv(leaving._FLAG, raising=False)

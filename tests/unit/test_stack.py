@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import signal
 import subprocess
 import sys
 import time
@@ -13,7 +14,7 @@ import redis
 
 from claimx.adapters.ledger import RedisLedger
 from claimx.cli.stack import Stack, free_port
-from claimx.cli.stack_processes import descendants, kill_all
+from claimx.cli.stack_processes import descendants, end, signal_all
 from claimx.domain.errors import Unavailable
 from claimx.domain.polling import LIVE
 from claimx.startup import environment
@@ -154,10 +155,110 @@ def test_what_a_process_started_is_found_and_killed_whatever_session_it_has():
 
         below = descendants(parent.pid)
         parent.kill()
-    kill_all([*below, parent.pid])  # one that is gone already is no mistake
+    signal_all([*below, parent.pid], signal.SIGKILL)  # one that is gone already is no mistake
 
     assert len(below) == 1
-    deadline = time.monotonic() + 10
-    while Path(f"/proc/{below[0]}/exe").exists() and time.monotonic() < deadline:
+    assert_gone(below[0])
+
+
+def assert_gone(pid: int) -> None:
+    deadline = time.monotonic() + 20
+    while Path(f"/proc/{pid}/exe").exists() and time.monotonic() < deadline:
         time.sleep(0.01)
-    assert not Path(f"/proc/{below[0]}/exe").exists()
+    assert not Path(f"/proc/{pid}/exe").exists()
+
+
+TELLS_NOBODY = """
+import signal, subprocess, sys
+child = subprocess.Popen(
+    [sys.executable, "-c", "import sys, time; print('up', flush=True); time.sleep(60)"],
+    start_new_session=True,
+)
+signal.signal(signal.SIGTERM, lambda *_: None)
+print(child.pid, flush=True)
+child.wait()
+"""
+
+BEGINS_ANOTHER = """
+import signal, subprocess, sys, time
+def another(*_):
+    print(subprocess.Popen(["sleep", "60"], start_new_session=True).pid, flush=True)
+signal.signal(signal.SIGTERM, another)
+print("up", flush=True)
+while True:
+    time.sleep(60)
+"""
+
+
+def started(program: str) -> subprocess.Popen[str]:
+    return subprocess.Popen([sys.executable, "-c", program], stdout=subprocess.PIPE, text=True)
+
+
+def test_what_a_process_does_not_tell_to_end_is_told_itself():
+    """Honcho fails when it is told to end while it starts: Ctrl-C then took 40 s, and killed."""
+    with started(TELLS_NOBODY) as parent:
+        lines = [parent.stdout.readline(), parent.stdout.readline()]
+        (child,) = (int(line) for line in lines if line.strip().isdecimal())
+
+        assert end(parent, 60)
+
+    assert parent.returncode == 0
+    assert_gone(child)
+
+
+def test_what_came_to_be_while_it_was_to_end_is_killed_with_a_process_that_does_not_end():
+    with started(BEGINS_ANOTHER) as parent:
+        assert parent.stdout.readline() == "up\n"
+
+        assert not end(parent, 0.5)
+        another = int(parent.stdout.readline())
+
+    assert_gone(another)
+
+
+INTERRUPTED = """
+import os, signal, sys
+from pathlib import Path
+from claimx.cli.demo import _prepared
+
+if sys.argv[2] == "nohup":
+    signal.signal(signal.SIGHUP, signal.SIG_IGN)
+stack = _prepared(Path(sys.argv[1]))
+process = stack._start("sleeper", [sys.executable, "-c", "import time; time.sleep(60)"])
+print(process.pid, signal.getsignal(signal.SIGHUP) == signal.SIG_IGN, flush=True)
+lines = 0
+
+def comes(frame, event, _):
+    global lines
+    if frame.f_code is not type(stack).stop.__code__:
+        return None
+    if event == "line":
+        lines += 1
+        if lines >= int(sys.argv[3]):
+            os.kill(os.getpid(), signal.SIGTERM)
+    return comes
+
+sys.settrace(comes)
+stack.stop()
+"""
+
+
+@pytest.mark.parametrize("line", [1, 2])
+def test_a_second_signal_does_not_cut_the_stop_short(tmp_path, line):
+    """At its very beginning it did, and left Redis, the sandbox and the pipeline behind."""
+    words = [sys.executable, "-c", INTERRUPTED, str(tmp_path / "demo"), "", str(line)]
+    done = subprocess.run(words, capture_output=True, text=True, timeout=60, check=False)
+
+    assert ("KeyboardInterrupt" in done.stderr) == (line == 1)
+    assert_gone(int(done.stdout.split()[0]))
+
+
+def test_a_stack_that_a_closed_terminal_must_not_end_is_not_ended_by_it(tmp_path):
+    """``nohup claimx up &`` went with its terminal."""
+    found = {}
+    for how in ("nohup", ""):
+        words = [sys.executable, "-c", INTERRUPTED, str(tmp_path / f"demo{how}"), how, "99"]
+        done = subprocess.run(words, capture_output=True, text=True, timeout=60, check=True)
+        found[how] = done.stdout.split()[1]
+
+    assert found == {"nohup": "True", "": "False"}
