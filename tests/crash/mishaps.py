@@ -94,7 +94,7 @@ class Mishaps:
             aside.rename(place)
 
 
-def wait_until(look: Callable[[], Any], seconds: float = 20.0) -> None:
+def wait_until(look: Callable[[], Any], seconds: float = 50.0) -> None:
     """Return once *look* says so; an error when it does not for that long."""
     deadline = time.monotonic() + seconds
     while not look():

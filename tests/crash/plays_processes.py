@@ -35,7 +35,7 @@ def _end_when_written(machine: Machine) -> None:
         return bool(found)
 
     wait_until(announced)
-    with urllib.request.urlopen(f"http://{found[0]['health']}/health/ready", timeout=5) as answer:
+    with urllib.request.urlopen(f"http://{found[0]['health']}/health/ready", timeout=30) as answer:
         assert answer.status == 200
     wait_until(lambda: not machine.ledger.census().stream_length)
     time.sleep(0.05)  # it waits for more
@@ -75,7 +75,7 @@ def run_worker(machine: Machine) -> None:
 
     def end() -> None:
         client = machine.client
-        wait_until(lambda: not client.llen("enrich") and not client.hlen("unacked"), 10)
+        wait_until(lambda: not client.llen("enrich") and not client.hlen("unacked"))
         state.should_stop = os.EX_OK
 
     threading.Thread(target=end, daemon=True).start()

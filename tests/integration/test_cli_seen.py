@@ -67,19 +67,19 @@ def addresses(rig: Rig) -> dict[str, str]:
 def test_every_process_tells_where_it_answers_for_its_health(rig, role):
     address = addresses(rig)[role]
 
-    live = requests.get(f"http://{address}/health/live", timeout=5)
-    ready = requests.get(f"http://{address}/health/ready", timeout=5)
-    metrics = requests.get(f"http://{address}/metrics", timeout=5)
+    live = requests.get(f"http://{address}/health/live", timeout=20)
+    ready = requests.get(f"http://{address}/health/ready", timeout=20)
+    metrics = requests.get(f"http://{address}/metrics", timeout=20)
 
     assert address.startswith("127.0.0.1:")
     assert (live.status_code, live.json()["ok"]) == (200, True)
     assert (ready.status_code, ready.json()["problems"]) == (200, {})
     assert metrics.status_code == 200
-    assert requests.get(f"http://{address}/nothing", timeout=5).status_code == 404
+    assert requests.get(f"http://{address}/nothing", timeout=20).status_code == 404
 
 
 def test_the_worker_counts_what_its_children_did(rig):
-    text = requests.get(f"http://{addresses(rig)['worker']}/metrics", timeout=5).text
+    text = requests.get(f"http://{addresses(rig)['worker']}/metrics", timeout=20).text
 
     samples = dict(re.findall(r"^(\w+(?:\{[^}]*\})?) ([\d.e+]+)$", text, flags=re.MULTILINE))
 
@@ -197,7 +197,7 @@ def test_settings_are_shown_without_their_secrets(rig):
 def test_flower_listens_on_loopback_alone_without_credentials(rig):
     port = int(rig.flower.rpartition(":")[2])
 
-    assert requests.get(f"{rig.flower}/workers", timeout=10).status_code == 200
+    assert requests.get(f"{rig.flower}/workers", timeout=20).status_code == 200
     with socket.socket() as other:  # a second address of this machine's loopback is still free
         other.bind(("127.0.0.2", port))
 
@@ -209,14 +209,14 @@ def test_flower_demands_its_credentials_when_it_has_any(rig):
     )
     url = f"http://127.0.0.1:{port}/workers"
 
-    rig.until("Flower", lambda: requests.get(url, timeout=5).status_code, 30)
-    without = requests.get(url, timeout=5)
-    wrong = requests.get(url, auth=("admin", "guess"), timeout=5)
-    right = requests.get(url, auth=("admin", "hidden-word"), timeout=5)
+    rig.until("Flower", lambda: requests.get(url, timeout=20).status_code)
+    without = requests.get(url, timeout=20)
+    wrong = requests.get(url, auth=("admin", "guess"), timeout=20)
+    right = requests.get(url, auth=("admin", "hidden-word"), timeout=20)
     web.terminate()
 
     assert (without.status_code, wrong.status_code, right.status_code) == (401, 401, 200)
-    assert web.wait(15) is not None
+    assert web.wait(25) is not None
     assert "hidden-word" not in rig.text_of_log("guarded web")
 
 

@@ -49,7 +49,7 @@ def test_one_message_goes_ahead_of_those_that_wait(redis_client, redis_url):
 
         with app.connection_for_read() as connection:
             queue = connection.SimpleQueue(queue_named("enrich"))
-            read = [queue.get(timeout=5) for _ in range(4)]
+            read = [queue.get(timeout=30) for _ in range(4)]
             queue.close()
 
     half = len(again) // 2

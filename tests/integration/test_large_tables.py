@@ -415,7 +415,7 @@ def test_four_writers_that_fold_and_are_killed_leave_one_row_a_key(tmp_path):
 
     running = {seed: start(seed) for seed in range(4)}
     kills = 0
-    deadline = time.monotonic() + 100
+    deadline = time.monotonic() + 250
     while running:
         assert time.monotonic() < deadline
         time.sleep(0.3)

@@ -291,7 +291,7 @@ def test_uploads_side_by_side_wait_for_the_identity_and_blame_nobody_else(tmp_pa
         "abfss://media@onelake.dfs.fabric.microsoft.com/lh/Files",
         lambda: Credentials([ONELAKE], make=SlowToFail).storage_access(ONELAKE),
         gates,
-        total_seconds=1.5,
+        total_seconds=3.5,
     )
 
     async def upload(number: int) -> None:

@@ -107,15 +107,13 @@ def test_the_worker_outlives_every_hostile_message_and_goes_on(rig):
             rig.client.lpush(queue, item)
         for content in ODD_ARGUMENTS.values():
             rig.client.lpush(queue, json.dumps(envelope(content)))
-    rig.until(
-        "empty queues", lambda: not any(map(rig.client.llen, ("enrich", "poll", "control"))), 20
-    )
+    rig.until("empty queues", lambda: not any(map(rig.client.llen, ("enrich", "poll", "control"))))
     rig.processes("beat", "writer")
     rig.until_done(60)
 
     assert worker.status is None
     assert_as_it_must_be(rig)
-    rig.until("all kept", lambda: rig.client.llen(UNREADABLE) >= 3 * len(UNREADABLE_ITEMS), 10)
+    rig.until("all kept", lambda: rig.client.llen(UNREADABLE) >= 3 * len(UNREADABLE_ITEMS))
     kept = [json.loads(one) for one in rig.client.lrange(UNREADABLE, 0, -1)]
     assert len(kept) == 3 * len(UNREADABLE_ITEMS), rig.tails()
     assert all(one["reason"] and one["kind"] in ("item", "message") for one in kept)

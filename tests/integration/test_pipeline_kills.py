@@ -24,6 +24,10 @@ def in_flight(rig: Rig) -> int:
     return sum(rig.status().active.values())
 
 
+def all_came(rig: Rig) -> bool:
+    return bool(rig.control("GET", "progress")["done"])
+
+
 def replaced(rig: Rig, running: Running, number: int) -> Running:
     """Kill a process with its children and start another in its place."""
     running.kill()
@@ -38,9 +42,10 @@ def test_killing_each_process_under_load_loses_and_doubles_nothing(tmp_path):
         rig.until("the first events in the lake", lambda: recorded(rig) > 20)
 
         for number, name in enumerate(("worker", "beat", "worker", "writer")):
-            rig.until("work in flight", lambda: in_flight(rig) > 3, 20)
+            # on a slow machine all may be done before the last is killed
+            rig.until("work in flight", lambda: in_flight(rig) > 3 or all_came(rig))
             running[name] = replaced(rig, running[name], number)
-            rig.until("the new process", lambda n=name: has_worked(rig, running[n]), 20)
+            rig.until("the new process", lambda n=name: has_worked(rig, running[n]))
         rig.until_done(120)
 
         assert_as_it_must_be(rig)
@@ -76,7 +81,7 @@ def test_beat_ends_when_it_is_told_to(tmp_path):
 
         beat.signal_group(signal.SIGTERM)
 
-        assert beat.wait(10) == 0, rig.tails()
+        assert beat.wait(25) == 0, rig.tails()
 
 
 def test_processes_wait_for_redis_with_one_line_and_then_work(tmp_path):
@@ -87,7 +92,6 @@ def test_processes_wait_for_redis_with_one_line_and_then_work(tmp_path):
         rig.until(
             "a line of each process that waits",
             lambda: all(waiting_lines(rig, name) for name in PIPELINE),
-            30,
         )
         assert [one.status for one in running] == [None, None, None]
 
@@ -116,7 +120,7 @@ def test_redis_that_restarts_from_its_file_costs_a_pause(tmp_path):
         rig.stop_redis()
         rig.start_redis()
 
-        rig.until_done(90)
+        rig.until_done(120)
         assert_as_it_must_be(rig)
         assert [one.status for one in rig.running] == [None, None, None], rig.tails()
 

@@ -33,7 +33,9 @@ def test_a_writer_that_is_killed_and_told_to_leave_folds_what_the_truth_says(tmp
         next(one for one in rig.running if one.name == "writer").kill()
         rig.process("writer")
         rig.until_done(100)
-        assert DeltaTable(str(rig.lake / MEDIA.name)).version() == first
+        # a machine may be so slow that a fold was due meanwhile
+        folded = "a large table took in what waited" in rig.text_of_log("writer")
+        assert folded or DeltaTable(str(rig.lake / MEDIA.name)).version() == first
 
         writer = next(one for one in reversed(rig.running) if one.name == "writer")
         writer.terminate()

@@ -79,7 +79,7 @@ def test_a_first_start_far_back_ends_with_the_truth(tmp_path):
     settings = {"CLAIMX_POLL_BATCH_SIZE": "20", "CLAIMX_POLL_OVERLAP_SECONDS": "45"}
     with Rig(tmp_path, "--events", "600", "--seed", "22", settings=settings) as rig:
         rig.processes()
-        rig.until("a gap", lambda: rig.runtime.ledger.gaps(LIVE), 30)
+        rig.until("a gap", lambda: rig.runtime.ledger.gaps(LIVE))
 
         rig.until_done(150)
 

@@ -20,6 +20,8 @@ pytestmark = [
     pytest.mark.xdist_group("waiting pipeline"),
 ]
 
+GRACE = 25.0  # what hosts give at least
+
 
 @contextmanager
 def without_redis(rig: Rig, how: str) -> Iterator[None]:
@@ -36,7 +38,7 @@ def without_redis(rig: Rig, how: str) -> Iterator[None]:
         os.kill(pid, signal.SIGCONT)
 
 
-def probe(address: str, what: str, seconds: float = 5.0) -> int:
+def probe(address: str, what: str, seconds: float = 20.0) -> int:
     return requests.get(f"http://{address}/health/{what}", timeout=seconds).status_code
 
 
@@ -50,7 +52,7 @@ def test_beat_ends_when_it_is_told_to_without_redis(tmp_path, how):
             time.sleep(3)  # in the midst of a tick that waits
 
             beat.terminate()
-            status = beat.wait(20)
+            status = beat.wait(GRACE)
 
         assert status == 0, rig.tails()
         assert "Traceback" not in rig.text_of_log("beat")
@@ -69,7 +71,7 @@ def test_web_ends_when_it_is_told_to_without_redis(tmp_path, how):
                 requests.get(f"http://127.0.0.1:{port}/workers?refresh=1", timeout=3)
 
             web.terminate()
-            status = web.wait(10)
+            status = web.wait(GRACE)
 
         assert status == 0, rig.tails()
 
@@ -87,7 +89,7 @@ def test_a_redis_that_hangs_is_told_of_within_seconds(tmp_path):
             for words in (("status",), ("dlq", "ls"), ("doctor", "--only", "redis")):
                 began = time.monotonic()
                 answer = rig.claimx(*words)
-                assert time.monotonic() - began < 10, words
+                assert time.monotonic() - began < 30, words
                 assert answer.status == (7 if "doctor" in words else 5), answer
                 assert "Redis at 127.0.0.1" in answer.err + answer.out
 
@@ -105,9 +107,9 @@ def test_processes_that_wait_for_redis_at_their_start_answer_probes(tmp_path):
             rig.process(name, CLAIMX_HEALTH_PORT=port)
         for name, port in ports.items():
             address = f"127.0.0.1:{port}"
-            rig.until(f"{name} to live", lambda: probe(address, "live") == 200, 20)  # noqa: B023
+            rig.until(f"{name} to live", lambda: probe(address, "live") == 200)  # noqa: B023
             assert probe(address, "ready") == 503
-            assert requests.get(f"http://{address}/metrics", timeout=5).status_code == 200
+            assert requests.get(f"http://{address}/metrics", timeout=20).status_code == 200
 
         rig.start_redis()
 

@@ -259,7 +259,7 @@ def test_rows_show_up_when_their_time_has_come(tmp_path):
     """With a rate the source grows, and progress counts along."""
     with Sandbox(World(5, 100, rate=40.0, specials=False), tmp_path) as sandbox:
         client = KustoClient(sandbox.kusto_url)
-        progress = requests.get(f"{sandbox.control_url}/sandbox/progress", timeout=5).json()
+        progress = requests.get(f"{sandbox.control_url}/sandbox/progress", timeout=20).json()
 
         table = client.execute_query("claimx", "ClaimXEvents | count").primary_results[0]
         client.close()
@@ -308,7 +308,7 @@ def test_behind_a_head_rows_wait_until_they_are_released(tmp_path):
         for _ in range(2):
             answer = client.execute_query("claimx", "ClaimXEvents | count").primary_results[0]
             counts.append(answer[0]["Count"])
-            released = requests.post(f"{running.control_url}/sandbox/release", timeout=5)
+            released = requests.post(f"{running.control_url}/sandbox/release", timeout=20)
 
     assert counts == [40, 140]
     assert released.json() == {"ok": True}

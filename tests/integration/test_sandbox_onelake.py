@@ -184,7 +184,7 @@ def test_a_chunk_that_changed_on_its_way_is_refused(sandbox, files):
 
     statuses = []
     for body in (b"chunk", b"chonk"):
-        connection = http.client.HTTPConnection("127.0.0.1", sandbox.onelake.port, timeout=5)
+        connection = http.client.HTTPConnection("127.0.0.1", sandbox.onelake.port, timeout=20)
         connection.request("PATCH", path, body=body, headers={"Content-MD5": honest})
         statuses.append(connection.getresponse().status)
         connection.close()
@@ -239,7 +239,7 @@ def test_names_cannot_leave_the_container(sandbox, files, path):
     """Sent raw: well-behaved clients fold such paths themselves."""
     target = f"/{files.file_system_name}/{path}?resource=file"
 
-    connection = http.client.HTTPConnection("127.0.0.1", sandbox.onelake.port, timeout=5)
+    connection = http.client.HTTPConnection("127.0.0.1", sandbox.onelake.port, timeout=20)
     connection.request("PUT", target)
     status = connection.getresponse().status
     connection.close()

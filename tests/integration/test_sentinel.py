@@ -77,8 +77,8 @@ def test_a_tick_of_beat_reaches_a_worker_behind_a_sentinel(tmp_path, sentinel):
         rig.processes("worker", "beat", "web")
 
         rig.until_announced("worker", "beat", "web")
-        rig.until("a poll", lambda: rig.status().counters.get("event"), 40)
+        rig.until("a poll", lambda: rig.status().counters.get("event"))
         page = f"http://127.0.0.1:{port}/workers"
-        rig.until("Flower to see it", lambda: "celery@" in requests.get(page, timeout=5).text, 20)
+        rig.until("Flower to see it", lambda: "celery@" in requests.get(page, timeout=20).text)
     finally:
         rig.stop()

@@ -156,7 +156,7 @@ def test_a_healthy_flower_is_alive_wherever_it_is(tmp_path):
             web = rig.process("web", as_=f"web {number}", **(ports | own))
             url = f"http://127.0.0.1:{ports['CLAIMX_HEALTH_PORT']}/health/live"
 
-            rig.until(str(own), lambda: requests.get(url, timeout=5).status_code == 200, 20)  # noqa: B023
+            rig.until(str(own), lambda: requests.get(url, timeout=20).status_code == 200)  # noqa: B023
 
             assert web.status is None
 
@@ -168,6 +168,6 @@ def test_flower_keeps_to_the_level_of_the_logs(tmp_path):
         rig.process("web", LOG_LEVEL="ERROR", **ports)
         url = f"http://127.0.0.1:{ports['CLAIMX_HEALTH_PORT']}/health/live"
 
-        rig.until("it is well", lambda: requests.get(url, timeout=5).status_code == 200, 20)
+        rig.until("it is well", lambda: requests.get(url, timeout=20).status_code == 200)
 
         assert '"level": "info"' not in rig.logs[-1].read_text()

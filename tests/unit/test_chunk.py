@@ -103,7 +103,7 @@ def test_a_chunk_that_takes_too_long_gives_back_what_is_unfinished(world):
     ids = world.admit(event("1"), event("2", "SOMETHING_NEW"))
     world.api.latency = 5.0
 
-    counts = world.enrich(ids, bound_seconds=0.15)
+    counts = world.enrich(ids, bound_seconds=1.0)
 
     assert (counts.processed, counts.released) == (1, 1)
     assert world.state(ids[0]) == (Stage.ENRICH, State.READY)
@@ -310,7 +310,7 @@ def test_a_chunk_of_a_slow_api_has_finished_what_it_called_for():
         )
     )
 
-    counts = world.enrich(ids, bound_seconds=0.5)
+    counts = world.enrich(ids, bound_seconds=1.0)
 
     assert counts.processed > 0
     assert len(world.api.calls) <= 2 * counts.processed + 2 * events_at_once(2)
@@ -342,7 +342,7 @@ def test_what_nobody_handles_does_not_wait_for_calls_of_others():
     slow = [event(str(n), project_id=str(n)) for n in range(20)]
     ids = world.admit(*slow, *(event(f"new-{n}", "SOMETHING_NEW") for n in range(20)))
 
-    counts = world.enrich(ids, bound_seconds=0.3)
+    counts = world.enrich(ids, bound_seconds=1.0)
 
     assert (counts.processed, counts.released) == (20, 20)
 

@@ -162,7 +162,7 @@ def test_what_was_read_ten_seconds_ago_is_read_again():
     ahead = ReadAhead(lambda: source, PATIENCE, now=lambda: source.clock)
     ahead.page(0, UNTIL, 3)
     until_done(source, 2)
-    time.sleep(0.01)  # for its time to be noted
+    _until(lambda: not [one for one in threading.enumerate() if one.name == "read-ahead"])
     source.clock += FRESH_SECONDS
 
     rows = ahead.page(3, UNTIL, 3)

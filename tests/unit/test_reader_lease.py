@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import threading
 import time
+from collections.abc import Callable
 
 import pytest
 from polling_world import World
@@ -18,11 +19,48 @@ NAME = "poll:live"
 SECONDS = 0.3
 
 
+class Gates(MemoryGates):
+    """Gates whose time a test moves on, as fast as the holder "one" looks after its lease."""
+
+    def __init__(self) -> None:
+        self.time = 100.0
+        self.asked = 0
+        super().__init__(lambda: self.time)
+
+    def lock(self, name: str, holder: str, seconds: float) -> int | None:
+        try:
+            return super().lock(name, holder, seconds)
+        finally:
+            self.asked += holder == "one"
+
+    def looked_after(self) -> None:
+        """Wait for three looks: one may be under way, and one may fail."""
+        enough = self.asked + 3
+        until(lambda: self.asked >= enough)
+
+    def go_on(self, leases: float) -> None:
+        """Let so many times a lease's length pass."""
+        for _ in range(round(leases / 0.5)):
+            self.time += SECONDS / 2
+            self.looked_after()
+
+    def is_anothers(self) -> None:
+        """Let another have the lease: it ran out, while the machine was suspended."""
+        self._locks[NAME] = ("other", 9, self.time + 60.0)
+
+
+def until(look: Callable[[], bool]) -> None:
+    deadline = time.monotonic() + 20
+    while not look():
+        assert time.monotonic() < deadline
+        time.sleep(0.005)
+
+
 @pytest.fixture
 def world() -> World:
-    """A world whose leases run out by the machine's own clock, as the thread that keeps them."""
+    """A world whose leases run out when its gates' time goes on."""
     world = World(reader_lease=SECONDS)
-    world.gates = MemoryGates(time.monotonic)
+    world.gates = Gates()
     return world
 
 
@@ -35,25 +73,23 @@ def test_a_lease_is_kept_for_as_long_as_its_holder_waits(world: World):
     """
     with ReaderLease(world.runtime(), NAME) as lease:
         assert lease.held
-        time.sleep(3 * SECONDS)  # it asks the source, and renews nothing
+        world.gates.go_on(3.0)  # it asks the source, and renews nothing
         with ReaderLease(world.runtime("other"), NAME) as second:
             assert not second.held
         assert lease.renewed()
 
 
 def test_a_lease_is_kept_on_after_something_unforeseen(world: World):
-    class Failing(MemoryGates):
-        asked = 0
-
+    class Failing(Gates):
         def lock(self, name: str, holder: str, seconds: float) -> int | None:
-            self.asked += 1
-            if self.asked == 2:
+            if self.asked == 1 and holder == "one":
+                self.asked += 1
                 raise RuntimeError("unforeseen")
             return super().lock(name, holder, seconds)
 
-    world.gates = Failing(time.monotonic)
+    world.gates = Failing()
     with ReaderLease(world.runtime(), NAME):
-        time.sleep(3 * SECONDS)
+        world.gates.go_on(3.0)
         with ReaderLease(world.runtime("other"), NAME) as second:
             assert not second.held
 
@@ -61,7 +97,7 @@ def test_a_lease_is_kept_on_after_something_unforeseen(world: World):
 def test_a_poll_ends_at_once_while_another_waits_for_the_source(world: World):
     """It must not take a child of its own."""
     with ReaderLease(world.runtime(), NAME):
-        time.sleep(2 * SECONDS)
+        world.gates.go_on(2.0)
         report = poll_once(world.runtime("other"))
 
     assert report.stopped is Stop.BUSY
@@ -88,7 +124,8 @@ def test_a_lease_is_given_back_when_its_holder_fails(world: World):
 def test_a_holder_that_gets_nowhere_loses_its_lease_in_the_end(world: World):
     """A command that hangs for ever must not keep all others from the source."""
     with ReaderLease(world.runtime(), NAME, keep_seconds=0.0):
-        time.sleep(1.5 * SECONDS)
+        until(lambda: not _threads())
+        world.gates.time += 1.5 * SECONDS
         with ReaderLease(world.runtime("other"), NAME) as second:
             assert second.held
 
@@ -96,9 +133,8 @@ def test_a_holder_that_gets_nowhere_loses_its_lease_in_the_end(world: World):
 def test_a_lease_that_another_has_got_is_not_taken_from_it(world: World):
     """After a machine was suspended there may be another reader."""
     with ReaderLease(world.runtime(), NAME) as lease:
-        world.gates.unlock(NAME, "one")  # it ran out
-        assert world.gates.lock(NAME, "other", 60.0)
-        time.sleep(SECONDS)
+        world.gates.is_anothers()
+        until(lambda: not _threads())
 
         assert not lease.renewed()
     assert world.gates.lock(NAME, "third", 1.0) is None
@@ -107,11 +143,11 @@ def test_a_lease_that_another_has_got_is_not_taken_from_it(world: World):
 def test_its_thread_ends_as_soon_as_another_has_it(world: World):
     """Not a lease's length later: its answer is certain."""
     with ReaderLease(world.runtime(), NAME):
-        world.gates.unlock(NAME, "one")
-        assert world.gates.lock(NAME, "other", 60.0)
-        time.sleep(SECONDS * 0.6)
+        world.gates.is_anothers()
+        before = world.gates.asked
+        until(lambda: not _threads())
 
-        assert not _threads()
+        assert world.gates.asked - before <= 2  # the first may have been under way
 
 
 @pytest.mark.parametrize("leases", [0.5, 3.0])
@@ -119,9 +155,9 @@ def test_a_store_that_is_away_loses_no_lease_that_nobody_has_got(world: World, l
     """Its holder may wait for the source all the while, and longer than the lease."""
     with ReaderLease(world.runtime(), NAME):
         world.gates.away = True
-        time.sleep(leases * SECONDS)
+        world.gates.go_on(leases)
         world.gates.away = False
-        time.sleep(SECONDS)
+        world.gates.looked_after()
         with ReaderLease(world.runtime("other"), NAME) as second:
             assert not second.held
 
@@ -167,7 +203,7 @@ def test_its_thread_ends_with_it(world: World):
     with ReaderLease(world.runtime(), NAME):
         pass
 
-    assert not _threads()
+    until(lambda: not _threads())
 
 
 def _threads() -> list[threading.Thread]:

@@ -105,6 +105,22 @@ def test_what_comes_again_is_found_among_very_many_that_wait():
     assert [ids for _, ids, _ in runtime.hints.sent] == [(ids[-1],), tuple(ids[:-1])]
 
 
+@pytest.mark.parametrize(
+    ("waiting", "sent"),
+    [(LONG_QUEUE, TRICKLE + 20), (LONG_QUEUE + 1, TRICKLE), (MOST_QUEUED, TRICKLE)],
+)
+def test_a_queue_is_long_from_its_first_message_too_many(waiting, sent):
+    """And what was sent is counted, by stage: the figure that says whether retries move."""
+    ids = [f"e:{n}" for n in range(TRICKLE + 20)]
+    runtime = runtime_with({(Stage.ENRICH, ""): ids})
+    runtime.hints.backlogs[Stage.ENRICH, ""] = waiting
+
+    report = redrive_once(runtime)
+
+    assert (report.sent, report.later) == (sent, len(ids) - sent)
+    assert runtime.metrics.values == {("redriven", ("enrich",)): sent}
+
+
 def test_to_a_queue_that_nobody_serves_nothing_is_sent():
     """It must not grow for ever; the records stay due, and the ledger offers them again."""
     runtime = runtime_with({(Stage.DOWNLOAD, ""): ["m:1"], (Stage.ENRICH, ""): ["e:1"]})

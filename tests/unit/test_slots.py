@@ -112,7 +112,7 @@ def test_a_slot_whose_lease_ran_out_unnoticed_is_not_used_again():
         await asyncio.sleep(0.02)
         assert not waiting.done()
         gates.free_slots("api", taken)
-        await asyncio.wait_for(waiting, 1)
+        await asyncio.wait_for(waiting, 20)
         await second.__aexit__(None, None, None)
         return taken
 
