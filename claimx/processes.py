@@ -72,7 +72,6 @@ def connect(app: Any) -> None:
         (signals.setup_logging, _set_up_logging),
         (signals.celeryd_after_setup, _take_own_uploads),
         (signals.worker_init, _before_fork),
-        (signals.worker_before_create_process, leaving_step.take_over),
         (signals.worker_process_init, _after_fork),
         (signals.worker_ready, _worker_ready),
         (signals.worker_shutdown, _worker_gone),

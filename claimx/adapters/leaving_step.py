@@ -29,8 +29,6 @@ log = structlog.get_logger(__name__)
 
 LEAVE_SECONDS = 20.0  # hosts kill after 25 to 30
 
-_taken_over: list[int] = []  # by which processes
-
 
 class LeavingStep(bootsteps.StartStopStep):  # type: ignore[misc]  # celery publishes no types
     """Takes over the worker's SIGTERM, which Celery installs just before its steps start."""
@@ -38,14 +36,7 @@ class LeavingStep(bootsteps.StartStopStep):  # type: ignore[misc]  # celery publ
     requires = ("celery.worker.components:Pool",)
 
     def start(self, _worker: Any) -> None:
-        """Do so for a pool that does not fork; one that does has done so before its first child."""
-        take_over()
-
-
-def take_over(**_: Any) -> None:
-    """Install the handlers, once; a second Ctrl-C is still Celery's cold shutdown."""
-    if os.getpid() not in _taken_over:
-        _taken_over.append(os.getpid())
+        """Install the handlers; a second Ctrl-C is still Celery's cold shutdown."""
         _Handlers().install()
 
 

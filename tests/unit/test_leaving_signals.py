@@ -62,7 +62,9 @@ while True:
         os._exit(3)  # there are no more
     watching = [one.name for one in threading.enumerate()].count("leaving")
     assert state.should_stop in (0, 1) and state.should_stop is not False
-    sys.stdout.write(f"ends, watched by {watching}\\n")  # at once, beside what its thread says
+    told = leaving.begun()
+    # at once, beside what its thread says
+    sys.stdout.write(f"ends, watched by {watching}, its children told: {told}\\n")
     sys.stdout.flush()
     sys.argv[:] = ["-c", "print('started anew')"]
     break
@@ -95,13 +97,14 @@ def test_a_worker_told_to_end_ends_whenever_another_signal_comes(tmp_path, first
 
     A second SIGTERM in the middle of the first was an exception wherever the worker was just then.
     """
-    assert set(outcomes(tmp_path, first, second)) == {"ends, watched by 1"}
+    assert set(outcomes(tmp_path, first, second)) == {"ends, watched by 1, its children told: True"}
 
 
 def test_a_worker_that_only_hangs_up_is_started_anew(tmp_path):
     told = outcomes(tmp_path, HUP, HUP)
 
-    assert told == ["ends, watched by 0", "started anew"] * (len(told) // 2)
+    ends = "ends, watched by 0, its children told: False"
+    assert told == [ends, "started anew"] * (len(told) // 2)
 
 
 ABOUT_TO_BEGIN_ANEW = """
@@ -186,7 +189,7 @@ app.worker_main(["worker", "--without-gossip", "--without-mingle", "-c", "2"])
 
 
 def test_a_worker_told_to_end_while_it_forks_its_children_ends_well(tmp_path, redis_url):
-    """Celery's own handler was there still: status 1, as if something had failed."""
+    """Celery's own handler is there still, of a cold shutdown: but nothing is held yet."""
     environment = {
         "PATH": os.environ["PATH"],
         "PYTHONPATH": str(ROOT),

@@ -50,6 +50,22 @@ def test_only_what_the_chosen_queues_need_is_missing():
     assert missing_for(nothing, {"control"}) == []
 
 
+@pytest.mark.parametrize(
+    ("chosen", "needs"),
+    [
+        (("-Q", "enrich,poll", "-X", "enrich"), {"poll"}),
+        (("-X", "poll,maintenance"), {"download"}),
+    ],
+    ids=["of some", "of all"],
+)
+def test_what_a_worker_does_not_serve_it_does_not_need(tmp_path, chosen, needs):
+    """Celery's -X leaves queues out; a worker that names what for them would start nowhere."""
+    done = run_unset("celery", "-A", "claimx", "worker", *chosen, cwd=tmp_path)
+
+    assert done.returncode == 4
+    assert {line.split()[-1] for line in done.stderr.splitlines() if "queue" in line} == needs
+
+
 def test_other_libraries_see_what_the_env_file_says(tmp_path):
     """azure-identity reads AZURE_* by itself; the real environment wins over the file."""
     lines = ["AZURE_CLIENT_ID=from-file", "CLAIMX_BATCH_ROWS=7", "LOG_LEVEL=ERROR"]

@@ -61,6 +61,17 @@ for task in ("claimx.poll", "claimx.redrive"):
 print("sends", *scheduler.sent)
 """
 
+TAKES = """
+from types import SimpleNamespace as Named
+from claimx import processes
+from claimx.celery import app
+
+for served in ("enrich", "upload"):
+    app.amqp.queues.select([served])
+    processes._take_own_uploads(instance=Named(app=app))
+    print(*(name.partition(".")[0] for name in app.amqp.queues.consume_from))
+"""
+
 
 def run(program: str, folder: Path, *words: str, **environment: str) -> list[str]:
     """Return the lines that a program prints."""
@@ -92,6 +103,11 @@ def test_a_worker_is_alive_while_its_loop_turns_and_a_beat_while_it_ticks_or_wai
     assert told == ["worker True {}", "often enough True", "beat True {} held", "waits {}"]
     assert "beat leaves ticks out" in left_out
     assert sent == "sends claimx.redrive"
+
+
+def test_a_worker_of_uploads_takes_those_of_its_own_cache_as_well(tmp_path):
+    """What it downloaded would be downloaded once more by whoever else takes it."""
+    assert run(TAKES, tmp_path) == ["enrich", "upload upload"]
 
 
 FORKED = """
