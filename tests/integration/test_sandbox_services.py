@@ -337,13 +337,23 @@ def test_chosen_faults_depend_on_seed_and_path_and_not_on_the_order_of_requests(
 
 def test_a_fault_is_bounded_by_count_path_and_burst():
     plan = FaultPlan(1, [Fault.parse({"where": "api", "kind": "error", "count": 2, "path": "^/a"})])
+    each = FaultPlan(1, [Fault.parse({"where": "api", "kind": "error", "each": 2})])
     burst = FaultPlan(1, [Fault.parse({"where": "api", "kind": "error", "every": 10, "during": 1})])
 
     hits = [bool(plan.choose("api", path, 0.0)) for path in ("/b", "/a", "/a", "/a")]
     bursts = [bool(burst.choose("api", "/a", now)) for now in (0.5, 1.5, 9.9, 10.5)]
 
+    of_each = [bool(each.choose("api", path, 0.0)) for path in ("/a", "/a", "/b", "/a")]
+
     assert hits == [False, True, True, False]
+    assert of_each == [True, True, True, False]
     assert bursts == [True, False, False, True]
+
+
+@pytest.mark.parametrize("wrong", [{"share": 1.5}, {"count": -1}, {"seconds": -0.1}])
+def test_a_fault_of_numbers_that_make_none_is_refused(wrong):
+    with pytest.raises(ValueError, match="not negative, share is at most 1"):
+        Fault.parse({"where": "api", "kind": "slow", **wrong})
 
 
 def test_the_child_ends_with_the_process_that_started_it(tmp_path):

@@ -292,7 +292,8 @@ def test_health_tells_live_from_ready():
     server = HealthServer(0, dict, lambda: {"redis": "Unavailable"}, lambda: b"m 1\n", "127.0.0.1")
     server.start()
     try:
-        live, ready = _get(server.address, "/health/live"), _get(server.address, "/health/ready")
+        live = _get(server.address, "/health/live?by=whom")  # as some probes ask
+        ready = _get(server.address, "/health/ready")
         metrics = _get(server.address, "/metrics")
         missing = _get(server.address, "/nothing")
     finally:
@@ -423,6 +424,22 @@ def test_a_client_that_sends_its_question_drop_by_drop_is_cut_off():
                 pytest.fail("it was listened to for seconds")
     finally:
         server.stop()
+
+
+def test_a_client_that_says_nothing_holds_up_no_end():
+    """A worker told to end waited for whoever had asked half a question."""
+    server = HealthServer(0, dict, dict, bytes, "127.0.0.1")
+    server.start()
+    host, _, port = server.address.rpartition(":")
+    with socket.create_connection((host, int(port)), 5) as client:
+        client.sendall(b"GET /he")
+        assert _get(server.address, "/health/live")[0] == 200  # it is served by now
+
+        server.stop()
+
+        client.settimeout(0.01)
+        with pytest.raises(TimeoutError):  # its thread waits for more still
+            client.recv(1)
 
 
 def test_a_loop_that_stands_still_is_not_alive():
