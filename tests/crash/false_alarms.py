@@ -70,5 +70,5 @@ FALSE_ALARMS: dict[str, str] = {
     "telemetry.health: wfile.write": "the answer to a probe",
     "telemetry.health: server.shutdown": "the probes' server",
     "telemetry.health: request.shutdown": "the connection of a probe",
-    "web: asking.request": "a question to Flower, whether it is well",
+    "web.flower: asking.request": "a question to Flower, whether it is well",
 }
