@@ -110,6 +110,23 @@ def test_a_worker_of_uploads_takes_those_of_its_own_cache_as_well(tmp_path):
     assert run(TAKES, tmp_path) == ["enrich", "upload upload"]
 
 
+ASKED_EARLY = """
+import sys, urllib.request
+from claimx import startup
+from claimx.attendance import Attendance
+
+address = Attendance("worker", startup.load_settings())._info["health"]
+with urllib.request.urlopen(f"http://{address}/metrics", timeout=30) as answer:
+    print(answer.status, answer.read())
+print("prometheus_client" in sys.modules)
+"""
+
+
+def test_who_asks_for_counts_before_the_work_keeps_no_children_from_counting(tmp_path):
+    """The library chooses when it is imported; it must see the folder that they count in."""
+    assert run(ASKED_EARLY, tmp_path, CLAIMX_HEALTH_PORT="0") == ["200 b''", "False"]
+
+
 FORKED = """
 import os, signal, socket
 from claimx import processes, startup
