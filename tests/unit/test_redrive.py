@@ -173,14 +173,14 @@ def test_an_upload_goes_to_the_node_that_has_the_file(announced):
 )
 def test_an_upload_whose_node_is_gone_goes_to_the_shared_queue(announced):
     """Nobody reads that node's queue any more: there the record would stay for ever."""
-    due = {"n1": ["m:1"], "": ["m:2"], "gone, too": ["m:3"]}
+    due = {"n1": ["m:1", "m:4"], "": ["m:2"], "gone, too": ["m:3"]}
     runtime = runtime_with({(Stage.UPLOAD, node): ids for node, ids in due.items()})
     runtime.gates.beat("worker", "w", announced, 30)
 
     report = redrive_once(runtime)
 
-    assert runtime.hints.sent == [(Stage.UPLOAD, ("m:1", "m:2", "m:3"), "")]
-    assert report.orphaned == 2
+    assert runtime.hints.sent == [(Stage.UPLOAD, ("m:1", "m:4", "m:2", "m:3"), "")]
+    assert report.orphaned == 3
 
 
 @pytest.mark.parametrize("away", [True, False], ids=["do not answer", "have lost what they knew"])
