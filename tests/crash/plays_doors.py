@@ -15,7 +15,7 @@ NEXT = "bmV4dA=="
 
 
 def api(machine: Machine) -> None:
-    """No token, a wrong one, one that is replaced, failures until the circuit opens, and an end."""
+    """No token, a wrong one, one that is replaced, one refusal, an open circuit, and an end."""
     token = Path(os.environ["CLAIMX_API_TOKEN_FILE"])
     machine.task("poll")
     machine.deliver("ingest")
@@ -31,6 +31,9 @@ def api(machine: Machine) -> None:
     token.write_text(NEXT)
     machine.task("enrich", others[:1])  # the old one is refused, and the file has another
     machine.pass_(120)
+    machine.task("enrich", others[:1])
+    machine.fault(where="api", kind="unauthorized", count=1)  # of one thing alone
+    machine.task("enrich", others[1:2])
     machine.fault(where="api", kind="error")
     for one in machine.ids("enrich"):  # not side by side: a success between them would count
         machine.task("enrich", [one])  # two fail, the circuit opens, and the others meet it
