@@ -221,8 +221,8 @@ import os, signal, sys
 from pathlib import Path
 from claimx.cli.demo import _prepared
 
-if sys.argv[2] == "nohup":
-    signal.signal(signal.SIGHUP, signal.SIG_IGN)
+# the tests themselves may run below a nohup
+signal.signal(signal.SIGHUP, signal.SIG_IGN if sys.argv[2] == "nohup" else signal.SIG_DFL)
 stack = _prepared(Path(sys.argv[1]))
 process = stack._start("sleeper", [sys.executable, "-c", "import time; time.sleep(60)"])
 print(process.pid, signal.getsignal(signal.SIGHUP) == signal.SIG_IGN, flush=True)
