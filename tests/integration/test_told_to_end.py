@@ -10,6 +10,7 @@ import sys
 from pathlib import Path
 
 import pytest
+from needed import needed
 
 pytestmark = [pytest.mark.integration, pytest.mark.xdist_group("waiting pipeline")]
 
@@ -40,19 +41,8 @@ def test_a_process_that_waits_for_redis_ends_well_when_it_is_told_to(tmp_path, w
         taken.bind(("127.0.0.1", 0))
         environment = {
             **os.environ,
+            **needed(f"redis://127.0.0.1:{taken.getsockname()[1]}/0", tmp_path),
             "PYTHONPATH": str(ROOT),
-            "ENV_FILE": os.devnull,
-            "REMAP_SIGTERM": "SIGQUIT",
-            "REDIS_URL": f"redis://127.0.0.1:{taken.getsockname()[1]}/0",
-            "EVENTHOUSE_CLUSTER_URL": "http://127.0.0.1:1",
-            "CLAIMX_API_URL": "http://127.0.0.1:1",
-            "CLAIMX_API_TOKEN": "t",
-            "CLAIMX_ALLOW_LOOPBACK": "true",
-            "CLAIMX_EVENTHOUSE_DATABASE": "d",
-            "CLAIMX_EVENTHOUSE_SOURCE_TABLE": "t",
-            "ONELAKE_CLAIMX_PATH": str(tmp_path / "media"),
-            "CLAIMX_LAKE_PATH": str(tmp_path / "lake"),
-            "CACHE_DIR": str(tmp_path / "cache"),
             "CLAIMX_HEALTH_HOST": "192.0.2.1",  # nobody's (RFC 5737): it cannot listen there
             "CLAIMX_HEALTH_PORT": "0",
         }

@@ -9,6 +9,7 @@ import sys
 from pathlib import Path
 
 import pytest
+from needed import needed
 
 ROOT = Path(__file__).parents[2]
 TERM, HUP, INT = signal.SIGTERM, signal.SIGHUP, signal.SIGINT
@@ -191,20 +192,9 @@ app.worker_main(["worker", "--without-gossip", "--without-mingle", "-c", "2"])
 def test_a_worker_told_to_end_while_it_forks_its_children_ends_well(tmp_path, redis_url):
     """Celery's own handler is there still, of a cold shutdown: but nothing is held yet."""
     environment = {
+        **needed(redis_url, tmp_path),
         "PATH": os.environ["PATH"],
         "PYTHONPATH": str(ROOT),
-        "REMAP_SIGTERM": "SIGQUIT",
-        "ENV_FILE": os.devnull,
-        "REDIS_URL": redis_url,
-        "EVENTHOUSE_CLUSTER_URL": "http://127.0.0.1:1",
-        "CLAIMX_API_URL": "http://127.0.0.1:1",
-        "CLAIMX_API_TOKEN": "t",
-        "CLAIMX_ALLOW_LOOPBACK": "true",
-        "CLAIMX_EVENTHOUSE_DATABASE": "d",
-        "CLAIMX_EVENTHOUSE_SOURCE_TABLE": "t",
-        "ONELAKE_CLAIMX_PATH": str(tmp_path / "media"),
-        "CLAIMX_LAKE_PATH": str(tmp_path / "lake"),
-        "CACHE_DIR": str(tmp_path / "cache"),
         "TMPDIR": str(tmp_path),
     }
     done = subprocess.run(
