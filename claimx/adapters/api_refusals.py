@@ -12,21 +12,18 @@ class Refusals:
     The vendor may keep a single project from us with a 401. Its events ask again for three days,
     and each time everybody else would have to wait. So a 401 says nothing of a token with which
     another call was accepted since this one began, or since what it asks for was refused the last
-    time. Nor does the first one behind an accepted answer; the second does. A token that ends is
-    thus known as soon as two calls have met that, and one that was never accepted at once.
+    time. A token that ends is thus known by the first call that begins behind that.
     """
 
     def __init__(self) -> None:
         self.accepted = 0  # how many answers were
         self._token = ""  # the last one that was accepted
-        self._is_alone = True  # no refusal has counted since
         self._known: dict[str, int] = {}  # what was refused, and how many were accepted by then
 
     def note_accepted(self, token: str) -> None:
         """Note an answer that *token* was accepted for."""
         self.accepted += 1
         self._token = token
-        self._is_alone = True
 
     def is_of_token(self, token: str, what: str, accepted: int) -> bool:
         """
@@ -38,9 +35,4 @@ class Refusals:
         self._known[what] = self.accepted
         if len(self._known) > _MOST_KNOWN:
             del self._known[next(iter(self._known))]
-        if not token or token != self._token:
-            return True
-        if self.accepted > since:
-            return False
-        was_alone, self._is_alone = self._is_alone, False
-        return not was_alone
+        return not token or token != self._token or self.accepted <= since

@@ -32,8 +32,13 @@ def api(machine: Machine) -> None:
     machine.task("enrich", others[:1])  # the old one is refused, and the file has another
     machine.pass_(120)
     machine.task("enrich", others[:1])
-    machine.fault(where="api", kind="unauthorized", count=1)  # of one thing alone
-    machine.task("enrich", others[1:2])
+    machine.fault(where="api", kind="unauthorized", count=1)
+    machine.task("enrich", others[1:2])  # it may be the token's
+    machine.pass_(120)
+    machine.task("enrich", others[2:3])  # but that is accepted
+    machine.fault(where="api", kind="unauthorized", count=1)
+    machine.task("enrich", others[1:2])  # so it is of this one alone
+    machine.pass_(120)
     machine.fault(where="api", kind="error")
     for one in machine.ids("enrich"):  # not side by side: a success between them would count
         machine.task("enrich", [one])  # two fail, the circuit opens, and the others meet it
